@@ -1,0 +1,8 @@
+//! The way of a message.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod model;
+pub mod ports;
+pub mod memory;
+#[cfg(feature = "contract")]
+pub mod contract;
