@@ -2,3 +2,33 @@
 //! tests, and, for the log, the inbox, presence, interest and the registry, what a single node runs
 //! on in production.
 
+use std::future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::ports::BoxFuture;
+
+mod clock;
+mod message_log;
+mod node_inbox;
+mod leased_nodes;
+mod presence;
+mod interest;
+mod node_registry;
+
+pub use clock::{ManualClock, SystemClock};
+pub use interest::MemoryInterest;
+pub use message_log::MemoryMessageLog;
+pub use node_inbox::MemoryNodeInbox;
+pub use node_registry::MemoryNodeRegistry;
+pub use presence::MemoryPresence;
+
+/// Locks, also after another thread panicked under the lock: no adapter leaves its state half
+/// changed where it could panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answer of a call that has nothing to wait for.
+fn ready<T: Send + 'static>(answer: T) -> BoxFuture<'static, T> {
+    Box::pin(future::ready(answer))
+}

@@ -1,0 +1,68 @@
+//! Which nodes want a channel, in process. The leases are [`LeasedNodes`]'.
+
+use std::time::Duration;
+
+use super::leased_nodes::LeasedNodes;
+use super::ready;
+use crate::model::{ChannelId, NodeId};
+use crate::ports::{BoxFuture, Interest, InterestError};
+
+/// An [`Interest`] in process memory.
+///
+/// A node that never renewed counts as alive, so a single node need not renew; a renewal after the
+/// end of a lease brings the node's channels back. Calls act when they are made, not when their
+/// future is first polled. It holds as many channels as sessions want.
+pub struct MemoryInterest {
+    channels: LeasedNodes<ChannelId>,
+}
+
+impl MemoryInterest {
+    /// No node wants anything.
+    pub fn new() -> Self {
+        Self {
+            channels: LeasedNodes::new(),
+        }
+    }
+}
+
+impl Default for MemoryInterest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Interest for MemoryInterest {
+    fn join(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        for channel_id in channels {
+            self.channels.join(node, *channel_id);
+        }
+        ready(Ok(()))
+    }
+
+    fn leave(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        for channel_id in channels {
+            self.channels.leave(node, *channel_id);
+        }
+        ready(Ok(()))
+    }
+
+    fn nodes(
+        &self,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>> {
+        ready(Ok(self.channels.locate(channels)))
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+        self.channels.renew(node, lease);
+        ready(Ok(()))
+    }
+}

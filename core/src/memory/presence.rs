@@ -1,0 +1,55 @@
+//! Which users are connected, in process. The leases are [`LeasedNodes`]'.
+
+use std::time::Duration;
+
+use super::leased_nodes::LeasedNodes;
+use super::ready;
+use crate::model::{NodeId, UserId};
+use crate::ports::{BoxFuture, Presence, PresenceError};
+
+/// A [`Presence`] in process memory.
+///
+/// A node that never renewed counts as alive, so a single node need not renew; a renewal after the
+/// end of a lease brings the node's users back. Calls act when they are made, not when their future
+/// is first polled. It holds as many users as nodes let have sessions.
+pub struct MemoryPresence {
+    users: LeasedNodes<UserId>,
+}
+
+impl MemoryPresence {
+    /// Nobody is connected.
+    pub fn new() -> Self {
+        Self {
+            users: LeasedNodes::new(),
+        }
+    }
+}
+
+impl Default for MemoryPresence {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Presence for MemoryPresence {
+    fn join(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        ready(Ok(self.users.join(node, user_id)))
+    }
+
+    fn leave(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        ready(Ok(self.users.leave(node, user_id)))
+    }
+
+    fn locate(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, PresenceError>> {
+        ready(Ok(self.users.locate(users)))
+    }
+
+    fn online(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<bool>, PresenceError>> {
+        ready(Ok(self.users.held(users)))
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+        self.users.renew(node, lease);
+        ready(Ok(()))
+    }
+}
