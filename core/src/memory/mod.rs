@@ -10,17 +10,23 @@ use crate::ports::BoxFuture;
 mod clock;
 mod message_log;
 mod node_inbox;
+mod history_store;
 mod leased_nodes;
 mod presence;
 mod interest;
+mod push_notifier;
 mod node_registry;
+mod directory;
 
 pub use clock::{ManualClock, SystemClock};
+pub use history_store::MemoryHistoryStore;
+pub use directory::MemoryDirectory;
 pub use interest::MemoryInterest;
 pub use message_log::MemoryMessageLog;
 pub use node_inbox::MemoryNodeInbox;
 pub use node_registry::MemoryNodeRegistry;
 pub use presence::MemoryPresence;
+pub use push_notifier::MemoryPushNotifier;
 
 /// Locks, also after another thread panicked under the lock: no adapter leaves its state half
 /// changed where it could panic.

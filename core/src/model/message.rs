@@ -31,7 +31,11 @@ impl Message {
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
-        Some(SendKey { message_from, channel_id, client_message_id })
+        Some(SendKey {
+            message_from,
+            channel_id,
+            client_message_id,
+        })
     }
 }
 
@@ -67,7 +71,11 @@ impl Draft {
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
-        Some(SendKey { message_from, channel_id, client_message_id })
+        Some(SendKey {
+            message_from,
+            channel_id,
+            client_message_id,
+        })
     }
 }
 

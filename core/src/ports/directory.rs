@@ -95,19 +95,14 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`] with the first of them, [`DirectoryError::IdTaken`].
-    fn create_group(
-        &self,
-        channel: Channel,
-        owner: UserId,
-        members: Vec<UserId>,
-    ) -> Answer<'_, ()>;
+    fn create_group(&self, channel: Channel, owner: UserId, members: Vec<UserId>)
+    -> Answer<'_, ()>;
 
     /// All channels of a user, by channel id.
     fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>>;
 
     /// A user's place in one channel; nothing if they have none there.
-    fn membership(&self, user_id: UserId, channel_id: ChannelId)
-    -> Answer<'_, Option<Membership>>;
+    fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>>;
 
     /// Renames a group and answers it.
     ///

@@ -36,7 +36,10 @@ pub trait Interest: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`InterestError::Unavailable`]; retry.
-    fn nodes(&self, channels: &[ChannelId]) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>>;
+    fn nodes(
+        &self,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>>;
 
     /// Keeps what `node` has joined alive for `lease` from now.
     ///

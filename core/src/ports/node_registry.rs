@@ -15,7 +15,11 @@ pub trait NodeRegistry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RegistryError::Unavailable`]; retry well within the lease.
-    fn heartbeat(&self, info: NodeInfo, lease: Duration) -> BoxFuture<'_, Result<(), RegistryError>>;
+    fn heartbeat(
+        &self,
+        info: NodeInfo,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<(), RegistryError>>;
 
     /// The live nodes, by name.
     ///

@@ -1,0 +1,668 @@
+//! Users, credentials, devices, tokens, profiles and settings.
+
+use crate::contract::property::properties;
+use crate::model::{DeviceId, NotificationLevel, Settings, Timestamp, TokenHash, User, UserId};
+use crate::ports::{DirectoryError, ProfileChange, SettingsChange};
+
+use super::{Dir, access, at_once, channel_id, password_hash, people, sign_up, user};
+
+pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
+    properties! { fresh() =>
+        a_new_user_is_known_in_every_way
+        a_stranger_is_known_in_no_way
+        values_come_back_as_they_were_given
+        the_largest_ids_and_all_microseconds_are_kept
+        a_username_is_taken_whatever_its_case
+        a_username_is_found_whatever_its_case
+        one_of_many_concurrent_sign_ups_of_a_name_wins
+        a_sign_up_with_an_id_in_use_is_refused
+        a_refused_sign_up_leaves_nothing
+        a_first_device_is_the_users_own
+        a_log_in_adds_a_device_and_a_token
+        a_log_in_of_a_stranger_is_refused
+        a_log_in_with_an_id_in_use_is_refused
+        a_log_out_ends_one_token_once
+        a_device_outlives_its_token
+        an_expired_token_is_answered
+        a_profile_changes_where_it_is_told_to
+        settings_are_the_defaults_until_set
+        settings_change_where_they_are_told_to
+        users_are_listed_by_prefix_in_order_of_name
+        a_prefix_has_no_wildcards
+        a_prefix_may_be_in_any_script
+        an_empty_prefix_is_everyones
+    }
+}
+
+async fn named(directory: &Dir, names: &[&str]) {
+    for (number, name) in (1..).zip(names) {
+        let user = User {
+            username: (*name).into(),
+            ..user(number)
+        };
+        sign_up(directory, user).await.expect("a sign-up");
+    }
+}
+
+async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
+    let users = directory
+        .users_by_prefix(prefix, limit)
+        .await
+        .expect("users");
+    users.into_iter().map(|user| user.username).collect()
+}
+
+async fn a_new_user_is_known_in_every_way(directory: Dir) {
+    let new = user(7);
+    sign_up(&directory, new.clone()).await.expect("a sign-up");
+    assert_eq!(
+        directory.user(new.user_id).await.expect("a user"),
+        Some(new.clone())
+    );
+    let credentials = directory
+        .credentials(&new.username)
+        .await
+        .expect("credentials");
+    let credentials = credentials.expect("some");
+    assert_eq!(credentials.user, new);
+    assert_eq!(credentials.password_hash, password_hash(7));
+    let access = access(new.user_id, 7);
+    assert_eq!(
+        directory.access(access.token).await.expect("access"),
+        Some(access)
+    );
+    assert_eq!(found(&directory, "user", 10).await, [new.username]);
+}
+
+async fn a_stranger_is_known_in_no_way(directory: Dir) {
+    let [known] = people(&directory).await;
+    let stranger = UserId::new(99);
+    assert_eq!(directory.user(stranger).await.expect("no user"), None);
+    assert_eq!(
+        directory
+            .credentials("nobody")
+            .await
+            .expect("no credentials"),
+        None
+    );
+    assert_eq!(
+        directory.credentials("").await.expect("no credentials"),
+        None
+    );
+    assert_eq!(
+        directory
+            .access(TokenHash::of("no token"))
+            .await
+            .expect("no access"),
+        None
+    );
+    assert_eq!(
+        directory.settings(stranger).await.expect("settings"),
+        Settings::default()
+    );
+    assert!(
+        directory
+            .friends(stranger)
+            .await
+            .expect("friends")
+            .is_empty()
+    );
+    assert!(directory.blocks(stranger).await.expect("blocks").is_empty());
+    assert!(
+        directory
+            .memberships(stranger)
+            .await
+            .expect("memberships")
+            .is_empty()
+    );
+    assert_eq!(
+        directory
+            .membership(known, channel_id(1))
+            .await
+            .expect("no channel"),
+        None
+    );
+    assert!(
+        directory
+            .members(channel_id(1))
+            .await
+            .expect("no channel")
+            .is_empty()
+    );
+    assert!(
+        directory
+            .push_targets(channel_id(1))
+            .await
+            .expect("no channel")
+            .is_empty()
+    );
+}
+
+async fn values_come_back_as_they_were_given(directory: Dir) {
+    let strange = "'; DROP TABLE users; -- \" \\ $1 ? % _ 파발 👩‍👩‍👧 \u{202e}\n";
+    let given = User {
+        username: "o'hara".into(),
+        display_name: strange.into(),
+        status_text: strange.into(),
+        avatar_url: format!("https://example.org/?{strange}"),
+        ..user(1)
+    };
+    let mut access = access(given.user_id, 1);
+    access.device.name = strange.into();
+    directory
+        .sign_up(given.clone(), strange.into(), access.clone())
+        .await
+        .expect("a sign-up");
+    let credentials = directory
+        .credentials("o'hara")
+        .await
+        .expect("credentials")
+        .expect("some");
+    assert_eq!(
+        (credentials.user, credentials.password_hash.as_str()),
+        (given, strange)
+    );
+    assert_eq!(
+        directory.access(access.token).await.expect("access"),
+        Some(access)
+    );
+}
+
+async fn the_largest_ids_and_all_microseconds_are_kept(directory: Dir) {
+    let largest = i64::MAX as u64;
+    let user = User {
+        user_id: UserId::new(largest),
+        created_at: Timestamp::from_micros(253_402_300_799_999_999),
+        ..user(1)
+    };
+    let mut access = access(user.user_id, largest);
+    access.expires_at = user.created_at;
+    directory
+        .sign_up(user.clone(), "hash".into(), access.clone())
+        .await
+        .expect("a sign-up");
+    assert_eq!(
+        directory.user(user.user_id).await.expect("a user"),
+        Some(user)
+    );
+    assert_eq!(
+        directory.access(access.token).await.expect("access"),
+        Some(access)
+    );
+}
+
+async fn a_username_is_taken_whatever_its_case(directory: Dir) {
+    named(&directory, &["minji", "émile", "김민지"]).await;
+    for (number, name) in (10..).zip(["minji", "MinJi", "ÉMILE", "김민지"]) {
+        let refused = sign_up(
+            &directory,
+            User {
+                username: name.into(),
+                ..user(number)
+            },
+        )
+        .await;
+        assert!(
+            matches!(refused, Err(DirectoryError::UsernameTaken)),
+            "{name}: {refused:?}"
+        );
+    }
+    let other = User {
+        username: "minjia".into(),
+        ..user(20)
+    };
+    sign_up(&directory, other)
+        .await
+        .expect("a longer name is another name");
+}
+
+async fn a_username_is_found_whatever_its_case(directory: Dir) {
+    named(&directory, &["minji", "émile"]).await;
+    for (name, number) in [("MINJI", 1), ("minji", 1), ("Émile", 2)] {
+        let credentials = directory.credentials(name).await.expect("credentials");
+        assert_eq!(credentials.expect(name).user.user_id, UserId::new(number));
+    }
+    assert_eq!(
+        directory.credentials("minj").await.expect("no credentials"),
+        None
+    );
+    assert_eq!(
+        directory
+            .credentials("minji ")
+            .await
+            .expect("no credentials"),
+        None
+    );
+}
+
+async fn one_of_many_concurrent_sign_ups_of_a_name_wins(directory: Dir) {
+    let sign_ups = (1..=24).map(|number| {
+        let username = if number % 2 == 0 { "minji" } else { "MINJI" }.into();
+        let user = User {
+            username,
+            ..user(number)
+        };
+        let access = access(user.user_id, number);
+        move |directory: &dyn crate::ports::Directory| {
+            directory.sign_up(user, password_hash(number), access)
+        }
+    });
+    let answers = at_once(&directory, sign_ups).await;
+    let winners: Vec<usize> = (0..answers.len())
+        .filter(|index| answers[*index].is_ok())
+        .collect();
+    let [winner] = winners[..] else {
+        panic!("{winners:?} won")
+    };
+    for answer in answers.into_iter().filter_map(Result::err) {
+        assert!(
+            matches!(answer, DirectoryError::UsernameTaken),
+            "{answer:?}"
+        );
+    }
+    let credentials = directory
+        .credentials("minji")
+        .await
+        .expect("credentials")
+        .expect("some");
+    assert_eq!(credentials.user.user_id, UserId::new(winner as u64 + 1));
+    assert_eq!(credentials.password_hash, password_hash(winner as u64 + 1));
+}
+
+async fn a_sign_up_with_an_id_in_use_is_refused(directory: Dir) {
+    let [first] = people(&directory).await;
+    let same_user = User {
+        username: "other".into(),
+        ..user(1)
+    };
+    let fresh = access(first, 10);
+    let refused = directory.sign_up(same_user, "hash".into(), fresh).await;
+    assert!(
+        matches!(refused, Err(DirectoryError::IdTaken)),
+        "{refused:?}"
+    );
+
+    let second = user(2);
+    let mut same_device = access(second.user_id, 10);
+    same_device.device.device_id = DeviceId::new(1);
+    let refused = directory
+        .sign_up(second.clone(), "hash".into(), same_device)
+        .await;
+    assert!(
+        matches!(refused, Err(DirectoryError::IdTaken)),
+        "{refused:?}"
+    );
+
+    let mut same_token = access(second.user_id, 10);
+    same_token.token = access(first, 1).token;
+    let refused = directory.sign_up(second, "hash".into(), same_token).await;
+    assert!(matches!(&refused, Err(error @ DirectoryError::IdTaken) if error.retryable()));
+    let token = access(first, 1).token;
+    let owner = directory
+        .access(token)
+        .await
+        .expect("access")
+        .expect("some")
+        .device
+        .user_id;
+    assert_eq!(owner, first, "a token stays whose it is");
+}
+
+async fn a_refused_sign_up_leaves_nothing(directory: Dir) {
+    let [first] = people(&directory).await;
+    let name_taken = User {
+        username: user(1).username,
+        ..user(2)
+    };
+    let unused = access(name_taken.user_id, 2);
+    directory
+        .sign_up(name_taken, "hash".into(), unused.clone())
+        .await
+        .expect_err("taken");
+    let mut device_taken = access(UserId::new(3), 3);
+    device_taken.device.device_id = access(first, 1).device.device_id;
+    directory
+        .sign_up(user(3), "hash".into(), device_taken.clone())
+        .await
+        .expect_err("taken");
+    for number in [2, 3] {
+        assert_eq!(
+            directory.user(UserId::new(number)).await.expect("no user"),
+            None
+        );
+        assert_eq!(
+            directory
+                .credentials(&user(number).username)
+                .await
+                .expect("none"),
+            None
+        );
+    }
+    for access in [unused, device_taken] {
+        assert_eq!(
+            directory.access(access.token).await.expect("no access"),
+            None
+        );
+    }
+    for number in [2, 3] {
+        sign_up(&directory, user(number))
+            .await
+            .expect("nothing is in the way");
+    }
+}
+
+async fn a_first_device_is_the_users_own(directory: Dir) {
+    let [first] = people(&directory).await;
+    let refused = directory
+        .sign_up(user(2), "hash".into(), access(first, 2))
+        .await;
+    assert!(
+        matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == first),
+        "{refused:?}"
+    );
+    assert_eq!(directory.user(UserId::new(2)).await.expect("no user"), None);
+}
+
+async fn a_log_in_adds_a_device_and_a_token(directory: Dir) {
+    let [first] = people(&directory).await;
+    let [old, new] = [access(first, 1), access(first, 2)];
+    directory.log_in(new.clone()).await.expect("a log-in");
+    assert_eq!(
+        directory.access(old.token).await.expect("access"),
+        Some(old)
+    );
+    assert_eq!(
+        directory.access(new.token).await.expect("access"),
+        Some(new)
+    );
+}
+
+async fn a_log_in_of_a_stranger_is_refused(directory: Dir) {
+    let stranger = access(UserId::new(5), 5);
+    let refused = directory.log_in(stranger.clone()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id.get() == 5));
+    assert_eq!(
+        directory.access(stranger.token).await.expect("no access"),
+        None
+    );
+}
+
+async fn a_log_in_with_an_id_in_use_is_refused(directory: Dir) {
+    let [first, second] = people(&directory).await;
+    for user_id in [first, second] {
+        let mut same_device = access(user_id, 10);
+        same_device.device.device_id = access(first, 1).device.device_id;
+        let refused = directory.log_in(same_device.clone()).await;
+        assert!(
+            matches!(refused, Err(DirectoryError::IdTaken)),
+            "{refused:?}"
+        );
+        assert_eq!(
+            directory
+                .access(same_device.token)
+                .await
+                .expect("no access"),
+            None
+        );
+
+        let mut same_token = access(user_id, 10);
+        same_token.token = access(first, 1).token;
+        let refused = directory.log_in(same_token).await;
+        assert!(
+            matches!(refused, Err(DirectoryError::IdTaken)),
+            "{refused:?}"
+        );
+    }
+    let token = access(first, 1).token;
+    assert_eq!(
+        directory.access(token).await.expect("access"),
+        Some(access(first, 1))
+    );
+    directory
+        .log_in(access(first, 10))
+        .await
+        .expect("a refusal takes no id");
+}
+
+async fn a_log_out_ends_one_token_once(directory: Dir) {
+    let [first] = people(&directory).await;
+    let [old, new] = [access(first, 1), access(first, 2)];
+    directory.log_in(new.clone()).await.expect("a log-in");
+    assert!(directory.log_out(old.token).await.expect("a log-out"));
+    assert!(!directory.log_out(old.token).await.expect("again"));
+    assert!(
+        !directory
+            .log_out(TokenHash::of("no token"))
+            .await
+            .expect("no token")
+    );
+    assert_eq!(directory.access(old.token).await.expect("no access"), None);
+    assert_eq!(
+        directory.access(new.token).await.expect("access"),
+        Some(new)
+    );
+}
+
+async fn a_device_outlives_its_token(directory: Dir) {
+    let [first] = people(&directory).await;
+    directory
+        .log_out(access(first, 1).token)
+        .await
+        .expect("a log-out");
+    let refused = directory.log_in(access(first, 1)).await;
+    assert!(
+        matches!(refused, Err(DirectoryError::IdTaken)),
+        "{refused:?}"
+    );
+}
+
+async fn an_expired_token_is_answered(directory: Dir) {
+    let [first] = people(&directory).await;
+    let mut expired = access(first, 2);
+    expired.expires_at = Timestamp::from_micros(1);
+    directory.log_in(expired.clone()).await.expect("a log-in");
+    assert_eq!(
+        directory.access(expired.token).await.expect("access"),
+        Some(expired)
+    );
+}
+
+async fn a_profile_changes_where_it_is_told_to(directory: Dir) {
+    let [first, second] = people(&directory).await;
+    let change = ProfileChange {
+        status_text: Some("on a horse".into()),
+        ..Default::default()
+    };
+    let expected = User {
+        status_text: "on a horse".into(),
+        ..user(1)
+    };
+    assert_eq!(
+        directory
+            .change_profile(first, change)
+            .await
+            .expect("a change"),
+        expected
+    );
+    let change = ProfileChange {
+        display_name: Some("민지".into()),
+        status_text: Some(String::new()),
+        avatar_url: Some("https://example.org/minji.png".into()),
+    };
+    let expected = User {
+        display_name: "민지".into(),
+        avatar_url: "https://example.org/minji.png".into(),
+        ..user(1)
+    };
+    assert_eq!(
+        directory
+            .change_profile(first, change)
+            .await
+            .expect("a change"),
+        expected
+    );
+    let unchanged = directory
+        .change_profile(first, ProfileChange::default())
+        .await;
+    assert_eq!(unchanged.expect("no change"), expected);
+    assert_eq!(directory.user(first).await.expect("a user"), Some(expected));
+    assert_eq!(directory.user(second).await.expect("a user"), Some(user(2)));
+
+    let stranger = UserId::new(9);
+    let refused = directory
+        .change_profile(stranger, ProfileChange::default())
+        .await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+}
+
+async fn settings_are_the_defaults_until_set(directory: Dir) {
+    let [first] = people(&directory).await;
+    assert_eq!(
+        directory.settings(first).await.expect("settings"),
+        Settings::default()
+    );
+    let none = directory
+        .change_settings(first, SettingsChange::default())
+        .await;
+    assert_eq!(none.expect("no change"), Settings::default());
+    assert_eq!(
+        directory.settings(first).await.expect("settings"),
+        Settings::default()
+    );
+}
+
+async fn settings_change_where_they_are_told_to(directory: Dir) {
+    let [first, second] = people(&directory).await;
+    let change = SettingsChange {
+        share_presence: Some(false),
+        ..Default::default()
+    };
+    let expected = Settings {
+        share_presence: false,
+        ..Default::default()
+    };
+    assert_eq!(
+        directory
+            .change_settings(first, change)
+            .await
+            .expect("a change"),
+        expected
+    );
+    let change = SettingsChange {
+        locale: Some("ko-KR".into()),
+        notifications: Some(NotificationLevel::Mentions),
+        share_presence: None,
+        share_read: Some(false),
+    };
+    let expected = Settings {
+        locale: "ko-KR".into(),
+        notifications: NotificationLevel::Mentions,
+        share_presence: false,
+        share_read: false,
+    };
+    assert_eq!(
+        directory
+            .change_settings(first, change)
+            .await
+            .expect("a change"),
+        expected
+    );
+    assert_eq!(directory.settings(first).await.expect("settings"), expected);
+    let back = SettingsChange {
+        share_read: Some(true),
+        ..Default::default()
+    };
+    let expected = Settings {
+        share_read: true,
+        ..expected
+    };
+    assert_eq!(
+        directory
+            .change_settings(first, back)
+            .await
+            .expect("a change"),
+        expected
+    );
+    assert_eq!(
+        directory.settings(second).await.expect("settings"),
+        Settings::default()
+    );
+
+    let stranger = UserId::new(9);
+    let refused = directory
+        .change_settings(stranger, SettingsChange::default())
+        .await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+}
+
+async fn users_are_listed_by_prefix_in_order_of_name(directory: Dir) {
+    named(
+        &directory,
+        &["minsu", "minji", "min", "mia", "MINA", "jimin"],
+    )
+    .await;
+    assert_eq!(
+        found(&directory, "min", 10).await,
+        ["min", "MINA", "minji", "minsu"]
+    );
+    assert_eq!(
+        found(&directory, "MiN", 10).await,
+        ["min", "MINA", "minji", "minsu"]
+    );
+    assert_eq!(found(&directory, "min", 2).await, ["min", "MINA"]);
+    assert_eq!(found(&directory, "minji", 10).await, ["minji"]);
+    assert!(found(&directory, "min", 0).await.is_empty());
+    assert!(found(&directory, "minjia", 10).await.is_empty());
+    assert_eq!(found(&directory, "mi", usize::MAX).await.len(), 5);
+}
+
+async fn a_prefix_has_no_wildcards(directory: Dir) {
+    named(
+        &directory,
+        &["a%b", "a_b", "axb", "a*b", "a?b", "a[b", "a\\b", "%", "_"],
+    )
+    .await;
+    for name in ["a%", "a_", "a*", "a?", "a[", "a\\"] {
+        assert_eq!(found(&directory, name, 10).await, [format!("{name}b")]);
+    }
+    assert_eq!(found(&directory, "%", 10).await, ["%"]);
+    assert_eq!(found(&directory, "_", 10).await, ["_"]);
+}
+
+async fn a_prefix_may_be_in_any_script(directory: Dir) {
+    let names = [
+        "김민지",
+        "김민수",
+        "김",
+        "길동",
+        "émile",
+        "eve",
+        "σας",
+        "σασα",
+        "\u{10ffff}z",
+        "z",
+    ];
+    named(&directory, &names).await;
+    assert_eq!(
+        found(&directory, "김", 10).await,
+        ["김", "김민수", "김민지"]
+    );
+    assert_eq!(found(&directory, "김민", 10).await, ["김민수", "김민지"]);
+    assert!(
+        found(&directory, "기", 10).await.is_empty(),
+        "a syllable is one character"
+    );
+    assert_eq!(found(&directory, "É", 10).await, ["émile"]);
+    assert_eq!(
+        found(&directory, "ΣΑΣ", 10).await,
+        ["σασα"],
+        "each character is folded alone"
+    );
+    assert_eq!(found(&directory, "\u{10ffff}", 10).await, ["\u{10ffff}z"]);
+}
+
+async fn an_empty_prefix_is_everyones(directory: Dir) {
+    named(&directory, &["c", "a", "B"]).await;
+    assert_eq!(found(&directory, "", 10).await, ["a", "B", "c"]);
+    assert_eq!(found(&directory, "", 1).await, ["a"]);
+}

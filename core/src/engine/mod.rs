@@ -1,0 +1,207 @@
+//! The routing engine: what happens between a client's command and the mailboxes of everybody who
+//! is to see it. It knows ports, not backends, and sessions, not transports.
+//!
+//! A file a stage, in the order in which a message meets them: [`submit`](Engine::submit) authorises
+//! it, `sequence` gives it its id and its place in the log, `store` makes it durable, `route` finds
+//! the nodes that want it, `deliver` hands it to their sessions, `push` tells those who are away.
+
+mod limits;
+mod submit;
+mod sequence;
+mod store;
+mod route;
+mod deliver;
+mod push;
+mod mailbox;
+mod session;
+mod local;
+mod sessions;
+mod catch_up;
+mod reading;
+mod stats;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use limits::Limits;
+pub use reading::ChannelSync;
+pub use session::{Ended, News, Reader, Session, Streamed, View};
+pub use stats::{EngineStats, Stats};
+pub use submit::{SendRequest, Sent, Submission};
+
+use crate::model::{ChannelId, NodeId, Partition};
+use crate::ports::Ports;
+
+/// A running node's engine. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What an engine is started with, besides its ports.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The name of this node.
+    pub node: NodeId,
+    /// Into how many partitions channels are divided, 1 to
+    /// [`MAX_PARTITIONS`](crate::model::MAX_PARTITIONS). Fixed for the life of the stored data.
+    pub partitions: u16,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+struct Inner {
+    node: NodeId,
+    partitions: u16,
+    limits: Limits,
+    ports: Ports,
+    permits: submit::Permits,
+    sequencer: sequence::Sequencer,
+    local: local::Local,
+    /// Serialises what this node tells the interest port: a leave must not overtake a join.
+    interest: tokio::sync::Mutex<()>,
+    pushes: push::Pushes,
+    stats: Stats,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    stop: CancellationToken,
+    failed: CancellationToken,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("node", &self.inner.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The stored positions could not be read.
+    #[error("cannot read where history ends: {0}")]
+    History(#[from] crate::ports::HistoryError),
+    /// The node's inbox could not be opened.
+    #[error("cannot open the node's inbox: {0}")]
+    Inbox(#[from] crate::ports::InboxError),
+    /// The node could not be registered.
+    #[error("cannot register the node: {0}")]
+    Registry(#[from] crate::ports::RegistryError),
+    /// Another node owns the partition.
+    #[error("partition {0} is owned by another node")]
+    PartitionOwned(u16),
+}
+
+impl Engine {
+    /// Starts the node's tasks: the owner of each partition, delivery, push, the end of unread
+    /// sessions. They end at [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// If a port does not answer: nothing is left running.
+    pub async fn start(config: EngineConfig, ports: Ports) -> Result<Self, StartError> {
+        let EngineConfig {
+            node,
+            partitions,
+            limits,
+        } = config;
+        ports.inbox.open(&node).await?;
+        let mut floors = Vec::new();
+        for partition in Partition::all(partitions) {
+            if ports
+                .registry
+                .acquire(&node, partition, limits.lease)
+                .await?
+                .is_none()
+            {
+                return Err(StartError::PartitionOwned(partition.get()));
+            }
+            floors.push(ports.history.stored_position(partition).await?);
+        }
+        let (pushes, waiting) = push::queue();
+        let inner = Arc::new(Inner {
+            permits: submit::Permits::new(&limits),
+            sequencer: sequence::Sequencer::new(&floors),
+            local: local::Local::default(),
+            interest: tokio::sync::Mutex::new(()),
+            pushes,
+            stats: Stats::default(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            failed: CancellationToken::new(),
+            node,
+            partitions,
+            limits,
+            ports,
+        });
+        let engine = Self { inner };
+        for (partition, stored) in Partition::all(partitions).zip(floors) {
+            engine.spawn(store::own(engine.clone(), partition, stored));
+        }
+        engine.spawn(deliver::run(engine.clone()));
+        engine.spawn(push::run(engine.clone(), waiting));
+        engine.spawn(sessions::expire(engine.clone()));
+        engine.spawn(sessions::renew_leases(engine.clone()));
+        Ok(engine)
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &NodeId {
+        &self.inner.node
+    }
+
+    /// The bounds it keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The ports it was started with.
+    pub fn ports(&self) -> &Ports {
+        &self.inner.ports
+    }
+
+    /// What it has counted since it started.
+    pub fn stats(&self) -> EngineStats {
+        self.inner.stats.read(self.inner.local.count())
+    }
+
+    /// Completes when the engine cannot go on: history could not make a write durable. The process
+    /// must stop and recover from disk.
+    pub async fn failed(&self) {
+        self.inner.failed.cancelled().await;
+    }
+
+    /// Tells every session that the node is about to stop and when to come back; then ends them.
+    /// New sessions and sends are refused from now on. What was accepted is still acknowledged.
+    pub async fn drain(&self, reconnect_after: Duration) {
+        sessions::drain(self, reconnect_after).await;
+    }
+
+    /// Ends every task. What was not acknowledged by now is not.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    fn partition(&self, channel_id: ChannelId) -> Partition {
+        Partition::of(channel_id, self.inner.partitions)
+    }
+
+    /// Runs `task` until it ends or the engine is shut down.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.inner.stop.clone();
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}

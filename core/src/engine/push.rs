@@ -1,0 +1,152 @@
+//! Stage 6, push: members of a channel who are not connected anywhere are told through the push
+//! queue. It runs beside delivery and never holds a message up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Engine;
+use crate::model::{ChannelId, Message, NotificationLevel};
+use crate::ports::{DirectoryError, Notification, PushTarget};
+
+/// As many stored messages as may wait for the question who is away.
+const WAITING: usize = 8_192;
+/// How long the list of a channel's members is believed.
+const BELIEVE: Duration = Duration::from_secs(1);
+/// As many lists as are remembered at a time.
+const REMEMBER: usize = 256;
+
+/// Where stored messages wait for push.
+pub(super) type Pushes = mpsc::Sender<Message>;
+
+pub(super) fn queue() -> (Pushes, mpsc::Receiver<Message>) {
+    mpsc::channel(WAITING)
+}
+
+/// Members with what they want pushed, and since when this is believed.
+type Targets = HashMap<ChannelId, (Instant, Vec<PushTarget>)>;
+
+pub(super) async fn run(engine: Engine, mut waiting: mpsc::Receiver<Message>) {
+    let mut targets = Targets::new();
+    let mut messages = Vec::new();
+    while waiting.recv_many(&mut messages, 256).await > 0 {
+        let mut notifications = Vec::new();
+        for message in messages.drain(..) {
+            match engine.away(&mut targets, &message).await {
+                Ok(mut away) => notifications.append(&mut away),
+                Err(error) => {
+                    engine.inner.stats.pushes_dropped.add(1);
+                    tracing::warn!(%error, "nobody was notified of a message");
+                }
+            }
+        }
+        if notifications.is_empty() {
+            continue;
+        }
+        let count = notifications.len() as u64;
+        match engine.inner.ports.push.enqueue(notifications).await {
+            Ok(()) => engine.inner.stats.pushes_queued.add(count),
+            Err(error) => {
+                engine.inner.stats.pushes_dropped.add(count);
+                tracing::warn!(%error, count, "notifications were dropped");
+            }
+        }
+    }
+}
+
+/// Why it is not known who is away.
+#[derive(Debug, thiserror::Error)]
+enum AwayError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Presence(#[from] crate::ports::PresenceError),
+}
+
+impl Engine {
+    /// Hands a stored message to push. At the bound it is dropped and counted: the message itself
+    /// stands in history.
+    pub(super) async fn push_if_away(&self, message: Message) {
+        if self.inner.pushes.try_send(message).is_err() {
+            self.inner.stats.pushes_dropped.add(1);
+        }
+    }
+
+    async fn away(
+        &self,
+        known: &mut Targets,
+        message: &Message,
+    ) -> Result<Vec<Notification>, AwayError> {
+        let now = Instant::now();
+        let channel_id = message.channel_id;
+        let fresh = known
+            .get(&channel_id)
+            .is_some_and(|(since, _)| now - *since < BELIEVE);
+        if !fresh {
+            if known.len() >= REMEMBER {
+                known.clear();
+            }
+            let targets = self.inner.ports.directory.push_targets(channel_id).await?;
+            known.insert(channel_id, (now, targets));
+        }
+        let Some((_, targets)) = known.get(&channel_id) else {
+            return Ok(Vec::new());
+        };
+        let users: Vec<_> = targets.iter().map(|target| target.user_id).collect();
+        let online = self.inner.ports.presence.online(&users).await?;
+        let queued_at = self.inner.ports.clock.now();
+        let away = targets
+            .iter()
+            .zip(online)
+            .filter(|(_, online)| !online)
+            .map(|(target, _)| target);
+        Ok(away
+            .filter(|target| target.user_id != message.message_from && wants(target, message))
+            .map(|target| Notification {
+                user_id: target.user_id,
+                message: message.clone(),
+                queued_at,
+            })
+            .collect())
+    }
+}
+
+/// Whether a member wants to hear of this message.
+fn wants(target: &PushTarget, message: &Message) -> bool {
+    match target.level {
+        NotificationLevel::All => true,
+        NotificationLevel::None => false,
+        NotificationLevel::Mentions => {
+            message.message_to.is_some() || mentions(&message.content, &target.username)
+        }
+    }
+}
+
+/// Whether `content` holds `@username` as a word.
+fn mentions(content: &str, username: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    content.match_indices('@').any(|(at, _)| {
+        let name = content[at + 1..]
+            .split(|c: char| !part_of_name(c))
+            .next()
+            .unwrap_or_default();
+        name.trim_end_matches('.').to_lowercase() == username
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mention_is_a_whole_name_without_case() {
+        assert!(mentions("hey @Ann, look", "ann"));
+        assert!(mentions("(@ann)", "ann"));
+        assert!(mentions("ask @ann.", "ann"));
+        assert!(mentions("안녕 @미나!", "미나"));
+        assert!(!mentions("hey @annabel", "ann"));
+        assert!(!mentions("mail ann@example.org", "ann"));
+    }
+}

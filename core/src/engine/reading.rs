@@ -1,0 +1,161 @@
+//! What clients ask of channels besides sending: pages of history, synchronisation by cursor, unread
+//! counts, and the commands that only tell the others something.
+
+use super::Engine;
+use crate::model::{ChannelId, Message, MessageId, UserId};
+use crate::ports::{Audience, Delivery, Page, PageFrom};
+use crate::protocol::{Command, Cursors, Problem, event};
+
+/// A channel's part of the answer to a synchronisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelSync {
+    /// What lies beyond the cursor, oldest first.
+    pub messages: Vec<Message>,
+    /// The cursor to continue from.
+    pub cur_max_message_id: MessageId,
+    /// Whether more lies beyond it.
+    pub has_more: bool,
+}
+
+impl Engine {
+    /// Part of a channel, for a member of it.
+    ///
+    /// # Errors
+    /// `not_a_member`; `unavailable`.
+    pub async fn page(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+        from: PageFrom,
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        self.membership(user_id, channel_id).await?;
+        Ok(self
+            .inner
+            .ports
+            .history
+            .page(channel_id, from, limit)
+            .await?)
+    }
+
+    /// What the channels of a user hold beyond `cursors`, at most `limit` messages a channel. The
+    /// user's channels that are not named come with their newest message, if they have one.
+    ///
+    /// # Errors
+    /// `invalid` for too many channels; `not_a_member`; `unavailable`.
+    pub async fn sync(
+        &self,
+        user_id: UserId,
+        cursors: &Cursors,
+        limit: usize,
+    ) -> Result<Vec<(ChannelId, ChannelSync)>, Problem> {
+        self.check_channel_count(cursors.len())?;
+        let mut synced = Vec::with_capacity(cursors.len());
+        for (&channel_id, &cursor) in cursors {
+            let page = self
+                .page(user_id, channel_id, PageFrom::After(cursor), limit)
+                .await?;
+            let cur_max_message_id = page
+                .messages
+                .last()
+                .map_or(cursor, |message| message.message_id);
+            let Page { messages, has_more } = page;
+            synced.push((
+                channel_id,
+                ChannelSync {
+                    messages,
+                    cur_max_message_id,
+                    has_more,
+                },
+            ));
+        }
+        let memberships = self.inner.ports.directory.memberships(user_id).await?;
+        let unnamed = memberships
+            .iter()
+            .map(|membership| membership.channel.channel_id);
+        for channel_id in unnamed.filter(|channel_id| !cursors.contains_key(channel_id)) {
+            let page = self
+                .inner
+                .ports
+                .history
+                .page(channel_id, PageFrom::Newest, 1)
+                .await?;
+            if let Some(newest) = page.messages.into_iter().next() {
+                let cur_max_message_id = newest.message_id;
+                let messages = vec![newest];
+                let head = ChannelSync {
+                    messages,
+                    cur_max_message_id,
+                    has_more: false,
+                };
+                synced.push((channel_id, head));
+            }
+        }
+        Ok(synced)
+    }
+
+    /// A member is writing: the others are told, if they listen now.
+    ///
+    /// # Errors
+    /// `not_a_member`; `unavailable`.
+    pub async fn typing(&self, user_id: UserId, channel_id: ChannelId) -> Result<(), Problem> {
+        self.membership(user_id, channel_id).await?;
+        let audience = Audience::Channel {
+            channel_id,
+            except: Some(user_id),
+        };
+        let event = event::typing(channel_id, user_id);
+        self.publish(Delivery::Event { audience, event }).await;
+        Ok(())
+    }
+
+    /// A member has read up to a message. It is kept, and all members are told, the user's own other
+    /// devices among them; only these if the user does not share how far they read.
+    ///
+    /// # Errors
+    /// `not_a_member`; `invalid` beyond the newest message; `unavailable`.
+    pub async fn read(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<(), Problem> {
+        self.membership(user_id, channel_id).await?;
+        if message_id > self.head(channel_id).await? {
+            return Err(Problem::invalid(
+                "message_id",
+                "is beyond the newest message",
+            ));
+        }
+        let directory = &self.inner.ports.directory;
+        if !directory.mark_read(channel_id, user_id, message_id).await? {
+            return Ok(());
+        }
+        let event = event::read(channel_id, user_id, message_id);
+        let audience = if directory.settings(user_id).await?.share_read {
+            Audience::Channel {
+                channel_id,
+                except: None,
+            }
+        } else {
+            Audience::Users(vec![user_id])
+        };
+        self.publish(Delivery::Event { audience, event }).await;
+        Ok(())
+    }
+
+    /// Runs a command other than a send.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub async fn tell(&self, user_id: UserId, command: Command) -> Result<(), Problem> {
+        match command {
+            Command::Typing { channel_id } => self.typing(user_id, channel_id).await,
+            Command::Read {
+                channel_id,
+                message_id,
+            } => self.read(user_id, channel_id, message_id).await,
+            Command::Send { .. } => Err(Problem::invalid("type", "is a send")),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Stage 2, sequence and enqueue as one step of the log, and the wait for what became of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Sent};
+use crate::model::{Draft, Message, MessageId, Partition};
+use crate::ports::{HistoryError, LogError, Sequenced};
+use crate::protocol::{Problem, ProblemCode};
+
+/// A message that has its place in the log.
+pub(super) struct Pending {
+    message: Message,
+    /// The log knew the send already.
+    repeat: bool,
+    /// Tells the id under which the send is stored.
+    stored: oneshot::Receiver<MessageId>,
+    deadline: Instant,
+}
+
+impl Engine {
+    pub(super) async fn sequence(&self, draft: Draft) -> Result<Pending, Problem> {
+        let deadline = Instant::now() + self.inner.limits.confirm_within;
+        let partition = self.partition(draft.channel_id);
+        let sequencer = &self.inner.sequencer;
+        let floor = sequencer.floor(partition);
+        let node = self.inner.node.clone();
+        let sequenced = self
+            .inner
+            .ports
+            .log
+            .append(partition, floor, draft.clone(), node)
+            .await?;
+        let (message_id, repeat) = match sequenced {
+            Sequenced::New(message_id) => (message_id, false),
+            Sequenced::Repeat(message_id) => (message_id, true),
+        };
+        let stored = sequencer.wait_for(message_id);
+        Ok(Pending {
+            message: draft.at(message_id),
+            repeat,
+            stored,
+            deadline,
+        })
+    }
+
+    pub(super) async fn confirmed(&self, pending: Pending) -> Result<Sent, Problem> {
+        let Pending {
+            message,
+            repeat,
+            mut stored,
+            deadline,
+        } = pending;
+        if !repeat {
+            if let Ok(Ok(first_id)) = timeout_at(deadline, &mut stored).await {
+                return self.sent(message, first_id).await;
+            }
+            self.inner.stats.sends_not_confirmed.add(1);
+            return Err(not_confirmed());
+        }
+        // The first send may have been accepted by another node, or be stored already: then nobody
+        // will tell, and history has to be asked.
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let (channel_id, first_id) = (message.channel_id, message.message_id);
+            if let Some(first) = self.inner.ports.history.get(channel_id, first_id).await? {
+                self.inner.stats.sends_repeated.add(1);
+                return Ok(Sent {
+                    message: first,
+                    repeat: true,
+                });
+            }
+            if Instant::now() >= deadline {
+                self.inner.stats.sends_not_confirmed.add(1);
+                return Err(not_confirmed());
+            }
+            let next = (Instant::now() + pause).min(deadline);
+            if let Ok(Ok(first_id)) = timeout_at(next, &mut stored).await {
+                let sent = self.sent(message, first_id).await?;
+                return Ok(Sent {
+                    repeat: true,
+                    ..sent
+                });
+            }
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// The answer to a send that is stored under `first_id`.
+    async fn sent(&self, message: Message, first_id: MessageId) -> Result<Sent, Problem> {
+        if first_id == message.message_id {
+            return Ok(Sent {
+                message,
+                repeat: false,
+            });
+        }
+        self.inner.stats.sends_repeated.add(1);
+        match self
+            .inner
+            .ports
+            .history
+            .get(message.channel_id, first_id)
+            .await?
+        {
+            Some(first) => Ok(Sent {
+                message: first,
+                repeat: true,
+            }),
+            None => Err(not_confirmed()),
+        }
+    }
+}
+
+fn not_confirmed() -> Problem {
+    let detail = "the message may or may not have been accepted: repeat it with the same \
+                  client_message_id";
+    Problem::new(ProblemCode::NotConfirmed, detail).retry_after(Duration::from_millis(500))
+}
+
+/// Which messages accepted by this node wait to be stored, and how far each partition is.
+#[derive(Debug)]
+pub(super) struct Sequencer {
+    floors: Vec<AtomicU64>,
+    slots: Mutex<HashMap<MessageId, Slot, foldhash::fast::RandomState>>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// Somebody waits. The sends that repeat this one wait with it.
+    Waiting(Vec<oneshot::Sender<MessageId>>),
+    /// It was stored before anybody came to wait.
+    Done { first_id: MessageId, at: Instant },
+}
+
+/// How long the outcome of a send is kept for a sender that has not come to wait. Between the log's
+/// answer and the wait lies no await, so only cancelled sends ever leave one behind.
+const KEEP_OUTCOME: Duration = Duration::from_secs(30);
+
+impl Sequencer {
+    pub(super) fn new(floors: &[MessageId]) -> Self {
+        Self {
+            floors: floors
+                .iter()
+                .map(|floor| AtomicU64::new(floor.get()))
+                .collect(),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// The highest id of `partition` known to be stored.
+    fn floor(&self, partition: Partition) -> MessageId {
+        let floor = &self.floors[usize::from(partition.get())];
+        MessageId::new(floor.load(Ordering::Acquire))
+    }
+
+    pub(super) fn raise_floor(&self, partition: Partition, stored: MessageId) {
+        let floor = &self.floors[usize::from(partition.get())];
+        floor.fetch_max(stored.get(), Ordering::AcqRel);
+    }
+
+    fn wait_for(&self, message_id: MessageId) -> oneshot::Receiver<MessageId> {
+        let (tell, told) = oneshot::channel();
+        let mut slots = self.lock();
+        match slots
+            .entry(message_id)
+            .or_insert_with(|| Slot::Waiting(Vec::with_capacity(1)))
+        {
+            Slot::Waiting(waiting) => {
+                // Repeats of one send that gave up waiting must not pile up behind it.
+                waiting.retain(|other| !other.is_closed());
+                waiting.push(tell);
+            }
+            Slot::Done { first_id, .. } => {
+                let first_id = *first_id;
+                slots.remove(&message_id);
+                // The receiver is in our hand, so it cannot be gone.
+                let _ = tell.send(first_id);
+            }
+        }
+        told
+    }
+
+    /// The send behind `message_id` is stored under `first_id`.
+    pub(super) fn stored(&self, outcomes: impl Iterator<Item = (MessageId, MessageId)>) {
+        let mut slots = self.lock();
+        for (message_id, first_id) in outcomes {
+            match slots.remove(&message_id) {
+                Some(Slot::Waiting(waiting)) => {
+                    for waiter in waiting {
+                        // A sender that went away does not want to know.
+                        let _ = waiter.send(first_id);
+                    }
+                }
+                Some(Slot::Done { .. }) | None => {
+                    slots.insert(
+                        message_id,
+                        Slot::Done {
+                            first_id,
+                            at: Instant::now(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets outcomes that nobody came for and waits that everybody gave up.
+    pub(super) fn tidy(&self, now: Instant) {
+        self.lock().retain(|_, slot| match slot {
+            Slot::Waiting(waiting) => {
+                waiting.retain(|waiter| !waiter.is_closed());
+                !waiting.is_empty()
+            }
+            Slot::Done { at, .. } => now.saturating_duration_since(*at) < KEEP_OUTCOME,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<MessageId, Slot, foldhash::fast::RandomState>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        tracing::warn!(%error, "a send was refused");
+        Self::new(ProblemCode::Unavailable, "the message cannot be taken now")
+            .retry_after(Duration::from_millis(200))
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        if error.retryable() {
+            tracing::warn!(%error, "history did not answer");
+            let after = Duration::from_millis(500);
+            return Self::new(ProblemCode::Unavailable, "history is away").retry_after(after);
+        }
+        tracing::error!(%error, "history failed");
+        Self::new(ProblemCode::Internal, "history cannot be read")
+    }
+}

@@ -1,0 +1,365 @@
+//! Opening, finding and ending sessions, and everything that follows them: what the node wants of
+//! the others, who is present, and who is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Engine;
+use super::mailbox::{Event, Room};
+use super::session::{Ended, Session};
+use crate::model::{ChannelId, FriendState, SessionId, TokenHash, UserId};
+use crate::ports::{Access, Audience, Delivery};
+use crate::protocol::{Cursors, Problem, ProblemCode, event};
+
+/// How often sessions are looked at that nobody reads.
+const SWEEP: Duration = Duration::from_millis(500);
+/// How long readers get to fetch the announcement of a drain before their sessions end.
+const DRAIN_NOTICE: Duration = Duration::from_millis(250);
+
+impl Engine {
+    /// Opens a session for the holder of `access`. With `cursors`, what their channels hold beyond
+    /// them comes first, as ordinary events; without, the session starts at now.
+    ///
+    /// It is entered, then its channels are read, then its node's interest is joined, then history
+    /// is read (invariant I6): no message can fall between.
+    ///
+    /// # Errors
+    /// `invalid` for too many channels; `rate_limited` at the user's bound of sessions;
+    /// `draining`; `unavailable`.
+    pub async fn open_session(
+        &self,
+        access: &Access,
+        cursors: Option<Cursors>,
+    ) -> Result<Arc<Session>, Problem> {
+        if self.inner.draining.is_cancelled() {
+            return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
+        }
+        if let Some(cursors) = &cursors {
+            self.check_channel_count(cursors.len())?;
+        }
+        let limits = &self.inner.limits;
+        if self.inner.local.count() >= limits.sessions {
+            let problem = Problem::new(ProblemCode::Unavailable, "this node has no room");
+            return Err(problem.retry_after(Duration::from_secs(1)));
+        }
+        let room = Room {
+            events: limits.mailbox_events,
+            bytes: limits.mailbox_bytes,
+        };
+        let id = SessionId::generate(self.inner.node.clone());
+        let session = Arc::new(Session::new(id, access, room));
+        self.inner
+            .local
+            .enter(&session, limits.sessions_per_user)
+            .map_err(|()| {
+                let detail = format!("at most {} sessions at once", limits.sessions_per_user);
+                Problem::new(ProblemCode::RateLimited, detail).retry_after(limits.resume_window)
+            })?;
+        let guard = OpeningGuard {
+            engine: self,
+            session: Some(&session),
+        };
+        self.subscribe(&session).await?;
+        if let Some(cursors) = cursors {
+            self.catch_up(&session, cursors).await;
+        }
+        guard.opened();
+        self.inner.stats.sessions_opened.add(1);
+        Ok(session)
+    }
+
+    async fn subscribe(&self, session: &Arc<Session>) -> Result<(), Problem> {
+        let Ports {
+            presence,
+            interest,
+            directory,
+        } = Ports::of(self);
+        let (node, user_id) = (&self.inner.node, session.user_id());
+        // Present first: whoever changes a membership from here on tells this node.
+        let came = presence.join(node, user_id).await?;
+        let memberships = directory.memberships(user_id).await?;
+        {
+            let _one_at_a_time = self.inner.interest.lock().await;
+            let channels = memberships
+                .iter()
+                .map(|membership| membership.channel.channel_id);
+            let first = self.inner.local.subscribe(session, channels);
+            if !first.is_empty() {
+                interest.join(node, &first).await?;
+            }
+        }
+        if came {
+            self.announce_presence(user_id, true);
+        }
+        Ok(())
+    }
+
+    /// The session `id` of the holder of `token`. A token other than the one it was opened with
+    /// will do, if it is of the same user.
+    ///
+    /// # Errors
+    /// `unauthenticated`; `session_gone`; `forbidden` for somebody else's; `unavailable`.
+    pub async fn session(&self, id: &SessionId, token: TokenHash) -> Result<Arc<Session>, Problem> {
+        let session = self.inner.local.session(id);
+        if let Some(session) = &session
+            && session.token() == token
+            && self.inner.ports.clock.now() < session.expires_at()
+        {
+            return Ok(Arc::clone(session));
+        }
+        let access = self.authenticate(token).await?;
+        match session {
+            Some(session) if session.user_id() == access.device.user_id => Ok(session),
+            Some(_) => Err(Problem::new(
+                ProblemCode::Forbidden,
+                "this is another user's session",
+            )),
+            None => Err(Ended::Expired.into()),
+        }
+    }
+
+    /// Whose `token` is.
+    ///
+    /// # Errors
+    /// `unauthenticated`; `unavailable`.
+    pub async fn authenticate(&self, token: TokenHash) -> Result<Access, Problem> {
+        let access = self.inner.ports.directory.access(token).await?;
+        let now = self.inner.ports.clock.now();
+        access
+            .filter(|access| now < access.expires_at)
+            .ok_or_else(|| {
+                let detail = "the token is unknown, or has ended: log in";
+                Problem::new(ProblemCode::Unauthenticated, detail)
+            })
+    }
+
+    /// Ends a session that its client wants no more.
+    pub async fn close_session(&self, session: &Arc<Session>) {
+        self.end(session, Ended::Closed).await;
+    }
+
+    /// Ends the sessions of a token, or all of a user's, on this node and at once.
+    pub async fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) {
+        for session in self.inner.local.of_user(user_id) {
+            if token.is_none_or(|token| session.token() == token) {
+                self.end(&session, Ended::LoggedOut).await;
+            }
+        }
+    }
+
+    pub(super) async fn end_all(&self, reason: Ended) {
+        for session in self.inner.local.all() {
+            self.end(&session, reason).await;
+        }
+    }
+
+    async fn end(&self, session: &Arc<Session>, reason: Ended) {
+        if session.end(reason) {
+            self.remove(session).await;
+        }
+    }
+
+    async fn remove(&self, session: &Arc<Session>) {
+        let Ports {
+            presence, interest, ..
+        } = Ports::of(self);
+        let (node, user_id) = (&self.inner.node, session.user_id());
+        let removed = {
+            let _one_at_a_time = self.inner.interest.lock().await;
+            let removed = self.inner.local.remove(session);
+            if !removed.unwanted.is_empty()
+                && let Err(error) = interest.leave(node, &removed.unwanted).await
+            {
+                // Needless copies until the next leave or the end of the lease; no harm.
+                tracing::warn!(%error, "interest is away");
+            }
+            removed
+        };
+        if !removed.user_gone {
+            return;
+        }
+        match presence.leave(node, user_id).await {
+            Ok(true) => self.announce_presence(user_id, false),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "presence is away"),
+        }
+        // Another session of the user may have been opened between the two steps above.
+        if !self.inner.local.of_user(user_id).is_empty()
+            && let Err(error) = presence.join(node, user_id).await
+        {
+            tracing::warn!(%error, "presence is away");
+        }
+    }
+
+    /// Tells a user's friends, beside the way of the caller.
+    fn announce_presence(&self, user_id: UserId, online: bool) {
+        let engine = self.clone();
+        self.spawn(async move {
+            let directory = &engine.inner.ports.directory;
+            let told = async {
+                if !directory.settings(user_id).await?.share_presence {
+                    return Ok(Vec::new());
+                }
+                let friends = directory.friends(user_id).await?;
+                let friends = friends
+                    .iter()
+                    .filter(|friend| friend.state == FriendState::Friends);
+                Ok::<_, crate::ports::DirectoryError>(friends.map(|f| f.user_id).collect())
+            };
+            match told.await {
+                Ok(friends) if friends.is_empty() => {}
+                Ok(friends) => {
+                    let event = event::presence(user_id, online);
+                    let audience = Audience::Users(friends);
+                    engine.publish(Delivery::Event { audience, event }).await;
+                }
+                Err(error) => tracing::warn!(%error, "friends were not told of a presence"),
+            }
+        });
+    }
+
+    pub(super) fn check_channel_count(&self, count: usize) -> Result<(), Problem> {
+        let at_most = self.inner.limits.channels_per_request;
+        if count > at_most {
+            return Err(Problem::invalid(
+                "channels",
+                format!("at most {at_most} at once"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The ports that follow sessions.
+struct Ports<'a> {
+    presence: &'a Arc<dyn crate::ports::Presence>,
+    interest: &'a Arc<dyn crate::ports::Interest>,
+    directory: &'a Arc<dyn crate::ports::Directory>,
+}
+
+impl<'a> Ports<'a> {
+    fn of(engine: &'a Engine) -> Self {
+        let ports = &engine.inner.ports;
+        let (presence, interest) = (&ports.presence, &ports.interest);
+        Self {
+            presence,
+            interest,
+            directory: &ports.directory,
+        }
+    }
+}
+
+/// Takes a session out again whose opening failed or was given up half-way.
+struct OpeningGuard<'a> {
+    engine: &'a Engine,
+    session: Option<&'a Arc<Session>>,
+}
+
+impl OpeningGuard<'_> {
+    fn opened(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for OpeningGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            self.engine.inner.local.abandon_opening(session.user_id());
+            let (engine, session) = (self.engine.clone(), Arc::clone(session));
+            self.engine
+                .spawn(async move { engine.end(&session, Ended::Closed).await });
+        }
+    }
+}
+
+/// A user came to a channel or left it.
+pub(super) async fn change_membership(
+    engine: &Engine,
+    channel_id: ChannelId,
+    user_id: UserId,
+    joined: bool,
+) {
+    let inner = &engine.inner;
+    let _one_at_a_time = inner.interest.lock().await;
+    let wanted = if joined {
+        inner.local.join(user_id, channel_id)
+    } else {
+        !inner.local.leave(user_id, channel_id)
+    };
+    // Whoever announced the membership joined interest for this node, perhaps for nobody.
+    let interest = &inner.ports.interest;
+    let told = if wanted {
+        interest.join(&inner.node, &[channel_id]).await
+    } else {
+        interest.leave(&inner.node, &[channel_id]).await
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, "interest is away");
+    }
+}
+
+/// A channel is no more.
+pub(super) async fn end_channel(engine: &Engine, channel_id: ChannelId) {
+    let _one_at_a_time = engine.inner.interest.lock().await;
+    engine.inner.local.end_channel(channel_id);
+    let interest = &engine.inner.ports.interest;
+    if let Err(error) = interest.leave(&engine.inner.node, &[channel_id]).await {
+        tracing::warn!(%error, "interest is away");
+    }
+}
+
+/// Ends the sessions that nobody has read for the length of the resume window.
+pub(super) async fn expire(engine: Engine) {
+    let mut rounds = 0u32;
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let (now, window) = (Instant::now(), engine.inner.limits.resume_window);
+        for session in engine.inner.local.all() {
+            if session.idle_for(now).is_some_and(|idle| idle > window) {
+                engine.inner.stats.sessions_expired.add(1);
+                engine.end(&session, Ended::Expired).await;
+            }
+        }
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(20) {
+            engine.inner.permits.tidy();
+            engine.inner.sequencer.tidy(now);
+        }
+    }
+}
+
+/// Keeps alive what other nodes believe of this one.
+pub(super) async fn renew_leases(engine: Engine) {
+    let inner = &engine.inner;
+    let lease = inner.limits.lease;
+    loop {
+        if let Err(error) = inner.ports.presence.renew(&inner.node, lease).await {
+            tracing::warn!(%error, "presence is away");
+        }
+        if let Err(error) = inner.ports.interest.renew(&inner.node, lease).await {
+            tracing::warn!(%error, "interest is away");
+        }
+        tokio::time::sleep(lease / 3).await;
+    }
+}
+
+/// See [`Engine::drain`].
+pub(super) async fn drain(engine: &Engine, reconnect_after: Duration) {
+    engine.inner.draining.cancel();
+    let millis = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
+    let accepted_at = engine.inner.ports.clock.now();
+    let event = Event {
+        payload: event::draining(millis, None),
+        accepted_at,
+    };
+    let sessions = engine.inner.local.all();
+    for session in &sessions {
+        session.push_event(event.clone(), None);
+    }
+    if !sessions.is_empty() {
+        tokio::time::sleep(DRAIN_NOTICE).await;
+    }
+    engine.end_all(Ended::Draining).await;
+}

@@ -1,0 +1,198 @@
+//! Stage 1, authorize, and the whole of a send as its client sees it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::future::Cache;
+
+use super::{Engine, Limits};
+use crate::model::{ChannelId, Draft, Membership, Message, UserId};
+use crate::ports::DirectoryError;
+use crate::protocol::{Problem, ProblemCode};
+
+/// What a client asks to have said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendRequest {
+    /// Where.
+    pub channel_id: ChannelId,
+    /// What.
+    pub content: String,
+    /// The client's name for it; a repetition under the same name is the same send.
+    pub client_message_id: Option<String>,
+}
+
+/// A message that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The message that holds this send.
+    pub message: Message,
+    /// It was said before; nothing was added now.
+    pub repeat: bool,
+}
+
+/// A message that has its place, and is not acknowledged yet. Dropping it stops the waiting only:
+/// the message goes its way.
+#[must_use = "the sender waits for the outcome"]
+pub struct Submission {
+    engine: Engine,
+    sequenced: super::sequence::Pending,
+}
+
+impl Submission {
+    /// Waits until the message is durable.
+    ///
+    /// # Errors
+    /// `not_confirmed` when the wait was too long: repeat the send with the same
+    /// `client_message_id`.
+    pub async fn stored(self) -> Result<Sent, Problem> {
+        self.engine.confirmed(self.sequenced).await
+    }
+}
+
+impl Engine {
+    /// The way of a message, up to its acknowledgement. Behind `stored`, the partition's owner
+    /// ([`store`](super::store)) takes it on to `route`, and `deliver` or `push`.
+    ///
+    /// # Errors
+    /// Those of [`begin_submit`](Self::begin_submit) and [`Submission::stored`].
+    pub async fn submit(&self, from: UserId, send: SendRequest) -> Result<Sent, Problem> {
+        self.begin_submit(from, send).await?.stored().await
+    }
+
+    /// Authorises, then sequences and enqueues. When this returns, the message's place among all
+    /// others of the channel is fixed, so a client's sends keep their order if they are begun one
+    /// after the other, though their acknowledgements are awaited together.
+    ///
+    /// # Errors
+    /// `invalid`, `too_large`, `not_a_member`, `blocked`: do not retry. `rate_limited`,
+    /// `unavailable`, `draining`: retry; nothing was said, except that after `unavailable` from a
+    /// remote log it may have been.
+    pub async fn begin_submit(
+        &self,
+        from: UserId,
+        send: SendRequest,
+    ) -> Result<Submission, Problem> {
+        let draft = self.authorize(from, send).await?;
+        let sequenced = self.sequence(draft).await?;
+        Ok(Submission {
+            engine: self.clone(),
+            sequenced,
+        })
+    }
+
+    async fn authorize(&self, from: UserId, send: SendRequest) -> Result<Draft, Problem> {
+        if self.inner.draining.is_cancelled() {
+            return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
+        }
+        self.inner.permits.check_rate(from)?;
+        let SendRequest {
+            channel_id,
+            content,
+            client_message_id,
+        } = send;
+        let limit = self.inner.limits.content_bytes;
+        if content.is_empty() {
+            return Err(Problem::invalid("content", "must not be empty"));
+        }
+        if content.len() > limit {
+            let detail = format!("content: at most {limit} bytes of UTF-8");
+            return Err(Problem::new(ProblemCode::TooLarge, detail));
+        }
+        let membership = self.membership(from, channel_id).await?;
+        if membership.blocked {
+            return Err(Problem::new(
+                ProblemCode::Blocked,
+                "this user does not accept messages",
+            ));
+        }
+        Ok(Draft {
+            channel_id,
+            message_from: from,
+            message_to: membership.peer,
+            content: content.into(),
+            client_message_id: client_message_id.map(Into::into),
+        })
+    }
+
+    /// A user's place in a channel, believed for a second.
+    ///
+    /// # Errors
+    /// `not_a_member`; `unavailable`.
+    pub async fn membership(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+    ) -> Result<Arc<Membership>, Problem> {
+        let directory = &self.inner.ports.directory;
+        let load = directory.membership(user_id, channel_id);
+        let known = self
+            .inner
+            .permits
+            .memberships
+            .try_get_with((user_id, channel_id), async {
+                Ok::<_, DirectoryError>(load.await?.map(Arc::new))
+            });
+        match known.await {
+            Ok(Some(membership)) => Ok(membership),
+            Ok(None) => Err(Problem::new(
+                ProblemCode::NotAMember,
+                "not a member of this channel",
+            )),
+            Err(error) => Err(Problem::from(&*error)),
+        }
+    }
+
+    /// A membership or block was changed: what is believed about this user there is forgotten.
+    pub(super) async fn forget_membership(&self, user_id: UserId, channel_id: ChannelId) {
+        self.inner
+            .permits
+            .memberships
+            .invalidate(&(user_id, channel_id))
+            .await;
+    }
+}
+
+/// What is believed about who may send, and how much each has sent.
+pub(super) struct Permits {
+    memberships: Cache<(UserId, ChannelId), Option<Arc<Membership>>>,
+    rate: Option<DefaultKeyedRateLimiter<UserId>>,
+}
+
+impl Permits {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let memberships = Cache::builder()
+            .max_capacity(limits.permissions)
+            .time_to_live(limits.permission_ttl)
+            .build();
+        let rate = limits
+            .sends_per_second
+            .and_then(NonZeroU32::new)
+            .map(|per_second| {
+                let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(9));
+                RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
+            });
+        Self { memberships, rate }
+    }
+
+    fn check_rate(&self, from: UserId) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else {
+            return Ok(());
+        };
+        rate.check_key(&from).map_err(|busy| {
+            let now = governor::clock::DefaultClock::default().now();
+            let wait = busy.wait_time_from(now).max(Duration::from_millis(1));
+            Problem::new(ProblemCode::RateLimited, "too many messages").retry_after(wait)
+        })
+    }
+
+    /// Drops what is known of senders who have been quiet, so that it does not grow for ever.
+    pub(super) fn tidy(&self) {
+        if let Some(rate) = &self.rate {
+            rate.retain_recent();
+            rate.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The directory in memory: the reference for what the port means. It owns the locking and the
+//! port's face; [`state`] holds what is known and every rule. It forgets all when it is dropped and
+//! holds whatever it is given: it is for tests, a node keeps its directory on disk.
+
+mod state;
+
+use std::sync::Mutex;
+
+use super::lock;
+use crate::model::{
+    Channel, ChannelId, Friend, FriendState, Member, Membership, MessageId, Role, Settings,
+    TokenHash, User, UserId,
+};
+use crate::ports::{
+    Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
+    SettingsChange,
+};
+
+use state::State;
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+
+/// A [`Directory`] behind one lock, so that every call is one transaction.
+///
+/// ```
+/// use pabal_core::memory::MemoryDirectory;
+/// use pabal_core::model::UserId;
+/// use pabal_core::ports::Directory;
+///
+/// # futures::executor::block_on(async {
+/// let directory = MemoryDirectory::default();
+/// assert!(directory.user(UserId::new(1)).await?.is_none());
+/// # Ok::<(), pabal_core::ports::DirectoryError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryDirectory {
+    state: Mutex<State>,
+}
+
+impl MemoryDirectory {
+    /// Runs `work` alone, when the answer is first polled: an answer dropped before has no effect.
+    fn with<'a, T: 'a>(
+        &'a self,
+        work: impl FnOnce(&mut State) -> Result<T, DirectoryError> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(async move { work(&mut lock(&self.state)) })
+    }
+}
+
+impl Directory for MemoryDirectory {
+    fn sign_up(&self, user: User, password_hash: String, access: Access) -> Answer<'_, ()> {
+        self.with(move |state| state.sign_up(user, password_hash, access))
+    }
+
+    fn log_in(&self, access: Access) -> Answer<'_, ()> {
+        self.with(move |state| state.log_in(access))
+    }
+
+    fn log_out(&self, token: TokenHash) -> Answer<'_, bool> {
+        self.with(move |state| Ok(state.log_out(token)))
+    }
+
+    fn credentials(&self, username: &str) -> Answer<'_, Option<Credentials>> {
+        let username = username.to_owned();
+        self.with(move |state| Ok(state.credentials(&username)))
+    }
+
+    fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>> {
+        self.with(move |state| Ok(state.access(token)))
+    }
+
+    fn user(&self, user_id: UserId) -> Answer<'_, Option<User>> {
+        self.with(move |state| Ok(state.user(user_id)))
+    }
+
+    fn users_by_prefix(&self, prefix: &str, limit: usize) -> Answer<'_, Vec<User>> {
+        let prefix = prefix.to_owned();
+        self.with(move |state| Ok(state.users_by_prefix(&prefix, limit)))
+    }
+
+    fn change_profile(&self, user_id: UserId, change: ProfileChange) -> Answer<'_, User> {
+        self.with(move |state| state.change_profile(user_id, change))
+    }
+
+    fn settings(&self, user_id: UserId) -> Answer<'_, Settings> {
+        self.with(move |state| Ok(state.settings(user_id)))
+    }
+
+    fn change_settings(&self, user_id: UserId, change: SettingsChange) -> Answer<'_, Settings> {
+        self.with(move |state| state.change_settings(user_id, change))
+    }
+
+    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>> {
+        self.with(move |state| Ok(state.friends(user_id)))
+    }
+
+    fn befriend(&self, user_id: UserId, other: UserId) -> Answer<'_, FriendState> {
+        self.with(move |state| state.befriend(user_id, other))
+    }
+
+    fn unfriend(&self, user_id: UserId, other: UserId) -> Answer<'_, bool> {
+        self.with(move |state| Ok(state.unfriend(user_id, other)))
+    }
+
+    fn blocks(&self, user_id: UserId) -> Answer<'_, Vec<UserId>> {
+        self.with(move |state| Ok(state.blocks(user_id)))
+    }
+
+    fn block(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
+        self.with(move |state| state.block(user_id, other))
+    }
+
+    fn unblock(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
+        self.with(move |state| Ok(state.unblock(user_id, other)))
+    }
+
+    fn direct_channel(&self, users: [UserId; 2], new: Channel) -> Answer<'_, (Channel, bool)> {
+        self.with(move |state| state.direct_channel(users, new))
+    }
+
+    fn create_group(
+        &self,
+        channel: Channel,
+        owner: UserId,
+        members: Vec<UserId>,
+    ) -> Answer<'_, ()> {
+        self.with(move |state| state.create_group(channel, owner, members))
+    }
+
+    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
+        self.with(move |state| Ok(state.memberships(user_id)))
+    }
+
+    fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>> {
+        self.with(move |state| Ok(state.membership(user_id, channel_id)))
+    }
+
+    fn rename_group(&self, channel_id: ChannelId, name: String) -> Answer<'_, Channel> {
+        self.with(move |state| state.rename_group(channel_id, name))
+    }
+
+    fn delete_group(&self, channel_id: ChannelId) -> Answer<'_, bool> {
+        self.with(move |state| Ok(state.delete_group(channel_id)))
+    }
+
+    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>> {
+        self.with(move |state| Ok(state.members(channel_id)))
+    }
+
+    fn put_member(
+        &self,
+        channel_id: ChannelId,
+        user_id: UserId,
+        role: Option<Role>,
+        at_most: usize,
+    ) -> Answer<'_, (bool, Role)> {
+        self.with(move |state| state.put_member(channel_id, user_id, role, at_most))
+    }
+
+    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> Answer<'_, bool> {
+        self.with(move |state| Ok(state.remove_member(channel_id, user_id)))
+    }
+
+    fn mark_read(
+        &self,
+        channel_id: ChannelId,
+        user_id: UserId,
+        message_id: MessageId,
+    ) -> Answer<'_, bool> {
+        self.with(move |state| Ok(state.mark_read(channel_id, user_id, message_id)))
+    }
+
+    fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>> {
+        self.with(move |state| Ok(state.push_targets(channel_id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_the_contract() {
+        crate::contract::directory::run(async || Arc::new(MemoryDirectory::default())).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! Every message there is, in process memory. Owns messages, stored positions and known sends; it
+//! grows with what is appended, so it is for tests and doctests, not for a server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Mutex;
+
+use foldhash::fast::RandomState;
+
+use super::{lock, ready};
+use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
+use crate::ports::{
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,
+};
+
+/// A [`HistoryStore`] in process memory, which counts as durable as long as the process lives.
+///
+/// How old a send is, message ids tell: it is a repeat while no more than [`SEND_KEY_WINDOW`] lies
+/// between the ids. Calls act when they are made, not when their future is first polled.
+#[derive(Default)]
+pub struct MemoryHistoryStore {
+    records: Mutex<Records>,
+}
+
+impl MemoryHistoryStore {
+    /// An empty history.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[derive(Default)]
+struct Records {
+    channels: HashMap<ChannelId, BTreeMap<MessageId, Message>, RandomState>,
+    positions: HashMap<Partition, MessageId, RandomState>,
+    sent: HashMap<SendKey, MessageId, RandomState>,
+}
+
+impl HistoryStore for MemoryHistoryStore {
+    fn append(
+        &self,
+        partition: Partition,
+        messages: Vec<Message>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
+        ready(Ok(lock(&self.records).append(partition, messages)))
+    }
+
+    fn stored_position(
+        &self,
+        partition: Partition,
+    ) -> BoxFuture<'_, Result<MessageId, HistoryError>> {
+        ready(Ok(lock(&self.records).position(partition)))
+    }
+
+    fn page(
+        &self,
+        channel_id: ChannelId,
+        from: PageFrom,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, HistoryError>> {
+        let records = lock(&self.records);
+        let page = records
+            .channels
+            .get(&channel_id)
+            .map(|channel| page(channel, from, limit));
+        ready(Ok(page.unwrap_or_default()))
+    }
+
+    fn get(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>> {
+        let records = lock(&self.records);
+        let message = records
+            .channels
+            .get(&channel_id)
+            .and_then(|all| all.get(&message_id));
+        ready(Ok(message.cloned()))
+    }
+
+    fn heads(
+        &self,
+        channel_ids: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>> {
+        let records = lock(&self.records);
+        let head = |id| {
+            records
+                .channels
+                .get(id)
+                .and_then(|all| Some(*all.last_key_value()?.0))
+        };
+        ready(Ok(channel_ids
+            .iter()
+            .map(|id| head(id).unwrap_or_default())
+            .collect()))
+    }
+
+    fn count_unread(
+        &self,
+        channel_id: ChannelId,
+        after: MessageId,
+        reader: UserId,
+        at_most: usize,
+    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
+        let records = lock(&self.records);
+        let Some(channel) = records.channels.get(&channel_id) else {
+            return ready(Ok(0));
+        };
+        let of_others = channel
+            .range(above(after))
+            .filter(|(_, m)| m.message_from != reader);
+        ready(Ok(of_others.take(at_most).count()))
+    }
+
+    fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
+        let records = lock(&self.records);
+        let first = records.sent.get(&key).copied();
+        let known = |first: &MessageId| within_window(*first, records.position(first.partition()));
+        ready(Ok(first.filter(known)))
+    }
+}
+
+impl Records {
+    fn append(&mut self, partition: Partition, messages: Vec<Message>) -> Vec<Appended> {
+        messages
+            .into_iter()
+            .map(|message| self.append_one(partition, message))
+            .collect()
+    }
+
+    fn append_one(&mut self, partition: Partition, message: Message) -> Appended {
+        let message_id = message.message_id;
+        let position = self.positions.entry(partition).or_default();
+        *position = message_id.max(*position);
+        let channel = self.channels.entry(message.channel_id).or_default();
+        if channel.contains_key(&message_id) {
+            return Appended::Stored;
+        }
+        if let Some(key) = message.send_key() {
+            match self.sent.get(&key) {
+                Some(first) if within_window(*first, message_id) => {
+                    return Appended::Repeat(*first);
+                }
+                _ => self.sent.insert(key, message_id),
+            };
+        }
+        channel.insert(message_id, message);
+        Appended::Stored
+    }
+
+    fn position(&self, partition: Partition) -> MessageId {
+        self.positions.get(&partition).copied().unwrap_or_default()
+    }
+}
+
+/// Whether a send stored as `first` still makes one at `later` a repeat.
+fn within_window(first: MessageId, later: MessageId) -> bool {
+    later.created_at().since(first.created_at()) <= SEND_KEY_WINDOW
+}
+
+fn above(message_id: MessageId) -> (Bound<MessageId>, Bound<MessageId>) {
+    (Bound::Excluded(message_id), Bound::Unbounded)
+}
+
+fn page(channel: &BTreeMap<MessageId, Message>, from: PageFrom, limit: usize) -> Page {
+    match from {
+        PageFrom::After(id) => take(channel.range(above(id)), limit),
+        PageFrom::Before(id) => take(channel.range(..id).rev(), limit),
+        PageFrom::Newest => take(channel.iter().rev(), limit),
+        PageFrom::Around(id) => {
+            let mut below = take(channel.range(..id).rev(), limit / 2).messages;
+            below.reverse();
+            let from_on = take(channel.range(id..), limit - below.len());
+            below.extend(from_on.messages);
+            Page {
+                messages: below,
+                has_more: from_on.has_more,
+            }
+        }
+    }
+}
+
+fn take<'a>(
+    mut messages: impl Iterator<Item = (&'a MessageId, &'a Message)>,
+    limit: usize,
+) -> Page {
+    let taken = messages
+        .by_ref()
+        .take(limit)
+        .map(|(_, message)| message.clone())
+        .collect();
+    Page {
+        messages: taken,
+        has_more: messages.next().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::MemoryHistoryStore;
+    use crate::contract::history_store;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        history_store::run(async || Arc::new(MemoryHistoryStore::new())).await;
+    }
+}

@@ -1,0 +1,218 @@
+//! What a session receives, as JSON that is serialised once and shared by all who receive it.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::model::{ChannelId, ChannelKind, Message, MessageId, Role, Timestamp, UserId};
+
+/// A message as clients see it, in events and in API answers alike.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MessageView<'a> {
+    message_id: MessageId,
+    channel_id: ChannelId,
+    message_from: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_to: Option<UserId>,
+    content: &'a str,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_message_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Message> for MessageView<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self {
+            message_id: message.message_id,
+            channel_id: message.channel_id,
+            message_from: message.message_from,
+            message_to: message.message_to,
+            content: &message.content,
+            created_at: message.created_at(),
+            client_message_id: message.client_message_id.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event<'a> {
+    Message {
+        message: MessageView<'a>,
+    },
+    Read {
+        channel_id: ChannelId,
+        user_id: UserId,
+        message_id: MessageId,
+    },
+    Typing {
+        channel_id: ChannelId,
+        user_id: UserId,
+    },
+    Presence {
+        user_id: UserId,
+        online: bool,
+    },
+    Channel {
+        action: Action,
+        channel_id: ChannelId,
+        kind: ChannelKind,
+        name: Option<&'a str>,
+    },
+    Member {
+        channel_id: ChannelId,
+        user_id: UserId,
+        joined: bool,
+        role: Option<Role>,
+    },
+    Resync {
+        channel_id: ChannelId,
+        cur_max_message_id: MessageId,
+    },
+    Draining {
+        reconnect_after_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url: Option<&'a str>,
+    },
+}
+
+/// What happened to a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It was made, or the receiver came to it.
+    Added,
+    /// It has another name.
+    Renamed,
+    /// It is no more.
+    Deleted,
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "plain structs with string keys always serialise"
+)]
+fn json(event: &Event<'_>, size_hint: usize) -> Bytes {
+    let mut out = Vec::with_capacity(size_hint);
+    serde_json::to_writer(&mut out, event).expect("an event serialises");
+    // Exact, because a thousand mailboxes may keep it for a while.
+    out.shrink_to_fit();
+    out.into()
+}
+
+/// A message was stored.
+pub fn message(message: &Message) -> Bytes {
+    json(
+        &Event::Message {
+            message: message.into(),
+        },
+        288 + message.content.len(),
+    )
+}
+
+/// A member has read up to a message.
+pub fn read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> Bytes {
+    json(
+        &Event::Read {
+            channel_id,
+            user_id,
+            message_id,
+        },
+        128,
+    )
+}
+
+/// A member is writing.
+pub fn typing(channel_id: ChannelId, user_id: UserId) -> Bytes {
+    json(
+        &Event::Typing {
+            channel_id,
+            user_id,
+        },
+        96,
+    )
+}
+
+/// A friend connected or left.
+pub fn presence(user_id: UserId, online: bool) -> Bytes {
+    json(&Event::Presence { user_id, online }, 80)
+}
+
+/// Something happened to a channel.
+pub fn channel(
+    action: Action,
+    channel_id: ChannelId,
+    kind: ChannelKind,
+    name: Option<&str>,
+) -> Bytes {
+    json(
+        &Event::Channel {
+            action,
+            channel_id,
+            kind,
+            name,
+        },
+        160,
+    )
+}
+
+/// A user came to a channel, left it, or has another role.
+pub fn member(channel_id: ChannelId, user_id: UserId, joined: bool, role: Option<Role>) -> Bytes {
+    json(
+        &Event::Member {
+            channel_id,
+            user_id,
+            joined,
+            role,
+        },
+        128,
+    )
+}
+
+/// The session could not hold a part of a channel, which goes up to `cur_max_message_id`.
+pub fn resync(channel_id: ChannelId, cur_max_message_id: MessageId) -> Bytes {
+    json(
+        &Event::Resync {
+            channel_id,
+            cur_max_message_id,
+        },
+        112,
+    )
+}
+
+/// The node is about to stop.
+pub fn draining(reconnect_after_ms: u64, url: Option<&str>) -> Bytes {
+    json(
+        &Event::Draining {
+            reconnect_after_ms,
+            url,
+        },
+        96,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_event_has_the_fields_of_the_contract() {
+        let message = Message {
+            message_id: MessageId::new(42 << 22),
+            channel_id: ChannelId::new(7),
+            message_from: UserId::new(1),
+            message_to: Some(UserId::new(2)),
+            content: "안녕 \"you\"".into(),
+            client_message_id: Some("m1".into()),
+        };
+        let json: serde_json::Value =
+            serde_json::from_slice(&super::message(&message)).expect("is JSON");
+        assert_eq!(
+            json,
+            serde_json::json!({"type": "message", "message": {
+                "message_id": "176160768", "channel_id": "7", "message_from": "1",
+                "message_to": "2", "content": "안녕 \"you\"",
+                "created_at": "2024-01-01T00:00:00.042Z", "client_message_id": "m1",
+            }})
+        );
+    }
+}
