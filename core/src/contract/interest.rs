@@ -13,8 +13,7 @@ type Adapter = Arc<dyn Interest>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run<A: Interest>(fresh: impl AsyncFn() -> A) {
-    let fresh = async || -> Adapter { Arc::new(fresh().await) };
+pub async fn run(fresh: impl AsyncFn() -> Adapter) {
     properties! { fresh() =>
         a_join_counts_from_its_return_on
         joining_again_changes_nothing

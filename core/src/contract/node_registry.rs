@@ -13,8 +13,7 @@ type Registry = Arc<dyn NodeRegistry>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run<A: NodeRegistry>(fresh: impl AsyncFn() -> A) {
-    let fresh = async || -> Registry { Arc::new(fresh().await) };
+pub async fn run(fresh: impl AsyncFn() -> Registry) {
     properties! { fresh() =>
         a_heartbeat_announces_a_node_as_it_is
         a_heartbeat_replaces_the_one_before

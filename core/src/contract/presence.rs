@@ -13,8 +13,7 @@ type Adapter = Arc<dyn Presence>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run<A: Presence>(fresh: impl AsyncFn() -> A) {
-    let fresh = async || -> Adapter { Arc::new(fresh().await) };
+pub async fn run(fresh: impl AsyncFn() -> Adapter) {
     properties! { fresh() =>
         the_first_join_of_a_user_is_told_apart
         the_last_leave_of_a_user_is_told_apart

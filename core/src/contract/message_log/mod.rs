@@ -18,8 +18,7 @@ type Log = Arc<dyn MessageLog>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run<A: MessageLog>(fresh: impl AsyncFn(usize) -> A) {
-    let fresh = async |capacity| -> Log { Arc::new(fresh(capacity).await) };
+pub async fn run(fresh: impl AsyncFn(usize) -> Log) {
     let roomy = async || fresh(ROOMY).await;
     ids::run(&roomy).await;
     repeats::run(&roomy).await;
@@ -32,8 +31,8 @@ pub async fn run<A: MessageLog>(fresh: impl AsyncFn(usize) -> A) {
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run_with_clock<A: MessageLog>(fresh: impl AsyncFn(Arc<dyn Clock>) -> A) {
-    ids::run_with_clock(async |clock| Arc::new(fresh(clock).await)).await;
+pub async fn run_with_clock(fresh: impl AsyncFn(Arc<dyn Clock>) -> Log) {
+    ids::run_with_clock(fresh).await;
 }
 
 const ROOMY: usize = 10_000;

@@ -22,8 +22,7 @@ type Inbox = Arc<dyn NodeInbox>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run<A: NodeInbox>(fresh: impl AsyncFn(usize) -> A) {
-    let fresh = async |capacity| -> Inbox { Arc::new(fresh(capacity).await) };
+pub async fn run(fresh: impl AsyncFn(usize) -> Inbox) {
     let roomy = async || fresh(ALL).await;
     opening::run(&roomy).await;
     sending::run(&roomy).await;
