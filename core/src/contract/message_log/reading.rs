@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ALL, Log, START, append, append_many, assert_rising, draft, id_of, named_draft, new_id,
+    ALL, Log, START, append, append_many, assert_rising, draft, id_of, named_draft, new_id, origin,
     partition, read, spawn_read,
 };
-use crate::contract::property::{answer, assert_waits, node, properties, start_and_cancel};
-use crate::model::{Draft, MessageId, UserId};
+use crate::contract::property::{answer, assert_waits, properties, start_and_cancel};
+use crate::model::{Draft, MAX_PARTITIONS, MessageId, UserId};
 use crate::ports::LogEntry;
 
 pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
@@ -21,6 +21,7 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
         every_waiting_reader_is_woken
         a_cancelled_read_loses_nothing
         partitions_are_independent
+        every_partition_holds_its_own_entries
     }
 }
 
@@ -43,10 +44,10 @@ async fn an_entry_comes_back_as_it_was_given(log: Log) {
             "c",
         ),
     ] {
-        let id = new_id(log.append(p, START, draft.clone(), node(by)).await);
+        let id = new_id(log.append(p, START, draft.clone(), origin(by)).await);
         given.push(LogEntry {
             message: draft.at(id),
-            accepted_by: node(by),
+            origin: origin(by),
         });
     }
     assert_eq!(read(&log, p, START, ALL).await, given);
@@ -76,7 +77,7 @@ async fn a_read_starts_behind_its_position_and_keeps_to_its_limit(log: Log) {
     }
     // A position need not be that of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
-    let beyond = new_id(log.append(p, gap, draft(6), node("a")).await);
+    let beyond = new_id(log.append(p, gap, draft(6), origin("a")).await);
     assert_eq!(id_of(&read(&log, p, gap, 1).await[0]), beyond);
 }
 
@@ -136,4 +137,20 @@ async fn partitions_are_independent(log: Log) {
     );
     log.trim(other, id).await.expect("trims");
     assert!(read(&log, one, START, ALL).await.iter().map(id_of).eq(ids));
+}
+
+async fn every_partition_holds_its_own_entries(log: Log) {
+    // Numbers that any narrower way of telling partitions apart would confuse.
+    let numbers = [0, 1, 2, 3, 16, 64, 255, 256, 512, MAX_PARTITIONS - 1];
+    let mut ids = Vec::new();
+    for number in numbers {
+        ids.push(append(&log, partition(number), usize::from(number)).await);
+    }
+    for (number, id) in numbers.into_iter().zip(ids) {
+        let entries = read(&log, partition(number), START, ALL).await;
+        assert!(
+            entries.iter().map(id_of).eq([id]),
+            "partition {number}: {entries:?}"
+        );
+    }
 }

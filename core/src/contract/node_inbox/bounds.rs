@@ -10,6 +10,7 @@ pub(super) async fn run(fresh: impl AsyncFn(usize) -> Inbox) {
     properties! { fresh(TIGHT) =>
         a_send_waits_at_the_bound_until_there_is_room
         every_waiting_send_gets_its_turn
+        room_for_several_lets_several_go_on
         more_than_an_inbox_holds_gets_through_in_parts
         a_full_inbox_does_not_hold_up_another
         forgetting_ends_a_waiting_send
@@ -52,6 +53,34 @@ async fn every_waiting_send_gets_its_turn(inbox: Inbox) {
     }
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..12));
+}
+
+async fn room_for_several_lets_several_go_on(inbox: Inbox) {
+    let a = open(&inbox, "a").await;
+    let bound = TIGHT as u64;
+    inbox
+        .send(&a, numbered(0..bound))
+        .await
+        .expect("sends up to the bound");
+    let mut sends: Vec<_> = (bound..2 * bound)
+        .map(|number| spawn_send(&inbox, "a", numbered(number..number + 1)))
+        .collect();
+    for sending in &mut sends {
+        assert_waits(sending).await;
+    }
+    let held = receive(&inbox, "a", START).await;
+    let emptied_at = held[TIGHT - 1].position;
+    receive(&inbox, "a", emptied_at).await;
+    for sending in sends {
+        answer(sending).await.expect("sends");
+    }
+    let mut numbers: Vec<_> = receive(&inbox, "a", emptied_at)
+        .await
+        .iter()
+        .map(number)
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(bound..2 * bound));
 }
 
 async fn more_than_an_inbox_holds_gets_through_in_parts(inbox: Inbox) {
