@@ -1,1 +1,30 @@
-//! Under construction.
+//! How clients reach the engine. A transport only reads from a session: short polling answers now,
+//! long polling when there is something or at the deadline, WebSocket and SSE are loops of the same
+//! read. What each of them costs is metered the same way, so that they can be compared.
+//!
+//! In reading order: [`transport`] says what a transport is, [`short_poll`], [`long_poll`],
+//! [`websocket`] and [`sse`] are four of them, [`sessions`] mounts them below `/v1/sessions`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod transport;
+mod short_poll;
+mod long_poll;
+mod websocket;
+mod sse;
+mod commands;
+mod sessions;
+mod http;
+mod admission;
+mod meter;
+mod connection;
+
+pub use admission::{Admission, AdmissionLimits, Permit, Refused};
+pub use connection::Connection;
+pub use http::{Body, problem_response};
+pub use long_poll::LongPolling;
+pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};
+pub use sessions::{Transports, TransportsConfig};
+pub use short_poll::ShortPolling;
+pub use sse::ServerSentEvents;
+pub use transport::{Attach, Transport};
+pub use websocket::WebSocket;

@@ -38,6 +38,9 @@ pub enum Command {
     },
 }
 
+/// A command with the id to answer to, or what is wrong with it.
+pub type NamedCommand = (Option<String>, Result<Command, Problem>);
+
 /// A text frame from a client. Any of its parts may be there.
 #[derive(Debug, Default)]
 pub struct ClientFrame {
@@ -45,8 +48,8 @@ pub struct ClientFrame {
     pub ack: Option<Seq>,
     /// Asks for catch-up from these cursors.
     pub channels: Option<Cursors>,
-    /// Commands with the ids to answer to, in order; what is wrong with those that make no sense.
-    pub commands: Vec<(Option<String>, Result<Command, Problem>)>,
+    /// Commands, in order.
+    pub commands: Vec<NamedCommand>,
 }
 
 /// The answer to one command.
@@ -163,9 +166,7 @@ pub fn parse_client_frame(frame: &[u8]) -> Result<ClientFrame, Problem> {
 ///
 /// # Errors
 /// A problem if the body as a whole makes no sense; nothing of it was done.
-pub fn parse_commands(
-    body: &[u8],
-) -> Result<Vec<(Option<String>, Result<Command, Problem>)>, Problem> {
+pub fn parse_commands(body: &[u8]) -> Result<Vec<NamedCommand>, Problem> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -174,8 +175,6 @@ pub fn parse_commands(
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     commands(body.commands)
 }
-
-type NamedCommand = (Option<String>, Result<Command, Problem>);
 
 fn commands(raw: Vec<Raw<'_>>) -> Result<Vec<NamedCommand>, Problem> {
     if raw.len() > MAX_COMMANDS {

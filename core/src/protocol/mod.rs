@@ -7,6 +7,8 @@ mod batch;
 mod command;
 
 pub use batch::Batch;
-pub use command::{ClientFrame, Command, Cursors, Reply, parse_client_frame, parse_commands};
+pub use command::{
+    ClientFrame, Command, Cursors, NamedCommand, Reply, parse_client_frame, parse_commands,
+};
 pub use event::MessageView;
 pub use problem::{FieldError, Problem, ProblemCode};

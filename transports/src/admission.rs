@@ -1,0 +1,134 @@
+//! Who may connect: a bound on all connections and one on those of an address. A connection holds
+//! its permit until it ends, whatever protocol it speaks by then.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The bounds of admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// As many connections as the node holds.
+    pub connections: usize,
+    /// As many of them as may come from one address.
+    pub per_address: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            per_address: 4_096,
+        }
+    }
+}
+
+/// Counts connections and refuses those beyond the bounds. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    limits: AdmissionLimits,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why a connection was refused. A retry later may succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The node holds as many as it may.
+    #[error("too many connections")]
+    Full,
+    /// The address does.
+    #[error("too many connections from one address")]
+    AddressFull,
+}
+
+impl Admission {
+    /// Admission with these bounds and nobody in.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        Self {
+            limits,
+            held: Arc::default(),
+        }
+    }
+
+    /// Lets a connection in.
+    ///
+    /// # Errors
+    /// [`Refused`], at a bound.
+    pub fn admit(&self, address: IpAddr) -> Result<Permit, Refused> {
+        let mut held = self.lock();
+        if held.all >= self.limits.connections {
+            return Err(Refused::Full);
+        }
+        let here = held.by_address.entry(address).or_default();
+        if *here >= self.limits.per_address {
+            return Err(Refused::AddressFull);
+        }
+        *here += 1;
+        held.all += 1;
+        Ok(Permit {
+            admission: self.clone(),
+            address,
+        })
+    }
+
+    /// How many connections are held now.
+    pub fn held(&self) -> usize {
+        self.lock().all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to be connected, until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Admission,
+    address: IpAddr,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut held = self.admission.lock();
+        held.all -= 1;
+        if let Some(here) = held.by_address.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                held.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_hold_and_places_come_back() {
+        let admission = Admission::new(AdmissionLimits {
+            connections: 2,
+            per_address: 1,
+        });
+        let [a, b, c]: [IpAddr; 3] =
+            [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]].map(Into::into);
+        let first = admission.admit(a).unwrap();
+        assert_eq!(admission.admit(a).unwrap_err(), Refused::AddressFull);
+        let second = admission.admit(b).unwrap();
+        assert_eq!(admission.admit(c).unwrap_err(), Refused::Full);
+        drop(first);
+        assert!(admission.admit(a).is_ok());
+        drop(second);
+        assert_eq!(admission.held(), 0);
+        assert!(admission.lock().by_address.is_empty());
+    }
+}

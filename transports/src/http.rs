@@ -1,0 +1,206 @@
+//! The little of HTTP that transports share: bodies, problems, queries.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use pabal_core::model::Seq;
+use pabal_core::protocol::{Problem, ProblemCode};
+
+/// Why a body broke off.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer: at once and of known length, or a stream.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it.
+    Full(Full<Bytes>),
+    /// Bit by bit.
+    Stream(UnsyncBoxBody<Bytes, BodyError>),
+}
+
+impl Body {
+    /// A body with nothing in it.
+    pub fn empty() -> Self {
+        Self::Full(Full::default())
+    }
+
+    /// Wraps a body that is produced bit by bit.
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    {
+        Self::Stream(body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(Full::new(bytes))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An answer with a JSON body.
+pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A problem as an answer, RFC 9457.
+#[expect(
+    clippy::expect_used,
+    reason = "problems are plain strings and always serialise"
+)]
+pub fn problem_response(problem: &Problem) -> Response<Body> {
+    let body = serde_json::to_vec(problem).expect("a problem serialises");
+    let status = StatusCode::from_u16(problem.code.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_response(status, body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    if let Some(after) = problem.retry_after {
+        // RFC 9110 section 10.2.3 knows whole seconds; the body has milliseconds.
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    if problem.code == ProblemCode::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Refuses every method but one.
+pub(crate) fn require_method<B>(request: &Request<B>, method: &Method) -> Result<(), Problem> {
+    if request.method() == method {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemCode::MethodNotAllowed,
+        format!("only {method} is allowed here"),
+    ))
+}
+
+/// As [`problem_response`], naming the method that would do.
+pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> Response<Body> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read_body<B>(body: B, limit: usize) -> Result<Bytes, Problem>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BodyError>>,
+{
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            ProblemCode::TooLarge,
+            format!("body: at most {limit} bytes"),
+        )),
+        Err(error) => Err(Problem::new(
+            ProblemCode::Invalid,
+            format!("body broke off: {error}"),
+        )),
+    }
+}
+
+/// The parameters of polls: plain numbers, so nothing needs percent-decoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    pub(crate) fn new(query: &'a str) -> Self {
+        Self(query)
+    }
+
+    fn get(self, name: &str) -> Option<&'a str> {
+        self.0.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            (key == name).then_some(value)
+        })
+    }
+
+    /// The highest seq the client has; absent, the session knows.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub fn after(self) -> Result<Option<Seq>, Problem> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| Problem::invalid("after", "must be a decimal number"))
+        };
+        self.get("after").map(parse).transpose()
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub fn number(self, name: &'static str) -> Result<Option<u64>, Problem> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| Problem::invalid(name, "must be a whole number"))
+        };
+        self.get(name).map(parse).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_gives_numbers_or_says_which_is_wrong() {
+        let query = Query::new("wait_ms=50&after=7&limit=x");
+        assert_eq!(query.after(), Ok(Some(Seq::new(7))));
+        assert_eq!(query.number("wait_ms"), Ok(Some(50)));
+        assert_eq!(query.number("absent"), Ok(None));
+        let problem = query.number("limit").unwrap_err();
+        assert_eq!(problem.errors[0].field, "limit");
+        assert!(Query::new("after=-1").after().is_err());
+    }
+}

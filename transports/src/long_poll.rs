@@ -1,0 +1,124 @@
+//! Long polling: answer when there is something, or at the deadline.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Response, StatusCode};
+use pabal_core::engine::{Engine, News, Reader, View};
+use pabal_core::model::Seq;
+use pabal_core::protocol::{Batch, Problem};
+use tokio::time::timeout;
+use tower::Service;
+
+use crate::http::{Body, json_response};
+use crate::meter::TransportMeter;
+use crate::short_poll::{batch_body, limit};
+use crate::transport::{Attach, Location, Transport, respond};
+
+/// `GET …/long-poll?after=<seq>&wait_ms=&limit=`: a batch as soon as there is one event; at the
+/// deadline an empty one that says so. A second request on the session ends the first with an
+/// empty batch.
+#[derive(Clone, Copy, Debug)]
+pub struct LongPolling {
+    /// How long a request is held at most, and unless it says.
+    pub max_wait: Duration,
+}
+
+impl Transport for LongPolling {
+    const NAME: &'static str = "long_polling";
+    const MOUNT: &'static str = "long-poll";
+
+    fn describe(&self, at: &Location<'_>) -> serde_json::Value {
+        serde_json::json!({
+            "url": format!("{}/{}", at.path, Self::MOUNT),
+            "max_wait_ms": self.max_wait.as_millis() as u64,
+        })
+    }
+}
+
+impl Service<Attach> for LongPolling {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attach: Attach) -> Self::Future {
+        match Waiting::new(attach, self.max_wait) {
+            Ok(waiting) => Box::pin(async { Ok(respond(waiting.answer().await)) }),
+            Err(problem) => Box::pin(std::future::ready(Ok(respond(Err(problem))))),
+        }
+    }
+}
+
+/// What a parked request holds. The request itself is let go of before the wait: thousands of these
+/// stand at the same time.
+struct Waiting {
+    engine: Engine,
+    reader: Reader,
+    meter: TransportMeter,
+    after: Seq,
+    limit: usize,
+    wait: Duration,
+}
+
+impl Waiting {
+    fn new(attach: Attach, max_wait: Duration) -> Result<Self, Problem> {
+        attach.require_get()?;
+        let query = attach.query();
+        let wait = query
+            .number("wait_ms")?
+            .map_or(max_wait, Duration::from_millis)
+            .min(max_wait);
+        let (after, limit) = (query.after()?, limit(&attach)?);
+        let after = attach.session.position(after)?;
+        let reader = attach.session.attach();
+        attach.session.confirm(after);
+        let Attach { engine, meter, .. } = attach;
+        Ok(Self {
+            engine,
+            reader,
+            meter,
+            after,
+            limit,
+            wait,
+        })
+    }
+
+    async fn answer(self) -> Result<Response<Body>, Problem> {
+        let Self {
+            engine,
+            reader,
+            meter,
+            after,
+            limit,
+            wait,
+        } = self;
+        let attached = meter.attached();
+        let news = timeout(wait, reader.news(after)).await;
+        drop(attached);
+        let body = match news {
+            Ok(News::Events) => {
+                let now = engine.ports().clock.now();
+                let read = |view: View<'_>| batch_body(&view, &meter, now);
+                reader.session().read(Some(after), limit, read)?
+            }
+            Ok(News::Ended(ended)) => return Err(ended.into()),
+            Ok(News::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
+            Err(_) => empty(&meter, Batch::new(std::iter::empty(), after).timed_out()),
+        };
+        Ok(json_response(StatusCode::OK, body))
+    }
+}
+
+fn empty(meter: &TransportMeter, batch: Batch<std::iter::Empty<&Bytes>>) -> Vec<u8> {
+    meter.empty_answer();
+    let mut body = Vec::with_capacity(batch.len());
+    batch.write(&mut body);
+    body
+}

@@ -1,0 +1,270 @@
+//! What a transport costs: requests, empty answers, bytes on the wire both ways, events delivered,
+//! and how long they took. Counted the same way for all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pabal_core::model::Timestamp;
+
+/// The upper bounds of the buckets of delivery latency, in microseconds; one more bucket follows.
+pub const LATENCY_BOUNDS: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 30_000_000,
+];
+
+/// The counters of every transport, and of everything that is none.
+#[derive(Clone, Debug)]
+pub struct Meters(Arc<[Counters]>);
+
+/// What is counted for one transport. It only rises.
+#[derive(Debug)]
+struct Counters {
+    name: &'static str,
+    requests: AtomicU64,
+    empty_answers: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    events: AtomicU64,
+    latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    latency_micros: AtomicU64,
+    attached: AtomicUsize,
+}
+
+/// The counters of a transport at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterReading {
+    /// The transport's name; `api` for everything that is none.
+    pub name: &'static str,
+    /// Requests, a WebSocket handshake and its frames from the client among them.
+    pub requests: u64,
+    /// Answers to polls that held no event.
+    pub empty_answers: u64,
+    /// Bytes received, headers and frames included, TCP and IP not.
+    pub bytes_in: u64,
+    /// Bytes sent, likewise.
+    pub bytes_out: u64,
+    /// Events written.
+    pub events: u64,
+    /// How many events took up to each of [`LATENCY_BOUNDS`], and then how many took longer;
+    /// not cumulative.
+    pub latency: Vec<u64>,
+    /// The sum of those latencies, in microseconds.
+    pub latency_micros: u64,
+    /// Connections and requests that read from a session now.
+    pub attached: usize,
+}
+
+/// The place of everything that is no transport.
+const API: usize = 0;
+
+impl Meters {
+    pub(crate) fn new(transports: impl Iterator<Item = &'static str>) -> Self {
+        let counters = |name| Counters {
+            name,
+            requests: AtomicU64::new(0),
+            empty_answers: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            latency: Default::default(),
+            latency_micros: AtomicU64::new(0),
+            attached: AtomicUsize::new(0),
+        };
+        Self(
+            std::iter::once("api")
+                .chain(transports)
+                .map(counters)
+                .collect(),
+        )
+    }
+
+    pub(crate) fn transport(&self, index: usize) -> TransportMeter {
+        TransportMeter {
+            meters: self.clone(),
+            index: index + 1,
+        }
+    }
+
+    /// A fresh set of counters for a connection; its bytes count as `api` until a transport takes
+    /// the connection up.
+    pub fn connection(&self) -> Arc<ConnectionMeter> {
+        Arc::new(ConnectionMeter {
+            meters: self.clone(),
+            index: AtomicUsize::new(API),
+            unclaimed: AtomicU64::new(0),
+        })
+    }
+
+    /// All counters as they stand.
+    pub fn read(&self) -> Vec<MeterReading> {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.0
+            .iter()
+            .map(|counters| MeterReading {
+                name: counters.name,
+                requests: get(&counters.requests),
+                empty_answers: get(&counters.empty_answers),
+                bytes_in: get(&counters.bytes_in),
+                bytes_out: get(&counters.bytes_out),
+                events: get(&counters.events),
+                latency: counters.latency.iter().map(get).collect(),
+                latency_micros: get(&counters.latency_micros),
+                attached: counters.attached.load(Ordering::Relaxed),
+            })
+            .collect()
+    }
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// Where one transport reports.
+#[derive(Clone, Debug)]
+pub struct TransportMeter {
+    meters: Meters,
+    index: usize,
+}
+
+impl TransportMeter {
+    fn counters(&self) -> &Counters {
+        &self.meters.0[self.index]
+    }
+
+    /// A request came, or a frame.
+    pub fn request(&self) {
+        add(&self.counters().requests, 1);
+    }
+
+    /// A poll was answered with no event.
+    pub fn empty_answer(&self) {
+        add(&self.counters().empty_answers, 1);
+    }
+
+    /// Events accepted at these moments are being written at `now`.
+    pub fn delivered(&self, now: Timestamp, accepted_at: impl Iterator<Item = Timestamp>) {
+        let counters = self.counters();
+        let (mut events, mut sum) = (0, 0);
+        for accepted_at in accepted_at {
+            let micros = micros(now.since(accepted_at));
+            let bucket = LATENCY_BOUNDS.partition_point(|&bound| bound < micros);
+            add(&counters.latency[bucket], 1);
+            events += 1;
+            sum += micros;
+        }
+        add(&counters.events, events);
+        add(&counters.latency_micros, sum);
+    }
+
+    /// Somebody reads from a session, until the guard is dropped.
+    pub fn attached(&self) -> Attached {
+        self.counters().attached.fetch_add(1, Ordering::Relaxed);
+        Attached(self.clone())
+    }
+
+    /// From now on the bytes of this connection are this transport's, with those that came since
+    /// the last answer: they were this request.
+    pub(crate) fn claim(&self, connection: &ConnectionMeter) {
+        connection.index.store(self.index, Ordering::Relaxed);
+        connection.settle();
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Counts a reader of a session while it lives.
+#[derive(Debug)]
+pub struct Attached(TransportMeter);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.counters().attached.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of one connection, on their way to the counters of whoever caused them.
+#[derive(Debug)]
+pub struct ConnectionMeter {
+    meters: Meters,
+    index: AtomicUsize,
+    /// Bytes received for which it is not known yet which transport they were for.
+    unclaimed: AtomicU64,
+}
+
+impl ConnectionMeter {
+    /// A request that is for no transport came on this connection.
+    pub fn claim_for_api(&self) {
+        self.index.store(API, Ordering::Relaxed);
+        add(&self.meters.0[API].requests, 1);
+        self.settle();
+    }
+
+    pub(crate) fn received(&self, bytes: u64) {
+        add(&self.unclaimed, bytes);
+    }
+
+    pub(crate) fn sent(&self, bytes: u64) {
+        add(
+            &self.meters.0[self.index.load(Ordering::Relaxed)].bytes_out,
+            bytes,
+        );
+    }
+
+    /// Gives the bytes received so far to whoever has the connection.
+    pub(crate) fn settle(&self) {
+        let bytes = self.unclaimed.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            add(
+                &self.meters.0[self.index.load(Ordering::Relaxed)].bytes_in,
+                bytes,
+            );
+        }
+    }
+}
+
+impl Drop for ConnectionMeter {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_to_the_transport_that_takes_the_request() {
+        let meters = Meters::new(["a", "b"].into_iter());
+        let connection = meters.connection();
+        connection.received(10);
+        meters.transport(1).claim(&connection);
+        connection.sent(5);
+        connection.received(7);
+        connection.claim_for_api();
+        let read: Vec<_> = meters
+            .read()
+            .iter()
+            .map(|m| (m.name, m.bytes_in, m.bytes_out))
+            .collect();
+        assert_eq!(read, [("api", 7, 0), ("a", 0, 0), ("b", 10, 5)]);
+    }
+
+    #[test]
+    fn latency_falls_into_the_bucket_that_holds_it() {
+        let meters = Meters::new(std::iter::once("a"));
+        let now = Timestamp::from_micros(1_000_000_000);
+        let ago = |micros: u64| Timestamp::from_micros(1_000_000_000 - micros);
+        meters
+            .transport(0)
+            .delivered(now, [ago(100), ago(101), ago(60_000_000)].into_iter());
+        let reading = &meters.read()[1];
+        assert_eq!(
+            (reading.latency[0], reading.latency[1], reading.latency[16]),
+            (1, 1, 1)
+        );
+        assert_eq!(reading.events, 3);
+    }
+}

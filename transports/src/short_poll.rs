@@ -1,0 +1,81 @@
+//! Short polling: answer now, with what there is.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use pabal_core::engine::View;
+use pabal_core::model::Timestamp;
+use pabal_core::protocol::Problem;
+use tower::Service;
+
+use crate::http::{Body, json_response};
+use crate::meter::TransportMeter;
+use crate::transport::{Attach, Location, Transport, respond};
+
+/// `GET …/poll?after=<seq>&limit=`: at once a batch, perhaps empty.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortPolling {
+    /// How often clients should ask at most.
+    pub min_interval: Duration,
+}
+
+impl Transport for ShortPolling {
+    const NAME: &'static str = "polling";
+    const MOUNT: &'static str = "poll";
+
+    fn describe(&self, at: &Location<'_>) -> serde_json::Value {
+        serde_json::json!({
+            "url": format!("{}/{}", at.path, Self::MOUNT),
+            "min_interval_ms": self.min_interval.as_millis() as u64,
+        })
+    }
+}
+
+impl Service<Attach> for ShortPolling {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attach: Attach) -> Self::Future {
+        ready(Ok(respond(poll(&attach))))
+    }
+}
+
+fn poll(attach: &Attach) -> Result<Response<Body>, Problem> {
+    attach.require_get()?;
+    let (after, limit) = (attach.query().after()?, limit(attach)?);
+    let now = attach.engine.ports().clock.now();
+    let body = attach
+        .session
+        .read(after, limit, |view| batch_body(&view, &attach.meter, now))?;
+    Ok(json_response(StatusCode::OK, body))
+}
+
+/// As many events as the client wants at a time; all, unless it says.
+pub(crate) fn limit(attach: &Attach) -> Result<usize, Problem> {
+    match attach.query().number("limit")? {
+        None => Ok(usize::MAX),
+        Some(0) => Err(Problem::invalid("limit", "must be at least 1")),
+        Some(limit) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+    }
+}
+
+/// The document that answers a poll, metered.
+pub(crate) fn batch_body(view: &View<'_>, meter: &TransportMeter, now: Timestamp) -> Vec<u8> {
+    if view.is_empty() {
+        meter.empty_answer();
+    } else {
+        meter.delivered(now, view.accepted_at());
+    }
+    let batch = view.batch();
+    let mut body = Vec::with_capacity(batch.len());
+    batch.write(&mut body);
+    body
+}

@@ -1,0 +1,287 @@
+//! WebSocket (RFC 6455): one connection, text frames that are batches, commands the other way.
+//!
+//! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames.
+
+mod outgoing;
+mod socket;
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use pabal_core::protocol::Problem;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::connection::Connection;
+use crate::http::{Body, problem_response};
+use crate::transport::{Attach, Location, Transport, respond};
+use socket::Socket;
+
+/// The subprotocol the server speaks.
+const SUBPROTOCOL: &str = "pabal.v1";
+/// How browsers, which cannot set headers on a WebSocket, hand over the token.
+const BEARER_SUBPROTOCOL: &str = "pabal.bearer.";
+
+/// `GET …/websocket?after=<seq>`.
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    /// How often the client is pinged; after two pings without a sign of life it is gone.
+    pub ping_interval: Duration,
+    /// The largest frame and message that is taken from a client.
+    pub max_message_bytes: usize,
+    sockets: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl WebSocket {
+    /// A transport with no open sockets.
+    pub fn new(ping_interval: Duration, max_message_bytes: usize) -> Self {
+        let (sockets, abort) = (TaskTracker::new(), CancellationToken::new());
+        Self {
+            ping_interval,
+            max_message_bytes,
+            sockets,
+            abort,
+        }
+    }
+
+    /// Waits until every socket has closed, which they do when their sessions end; cuts those off
+    /// that have not by then.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        self.sockets.close();
+        if tokio::time::timeout(grace, self.sockets.wait())
+            .await
+            .is_err()
+        {
+            self.abort.cancel();
+            self.sockets.wait().await;
+        }
+    }
+
+    /// Answers the handshake and goes on in a task of its own, or the whole HTTP connection's future
+    /// would stay alive under the socket. `greeting` is sent first.
+    pub(crate) fn open(
+        &self,
+        mut attach: Attach,
+        greeting: Option<Bytes>,
+    ) -> Result<Response<Body>, Problem> {
+        let after = attach.session.position(attach.query().after()?)?;
+        let response = match handshake(attach.request.headers()) {
+            Ok(response) => response,
+            Err(refused) => return Ok(refused),
+        };
+        let upgrade = hyper::upgrade::on(&mut attach.request);
+        let Attach {
+            engine,
+            session,
+            meter,
+            connection,
+            ..
+        } = attach;
+        // Attached before the answer: a client that changes transport has one reader throughout.
+        let reader = session.attach();
+        session.confirm(after);
+        let (this, abort) = (self.clone(), self.abort.clone());
+        let run = async move {
+            let upgraded = match upgrade.await {
+                Ok(upgraded) => upgraded,
+                Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
+            };
+            let duties = socket::Duties {
+                engine,
+                reader,
+                meter,
+                connection,
+                after,
+                greeting,
+            };
+            type Plain = TokioIo<Connection<TcpStream>>;
+            match hyper_util::server::conn::auto::upgrade::downcast::<Plain>(upgraded) {
+                Ok(parts) => {
+                    let stream = parts.io.into_inner();
+                    Socket::new(stream, parts.read_buf, duties, &this)
+                        .await
+                        .run()
+                        .await;
+                }
+                Err(upgraded) => {
+                    let stream = TokioIo::new(upgraded);
+                    Socket::new(stream, Bytes::new(), duties, &this)
+                        .await
+                        .run()
+                        .await;
+                }
+            }
+        };
+        self.sockets.spawn(async move {
+            tokio::select! {
+                () = run => {}
+                () = abort.cancelled() => {}
+            }
+        });
+        Ok(response)
+    }
+}
+
+impl Transport for WebSocket {
+    const NAME: &'static str = "websocket";
+    const MOUNT: &'static str = "websocket";
+
+    fn describe(&self, at: &Location<'_>) -> serde_json::Value {
+        let scheme = if at.secure { "wss" } else { "ws" };
+        serde_json::json!({
+            "url": format!("{scheme}://{}{}/{}", at.authority, at.path, Self::MOUNT),
+            "ping_interval_ms": self.ping_interval.as_millis() as u64,
+        })
+    }
+}
+
+impl Service<Attach> for WebSocket {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attach: Attach) -> Self::Future {
+        let answer = attach.require_get().and_then(|()| self.open(attach, None));
+        ready(Ok(respond(answer)))
+    }
+}
+
+/// Checks what RFC 6455 section 4.2.1 asks of a client, and answers it.
+#[expect(clippy::result_large_err, reason = "both sides are answers")]
+fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
+    let has_token = |name: HeaderName, token: &str| {
+        let values = headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
+    };
+    let refuse = |field: &str, detail: &str, status: StatusCode| {
+        let mut response = problem_response(&Problem::invalid(field, detail));
+        *response.status_mut() = status;
+        Err(response)
+    };
+    if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
+        let mut refused = refuse("upgrade", "must be websocket", StatusCode::UPGRADE_REQUIRED);
+        if let Err(response) = &mut refused {
+            response
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        return refused;
+    }
+    if !has_token(SEC_WEBSOCKET_VERSION, "13") {
+        let mut refused = refuse(
+            "sec-websocket-version",
+            "must be 13",
+            StatusCode::UPGRADE_REQUIRED,
+        );
+        if let Err(response) = &mut refused {
+            response
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        return refused;
+    }
+    // 16 bytes in base64 (section 4.1, item 7) are 22 characters and two of padding.
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let Some(key) = key.filter(|key| key.len() == 24 && key.ends_with(b"==")) else {
+        let detail = "must be 16 bytes in base64";
+        return refuse("sec-websocket-key", detail, StatusCode::BAD_REQUEST);
+    };
+    let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) else {
+        return refuse(
+            "sec-websocket-key",
+            "cannot be answered",
+            StatusCode::BAD_REQUEST,
+        );
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    answer.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if has_token(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        answer.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
+    }
+    Ok(response)
+}
+
+/// The token that a browser offered among the subprotocols.
+pub(crate) fn offered_token(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    /// The handshake of RFC 6455 section 1.3.
+    const SAMPLE: [(&str, &str); 5] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "pabal.v1, pabal.bearer.abc"),
+    ];
+
+    #[test]
+    fn answers_the_sample_of_the_rfc() {
+        let response = handshake(&headers(&SAMPLE)).unwrap();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(
+            response.headers()[SEC_WEBSOCKET_ACCEPT],
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+        assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "pabal.v1");
+        assert_eq!(offered_token(&headers(&SAMPLE)), Some("abc"));
+    }
+
+    #[test]
+    fn each_missing_part_is_refused() {
+        for missing in 0..4 {
+            let mut pairs = SAMPLE.to_vec();
+            pairs.remove(missing);
+            let refused = handshake(&headers(&pairs)).unwrap_err();
+            assert!(
+                refused.status().is_client_error(),
+                "without {}",
+                SAMPLE[missing].0
+            );
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The loop of one open WebSocket: read frames, answer commands, write batches, ping, close.
+//!
+//! It is one future polled by hand, because thousands of them are woken for every message: each
+//! wake-up does what there is to do, and all that is to be written leaves in one write.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Sink, SinkExt, StreamExt};
+use pabal_core::engine::{Ended, Engine, Reader, Streamed};
+use pabal_core::model::Seq;
+use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::WebSocket;
+use super::outgoing::Outgoing;
+use crate::commands::{Job, Work};
+use crate::meter::{Attached, ConnectionMeter, TransportMeter};
+
+/// About as many bytes of events as one frame holds, and as wait to be written before no more are
+/// taken from the mailbox.
+const FRAME_BYTES: usize = 64 * 1024;
+/// What is read at a time. Frames of clients are small, and every connection has such a buffer.
+const READ_BYTES: usize = 1024;
+/// How long the client gets to answer a close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How many pings may go without a sign of life.
+const MISSED_PINGS: u8 = 2;
+
+/// What an open socket is for.
+pub(super) struct Duties {
+    pub(super) engine: Engine,
+    pub(super) reader: Reader,
+    pub(super) meter: TransportMeter,
+    pub(super) connection: Arc<ConnectionMeter>,
+    /// Where the client stands.
+    pub(super) after: Seq,
+    /// What it is told first.
+    pub(super) greeting: Option<Bytes>,
+}
+
+pub(super) struct Socket<S> {
+    stream: WebSocketStream<Outgoing<S>>,
+    engine: Engine,
+    reader: Reader,
+    meter: TransportMeter,
+    _attached: Attached,
+    connection: Arc<ConnectionMeter>,
+    after: Seq,
+    work: Option<Box<Work>>,
+    ping: Pin<Box<Sleep>>,
+    ping_interval: Duration,
+    missed_pings: u8,
+}
+
+/// Why the loop ends.
+enum End {
+    /// The client closed, or the connection broke: nobody is there to be told.
+    Gone,
+    /// The server closes, with a code, and says why.
+    Close(u16, &'static str, Option<Problem>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(super) async fn new(
+        stream: S,
+        already_read: Bytes,
+        duties: Duties,
+        transport: &WebSocket,
+    ) -> Self {
+        let Duties {
+            engine,
+            reader,
+            meter,
+            connection,
+            after,
+            greeting,
+        } = duties;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(FRAME_BYTES)
+            .max_message_size(Some(transport.max_message_bytes))
+            .max_frame_size(Some(transport.max_message_bytes));
+        let mut outgoing = Outgoing::new(stream);
+        if let Some(greeting) = greeting {
+            outgoing.text(greeting.len(), |out| out.extend_from_slice(&greeting));
+        }
+        let (role, config) = (Role::Server, Some(config));
+        let stream = if already_read.is_empty() {
+            WebSocketStream::from_raw_socket(outgoing, role, config).await
+        } else {
+            WebSocketStream::from_partially_read(outgoing, already_read.into(), role, config).await
+        };
+        Self {
+            stream,
+            engine,
+            _attached: meter.attached(),
+            reader,
+            meter,
+            connection,
+            after,
+            work: None,
+            ping: Box::pin(sleep(transport.ping_interval)),
+            ping_interval: transport.ping_interval,
+            missed_pings: 0,
+        }
+    }
+
+    /// Serves the client until either side ends it.
+    pub(super) async fn run(mut self) {
+        match poll_fn(|cx| self.poll_end(cx)).await {
+            End::Gone => {}
+            End::Close(code, reason, problem) => {
+                if timeout(CLOSE_WITHIN, self.close(code, reason, problem))
+                    .await
+                    .is_err()
+                {
+                    tracing::debug!(code, "the client did not answer the close");
+                }
+            }
+        }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if let Poll::Ready(end) = self.poll_frames(cx) {
+                return Poll::Ready(end);
+            }
+            self.poll_replies(cx);
+            let streamed = self.poll_events(cx);
+            let drained = match self.stream.get_mut().poll_drain(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Ok(())) => true,
+                Poll::Pending => false,
+            };
+            if let Poll::Ready(end) = self.poll_ping(cx) {
+                return Poll::Ready(end);
+            }
+            match streamed {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                // There was more than fits a frame: on, unless the client does not keep up.
+                Poll::Ready(None) if drained => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes in what the client sent, while there is room for what it asks.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while self.work.as_ref().is_none_or(|work| !work.is_full()) {
+            let frame = match self.stream.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(refusal(&error)),
+                Poll::Ready(None) => return Poll::Ready(End::Gone),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.missed_pings = 0;
+            self.connection.settle();
+            match frame {
+                Message::Text(text) => {
+                    self.meter.request();
+                    if let Err(problem) = self.take(text.as_bytes()) {
+                        return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
+                    }
+                }
+                Message::Binary(_) => {
+                    let detail = "frames are JSON text";
+                    let problem = Problem::new(ProblemCode::Invalid, detail);
+                    return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
+                }
+                // tungstenite answers pings and closes; the latter end the stream.
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn take(&mut self, frame: &[u8]) -> Result<(), Problem> {
+        let frame = parse_client_frame(frame)?;
+        if let Some(ack) = frame.ack {
+            if ack > self.after {
+                return Err(Problem::invalid("ack", format!("is beyond {}", self.after)));
+            }
+            self.reader.session().confirm(ack);
+        }
+        if frame.channels.is_some() || !frame.commands.is_empty() {
+            let work = self.work.get_or_insert_default();
+            if let Some(cursors) = frame.channels {
+                work.push(Job::CatchUp(cursors));
+            }
+            for (id, command) in frame.commands {
+                work.push(Job::Command(id, command));
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_replies(&mut self, cx: &mut Context<'_>) {
+        let Some(work) = &mut self.work else { return };
+        let was_full = work.is_full();
+        while self.stream.get_ref().waiting() < FRAME_BYTES
+            && let Poll::Ready(Some(reply)) =
+                work.poll_reply(cx, &self.engine, self.reader.session())
+        {
+            let text = serde_json::json!({ "reply": reply }).to_string();
+            self.stream
+                .get_mut()
+                .text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+        }
+        if was_full && !work.is_full() {
+            // Frames were left unread, and no waker stands for them.
+            cx.waker().wake_by_ref();
+        }
+        if work.is_empty() {
+            self.work = None;
+        }
+    }
+
+    /// Frames what the mailbox has. Ready with nothing if there may be more, for which nobody will
+    /// wake: what waits to be written has to leave first.
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        let outgoing = self.stream.get_mut();
+        if outgoing.waiting() >= FRAME_BYTES {
+            return Poll::Ready(None);
+        }
+        let (clock, meter) = (&self.engine.ports().clock, &self.meter);
+        let streamed = self
+            .reader
+            .poll_stream(cx, self.after, FRAME_BYTES, |view| {
+                let batch = view.batch();
+                outgoing.text(batch.len(), |out| batch.write(out));
+                meter.delivered(clock.now(), view.accepted_at());
+            });
+        match streamed {
+            Poll::Ready(Streamed::UpTo(next)) => {
+                self.after = next;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Streamed::Replaced) => Poll::Ready(Some(End::Close(
+                4409,
+                "replaced by another connection",
+                None,
+            ))),
+            Poll::Ready(Streamed::Ended(ended)) => Poll::Ready(Some(farewell(ended))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while self.ping.as_mut().poll(cx).is_ready() {
+            if self.missed_pings >= MISSED_PINGS {
+                return Poll::Ready(End::Gone);
+            }
+            self.missed_pings += 1;
+            self.ping
+                .as_mut()
+                .reset(Instant::now() + self.ping_interval);
+            let mut stream = Pin::new(&mut self.stream);
+            if stream.as_mut().poll_ready(cx).is_ready() {
+                let sent = stream.as_mut().start_send(Message::Ping(Bytes::new()));
+                if sent.is_err() || matches!(stream.poll_flush(cx), Poll::Ready(Err(_))) {
+                    return Poll::Ready(End::Gone);
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Says why, closes with a code, and waits for the client to do the same.
+    async fn close(&mut self, code: u16, reason: &'static str, problem: Option<Problem>) {
+        if let Some(problem) = problem {
+            let text = serde_json::json!({ "error": problem }).to_string();
+            self.stream
+                .get_mut()
+                .text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+        }
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.into(),
+        };
+        if self.stream.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        // What the client still sends is read and let go of, so that it can finish and see the
+        // close: a connection that is dropped with unread input is reset (RFC 9293 section 3.6.1).
+        while let Some(Ok(_)) = self.stream.next().await {}
+    }
+}
+
+/// How a socket is closed whose session has ended.
+fn farewell(ended: Ended) -> End {
+    match ended {
+        Ended::LoggedOut => End::Close(4401, "token ended", Some(ended.into())),
+        // The event `draining` went before.
+        Ended::Draining => End::Close(1012, "draining", None),
+        _ => End::Close(4404, "session gone", Some(ended.into())),
+    }
+}
+
+/// How a socket is closed whose client broke the protocol.
+fn refusal(error: &Error) -> End {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            let detail = format!("frames and messages: at most {max_size} bytes");
+            let problem = Problem::new(ProblemCode::TooLarge, detail);
+            End::Close(4413, "too large", Some(problem))
+        }
+        Error::Utf8(_) => {
+            let problem = Problem::new(ProblemCode::Invalid, "text must be UTF-8");
+            End::Close(1007, "not UTF-8", Some(problem))
+        }
+        Error::Protocol(violation) => {
+            let problem = Problem::new(ProblemCode::Invalid, violation.to_string());
+            End::Close(1002, "protocol error", Some(problem))
+        }
+        _ => End::Gone,
+    }
+}
