@@ -22,7 +22,7 @@ impl Engine {
                 Appended::Stored => message_id,
                 Appended::Repeat(first_id) => *first_id,
             };
-            if entry.accepted_by == self.inner.node {
+            if entry.origin.node == self.inner.node {
                 here.push((message_id, first_id));
             } else {
                 let stored = Delivery::Stored {
@@ -30,7 +30,7 @@ impl Engine {
                     first_id,
                 };
                 elsewhere
-                    .entry(&entry.accepted_by)
+                    .entry(&entry.origin.node)
                     .or_default()
                     .push(stored);
             }
@@ -48,14 +48,13 @@ impl Engine {
             .into_iter()
             .zip(outcomes)
             .filter(|(_, outcome)| **outcome == Appended::Stored)
-            .map(|(entry, _)| entry.message)
+            .map(|(entry, _)| (entry.message, entry.origin.accepted_at))
             .collect();
-        let channels: Vec<ChannelId> = messages.iter().map(|message| message.channel_id).collect();
+        let channels: Vec<ChannelId> = messages.iter().map(|(m, _)| m.channel_id).collect();
         let interested = self.interested(&channels).await;
         let mut inboxes: BTreeMap<NodeId, Vec<Delivery>> = BTreeMap::new();
-        for (message, nodes) in messages.into_iter().zip(interested) {
+        for ((message, accepted_at), nodes) in messages.into_iter().zip(interested) {
             for node in nodes {
-                let accepted_at = message.created_at();
                 let delivery = Delivery::Message {
                     message: message.clone(),
                     accepted_at,

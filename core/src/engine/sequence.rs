@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Sent};
 use crate::model::{Draft, Message, MessageId, Partition};
-use crate::ports::{HistoryError, LogError, Sequenced};
+use crate::ports::{HistoryError, LogError, Origin, Sequenced};
 use crate::protocol::{Problem, ProblemCode};
 
 /// A message that has its place in the log.
@@ -29,13 +29,12 @@ impl Engine {
         let partition = self.partition(draft.channel_id);
         let sequencer = &self.inner.sequencer;
         let floor = sequencer.floor(partition);
-        let node = self.inner.node.clone();
-        let sequenced = self
-            .inner
-            .ports
-            .log
-            .append(partition, floor, draft.clone(), node)
-            .await?;
+        let origin = Origin {
+            node: self.inner.node.clone(),
+            accepted_at: self.inner.ports.clock.now(),
+        };
+        let log = &self.inner.ports.log;
+        let sequenced = log.append(partition, floor, draft.clone(), origin).await?;
         let (message_id, repeat) = match sequenced {
             Sequenced::New(message_id) => (message_id, false),
             Sequenced::Repeat(message_id) => (message_id, true),

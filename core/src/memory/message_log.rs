@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use super::{lock, ready};
-use crate::model::{Draft, MAX_PARTITIONS, MessageId, NodeId, Partition, SendKey};
-use crate::ports::{BoxFuture, Clock, LogEntry, LogError, MessageLog, Sequenced};
+use crate::model::{Draft, MAX_PARTITIONS, MessageId, Partition, SendKey};
+use crate::ports::{BoxFuture, Clock, LogEntry, LogError, MessageLog, Origin, Sequenced};
 
 /// A [`MessageLog`] in process memory.
 ///
@@ -45,12 +45,12 @@ impl MessageLog for MemoryMessageLog {
         partition: Partition,
         floor: MessageId,
         draft: Draft,
-        accepted_by: NodeId,
+        origin: Origin,
     ) -> BoxFuture<'_, Result<Sequenced, LogError>> {
         let earliest = MessageId::first_at(self.clock.now(), partition);
         let least = earliest.max(floor.above_in(partition));
         let log = self.partition(partition);
-        let sequenced = lock(&log.entries).append(least, draft, accepted_by, self.capacity);
+        let sequenced = lock(&log.entries).append(least, draft, origin, self.capacity);
         if let Ok(Sequenced::New(_)) = sequenced {
             log.appended.notify_waiters();
         }
@@ -105,7 +105,7 @@ impl Entries {
         &mut self,
         least: MessageId,
         draft: Draft,
-        accepted_by: NodeId,
+        origin: Origin,
         capacity: usize,
     ) -> Result<Sequenced, LogError> {
         let key = draft.send_key();
@@ -123,7 +123,7 @@ impl Entries {
         }
         self.queue.push_back(LogEntry {
             message: draft.at(message_id),
-            accepted_by,
+            origin,
         });
         Ok(Sequenced::New(message_id))
     }

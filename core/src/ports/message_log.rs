@@ -1,7 +1,7 @@
 //! The sync queue of a partition: between accepting a message and storing it.
 
 use super::BoxFuture;
-use crate::model::{Draft, Message, MessageId, NodeId, Partition};
+use crate::model::{Draft, Message, MessageId, NodeId, Partition, Timestamp};
 
 /// The ordered log of each partition. Assigning an id and appending are **one atomic step**, which
 /// is what makes ids rise in the order in which they become visible (invariant I2), whatever the
@@ -35,7 +35,7 @@ pub trait MessageLog: Send + Sync + 'static {
         partition: Partition,
         floor: MessageId,
         draft: Draft,
-        accepted_by: NodeId,
+        origin: Origin,
     ) -> BoxFuture<'_, Result<Sequenced, LogError>>;
 
     /// Up to `limit` entries with ids above `after`, in order. Waits until there is one.
@@ -73,8 +73,19 @@ pub enum Sequenced {
 pub struct LogEntry {
     /// The message, with its id.
     pub message: Message,
+    /// Where and when it was accepted.
+    pub origin: Origin,
+}
+
+/// Where and when a message was accepted. It travels with the message up to delivery and is not
+/// stored in history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
     /// The node that accepted it, which waits to acknowledge it.
-    pub accepted_by: NodeId,
+    pub node: NodeId,
+    /// When that node took it, to the microsecond, for the measurement of latency. It orders
+    /// nothing: the id does.
+    pub accepted_at: Timestamp,
 }
 
 /// Why a log call failed.

@@ -26,7 +26,7 @@ pub use directory::{
 };
 pub use history_store::{Appended, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW};
 pub use interest::{Interest, InterestError};
-pub use message_log::{LogEntry, LogError, MessageLog, Sequenced};
+pub use message_log::{LogEntry, LogError, MessageLog, Origin, Sequenced};
 pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};

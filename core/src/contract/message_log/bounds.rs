@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    ALL, Log, START, TIGHT, append, append_many, assert_rising, draft, id_of, new_id, partition,
-    read, spawn_read,
+    ALL, Log, START, TIGHT, append, append_many, assert_rising, draft, id_of, new_id, origin,
+    partition, read, spawn_read,
 };
-use crate::contract::property::{answer, assert_waits, node, properties};
+use crate::contract::property::{answer, assert_waits, properties};
 use crate::model::MessageId;
 use crate::ports::LogError;
 
@@ -32,7 +32,7 @@ async fn a_trim_forgets_up_to_and_including_its_position(log: Log) {
     );
     // A position need not be that of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
-    let beyond = new_id(log.append(p, gap, draft(6), node("a")).await);
+    let beyond = new_id(log.append(p, gap, draft(6), origin("a")).await);
     log.trim(p, gap).await.expect("trims");
     assert!(
         read(&log, p, START, ALL)
@@ -67,7 +67,7 @@ async fn the_log_is_full_at_its_bound_until_trimmed(log: Log) {
     let (p, other) = (partition(1), partition(2));
     let ids = append_many(&log, p, TIGHT).await;
     for _ in 0..2 {
-        let refused = log.append(p, START, draft(99), node("a")).await;
+        let refused = log.append(p, START, draft(99), origin("a")).await;
         assert!(
             matches!(refused, Err(LogError::Full)),
             "{refused:?} beyond the bound"
@@ -85,7 +85,7 @@ async fn the_log_is_full_at_its_bound_until_trimmed(log: Log) {
     log.trim(p, ids[1]).await.expect("trims");
     let more = append_many(&log, p, 2).await;
     assert!(more[0] > ids[TIGHT - 1]);
-    let refused = log.append(p, START, draft(99), node("a")).await;
+    let refused = log.append(p, START, draft(99), origin("a")).await;
     assert!(
         matches!(refused, Err(LogError::Full)),
         "{refused:?} beyond the bound"

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ALL, Log, START, append, append_concurrently, assert_rising, draft, id_of, new_id, partition,
-    read,
+    ALL, Log, START, append, append_concurrently, assert_rising, draft, id_of, new_id, origin,
+    partition, read,
 };
-use crate::contract::property::{answer, node, properties};
+use crate::contract::property::{answer, properties};
 use crate::memory::ManualClock;
 use crate::model::{MAX_PARTITIONS, MessageId, Timestamp};
 use crate::ports::{Clock, LogEntry};
@@ -57,7 +57,7 @@ async fn ids_are_above_a_floor_in_the_same_partition(log: Log) {
     let ahead = MessageId::first_at(first.created_at().plus(Duration::from_secs(3_600)), p);
     let last_of_its_ms = MessageId::new(ahead.get() | 0xfff);
     for floor in [first, ahead, last_of_its_ms] {
-        let above = new_id(log.append(p, floor, draft(1), node("a")).await);
+        let above = new_id(log.append(p, floor, draft(1), origin("a")).await);
         assert_eq!(above.partition(), p);
         assert!(above > floor, "{above} is not above the floor {floor}");
         let next = append(&log, p, 2).await;
@@ -74,7 +74,7 @@ async fn ids_are_above_a_floor_of_another_partition(log: Log) {
     for (number, other) in [0, 4, MAX_PARTITIONS - 1].into_iter().enumerate() {
         let later = append(&log, p, 0).await.created_at().plus(HOUR);
         let floor = MessageId::new(MessageId::first_at(later, partition(other)).get() | 7);
-        let above = new_id(log.append(p, floor, draft(1), node("a")).await);
+        let above = new_id(log.append(p, floor, draft(1), origin("a")).await);
         assert!(
             above > floor,
             "{above} is not above the floor {floor}, case {number}"
@@ -86,7 +86,10 @@ async fn ids_are_above_a_floor_of_another_partition(log: Log) {
 async fn a_low_floor_changes_nothing(log: Log) {
     let p = partition(3);
     let first = append(&log, p, 0).await;
-    let second = new_id(log.append(p, MessageId::new(1), draft(1), node("a")).await);
+    let second = new_id(
+        log.append(p, MessageId::new(1), draft(1), origin("a"))
+            .await,
+    );
     assert!(second > first);
 }
 
@@ -130,7 +133,7 @@ async fn ids_go_on_rising_after_everything_was_trimmed(log: Log) {
     let p = partition(1);
     let ahead = append(&log, p, 0).await.created_at().plus(HOUR);
     let last = new_id(
-        log.append(p, MessageId::first_at(ahead, p), draft(1), node("a"))
+        log.append(p, MessageId::first_at(ahead, p), draft(1), origin("a"))
             .await,
     );
     log.trim(p, last).await.expect("trims");
@@ -158,7 +161,7 @@ async fn ids_rise_while_the_clock_stands_still((log, clock): (Log, Arc<ManualClo
     }
     // A millisecond with no sequence numbers left carries into the next.
     let end_of_ms = MessageId::new(last.get() | 0xfff);
-    let carried = new_id(log.append(p, end_of_ms, draft(20), node("a")).await);
+    let carried = new_id(log.append(p, end_of_ms, draft(20), origin("a")).await);
     assert_eq!(carried, end_of_ms.successor());
     assert!(carried.created_at() > clock.now());
 }

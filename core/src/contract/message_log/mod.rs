@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::property::{answer, node};
-use crate::model::{ChannelId, Draft, MessageId, Partition, UserId};
-use crate::ports::{Clock, LogEntry, LogError, MessageLog, Sequenced};
+use crate::model::{ChannelId, Draft, MessageId, Partition, Timestamp, UserId};
+use crate::ports::{Clock, LogEntry, LogError, MessageLog, Origin, Sequenced};
 
 mod ids;
 mod repeats;
@@ -65,6 +65,14 @@ fn named_draft(from: u64, channel: u64, name: &str) -> Draft {
     }
 }
 
+/// Accepted by the node of this name, at a moment with microseconds in it.
+fn origin(name: &str) -> Origin {
+    Origin {
+        node: node(name),
+        accepted_at: Timestamp::from_micros(1_800_000_000_123_456),
+    }
+}
+
 fn id_of(entry: &LogEntry) -> MessageId {
     entry.message.message_id
 }
@@ -77,7 +85,10 @@ fn new_id(sequenced: Result<Sequenced, LogError>) -> MessageId {
 }
 
 async fn append(log: &Log, partition: Partition, number: usize) -> MessageId {
-    new_id(log.append(partition, START, draft(number), node("a")).await)
+    new_id(
+        log.append(partition, START, draft(number), origin("a"))
+            .await,
+    )
 }
 
 async fn append_many(log: &Log, partition: Partition, count: usize) -> Vec<MessageId> {

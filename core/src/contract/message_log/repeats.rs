@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{ALL, Log, START, append, assert_rising, named_draft, new_id, partition, read};
-use crate::contract::property::{answer, node, properties};
+use super::{ALL, Log, START, append, assert_rising, named_draft, new_id, origin, partition, read};
+use crate::contract::property::{answer, properties};
 use crate::model::Draft;
 use crate::ports::Sequenced;
 
@@ -18,7 +18,7 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
 async fn a_repeat_names_the_first_and_appends_nothing(log: Log) {
     let p = partition(0);
     let first = new_id(
-        log.append(p, START, named_draft(1, 1, "x"), node("a"))
+        log.append(p, START, named_draft(1, 1, "x"), origin("a"))
             .await,
     );
     append(&log, p, 0).await;
@@ -28,7 +28,7 @@ async fn a_repeat_names_the_first_and_appends_nothing(log: Log) {
     };
     for (draft, by) in [(named_draft(1, 1, "x"), "a"), (reworded, "b")] {
         let repeated = log
-            .append(p, START, draft, node(by))
+            .append(p, START, draft, origin(by))
             .await
             .expect("appends");
         assert_eq!(repeated, Sequenced::Repeat(first));
@@ -47,7 +47,7 @@ async fn only_the_same_send_is_a_repeat(log: Log) {
         (11, 1, "x"),
     ] {
         ids.insert(new_id(
-            log.append(p, START, named_draft(from, channel, name), node("a"))
+            log.append(p, START, named_draft(from, channel, name), origin("a"))
                 .await,
         ));
     }
@@ -64,7 +64,7 @@ async fn one_of_many_concurrent_repeats_is_new(log: Log) {
         .map(|_| {
             let log = log.clone();
             tokio::spawn(async move {
-                log.append(p, START, named_draft(1, 1, "x"), node("a"))
+                log.append(p, START, named_draft(1, 1, "x"), origin("a"))
                     .await
             })
         })
