@@ -1,0 +1,36 @@
+# The index of commands. CI calls the same ones.
+
+.PHONY: help run test lint fmt bench measure doc clean
+
+help: ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
+	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
+
+test: ## Everything that must hold: unit, contract, property, end-to-end and crash tests
+	cargo test --workspace --locked
+
+lint: ## Format, clippy, documentation and dependency policy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --all-features check bans licenses sources
+	@echo "advisories need the RustSec database: cargo deny check advisories"
+
+fmt: ## Format everything
+	cargo fmt --all
+
+bench: ## criterion: codec, ids, mailbox, log and store, fan-out, read paths
+	cargo bench --locked -p pabal-benches
+
+measure: ## The whole server against the figures it promises, with progress (about 10 minutes)
+	cargo build --release --locked -p pabal-gateway
+	cargo run --release --locked -p pabal-benches --bin measure -- all
+
+doc: ## The documentation of the crates
+	cargo doc --workspace --no-deps --locked --open
+
+clean: ## Remove what builds made; the data of `make run` stays
+	cargo clean
