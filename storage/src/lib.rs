@@ -1,1 +1,3 @@
-//! Under construction.
+//! Backends behind the ports of `pabal-core`.
+
+pub mod directory;

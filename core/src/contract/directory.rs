@@ -5,9 +5,11 @@
 //! does not pass. Run the suite on a runtime with several threads.
 
 mod accounts;
+mod profiles;
 mod people;
 mod direct;
 mod groups;
+mod succession;
 mod reference;
 
 use std::sync::Arc;
@@ -26,9 +28,11 @@ type Dir = Arc<dyn Directory>;
 /// Where the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn() -> Dir) {
     accounts::run(&fresh).await;
+    profiles::run(&fresh).await;
     people::run(&fresh).await;
     direct::run(&fresh).await;
     groups::run(&fresh).await;
+    succession::run(&fresh).await;
     reference::run(&fresh).await;
 }
 
@@ -77,6 +81,26 @@ async fn people<const N: usize>(directory: &Dir) -> [UserId; N] {
     ids
 }
 
+/// Signs up users 1, 2, … with these names.
+async fn named(directory: &Dir, names: &[&str]) {
+    for (number, name) in (1..).zip(names) {
+        let user = User {
+            username: (*name).into(),
+            ..user(number)
+        };
+        sign_up(directory, user).await.expect("a sign-up");
+    }
+}
+
+/// The names of the users that begin with `prefix`.
+async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
+    let users = directory
+        .users_by_prefix(prefix, limit)
+        .await
+        .expect("users");
+    users.into_iter().map(|user| user.username).collect()
+}
+
 fn channel_id(number: u64) -> ChannelId {
     ChannelId::new(number)
 }
@@ -116,16 +140,18 @@ async fn roles(directory: &Dir, channel_id: ChannelId) -> Vec<(UserId, Role)> {
         .collect()
 }
 
-/// Starts all `calls` at the same time, each in a task of its own, and answers in their order.
-async fn at_once<T: Send + 'static>(
+/// Makes `call` with each of `inputs`, all at the same time, each in a task of its own. Answers in
+/// the order of the inputs.
+async fn at_once<I: Send + 'static, T: Send + 'static>(
     directory: &Dir,
-    calls: impl IntoIterator<Item = impl FnOnce(&dyn Directory) -> BoxFuture<'_, T> + Send + 'static>,
+    inputs: impl IntoIterator<Item = I>,
+    call: impl Fn(&dyn Directory, I) -> BoxFuture<'_, T> + Copy + Send + 'static,
 ) -> Vec<T> {
-    let mut tasks = Vec::new();
-    for call in calls {
+    let start = |input| {
         let directory = directory.clone();
-        tasks.push(tokio::spawn(async move { call(&*directory).await }));
-    }
+        tokio::spawn(async move { call(&*directory, input).await })
+    };
+    let tasks: Vec<_> = inputs.into_iter().map(start).collect();
     let mut answers = Vec::new();
     for task in tasks {
         answers.push(task.await.expect("a call panicked"));

@@ -1,8 +1,9 @@
 //! The directory in memory: the reference for what the port means. It owns the locking and the
-//! port's face; [`state`] holds what is known and every rule. It forgets all when it is dropped and
-//! holds whatever it is given: it is for tests, a node keeps its directory on disk.
+//! port's face; [`state`] and [`conversations`] hold what is known and every rule. It forgets all when
+//! it is dropped and holds whatever it is given: it is for tests, a node keeps its directory on disk.
 
 mod state;
+mod conversations;
 
 use std::sync::Mutex;
 
@@ -112,7 +113,7 @@ impl Directory for MemoryDirectory {
     }
 
     fn unblock(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
-        self.with(move |state| Ok(state.unblock(user_id, other)))
+        self.with(move |state| state.unblock(user_id, other))
     }
 
     fn direct_channel(&self, users: [UserId; 2], new: Channel) -> Answer<'_, (Channel, bool)> {
@@ -173,17 +174,5 @@ impl Directory for MemoryDirectory {
 
     fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>> {
         self.with(move |state| Ok(state.push_targets(channel_id)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn keeps_the_contract() {
-        crate::contract::directory::run(async || Arc::new(MemoryDirectory::default())).await;
     }
 }

@@ -13,6 +13,9 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// call on every node. Who may do what is the caller's business; what must never be broken whoever
 /// calls (unique names, one direct channel a pair, a group's owner, bounds) is kept here.
 ///
+/// A pair of users is two of them: where a pair is given to a method that can answer
+/// [`DirectoryError::UnknownUser`], one user twice is answered with it.
+///
 /// All methods answer [`DirectoryError::Unavailable`] if the store cannot be reached in time:
 /// retry, the change may have happened. Other errors are named at each method.
 pub trait Directory: Send + Sync + 'static {
@@ -20,7 +23,8 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DirectoryError::UsernameTaken`], compared without case; [`DirectoryError::IdTaken`] if a
-    /// generated id collides: retry with new ones.
+    /// generated id collides: retry with new ones; [`DirectoryError::UnknownUser`] if the device is
+    /// another user's.
     fn sign_up(&self, user: User, password_hash: String, access: Access) -> Answer<'_, ()>;
 
     /// Adds a device with its token to a user.

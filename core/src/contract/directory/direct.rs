@@ -4,7 +4,7 @@ use crate::contract::property::properties;
 use crate::model::{
     ChannelId, ChannelKind, Membership, MessageId, NotificationLevel, Role, UserId,
 };
-use crate::ports::{Directory, DirectoryError, PushTarget, SettingsChange};
+use crate::ports::{DirectoryError, PushTarget, SettingsChange};
 
 use super::{Dir, at_once, channel_id, direct, group, people, roles, user};
 
@@ -70,17 +70,16 @@ async fn a_pair_has_one_direct_channel(directory: Dir) {
 
 async fn concurrent_calls_make_one_direct_channel(directory: Dir) {
     let [one, two] = people(&directory).await;
-    let calls = (0..24).map(|number| {
+    let answers = at_once(&directory, 0..24, move |directory, number| {
         let users = if number % 2 == 0 {
             [one, two]
         } else {
             [two, one]
         };
         // Some of them repeat each other.
-        let new = direct(10 + number / 2);
-        move |directory: &dyn Directory| directory.direct_channel(users, new)
-    });
-    let answers = at_once(&directory, calls).await;
+        directory.direct_channel(users, direct(10 + number / 2))
+    })
+    .await;
     let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a channel")).collect();
     assert_eq!(answers.iter().filter(|(_, made)| *made).count(), 1);
     assert!(
@@ -312,11 +311,10 @@ async fn reading_never_moves_back(directory: Dir) {
 async fn the_furthest_of_concurrent_reads_stands(directory: Dir) {
     let [one, two] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
-    let reads = (0..24_u64).map(|number| {
-        let up_to = MessageId::new(1 + number * 7 % 24);
-        move |directory: &dyn Directory| directory.mark_read(id, one, up_to)
-    });
-    let moved = at_once(&directory, reads).await;
+    let moved = at_once(&directory, 0..24, move |directory, number| {
+        directory.mark_read(id, one, MessageId::new(1 + number * 7 % 24))
+    })
+    .await;
     assert!(moved.into_iter().any(|moved| moved.expect("a read")));
     assert_eq!(place(&directory, one, id).await.read_up_to.get(), 24);
 }

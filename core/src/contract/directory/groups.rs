@@ -1,8 +1,8 @@
-//! Groups: who makes, joins, leads and leaves them.
+//! Groups: who makes, names, joins and leads them. Who leaves is in [`super::succession`].
 
 use crate::contract::property::properties;
 use crate::model::{Channel, Membership, MessageId, Role, UserId};
-use crate::ports::{Directory, DirectoryError};
+use crate::ports::DirectoryError;
 
 use super::{Dir, at_once, channel_id, direct, group, people, roles};
 
@@ -22,47 +22,39 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         a_full_group_takes_nobody_new
         concurrent_joins_keep_the_bound
         one_of_many_concurrent_joins_of_a_user_is_new
-        a_removal_happens_once
-        the_longest_admin_succeeds_the_last_owner
-        the_longest_member_succeeds_if_there_is_no_admin
-        nobody_succeeds_while_there_is_an_owner
-        who_comes_back_has_come_last
-        the_group_goes_with_its_last_member
-        owners_who_leave_at_once_leave_an_owner
-        everyone_leaving_at_once_ends_the_group
     }
 }
 
 /// No bound that these tests reach.
-const ROOMY: usize = 100;
-const GROUP: u64 = 10;
+pub(super) const ROOMY: usize = 100;
+pub(super) const GROUP: u64 = 10;
 
-async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
+pub(super) async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
     directory
         .put_member(channel_id(GROUP), user_id, role, ROOMY)
         .await
         .expect("a member")
 }
 
-async fn remove(directory: &Dir, user_id: UserId) -> bool {
+pub(super) async fn remove(directory: &Dir, user_id: UserId) -> bool {
     directory
         .remove_member(channel_id(GROUP), user_id)
         .await
         .expect("a removal")
 }
 
-async fn make(directory: &Dir, owner: UserId, members: &[UserId]) {
+pub(super) async fn make(directory: &Dir, owner: UserId, members: &[UserId]) {
     directory
         .create_group(group(GROUP), owner, members.to_vec())
         .await
         .expect("a group");
 }
 
-async fn now(directory: &Dir) -> Vec<(UserId, Role)> {
+pub(super) async fn now(directory: &Dir) -> Vec<(UserId, Role)> {
     roles(directory, channel_id(GROUP)).await
 }
 
-async fn assert_gone(directory: &Dir, everyone: &[UserId]) {
+pub(super) async fn assert_gone(directory: &Dir, everyone: &[UserId]) {
     let id = channel_id(GROUP);
     assert!(now(directory).await.is_empty());
     assert!(
@@ -188,10 +180,10 @@ async fn a_group_with_an_id_in_use_is_refused(directory: Dir) {
 
 async fn one_of_many_concurrent_groups_of_an_id_is_made(directory: Dir) {
     let ids: [UserId; 8] = people(&directory).await;
-    let calls = ids.map(|owner| {
-        move |directory: &dyn Directory| directory.create_group(group(GROUP), owner, vec![])
-    });
-    let answers = at_once(&directory, calls).await;
+    let answers = at_once(&directory, ids, |directory, owner| {
+        directory.create_group(group(GROUP), owner, vec![])
+    })
+    .await;
     let made: Vec<UserId> = ids
         .into_iter()
         .zip(&answers)
@@ -315,12 +307,10 @@ async fn the_last_of_owners_who_step_down_at_once_stays(directory: Dir) {
     for user_id in ids {
         put(&directory, user_id, Some(Role::Owner)).await;
     }
-    let calls = ids.map(|user_id| {
-        move |directory: &dyn Directory| {
-            directory.put_member(channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
-        }
-    });
-    let answers = at_once(&directory, calls).await;
+    let answers = at_once(&directory, ids, |directory, user_id| {
+        directory.put_member(channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
+    })
+    .await;
     let stayed = answers
         .into_iter()
         .filter(|a| matches!(a, Ok((false, Role::Owner))))
@@ -384,12 +374,11 @@ async fn concurrent_joins_keep_the_bound(directory: Dir) {
     const AT_MOST: usize = 6;
     let ids: [UserId; 16] = people(&directory).await;
     make(&directory, ids[0], &[]).await;
-    let calls = ids.into_iter().skip(1).map(|user_id| {
-        move |directory: &dyn Directory| {
-            directory.put_member(channel_id(GROUP), user_id, None, AT_MOST)
-        }
-    });
-    let answers = at_once(&directory, calls).await;
+    let others = ids.into_iter().skip(1);
+    let answers = at_once(&directory, others, |directory, user_id| {
+        directory.put_member(channel_id(GROUP), user_id, None, AT_MOST)
+    })
+    .await;
     assert_eq!(
         answers.iter().filter(|answer| answer.is_ok()).count(),
         AT_MOST - 1
@@ -403,10 +392,10 @@ async fn concurrent_joins_keep_the_bound(directory: Dir) {
 async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[]).await;
-    let calls = (0..16).map(|_| {
-        move |directory: &dyn Directory| directory.put_member(channel_id(GROUP), two, None, ROOMY)
-    });
-    let answers = at_once(&directory, calls).await;
+    let answers = at_once(&directory, 0..16, move |directory, _| {
+        directory.put_member(channel_id(GROUP), two, None, ROOMY)
+    })
+    .await;
     let new = answers
         .into_iter()
         .filter(|a| a.as_ref().expect("a member").0)
@@ -416,135 +405,4 @@ async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
         now(&directory).await,
         [(one, Role::Owner), (two, Role::Member)]
     );
-}
-
-async fn a_removal_happens_once(directory: Dir) {
-    let [one, two, three] = people(&directory).await;
-    make(&directory, one, &[two]).await;
-    let calls = (0..8).map(|_| move |d: &dyn Directory| d.remove_member(channel_id(GROUP), two));
-    let answers = at_once(&directory, calls).await;
-    let removed = answers
-        .into_iter()
-        .filter(|a| *a.as_ref().expect("a removal"))
-        .count();
-    assert_eq!(removed, 1);
-    assert!(!remove(&directory, three).await, "who was none");
-    assert!(!remove(&directory, UserId::new(99)).await, "a stranger");
-    assert_eq!(now(&directory).await, [(one, Role::Owner)]);
-    assert_eq!(
-        directory
-            .membership(two, channel_id(GROUP))
-            .await
-            .expect("none"),
-        None
-    );
-    assert!(
-        directory
-            .memberships(two)
-            .await
-            .expect("memberships")
-            .is_empty()
-    );
-}
-
-async fn the_longest_admin_succeeds_the_last_owner(directory: Dir) {
-    let [one, two, three, four, five] = people(&directory).await;
-    make(&directory, four, &[five]).await;
-    for user_id in [three, two, one] {
-        put(&directory, user_id, None).await;
-    }
-    // Neither the smallest id nor the first admin, but the admin who came first.
-    for user_id in [one, two, three] {
-        put(&directory, user_id, Some(Role::Admin)).await;
-    }
-    assert!(remove(&directory, four).await);
-    let expected = [
-        (one, Role::Admin),
-        (two, Role::Admin),
-        (three, Role::Owner),
-        (five, Role::Member),
-    ];
-    assert_eq!(now(&directory).await, expected);
-}
-
-async fn the_longest_member_succeeds_if_there_is_no_admin(directory: Dir) {
-    let [one, two, three, four] = people(&directory).await;
-    make(&directory, two, &[four, one]).await;
-    put(&directory, three, None).await;
-    remove(&directory, two).await;
-    let expected = [
-        (one, Role::Member),
-        (three, Role::Member),
-        (four, Role::Owner),
-    ];
-    assert_eq!(now(&directory).await, expected);
-    remove(&directory, four).await;
-    assert_eq!(
-        now(&directory).await,
-        [(one, Role::Owner), (three, Role::Member)]
-    );
-}
-
-async fn nobody_succeeds_while_there_is_an_owner(directory: Dir) {
-    let [one, two, three] = people(&directory).await;
-    make(&directory, one, &[two]).await;
-    put(&directory, two, Some(Role::Admin)).await;
-    put(&directory, three, Some(Role::Owner)).await;
-    remove(&directory, one).await;
-    assert_eq!(
-        now(&directory).await,
-        [(two, Role::Admin), (three, Role::Owner)]
-    );
-    remove(&directory, two).await;
-    assert_eq!(now(&directory).await, [(three, Role::Owner)]);
-}
-
-async fn who_comes_back_has_come_last(directory: Dir) {
-    let [one, two, three] = people(&directory).await;
-    make(&directory, three, &[one, two]).await;
-    remove(&directory, one).await;
-    assert_eq!(put(&directory, one, None).await, (true, Role::Member));
-    remove(&directory, three).await;
-    assert_eq!(
-        now(&directory).await,
-        [(one, Role::Member), (two, Role::Owner)]
-    );
-}
-
-async fn the_group_goes_with_its_last_member(directory: Dir) {
-    let [one, two] = people(&directory).await;
-    make(&directory, one, &[two]).await;
-    assert!(remove(&directory, one).await);
-    assert!(remove(&directory, two).await);
-    assert_gone(&directory, &[one, two]).await;
-}
-
-async fn owners_who_leave_at_once_leave_an_owner(directory: Dir) {
-    let ids: [UserId; 6] = people(&directory).await;
-    make(&directory, ids[0], &ids).await;
-    for user_id in &ids[..4] {
-        put(&directory, *user_id, Some(Role::Owner)).await;
-    }
-    let calls = ids.into_iter().take(4).map(|user_id| {
-        move |directory: &dyn Directory| directory.remove_member(channel_id(GROUP), user_id)
-    });
-    for removed in at_once(&directory, calls).await {
-        assert!(removed.expect("a removal"));
-    }
-    assert_eq!(
-        now(&directory).await,
-        [(ids[4], Role::Owner), (ids[5], Role::Member)]
-    );
-}
-
-async fn everyone_leaving_at_once_ends_the_group(directory: Dir) {
-    let ids: [UserId; 8] = people(&directory).await;
-    make(&directory, ids[0], &ids).await;
-    let calls = ids.map(|user_id| {
-        move |directory: &dyn Directory| directory.remove_member(channel_id(GROUP), user_id)
-    });
-    for removed in at_once(&directory, calls).await {
-        assert!(removed.expect("a removal"));
-    }
-    assert_gone(&directory, &ids).await;
 }

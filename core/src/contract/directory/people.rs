@@ -2,7 +2,7 @@
 
 use crate::contract::property::properties;
 use crate::model::{Friend, FriendState, UserId};
-use crate::ports::{Directory, DirectoryError};
+use crate::ports::DirectoryError;
 
 use super::{Dir, at_once, people};
 
@@ -73,9 +73,8 @@ async fn two_who_ask_at_once_are_friends(directory: Dir) {
     let ids: [UserId; 8] = people(&directory).await;
     for (index, one) in ids.into_iter().enumerate() {
         for two in ids.into_iter().skip(index + 1) {
-            let requests = [(one, two), (two, one), (one, two), (two, one)]
-                .map(|(from, to)| move |directory: &dyn Directory| directory.befriend(from, to));
-            let answers = at_once(&directory, requests).await;
+            let requests = [(one, two), (two, one), (one, two), (two, one)];
+            let answers = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
             let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a request")).collect();
             assert_eq!(views(&directory, one, two).await, FRIENDS);
             assert!(
@@ -198,8 +197,7 @@ async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
 
 async fn a_block_and_its_end_are_idempotent(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    let block = |_| move |directory: &dyn Directory| directory.block(one, two);
-    for blocked in at_once(&directory, (0..8).map(block)).await {
+    for blocked in at_once(&directory, 0..8, move |d, _| d.block(one, two)).await {
         blocked.expect("a block");
     }
     directory.block(one, three).await.expect("a block");

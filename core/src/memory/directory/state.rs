@@ -1,20 +1,20 @@
-//! What the directory in memory knows, and the rules of the port over it. It knows nothing of locks
-//! and futures: each method runs alone, and checks everything before it changes anything.
+//! What the directory in memory knows, and the port's rules over accounts, friends and blocks; those
+//! over channels are in [`super::conversations`]. It knows nothing of locks and futures: each method
+//! runs alone, and checks everything before it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
-    MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
+    ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
 };
-use crate::ports::{
-    Access, Credentials, DirectoryError, ProfileChange, PushTarget, SettingsChange,
-};
+use crate::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
+
+use super::conversations::Conversation;
 
 /// Everything that the directory knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    accounts: HashMap<UserId, Account>,
+    pub(super) accounts: HashMap<UserId, Account>,
     /// By username without case, in the order of code points.
     usernames: BTreeMap<String, UserId>,
     devices: HashMap<DeviceId, Device>,
@@ -22,34 +22,18 @@ pub(super) struct State {
     /// How it stands, seen from the first of the pair; the reverse pair holds the other's view.
     friends: BTreeMap<(UserId, UserId), FriendState>,
     /// The first of the pair has blocked the second.
-    blocks: BTreeSet<(UserId, UserId)>,
-    conversations: HashMap<ChannelId, Conversation>,
+    pub(super) blocks: BTreeSet<(UserId, UserId)>,
+    pub(super) conversations: HashMap<ChannelId, Conversation>,
     /// The direct channel of a pair, smaller id first.
-    direct: HashMap<[UserId; 2], ChannelId>,
-    memberships: BTreeSet<(UserId, ChannelId)>,
+    pub(super) direct: HashMap<[UserId; 2], ChannelId>,
+    pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
 }
 
 #[derive(Debug)]
-struct Account {
-    user: User,
+pub(super) struct Account {
+    pub(super) user: User,
     password_hash: String,
-    settings: Settings,
-}
-
-#[derive(Debug)]
-struct Conversation {
-    channel: Channel,
-    /// Where the next to come stands among those who came.
-    next_arrival: u64,
-    places: BTreeMap<UserId, Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    role: Role,
-    /// Smaller for those who came earlier.
-    arrival: u64,
-    read_up_to: MessageId,
+    pub(super) settings: Settings,
 }
 
 /// A username without case, character by character, so that the prefix of a name stays a prefix.
@@ -211,209 +195,12 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn unblock(&mut self, user_id: UserId, other: UserId) {
+    pub(super) fn unblock(&mut self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
         self.blocks.remove(&(user_id, other));
+        Ok(())
     }
 
-    pub(super) fn direct_channel(
-        &mut self,
-        users: [UserId; 2],
-        new: Channel,
-    ) -> Result<(Channel, bool), DirectoryError> {
-        self.pair(users[0], users[1])?;
-        let mut pair = users;
-        pair.sort_unstable();
-        if let Some(channel_id) = self.direct.get(&pair) {
-            return Ok((self.conversations[channel_id].channel.clone(), false));
-        }
-        let channel = Channel {
-            kind: ChannelKind::Direct,
-            name: None,
-            ..new
-        };
-        self.converse(
-            channel.clone(),
-            users.map(|user_id| (user_id, Role::Member)).to_vec(),
-        )?;
-        self.direct.insert(pair, channel.channel_id);
-        Ok((channel, true))
-    }
-
-    pub(super) fn create_group(
-        &mut self,
-        channel: Channel,
-        owner: UserId,
-        members: Vec<UserId>,
-    ) -> Result<(), DirectoryError> {
-        let mut seen = BTreeSet::from([owner]);
-        let mut places = vec![(owner, Role::Owner)];
-        places.extend(
-            members
-                .into_iter()
-                .filter(|id| seen.insert(*id))
-                .map(|id| (id, Role::Member)),
-        );
-        for (user_id, _) in &places {
-            self.known(*user_id)?;
-        }
-        self.converse(
-            Channel {
-                kind: ChannelKind::Group,
-                ..channel
-            },
-            places,
-        )
-    }
-
-    pub(super) fn memberships(&self, user_id: UserId) -> Vec<Membership> {
-        self.memberships
-            .range((user_id, ChannelId::new(0))..)
-            .take_while(|(member, _)| *member == user_id)
-            .filter_map(|&(_, channel_id)| self.membership(user_id, channel_id))
-            .collect()
-    }
-
-    pub(super) fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Option<Membership> {
-        let conversation = self.conversations.get(&channel_id)?;
-        let place = conversation.places.get(&user_id)?;
-        let peer = match conversation.channel.kind {
-            ChannelKind::Direct => conversation
-                .places
-                .keys()
-                .find(|id| **id != user_id)
-                .copied(),
-            ChannelKind::Group => None,
-        };
-        Some(Membership {
-            channel: conversation.channel.clone(),
-            role: place.role,
-            peer,
-            blocked: peer.is_some_and(|peer| self.blocks.contains(&(peer, user_id))),
-            read_up_to: place.read_up_to,
-        })
-    }
-
-    pub(super) fn rename_group(
-        &mut self,
-        channel_id: ChannelId,
-        name: String,
-    ) -> Result<Channel, DirectoryError> {
-        let group = self
-            .group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
-        group.channel.name = Some(name);
-        Ok(group.channel.clone())
-    }
-
-    pub(super) fn delete_group(&mut self, channel_id: ChannelId) -> bool {
-        if self.group(channel_id).is_none() {
-            return false;
-        }
-        if let Some(group) = self.conversations.remove(&channel_id) {
-            for user_id in group.places.into_keys() {
-                self.memberships.remove(&(user_id, channel_id));
-            }
-        }
-        true
-    }
-
-    pub(super) fn members(&self, channel_id: ChannelId) -> Vec<Member> {
-        let places = self
-            .conversations
-            .get(&channel_id)
-            .into_iter()
-            .flat_map(|c| &c.places);
-        places
-            .map(|(&user_id, place)| Member {
-                user_id,
-                role: place.role,
-            })
-            .collect()
-    }
-
-    pub(super) fn put_member(
-        &mut self,
-        channel_id: ChannelId,
-        user_id: UserId,
-        role: Option<Role>,
-        at_most: usize,
-    ) -> Result<(bool, Role), DirectoryError> {
-        self.group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
-        self.known(user_id)?;
-        let group = self
-            .group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
-        let other_owner = group.other_owner(user_id);
-        if let Some(place) = group.places.get_mut(&user_id) {
-            if place.role != Role::Owner || other_owner {
-                place.role = role.unwrap_or(place.role);
-            }
-            return Ok((false, place.role));
-        }
-        if group.places.len() >= at_most {
-            return Err(DirectoryError::GroupFull);
-        }
-        let role = role.unwrap_or(Role::Member);
-        group.arrive(user_id, role);
-        self.memberships.insert((user_id, channel_id));
-        Ok((true, role))
-    }
-
-    pub(super) fn remove_member(&mut self, channel_id: ChannelId, user_id: UserId) -> bool {
-        let Some(group) = self.group(channel_id) else {
-            return false;
-        };
-        if group.places.remove(&user_id).is_none() {
-            return false;
-        }
-        // The highest role, and among equals the one who came first.
-        let heir = group
-            .places
-            .values_mut()
-            .min_by_key(|p| (std::cmp::Reverse(p.role), p.arrival));
-        match heir {
-            Some(heir) => heir.role = Role::Owner,
-            None => drop(self.conversations.remove(&channel_id)),
-        }
-        self.memberships.remove(&(user_id, channel_id));
-        true
-    }
-
-    pub(super) fn mark_read(
-        &mut self,
-        channel_id: ChannelId,
-        user_id: UserId,
-        message_id: MessageId,
-    ) -> bool {
-        let conversation = self.conversations.get_mut(&channel_id);
-        let Some(place) = conversation.and_then(|c| c.places.get_mut(&user_id)) else {
-            return false;
-        };
-        let moved = message_id > place.read_up_to;
-        place.read_up_to = place.read_up_to.max(message_id);
-        moved
-    }
-
-    pub(super) fn push_targets(&self, channel_id: ChannelId) -> Vec<PushTarget> {
-        let places = self
-            .conversations
-            .get(&channel_id)
-            .into_iter()
-            .flat_map(|c| &c.places);
-        let target = |user_id: &UserId| {
-            let account = &self.accounts[user_id];
-            let level: NotificationLevel = account.settings.notifications;
-            PushTarget {
-                user_id: *user_id,
-                username: account.user.username.clone(),
-                level,
-            }
-        };
-        places.map(|(user_id, _)| target(user_id)).collect()
-    }
-
-    fn known(&self, user_id: UserId) -> Result<(), DirectoryError> {
+    pub(super) fn known(&self, user_id: UserId) -> Result<(), DirectoryError> {
         if self.accounts.contains_key(&user_id) {
             Ok(())
         } else {
@@ -422,7 +209,7 @@ impl State {
     }
 
     /// Two users, who must be two.
-    fn pair(&self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
+    pub(super) fn pair(&self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
         self.known(user_id)?;
         self.known(other)?;
         if user_id == other {
@@ -438,11 +225,6 @@ impl State {
             .ok_or(DirectoryError::UnknownUser(user_id))
     }
 
-    fn group(&mut self, channel_id: ChannelId) -> Option<&mut Conversation> {
-        let conversation = self.conversations.get_mut(&channel_id)?;
-        (conversation.channel.kind == ChannelKind::Group).then_some(conversation)
-    }
-
     fn clashes(&self, access: &Access) -> bool {
         self.devices.contains_key(&access.device.device_id)
             || self.tokens.contains_key(&access.token)
@@ -456,50 +238,6 @@ impl State {
         } = access;
         self.tokens.insert(token, (device.device_id, expires_at));
         self.devices.insert(device.device_id, device);
-    }
-
-    fn converse(
-        &mut self,
-        channel: Channel,
-        places: Vec<(UserId, Role)>,
-    ) -> Result<(), DirectoryError> {
-        let channel_id = channel.channel_id;
-        if self.conversations.contains_key(&channel_id) {
-            return Err(DirectoryError::IdTaken);
-        }
-        let mut conversation = Conversation {
-            channel,
-            next_arrival: 0,
-            places: BTreeMap::default(),
-        };
-        for (user_id, role) in places {
-            conversation.arrive(user_id, role);
-            self.memberships.insert((user_id, channel_id));
-        }
-        self.conversations.insert(channel_id, conversation);
-        Ok(())
-    }
-}
-
-impl Conversation {
-    fn arrive(&mut self, user_id: UserId, role: Role) {
-        let arrival = self.next_arrival;
-        self.next_arrival += 1;
-        self.places.insert(
-            user_id,
-            Place {
-                role,
-                arrival,
-                read_up_to: MessageId::new(0),
-            },
-        );
-    }
-
-    /// Whether someone other than `user_id` is an owner.
-    fn other_owner(&self, user_id: UserId) -> bool {
-        self.places
-            .iter()
-            .any(|(id, place)| *id != user_id && place.role == Role::Owner)
     }
 }
 

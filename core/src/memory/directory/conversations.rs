@@ -1,0 +1,275 @@
+//! The port's rules over channels and who takes part in them, in memory.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Channel, ChannelId, ChannelKind, Member, Membership, MessageId, Role, UserId};
+use crate::ports::{DirectoryError, PushTarget};
+
+use super::state::State;
+
+/// A channel with those who take part in it.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    channel: Channel,
+    /// Where the next to come stands among those who came.
+    next_arrival: u64,
+    places: BTreeMap<UserId, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    role: Role,
+    /// Smaller for those who came earlier.
+    arrival: u64,
+    read_up_to: MessageId,
+}
+
+impl State {
+    pub(super) fn direct_channel(
+        &mut self,
+        users: [UserId; 2],
+        new: Channel,
+    ) -> Result<(Channel, bool), DirectoryError> {
+        self.pair(users[0], users[1])?;
+        let mut pair = users;
+        pair.sort_unstable();
+        if let Some(channel_id) = self.direct.get(&pair) {
+            return Ok((self.conversations[channel_id].channel.clone(), false));
+        }
+        let channel = Channel {
+            kind: ChannelKind::Direct,
+            name: None,
+            ..new
+        };
+        self.converse(
+            channel.clone(),
+            users.map(|user_id| (user_id, Role::Member)).to_vec(),
+        )?;
+        self.direct.insert(pair, channel.channel_id);
+        Ok((channel, true))
+    }
+
+    pub(super) fn create_group(
+        &mut self,
+        channel: Channel,
+        owner: UserId,
+        members: Vec<UserId>,
+    ) -> Result<(), DirectoryError> {
+        let mut seen = BTreeSet::from([owner]);
+        let mut places = vec![(owner, Role::Owner)];
+        places.extend(
+            members
+                .into_iter()
+                .filter(|id| seen.insert(*id))
+                .map(|id| (id, Role::Member)),
+        );
+        for (user_id, _) in &places {
+            self.known(*user_id)?;
+        }
+        self.converse(
+            Channel {
+                kind: ChannelKind::Group,
+                ..channel
+            },
+            places,
+        )
+    }
+
+    pub(super) fn memberships(&self, user_id: UserId) -> Vec<Membership> {
+        self.memberships
+            .range((user_id, ChannelId::new(0))..)
+            .take_while(|(member, _)| *member == user_id)
+            .filter_map(|&(_, channel_id)| self.membership(user_id, channel_id))
+            .collect()
+    }
+
+    pub(super) fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Option<Membership> {
+        let conversation = self.conversations.get(&channel_id)?;
+        let place = conversation.places.get(&user_id)?;
+        let peer = match conversation.channel.kind {
+            ChannelKind::Direct => conversation
+                .places
+                .keys()
+                .find(|id| **id != user_id)
+                .copied(),
+            ChannelKind::Group => None,
+        };
+        Some(Membership {
+            channel: conversation.channel.clone(),
+            role: place.role,
+            peer,
+            blocked: peer.is_some_and(|peer| self.blocks.contains(&(peer, user_id))),
+            read_up_to: place.read_up_to,
+        })
+    }
+
+    pub(super) fn rename_group(
+        &mut self,
+        channel_id: ChannelId,
+        name: String,
+    ) -> Result<Channel, DirectoryError> {
+        let group = self
+            .group(channel_id)
+            .ok_or(DirectoryError::UnknownChannel)?;
+        group.channel.name = Some(name);
+        Ok(group.channel.clone())
+    }
+
+    pub(super) fn delete_group(&mut self, channel_id: ChannelId) -> bool {
+        if self.group(channel_id).is_none() {
+            return false;
+        }
+        if let Some(group) = self.conversations.remove(&channel_id) {
+            for user_id in group.places.into_keys() {
+                self.memberships.remove(&(user_id, channel_id));
+            }
+        }
+        true
+    }
+
+    pub(super) fn members(&self, channel_id: ChannelId) -> Vec<Member> {
+        let places = self
+            .conversations
+            .get(&channel_id)
+            .into_iter()
+            .flat_map(|c| &c.places);
+        places
+            .map(|(&user_id, place)| Member {
+                user_id,
+                role: place.role,
+            })
+            .collect()
+    }
+
+    pub(super) fn put_member(
+        &mut self,
+        channel_id: ChannelId,
+        user_id: UserId,
+        role: Option<Role>,
+        at_most: usize,
+    ) -> Result<(bool, Role), DirectoryError> {
+        self.group(channel_id)
+            .ok_or(DirectoryError::UnknownChannel)?;
+        self.known(user_id)?;
+        let group = self
+            .group(channel_id)
+            .ok_or(DirectoryError::UnknownChannel)?;
+        let other_owner = group.other_owner(user_id);
+        if let Some(place) = group.places.get_mut(&user_id) {
+            if place.role != Role::Owner || other_owner {
+                place.role = role.unwrap_or(place.role);
+            }
+            return Ok((false, place.role));
+        }
+        if group.places.len() >= at_most {
+            return Err(DirectoryError::GroupFull);
+        }
+        let role = role.unwrap_or(Role::Member);
+        group.arrive(user_id, role);
+        self.memberships.insert((user_id, channel_id));
+        Ok((true, role))
+    }
+
+    pub(super) fn remove_member(&mut self, channel_id: ChannelId, user_id: UserId) -> bool {
+        let Some(group) = self.group(channel_id) else {
+            return false;
+        };
+        if group.places.remove(&user_id).is_none() {
+            return false;
+        }
+        // The highest role, and among equals the one who came first.
+        let heir = group
+            .places
+            .values_mut()
+            .min_by_key(|p| (Reverse(p.role), p.arrival));
+        match heir {
+            Some(heir) => heir.role = Role::Owner,
+            None => drop(self.conversations.remove(&channel_id)),
+        }
+        self.memberships.remove(&(user_id, channel_id));
+        true
+    }
+
+    pub(super) fn mark_read(
+        &mut self,
+        channel_id: ChannelId,
+        user_id: UserId,
+        message_id: MessageId,
+    ) -> bool {
+        let conversation = self.conversations.get_mut(&channel_id);
+        let Some(place) = conversation.and_then(|c| c.places.get_mut(&user_id)) else {
+            return false;
+        };
+        let moved = message_id > place.read_up_to;
+        place.read_up_to = place.read_up_to.max(message_id);
+        moved
+    }
+
+    pub(super) fn push_targets(&self, channel_id: ChannelId) -> Vec<PushTarget> {
+        let places = self
+            .conversations
+            .get(&channel_id)
+            .into_iter()
+            .flat_map(|c| &c.places);
+        let target = |user_id: &UserId| {
+            let account = &self.accounts[user_id];
+            let level = account.settings.notifications;
+            PushTarget {
+                user_id: *user_id,
+                username: account.user.username.clone(),
+                level,
+            }
+        };
+        places.map(|(user_id, _)| target(user_id)).collect()
+    }
+
+    fn group(&mut self, channel_id: ChannelId) -> Option<&mut Conversation> {
+        let conversation = self.conversations.get_mut(&channel_id)?;
+        (conversation.channel.kind == ChannelKind::Group).then_some(conversation)
+    }
+
+    fn converse(
+        &mut self,
+        channel: Channel,
+        places: Vec<(UserId, Role)>,
+    ) -> Result<(), DirectoryError> {
+        let channel_id = channel.channel_id;
+        if self.conversations.contains_key(&channel_id) {
+            return Err(DirectoryError::IdTaken);
+        }
+        let mut conversation = Conversation {
+            channel,
+            next_arrival: 0,
+            places: BTreeMap::default(),
+        };
+        for (user_id, role) in places {
+            conversation.arrive(user_id, role);
+            self.memberships.insert((user_id, channel_id));
+        }
+        self.conversations.insert(channel_id, conversation);
+        Ok(())
+    }
+}
+
+impl Conversation {
+    fn arrive(&mut self, user_id: UserId, role: Role) {
+        let arrival = self.next_arrival;
+        self.next_arrival += 1;
+        self.places.insert(
+            user_id,
+            Place {
+                role,
+                arrival,
+                read_up_to: MessageId::new(0),
+            },
+        );
+    }
+
+    /// Whether someone other than `user_id` is an owner.
+    fn other_owner(&self, user_id: UserId) -> bool {
+        self.places
+            .iter()
+            .any(|(id, place)| *id != user_id && place.role == Role::Owner)
+    }
+}

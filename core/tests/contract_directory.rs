@@ -1,0 +1,11 @@
+//! The directory in memory keeps the contract that every directory keeps.
+
+use std::sync::Arc;
+
+use pabal_core::contract;
+use pabal_core::memory::MemoryDirectory;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_directory() {
+    contract::directory::run(async || Arc::new(MemoryDirectory::default()) as _).await;
+}

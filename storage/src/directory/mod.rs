@@ -1,0 +1,17 @@
+//! Backends of the [`Directory`](pabal_core::ports::Directory) port. What they share is here: the
+//! [statements](sql), the [rows](rows) they answer and the [failures](error); a backend owns its
+//! connections and its transactions. Statements use `$N` and only what SQLite and PostgreSQL both
+//! have; the tables are made by the migrations of each backend, in `src/migrations`.
+
+mod error;
+mod rows;
+mod sql;
+mod sqlite;
+
+pub use error::OpenError;
+pub use sqlite::SqliteDirectory;
+
+/// A username without case, character by character, so that the prefix of a name stays a prefix.
+fn folded(username: &str) -> String {
+    username.chars().flat_map(char::to_lowercase).collect()
+}

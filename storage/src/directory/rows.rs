@@ -1,0 +1,237 @@
+//! The rows that statements answer, and what they are in the model. A value that the model does not
+//! know is [`DirectoryError::Damaged`]; nothing is guessed.
+
+use pabal_core::model::{
+    Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
+    MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
+};
+use pabal_core::ports::{Access, Credentials, DirectoryError, PushTarget};
+
+type Read<T> = Result<T, DirectoryError>;
+
+/// A moment as it is stored: the end of time is the year 294246.
+pub(super) fn stored_moment(moment: Timestamp) -> i64 {
+    i64::try_from(moment.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// An id as it is stored. One that does not fit, which the model forbids, becomes negative: it is
+/// found nowhere and refused by the tables.
+pub(super) fn stored_id(raw: u64) -> i64 {
+    raw.cast_signed()
+}
+
+fn unsigned(raw: i64) -> Read<u64> {
+    u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the negative number {raw}")))
+}
+
+pub(super) fn user_id(raw: i64) -> Read<UserId> {
+    unsigned(raw).map(UserId::new)
+}
+
+fn moment(raw: i64) -> Read<Timestamp> {
+    unsigned(raw).map(Timestamp::from_micros)
+}
+
+/// An enum of the model and the words for it in the tables.
+macro_rules! words {
+    ($model:ident, $to:ident, $from:ident: $($variant:ident = $word:literal)+) => {
+        pub(super) const fn $to(value: $model) -> &'static str {
+            match value { $($model::$variant => $word,)+ }
+        }
+
+        pub(super) fn $from(word: &str) -> Read<$model> {
+            match word {
+                $($word => Ok($model::$variant),)+
+                other => Err(DirectoryError::Damaged(format!("the word {other:?}"))),
+            }
+        }
+    };
+}
+words!(Role, role_word, role: Member = "member" Admin = "admin" Owner = "owner");
+words!(ChannelKind, kind_word, kind: Direct = "direct" Group = "group");
+words!(NotificationLevel, level_word, level: All = "all" Mentions = "mentions" None = "none");
+
+#[derive(sqlx::FromRow)]
+pub(super) struct UserRow {
+    user_id: i64,
+    username: String,
+    display_name: String,
+    status_text: String,
+    avatar_url: String,
+    created_at: i64,
+}
+
+impl UserRow {
+    pub(super) fn read(self) -> Read<User> {
+        Ok(User {
+            user_id: user_id(self.user_id)?,
+            username: self.username,
+            display_name: self.display_name,
+            status_text: self.status_text,
+            avatar_url: self.avatar_url,
+            created_at: moment(self.created_at)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct CredentialsRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    password_hash: String,
+}
+
+impl CredentialsRow {
+    pub(super) fn read(self) -> Read<Credentials> {
+        Ok(Credentials {
+            user: self.user.read()?,
+            password_hash: self.password_hash,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct AccessRow {
+    device_id: i64,
+    user_id: i64,
+    name: String,
+    expires_at: i64,
+}
+
+impl AccessRow {
+    pub(super) fn read(self, token: TokenHash) -> Read<Access> {
+        let device = Device {
+            device_id: DeviceId::new(unsigned(self.device_id)?),
+            user_id: user_id(self.user_id)?,
+            name: self.name,
+        };
+        Ok(Access {
+            token,
+            device,
+            expires_at: moment(self.expires_at)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct SettingsRow {
+    locale: Option<String>,
+    notifications: Option<String>,
+    share_presence: Option<bool>,
+    share_read: Option<bool>,
+}
+
+impl SettingsRow {
+    pub(super) fn read(self) -> Read<Settings> {
+        let defaults = Settings::default();
+        let notifications = self.notifications.as_deref().map(level).transpose()?;
+        Ok(Settings {
+            locale: self.locale.unwrap_or(defaults.locale),
+            notifications: notifications.unwrap_or(defaults.notifications),
+            share_presence: self.share_presence.unwrap_or(defaults.share_presence),
+            share_read: self.share_read.unwrap_or(defaults.share_read),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct FriendRow {
+    friend_id: i64,
+    /// The user has asked.
+    asked: bool,
+    /// The friend has asked.
+    was_asked: bool,
+}
+
+impl FriendRow {
+    pub(super) fn read(self) -> Read<Friend> {
+        let state = match (self.asked, self.was_asked) {
+            (true, false) => FriendState::Requested,
+            (false, _) => FriendState::Received,
+            (true, true) => FriendState::Friends,
+        };
+        Ok(Friend {
+            user_id: user_id(self.friend_id)?,
+            state,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct ChannelRow {
+    channel_id: i64,
+    kind: String,
+    name: Option<String>,
+    created_at: i64,
+}
+
+impl ChannelRow {
+    pub(super) fn read(self) -> Read<Channel> {
+        Ok(Channel {
+            channel_id: ChannelId::new(unsigned(self.channel_id)?),
+            kind: kind(&self.kind)?,
+            name: self.name,
+            created_at: moment(self.created_at)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct MembershipRow {
+    #[sqlx(flatten)]
+    channel: ChannelRow,
+    role: String,
+    peer: Option<i64>,
+    blocked: bool,
+    read_up_to: i64,
+}
+
+impl MembershipRow {
+    pub(super) fn read(self) -> Read<Membership> {
+        Ok(Membership {
+            channel: self.channel.read()?,
+            role: role(&self.role)?,
+            peer: self.peer.map(user_id).transpose()?,
+            blocked: self.blocked,
+            read_up_to: MessageId::new(unsigned(self.read_up_to)?),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct MemberRow {
+    user_id: i64,
+    role: String,
+}
+
+impl MemberRow {
+    pub(super) fn read(self) -> Read<Member> {
+        Ok(Member {
+            user_id: user_id(self.user_id)?,
+            role: role(&self.role)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct PushTargetRow {
+    user_id: i64,
+    username: String,
+    notifications: Option<String>,
+}
+
+impl PushTargetRow {
+    pub(super) fn read(self) -> Read<PushTarget> {
+        let level = self
+            .notifications
+            .as_deref()
+            .map(level)
+            .transpose()?
+            .unwrap_or_default();
+        Ok(PushTarget {
+            user_id: user_id(self.user_id)?,
+            username: self.username,
+            level,
+        })
+    }
+}

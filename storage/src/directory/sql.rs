@@ -1,0 +1,269 @@
+//! Every statement of the directory, by what it answers. What a statement looks for, it finds through
+//! a key or an index: a test looks at the plan of each. Columns are named after the fields of
+//! [`super::rows`].
+
+/// $1 user id → a row, if there is such a user.
+pub(super) const USER_EXISTS: &str = "SELECT 1 FROM users WHERE user_id = $1";
+
+/// The start of a statement that answers which of some ids are users; the ids and `)` follow.
+pub(super) const USERS_AMONG: &str = "SELECT user_id FROM users WHERE user_id IN (";
+
+/// $1 username key → a row, if it is taken.
+pub(super) const USERNAME_EXISTS: &str = "SELECT 1 FROM users WHERE username_key = $1";
+
+/// $1 user id, $2 username, $3 username key, $4 display name, $5 status, $6 picture, $7 created at.
+pub(super) const ADD_USER: &str = "\
+    INSERT INTO users
+        (user_id, username, username_key, display_name, status_text, avatar_url, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// $1 user id, $2 hash.
+pub(super) const ADD_CREDENTIALS: &str = "\
+    INSERT INTO credentials (user_id, password_hash) VALUES ($1, $2)";
+
+/// $1 device id, $2 user id, $3 name.
+pub(super) const ADD_DEVICE: &str = "\
+    INSERT INTO devices (device_id, user_id, name) VALUES ($1, $2, $3)";
+
+/// $1 hash, $2 device id, $3 expires at.
+pub(super) const ADD_TOKEN: &str = "\
+    INSERT INTO access_tokens (token_hash, device_id, expires_at) VALUES ($1, $2, $3)";
+
+/// $1 hash.
+pub(super) const REMOVE_TOKEN: &str = "DELETE FROM access_tokens WHERE token_hash = $1";
+
+/// $1 hash → [`super::rows::AccessRow`].
+pub(super) const ACCESS: &str = "\
+    SELECT devices.device_id, devices.user_id, devices.name, access_tokens.expires_at
+    FROM access_tokens JOIN devices ON devices.device_id = access_tokens.device_id
+    WHERE access_tokens.token_hash = $1";
+
+/// $1 username key → [`super::rows::CredentialsRow`].
+pub(super) const CREDENTIALS: &str = "\
+    SELECT users.user_id, username, display_name, status_text, avatar_url, created_at,
+        password_hash
+    FROM users JOIN credentials ON credentials.user_id = users.user_id
+    WHERE username_key = $1";
+
+/// $1 user id → [`super::rows::UserRow`].
+pub(super) const USER: &str = "\
+    SELECT user_id, username, display_name, status_text, avatar_url, created_at
+    FROM users WHERE user_id = $1";
+
+/// $1 username key, $2 limit → [`super::rows::UserRow`]s from that key on, by key. Those that begin
+/// with it stand first.
+pub(super) const USERS_FROM: &str = "\
+    SELECT user_id, username, display_name, status_text, avatar_url, created_at
+    FROM users WHERE username_key >= $1 ORDER BY username_key LIMIT $2";
+
+/// $1 user id, $2 display name, $3 status, $4 picture; NULL changes nothing →
+/// [`super::rows::UserRow`], if there is such a user.
+pub(super) const CHANGE_PROFILE: &str = "\
+    UPDATE users SET
+        display_name = COALESCE($2, display_name),
+        status_text = COALESCE($3, status_text),
+        avatar_url = COALESCE($4, avatar_url)
+    WHERE user_id = $1
+    RETURNING user_id, username, display_name, status_text, avatar_url, created_at";
+
+/// $1 user id → [`super::rows::SettingsRow`], if they set any.
+pub(super) const SETTINGS: &str = "\
+    SELECT locale, notifications, share_presence, share_read FROM settings WHERE user_id = $1";
+
+/// $1 user id, $2 locale, $3 notifications, $4 presence, $5 read; NULL changes nothing →
+/// [`super::rows::SettingsRow`].
+pub(super) const CHANGE_SETTINGS: &str = "\
+    INSERT INTO settings (user_id, locale, notifications, share_presence, share_read)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (user_id) DO UPDATE SET
+        locale = COALESCE(excluded.locale, settings.locale),
+        notifications = COALESCE(excluded.notifications, settings.notifications),
+        share_presence = COALESCE(excluded.share_presence, settings.share_presence),
+        share_read = COALESCE(excluded.share_read, settings.share_read)
+    RETURNING locale, notifications, share_presence, share_read";
+
+/// $1 user id → [`super::rows::FriendRow`]s by friend: whom they asked, and who else asked them.
+pub(super) const FRIENDS: &str = "\
+    SELECT asked.friend_id, 1 = 1 AS asked, EXISTS (
+        SELECT 1 FROM friends AS back
+        WHERE back.user_id = asked.friend_id AND back.friend_id = asked.user_id
+    ) AS was_asked
+    FROM friends AS asked WHERE asked.user_id = $1
+    UNION ALL
+    SELECT asked.user_id, 1 = 0, 1 = 1
+    FROM friends AS asked WHERE asked.friend_id = $1 AND NOT EXISTS (
+        SELECT 1 FROM friends AS back
+        WHERE back.user_id = asked.friend_id AND back.friend_id = asked.user_id
+    )
+    ORDER BY 1";
+
+/// $1 user id, $2 friend → a row, if the one has asked the other.
+pub(super) const HAS_ASKED: &str = "\
+    SELECT 1 FROM friends WHERE user_id = $1 AND friend_id = $2";
+
+/// $1 user id, $2 friend.
+pub(super) const ASK: &str = "\
+    INSERT INTO friends (user_id, friend_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// $1 and $2, in any order.
+pub(super) const UNFRIEND: &str = "\
+    DELETE FROM friends
+    WHERE (user_id = $1 AND friend_id = $2) OR (user_id = $2 AND friend_id = $1)";
+
+/// $1 user id → blocked ids, in order.
+pub(super) const BLOCKS: &str = "\
+    SELECT blocked_id FROM blocks WHERE user_id = $1 ORDER BY blocked_id";
+
+/// $1 user id, $2 blocked.
+pub(super) const BLOCK: &str = "\
+    INSERT INTO blocks (user_id, blocked_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// $1 user id, $2 blocked.
+pub(super) const UNBLOCK: &str = "DELETE FROM blocks WHERE user_id = $1 AND blocked_id = $2";
+
+/// $1 smaller and $2 larger user id → [`super::rows::ChannelRow`].
+pub(super) const DIRECT_CHANNEL: &str = "\
+    SELECT channel_id, kind, name, created_at
+    FROM channels WHERE direct_low = $1 AND direct_high = $2";
+
+/// $1 channel id, $2 kind, $3 name, $4 created at, $5 smaller and $6 larger user id or NULL, $7 how
+/// many come at once.
+pub(super) const ADD_CHANNEL: &str = "\
+    INSERT INTO channels
+        (channel_id, kind, name, created_at, direct_low, direct_high, arrivals)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// $1 group → a row, if there is such a group.
+pub(super) const GROUP_EXISTS: &str = "\
+    SELECT 1 FROM channels WHERE channel_id = $1 AND kind = 'group'";
+
+/// $1 group, $2 name → [`super::rows::ChannelRow`], if there is such a group.
+pub(super) const RENAME_GROUP: &str = "\
+    UPDATE channels SET name = $2 WHERE channel_id = $1 AND kind = 'group'
+    RETURNING channel_id, kind, name, created_at";
+
+/// $1 group; its members go with it.
+pub(super) const REMOVE_GROUP: &str = "\
+    DELETE FROM channels WHERE channel_id = $1 AND kind = 'group'";
+
+/// $1 channel → where the next to come stands.
+pub(super) const NEXT_ARRIVAL: &str = "\
+    UPDATE channels SET arrivals = arrivals + 1 WHERE channel_id = $1 RETURNING arrivals";
+
+/// The other user of a direct channel; NULL in a group.
+macro_rules! peer {
+    () => {
+        "CASE WHEN channels.direct_low = members.user_id
+              THEN channels.direct_high ELSE channels.direct_low END"
+    };
+}
+
+/// The columns of [`super::rows::MembershipRow`], from members and their channels.
+macro_rules! membership {
+    ($($rest:literal)+) => {
+        concat!(
+            "SELECT channels.channel_id, channels.kind, channels.name, channels.created_at, ",
+            "members.role, members.read_up_to, ",
+            peer!(), " AS peer, ",
+            "EXISTS (SELECT 1 FROM blocks WHERE blocks.blocked_id = members.user_id ",
+            "AND blocks.user_id = ", peer!(), ") AS blocked ",
+            "FROM members JOIN channels ON channels.channel_id = members.channel_id ",
+            $($rest,)+
+        )
+    };
+}
+
+/// $1 user id, $2 channel → [`super::rows::MembershipRow`].
+pub(super) const MEMBERSHIP: &str =
+    membership!("WHERE members.user_id = $1 AND members.channel_id = $2");
+
+/// $1 user id → [`super::rows::MembershipRow`]s by channel.
+pub(super) const MEMBERSHIPS: &str =
+    membership!("WHERE members.user_id = $1 ORDER BY members.channel_id");
+
+/// $1 channel → [`super::rows::MemberRow`]s by user.
+pub(super) const MEMBERS: &str = "\
+    SELECT user_id, role FROM members WHERE channel_id = $1 ORDER BY user_id";
+
+/// $1 channel → how many members it has.
+pub(super) const MEMBER_COUNT: &str = "SELECT COUNT(*) FROM members WHERE channel_id = $1";
+
+/// $1 channel, $2 user → their role, if they are a member.
+pub(super) const ROLE: &str = "\
+    SELECT role FROM members WHERE channel_id = $1 AND user_id = $2";
+
+/// $1 channel, $2 user → a row, if somebody else is an owner.
+pub(super) const OTHER_OWNER: &str = "\
+    SELECT 1 FROM members WHERE channel_id = $1 AND role = 'owner' AND user_id <> $2 LIMIT 1";
+
+/// $1 channel, $2 user, $3 role.
+pub(super) const CHANGE_ROLE: &str = "\
+    UPDATE members SET role = $3 WHERE channel_id = $1 AND user_id = $2";
+
+/// $1 channel, $2 user, $3 role, $4 arrival.
+pub(super) const ADD_MEMBER: &str = "\
+    INSERT INTO members (channel_id, user_id, role, arrival, read_up_to)
+    VALUES ($1, $2, $3, $4, 0)";
+
+/// The start of a statement that adds members; rows of values follow.
+pub(super) const ADD_MEMBERS: &str =
+    "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) ";
+
+/// $1 group, $2 user → the role they had, if they were a member.
+pub(super) const REMOVE_MEMBER: &str = "\
+    DELETE FROM members WHERE channel_id = $1 AND user_id = $2
+        AND EXISTS (SELECT 1 FROM channels WHERE channel_id = $1 AND kind = 'group')
+    RETURNING role";
+
+/// $1 channel → [`super::rows::MemberRow`] of the highest role, the earliest to come among equals.
+pub(super) const HEIR: &str = "\
+    SELECT user_id, role FROM members WHERE channel_id = $1
+    ORDER BY CASE role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 ELSE 2 END, arrival LIMIT 1";
+
+/// $1 channel, $2 user, $3 message id.
+pub(super) const MARK_READ: &str = "\
+    UPDATE members SET read_up_to = $3
+    WHERE channel_id = $1 AND user_id = $2 AND read_up_to < $3";
+
+/// $1 channel → [`super::rows::PushTargetRow`]s by user.
+pub(super) const PUSH_TARGETS: &str = "\
+    SELECT members.user_id, users.username, settings.notifications
+    FROM members
+    JOIN users ON users.user_id = members.user_id
+    LEFT JOIN settings ON settings.user_id = members.user_id
+    WHERE members.channel_id = $1 ORDER BY members.user_id";
+
+/// All that look for rows.
+#[cfg(test)]
+pub(super) const BY_KEY: &[&str] = &[
+    USER_EXISTS,
+    USERNAME_EXISTS,
+    REMOVE_TOKEN,
+    ACCESS,
+    CREDENTIALS,
+    USER,
+    USERS_FROM,
+    CHANGE_PROFILE,
+    SETTINGS,
+    FRIENDS,
+    HAS_ASKED,
+    UNFRIEND,
+    BLOCKS,
+    UNBLOCK,
+    DIRECT_CHANNEL,
+    GROUP_EXISTS,
+    RENAME_GROUP,
+    REMOVE_GROUP,
+    NEXT_ARRIVAL,
+    MEMBERSHIP,
+    MEMBERSHIPS,
+    MEMBERS,
+    MEMBER_COUNT,
+    ROLE,
+    OTHER_OWNER,
+    CHANGE_ROLE,
+    REMOVE_MEMBER,
+    HEIR,
+    MARK_READ,
+    PUSH_TARGETS,
+];

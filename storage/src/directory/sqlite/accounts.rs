@@ -1,0 +1,164 @@
+//! Users, credentials, devices, tokens, profiles and settings in SQLite.
+
+use pabal_core::model::{Settings, TokenHash, User, UserId};
+use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
+use sqlx::SqliteConnection;
+
+use super::{Failure, Store, folded, known, sql};
+use crate::directory::rows::{
+    AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
+};
+
+pub(super) async fn sign_up(
+    store: &Store,
+    user: User,
+    password_hash: String,
+    access: Access,
+) -> Result<(), Failure> {
+    if access.device.user_id != user.user_id {
+        return Err(DirectoryError::UnknownUser(access.device.user_id).into());
+    }
+    let id = stored_id(user.user_id.get());
+    let username_key = folded(&user.username);
+    let mut tx = store.write().await?;
+    let taken = sqlx::query(sql::USERNAME_EXISTS).bind(&username_key);
+    if taken.fetch_optional(&mut *tx).await?.is_some() {
+        return Err(DirectoryError::UsernameTaken.into());
+    }
+    sqlx::query(sql::ADD_USER)
+        .bind(id)
+        .bind(user.username)
+        .bind(username_key)
+        .bind(user.display_name)
+        .bind(user.status_text)
+        .bind(user.avatar_url)
+        .bind(stored_moment(user.created_at))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(sql::ADD_CREDENTIALS)
+        .bind(id)
+        .bind(password_hash)
+        .execute(&mut *tx)
+        .await?;
+    admit(&mut tx, access).await?;
+    Ok(tx.commit().await?)
+}
+
+pub(super) async fn log_in(store: &Store, access: Access) -> Result<(), Failure> {
+    let mut tx = store.write().await?;
+    known(&mut tx, access.device.user_id).await?;
+    admit(&mut tx, access).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Adds the device and its token.
+async fn admit(tx: &mut SqliteConnection, access: Access) -> Result<(), Failure> {
+    let device_id = stored_id(access.device.device_id.get());
+    sqlx::query(sql::ADD_DEVICE)
+        .bind(device_id)
+        .bind(stored_id(access.device.user_id.get()))
+        .bind(access.device.name)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(sql::ADD_TOKEN)
+        .bind(access.token.as_bytes().to_vec())
+        .bind(device_id)
+        .bind(stored_moment(access.expires_at))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn log_out(store: &Store, token: TokenHash) -> Result<bool, Failure> {
+    let mut tx = store.write().await?;
+    let removal = sqlx::query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
+    let removed = removal.execute(&mut *tx).await?.rows_affected() > 0;
+    tx.commit().await?;
+    Ok(removed)
+}
+
+pub(super) async fn credentials(
+    store: &Store,
+    username_key: String,
+) -> Result<Option<Credentials>, Failure> {
+    let query = sqlx::query_as::<_, CredentialsRow>(sql::CREDENTIALS).bind(username_key);
+    let row = query.fetch_optional(&store.readers).await?;
+    Ok(row.map(CredentialsRow::read).transpose()?)
+}
+
+pub(super) async fn access(store: &Store, token: TokenHash) -> Result<Option<Access>, Failure> {
+    let query = sqlx::query_as::<_, AccessRow>(sql::ACCESS).bind(token.as_bytes().to_vec());
+    let row = query.fetch_optional(&store.readers).await?;
+    Ok(row.map(|row| row.read(token)).transpose()?)
+}
+
+pub(super) async fn user(store: &Store, user_id: UserId) -> Result<Option<User>, Failure> {
+    let query = sqlx::query_as::<_, UserRow>(sql::USER).bind(stored_id(user_id.get()));
+    let row = query.fetch_optional(&store.readers).await?;
+    Ok(row.map(UserRow::read).transpose()?)
+}
+
+pub(super) async fn users_by_prefix(
+    store: &Store,
+    prefix: String,
+    limit: usize,
+) -> Result<Vec<User>, Failure> {
+    let rows = sqlx::query_as::<_, UserRow>(sql::USERS_FROM)
+        .bind(&prefix)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&store.readers)
+        .await?;
+    let mut users = Vec::with_capacity(rows.len());
+    for row in rows {
+        let user = row.read()?;
+        if !folded(&user.username).starts_with(&prefix) {
+            break;
+        }
+        users.push(user);
+    }
+    Ok(users)
+}
+
+pub(super) async fn change_profile(
+    store: &Store,
+    user_id: UserId,
+    change: ProfileChange,
+) -> Result<User, Failure> {
+    let mut tx = store.write().await?;
+    let row = sqlx::query_as::<_, UserRow>(sql::CHANGE_PROFILE)
+        .bind(stored_id(user_id.get()))
+        .bind(change.display_name)
+        .bind(change.status_text)
+        .bind(change.avatar_url)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let user = row.ok_or(DirectoryError::UnknownUser(user_id))?.read()?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+pub(super) async fn settings(store: &Store, user_id: UserId) -> Result<Settings, Failure> {
+    let query = sqlx::query_as::<_, SettingsRow>(sql::SETTINGS).bind(stored_id(user_id.get()));
+    let row = query.fetch_optional(&store.readers).await?;
+    Ok(row.map(SettingsRow::read).transpose()?.unwrap_or_default())
+}
+
+pub(super) async fn change_settings(
+    store: &Store,
+    user_id: UserId,
+    change: SettingsChange,
+) -> Result<Settings, Failure> {
+    let mut tx = store.write().await?;
+    known(&mut tx, user_id).await?;
+    let row = sqlx::query_as::<_, SettingsRow>(sql::CHANGE_SETTINGS)
+        .bind(stored_id(user_id.get()))
+        .bind(change.locale)
+        .bind(change.notifications.map(level_word))
+        .bind(change.share_presence)
+        .bind(change.share_read)
+        .fetch_one(&mut *tx)
+        .await?;
+    let settings = row.read()?;
+    tx.commit().await?;
+    Ok(settings)
+}
