@@ -1,0 +1,53 @@
+//! Where the `pabal` binary is: built on first use, with the profile and target folder of the test
+//! that runs.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The path of the built binary. `PABAL_BINARY` names another one, which is not built.
+pub(crate) fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| std::env::var_os("PABAL_BINARY").map_or_else(build, PathBuf::from))
+}
+
+/// Cargo itself says where the binary came to lie, whatever the target folder and triple.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--quiet", "-p", "pabal-gateway", "--bin", "pabal"])
+        .args(["--message-format=json-render-diagnostics", "--profile", &profile()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit());
+    // The variables that `cargo test` sets for this package are not meant for another one's build.
+    for (name, _) in std::env::vars_os() {
+        if is_of_this_package(&name) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "the pabal binary does not build");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let executable = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "pabal")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.expect("cargo names the binary it built")
+}
+
+fn is_of_this_package(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+}
+
+/// The profile this test was built with: the folder above `deps`.
+fn profile() -> String {
+    let executable = std::env::current_exe().expect("the test knows its path");
+    let folder = executable.parent().and_then(Path::parent).and_then(Path::file_name);
+    match folder.map(|name| name.to_string_lossy().into_owned()) {
+        Some(name) if name != "debug" => name,
+        _ => "dev".into(),
+    }
+}

@@ -1,0 +1,369 @@
+//! A device: reads its session on a transport, or on changing ones, survives what the contract lets
+//! a client survive, and keeps a journal of all it received.
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::account::{Account, Cursors, Id, Session};
+use crate::journal::{Journal, Resync, Violation};
+use crate::ledger::Ledger;
+use crate::line::{Batch, Break, Line, Socket, Transport};
+use crate::wait::SOON;
+
+/// On which transport a device reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Always the same one.
+    Steady(Transport),
+    /// Another one after each of these intervals, starting with this one.
+    Switching(Transport, Duration),
+}
+
+impl Way {
+    /// The transport of the `round`-th line.
+    fn transport(self, round: usize) -> Transport {
+        match self {
+            Self::Steady(transport) => transport,
+            Self::Switching(first, _) => (0..round % 4).fold(first, |it, _| it.following()),
+        }
+    }
+
+    /// The one it starts with.
+    pub fn first(self) -> Transport {
+        self.transport(0)
+    }
+}
+
+/// How long one read waits for news.
+const READ_FOR: Duration = Duration::from_secs(5);
+/// How long a client rests before it tries again what failed.
+const REST: Duration = Duration::from_millis(15);
+
+/// A device at work. Dropping it stops it.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) account: Account,
+    pub(crate) ledger: Ledger,
+    pub(crate) state: Arc<State>,
+    task: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    journal: Mutex<Journal>,
+    position: Mutex<Position>,
+    changed: watch::Sender<()>,
+}
+
+/// Where the device stands.
+#[derive(Clone, Debug, Default)]
+struct Position {
+    session: Option<Session>,
+    after: Id,
+    socket: Option<Socket>,
+}
+
+impl Client {
+    /// Opens a session that catches up from `cursors`, and begins to read.
+    pub async fn start(account: &Account, way: Way, cursors: &Cursors, ledger: &Ledger) -> Self {
+        let journal = Journal::new(&account.username, cursors);
+        let client = Self::begin(account, way, journal, Position::default(), ledger);
+        client.until("has a session", |journal| journal.sessions > 0).await;
+        client
+    }
+
+    /// Begins to read a session that is open, behind `after`.
+    pub fn resume(
+        account: &Account,
+        way: Way,
+        (session, after): (&Session, Id),
+        journal: Journal,
+        ledger: &Ledger,
+    ) -> Self {
+        let position = Position { session: Some(session.clone()), after, socket: None };
+        Self::begin(account, way, journal, position, ledger)
+    }
+
+    fn begin(
+        account: &Account,
+        way: Way,
+        journal: Journal,
+        position: Position,
+        ledger: &Ledger,
+    ) -> Self {
+        let state = Arc::new(State {
+            journal: Mutex::new(journal),
+            position: Mutex::new(position),
+            changed: watch::Sender::default(),
+        });
+        let task = tokio::spawn(run(account.clone(), way, Arc::clone(&state)));
+        let (account, ledger) = (account.clone(), ledger.clone());
+        Self { account, ledger, state, task: Some(task) }
+    }
+
+    /// Whose device it is.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Its session, if it has one now, and the position behind which it reads.
+    pub fn position(&self) -> (Option<Session>, Id) {
+        let position = self.state.position();
+        (position.session.clone(), position.after)
+    }
+
+    /// Looks at the journal.
+    pub fn look<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
+        look(&self.state.journal())
+    }
+
+    /// Waits until the journal shows something.
+    ///
+    /// # Panics
+    /// If it shows a violation first, if the reader failed, or after [`SOON`].
+    pub async fn until(&self, what: &str, shows: impl Fn(&Journal) -> bool) {
+        let name = &self.account.username;
+        let deadline = Instant::now() + SOON;
+        let mut changed = self.state.changed.subscribe();
+        loop {
+            let ended = self.task.as_ref().is_none_or(JoinHandle::is_finished);
+            let report = {
+                let journal = self.state.journal();
+                assert!(journal.violations.is_empty(), "{name}: {:?}", journal.violations);
+                if shows(&journal) {
+                    return;
+                }
+                summary(&journal)
+            };
+            assert!(!ended, "{name} stopped reading before: {what}; {report}");
+            assert!(Instant::now() < deadline, "{name}, not within {SOON:?}: {what}; {report}");
+            // A reader that fails changes nothing, so look again now and then.
+            let again = (Instant::now() + Duration::from_millis(200)).min(deadline);
+            let _ = timeout_at(again, changed.changed()).await;
+        }
+    }
+
+    /// Waits until the device holds `channel_id` up to `message_id`.
+    pub async fn holds(&self, channel_id: Id, message_id: Id) {
+        let what = format!("holds {channel_id} up to {message_id}");
+        self.until(&what, |journal| journal.cursor(channel_id) >= message_id).await;
+    }
+
+    /// Stops reading without a word to the server, and gives the journal.
+    ///
+    /// # Panics
+    /// If the reader had failed.
+    pub async fn stop(mut self) -> Journal {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                resume_unwind(error.into_panic());
+            }
+        }
+        self.state.journal().clone()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+fn summary(journal: &Journal) -> String {
+    let counts = journal.messages.iter().map(|(channel, list)| (channel, list.len()));
+    let counts: Vec<_> = counts.collect();
+    let Journal { resyncs, sessions, lines, logged_out, .. } = journal;
+    format!(
+        "messages {counts:?}, cursors {:?}, {} other events, {resyncs} resyncs, {sessions} \
+         sessions, {lines} lines, logged out: {logged_out}",
+        journal.cursors(),
+        journal.events.len()
+    )
+}
+
+impl State {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.position().session.clone()
+    }
+
+    pub(crate) fn socket(&self) -> Option<Socket> {
+        self.position().socket.clone()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Journal)) {
+        note(&mut self.journal());
+        self.changed.send_replace(());
+    }
+
+    fn violation(&self, violation: Violation) {
+        self.note(|journal| journal.violations.push(violation));
+    }
+}
+
+/// Whether the client goes on.
+enum Then {
+    Again,
+    Stop,
+}
+
+async fn run(account: Account, way: Way, state: Arc<State>) {
+    for round in 0.. {
+        let Some((session, after)) = session(&account, &state).await else { return };
+        let until = match way {
+            Way::Steady(_) => None,
+            Way::Switching(_, every) => Some(Instant::now() + every),
+        };
+        let transport = way.transport(round);
+        let broken = match Line::open(transport, &account, &session, after).await {
+            Ok(line) => {
+                state.note(|journal| journal.lines += 1);
+                state.position().socket = line.socket();
+                let broken = read(&account, &state, line, until).await;
+                state.position().socket = None;
+                broken
+            }
+            Err(broken) => Some(broken),
+        };
+        if let Some(broken) = broken
+            && matches!(recover(&state, &broken).await, Then::Stop)
+        {
+            return;
+        }
+    }
+}
+
+/// The session the device has, or a new one that catches up from what it holds.
+async fn session(account: &Account, state: &State) -> Option<(Session, Id)> {
+    loop {
+        {
+            let position = state.position();
+            if let Some(session) = &position.session {
+                return Some((session.clone(), position.after));
+            }
+        }
+        let cursors = state.journal().cursors();
+        match account.try_open(Some(&cursors)).await {
+            Ok(Ok(session)) => {
+                *state.position() =
+                    Position { after: session.next, session: Some(session), socket: None };
+                state.note(|journal| journal.sessions += 1);
+            }
+            Ok(Err(answer)) => {
+                let broken = Break::Refused(Box::new(answer));
+                if matches!(recover(state, &broken).await, Then::Stop) {
+                    return None;
+                }
+            }
+            Err(_) => sleep(REST).await,
+        }
+    }
+}
+
+/// Reads until the line breaks or its time is over.
+async fn read(
+    account: &Account,
+    state: &State,
+    mut line: Line,
+    until: Option<Instant>,
+) -> Option<Break> {
+    let far = Instant::now() + Duration::from_secs(86_400);
+    for count in 0u64.. {
+        let after = state.position().after;
+        let batch = match timeout_at(until.unwrap_or(far), line.read(after, READ_FOR)).await {
+            Err(_) => return None,
+            Ok(Err(broken)) => return Some(broken),
+            Ok(Ok(batch)) => batch,
+        };
+        take(account, state, after, &batch).await;
+        if let Some(socket) = line.socket()
+            && count.is_multiple_of(2)
+        {
+            socket.ack(batch.next).await;
+        }
+        // Only now: whoever takes the position over has everything before it.
+        state.position().after = batch.next;
+    }
+    None
+}
+
+async fn take(account: &Account, state: &State, after: Id, batch: &Batch) {
+    state.note(|journal| journal.batch(after, batch));
+    for event in &batch.events {
+        let resync = state.journal().event(event);
+        if let Some(resync) = resync {
+            fetch(account, state, resync).await;
+        }
+        state.changed.send_replace(());
+    }
+}
+
+/// Pages a channel from the device's cursor up to where the resync says that events go on.
+async fn fetch(account: &Account, state: &State, resync: Resync) {
+    let Resync { channel_id, upto } = resync;
+    loop {
+        let cursor = state.journal().cursor(channel_id);
+        if cursor >= upto {
+            return;
+        }
+        let Ok((page, has_more)) = account.page(channel_id, cursor).await else {
+            sleep(REST).await;
+            continue;
+        };
+        state.note(|journal| {
+            for message in page.into_iter().filter(|message| message.message_id <= upto) {
+                journal.message(message);
+            }
+        });
+        if !has_more && state.journal().cursor(channel_id) < upto {
+            let what = format!("a resync up to {upto}, which the channel does not hold");
+            return state.violation(Violation::Unexpected { what });
+        }
+    }
+}
+
+/// What a client does about a line that gives no more.
+async fn recover(state: &State, broken: &Break) -> Then {
+    if broken.is_unauthenticated() {
+        state.note(|journal| journal.logged_out = true);
+        return Then::Stop;
+    }
+    if broken.is_gone() {
+        *state.position() = Position::default();
+        return Then::Again;
+    }
+    if broken.is_passing() {
+        sleep(REST).await;
+        return Then::Again;
+    }
+    let refused = matches!(broken, Break::Refused(answer) if answer.code() == "invalid");
+    state.violation(if refused {
+        Violation::PositionRefused { answer: broken.to_string() }
+    } else {
+        Violation::Unexpected { what: broken.to_string() }
+    });
+    Then::Stop
+}
+
+/// The events of a journal, for messages of assertions.
+pub fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap_or("?")).collect()
+}

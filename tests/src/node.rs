@@ -1,0 +1,193 @@
+//! A node: the real binary as a child process on a data folder of its own, killed on drop.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::address::Address;
+use crate::{binary, wait};
+
+/// A running node. Its folder goes with it; its log is shown if the test fails.
+#[derive(Debug)]
+pub struct Node {
+    folder: TempDir,
+    address: Address,
+    settings: Vec<(String, String)>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// On which port a node comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The one it had.
+    Same,
+    /// Any other free one.
+    Other,
+}
+
+impl Node {
+    /// Starts a node with the settings given as environment, `PABAL_…`.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let node = Self {
+            folder: TempDir::with_prefix("pabal-e2e-").expect("a folder for the node"),
+            address: Address::default(),
+            settings: settings.iter().map(own).collect(),
+            running: Mutex::default(),
+        };
+        node.run(0).await;
+        node
+    }
+
+    /// The node that scenarios share which neither stop nor configure theirs. It ends with the last
+    /// of them that holds it.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<Node>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(node) = shared.upgrade() {
+            return node;
+        }
+        let node = Arc::new(Self::start(&[]).await);
+        *shared = Arc::downgrade(&node);
+        node
+    }
+
+    /// Where it listens; follows it from port to port.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Ends the process as a power cut would: `kill -9`.
+    pub fn kill(&self) {
+        if let Some(mut running) = self.lock().take() {
+            running.kill();
+        }
+    }
+
+    /// Asks the process to stop, as an orchestrator does: SIGTERM.
+    pub fn ask_to_stop(&self) {
+        let running = self.lock();
+        let child = &running.as_ref().expect("the node runs").child;
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::TERM).expect("the process takes a signal");
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Panics
+    /// If it has not after [`wait::SOON`].
+    pub async fn ended(&self) -> ExitStatus {
+        wait::until("the process ends", async || {
+            let mut slot = self.lock();
+            let running = slot.as_mut().expect("the node runs");
+            let status = running.child.try_wait().expect("the process can be asked")?;
+            slot.take();
+            Some(status)
+        })
+        .await
+    }
+
+    /// Starts it again on the same data folder, having killed it if it runs.
+    pub async fn restart(&self, port: Port) {
+        self.kill();
+        match port {
+            Port::Same => self.run(self.address.get().port()).await,
+            Port::Other => self.run(0).await,
+        }
+    }
+
+    async fn run(&self, port: u16) {
+        let log = File::options().create(true).append(true).open(self.log_path());
+        let mut command = Command::new(binary::path());
+        command
+            .args(["serve", "--no-rate-limits"])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .arg("--data")
+            .arg(self.folder.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a file for the node's log"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PABAL_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let mut child = command.spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("the output is piped");
+        let (tell, told) = oneshot::channel();
+        let reader = std::thread::spawn(move || {
+            let mut tell = Some(tell);
+            // Read to the end, or the node would meet a closed pipe.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let address = line.strip_prefix("listening on http://");
+                if let Some(address) = address.and_then(|it| it.parse::<SocketAddr>().ok())
+                    && let Some(tell) = tell.take()
+                {
+                    // A test that gave up waiting does not want to know.
+                    let _ = tell.send(address);
+                }
+            }
+        });
+        *self.lock() = Some(Running { child, reader: Some(reader) });
+        let address = tokio::time::timeout(wait::SOON, told).await;
+        match address {
+            Ok(Ok(address)) => self.address.set(address),
+            other => panic!("the node did not say where it listens: {other:?}"),
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn kill(&mut self) {
+        // Errors say that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let started = Instant::now();
+        self.kill();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = lines.len().saturating_sub(60);
+            eprintln!("--- the node's log, last lines ---\n{}", lines[shown..].join("\n"));
+        }
+        debug_assert!(started.elapsed() < Duration::from_secs(5), "SIGKILL is prompt");
+    }
+}

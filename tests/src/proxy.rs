@@ -1,0 +1,189 @@
+//! A TCP proxy that does to connections what networks do: cut, delay, stall, lose an answer that the
+//! server has written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::address::Address;
+use crate::wait;
+
+/// How much is passed on at a time.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// The receive buffer towards the server: small, so that a stall reaches the server soon.
+const RECEIVE_BYTES: u32 = 8 * 1024;
+
+/// A proxy in front of a node. Ends with its connections when dropped.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: Address,
+    faults: watch::Sender<Faults>,
+    counts: Arc<Counts>,
+    accepting: JoinHandle<()>,
+}
+
+/// What is wrong with the network now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    /// Connections of an earlier generation are cut.
+    generation: u64,
+    /// How long every chunk is held back, both ways.
+    delay: Duration,
+    /// Nothing is read from the server.
+    stalled: bool,
+    /// What the server writes is read and thrown away.
+    swallowing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    swallowed_bytes: AtomicU64,
+}
+
+impl FaultProxy {
+    /// A proxy without faults, which follows the node from port to port.
+    pub async fn to(node: &Address) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = Address::new(listener.local_addr().expect("a bound port"));
+        let (faults, watched) = watch::channel(Faults::default());
+        let counts = Arc::<Counts>::default();
+        let (node, counted) = (node.clone(), Arc::clone(&counts));
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                counted.connections.fetch_add(1, Ordering::Relaxed);
+                let (node, counted) = (node.clone(), Arc::clone(&counted));
+                let watched = watched.clone();
+                tokio::spawn(async move {
+                    let mut cut = watched.clone();
+                    let generation = cut.borrow_and_update().generation;
+                    tokio::select! {
+                        () = relay(client, &node, watched, &counted) => {}
+                        _ = cut.wait_for(|faults| faults.generation != generation) => {}
+                    }
+                });
+            }
+        });
+        Self { address, faults, counts, accepting }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// Breaks every connection that stands now.
+    pub fn cut(&self) {
+        self.faults.send_modify(|faults| faults.generation += 1);
+    }
+
+    /// Holds every chunk back for so long, both ways.
+    pub fn delay(&self, delay: Duration) {
+        self.faults.send_modify(|faults| faults.delay = delay);
+    }
+
+    /// Stops reading from the server, or goes on.
+    pub fn stall(&self, stalled: bool) {
+        self.faults.send_modify(|faults| faults.stalled = stalled);
+    }
+
+    /// Begins to throw away what the server writes, or stops doing so.
+    pub fn swallow(&self, swallowing: bool) {
+        self.faults.send_modify(|faults| faults.swallowing = swallowing);
+    }
+
+    /// How many bytes the server wrote in vain.
+    pub fn swallowed_bytes(&self) -> u64 {
+        self.counts.swallowed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server has written an answer in vain, then breaks the connections and lets
+    /// the next ones through.
+    pub async fn lose_an_answer(&self, since: u64) {
+        wait::until("the server writes an answer that gets lost", async || {
+            (self.swallowed_bytes() > since).then_some(())
+        })
+        .await;
+        self.cut();
+        self.swallow(false);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn relay(
+    client: TcpStream,
+    node: &Address,
+    watched: watch::Receiver<Faults>,
+    counts: &Counts,
+) {
+    let Ok(socket) = TcpSocket::new_v4() else { return };
+    if socket.set_recv_buffer_size(RECEIVE_BYTES).is_err() {
+        return;
+    }
+    let Ok(server) = socket.connect(node.get()).await else { return };
+    let nodelay = client.set_nodelay(true).and(server.set_nodelay(true));
+    if nodelay.is_err() {
+        return;
+    }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        () = pass_up(from_client, to_server, watched.clone()) => {}
+        () = pass_down(from_server, to_client, watched, counts) => {}
+    }
+}
+
+async fn pass_up(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    watched: watch::Receiver<Faults>,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Ok(size @ 1..) = from.read(&mut chunk).await {
+        let delay = watched.borrow().delay;
+        tokio::time::sleep(delay).await;
+        if to.write_all(&chunk[..size]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn pass_down(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut watched: watch::Receiver<Faults>,
+    counts: &Counts,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        if watched.wait_for(|faults| !faults.stalled).await.is_err() {
+            return;
+        }
+        let Ok(size @ 1..) = from.read(&mut chunk).await else { return };
+        let Faults { delay, swallowing, .. } = *watched.borrow();
+        if swallowing {
+            counts.swallowed_bytes.fetch_add(size as u64, Ordering::Relaxed);
+            continue;
+        }
+        tokio::time::sleep(delay).await;
+        if to.write_all(&chunk[..size]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Waiting for conditions with a deadline. Nothing in these tests sleeps for luck.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long anything may take that should happen soon, on a machine that is busy.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Awaits `future`, at most [`SOON`].
+///
+/// # Panics
+/// At the deadline, with `what`.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(SOON, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {SOON:?}: {what}"),
+    }
+}
+
+/// Asks again and again until there is an answer, at most [`SOON`].
+///
+/// # Panics
+/// At the deadline, with `what`.
+pub async fn until<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + SOON;
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(value) = ask().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
