@@ -1,1 +1,16 @@
-//! Under construction.
+//! The pabal server: configuration, API service and the running node.
+//!
+//! In reading order: [`config`] says what a node is told, [`app`] builds it from parts and is the
+//! only place that names them, [`server`] accepts connections and hands each request to the
+//! transports or to the [`api`]. [`auth`], [`discovery`], [`push`] and [`telemetry`] are what the
+//! API and the node need besides.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+pub mod app;
+pub mod server;
+pub mod api;
+pub mod auth;
+pub mod discovery;
+pub mod push;
+pub mod telemetry;

@@ -1,0 +1,341 @@
+//! `/v1/channels` and `/v1/direct`: conversations come, are renamed and go. Who is in them is the
+//! business of `members`.
+
+use std::collections::BTreeSet;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use http::StatusCode;
+use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, Role, UserId};
+use pabal_core::ports::{Audience, Delivery, DirectoryError};
+use pabal_core::protocol::event::{self, Action};
+use pabal_core::protocol::{Problem, ProblemCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::request::{At, Json, Parameters};
+use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
+use super::{Api, Failure, rules};
+use crate::auth::Caller;
+
+/// Unread messages are counted up to here: more makes no difference to a reader, and a count must
+/// not cost as much as a channel is long.
+const MOST_UNREAD: usize = 1_000;
+
+/// A group that is to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct NewGroup {
+    /// 1 to 100 characters.
+    #[schema(example = "Lunch")]
+    name: String,
+    /// Who is in it besides the caller, who becomes its owner. Repeats count once.
+    #[serde(default)]
+    #[schema(value_type = Vec<IdSchema>)]
+    members: Vec<UserId>,
+}
+
+/// Make a group.
+///
+/// The caller is its owner. The sessions of all members receive a `channel` event and, from then
+/// on, the group's messages.
+#[utoipa::path(post, path = "/v1/channels", tag = "channels", request_body = NewGroup,
+    responses(
+        (status = 201, description = "The group", body = ChannelAnswer),
+        (status = 404, description = "`not_found`: a member is no user"),
+        (status = 422, description = "`invalid`: the name, or too many members"),
+    ))]
+pub(super) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(body): Json<NewGroup>,
+) -> Result<(StatusCode, Answer<ChannelAnswer>), Failure> {
+    let owner = caller.user_id();
+    let name = rules::group_name(&body.name)?;
+    let mut members: BTreeSet<UserId> = body.members.into_iter().collect();
+    members.insert(owner);
+    if members.len() > api.group_members {
+        let detail = format!("at most {} members with the owner", api.group_members);
+        return Err(Problem::invalid("members", detail).into());
+    }
+    let work = api.clone();
+    api.finish(async move {
+        let members: Vec<UserId> = members.into_iter().collect();
+        for _ in 0..3 {
+            let channel = work.new_channel(ChannelKind::Group, Some(name.clone()));
+            let (channel_id, directory) = (channel.channel_id, work.directory());
+            match directory
+                .create_group(channel, owner, members.clone())
+                .await
+            {
+                Err(DirectoryError::IdTaken) => continue,
+                outcome => outcome?,
+            }
+            work.publish_membership(channel_id, &members, true).await;
+            let (kind, name) = (ChannelKind::Group, Some(name.as_str()));
+            let event = event::channel(Action::Added, channel_id, kind, name);
+            work.publish_event(Audience::Users(members), event).await;
+            let channel = work.channel_view(owner, channel_id).await?;
+            return Ok((StatusCode::CREATED, Answer(ChannelAnswer { channel })));
+        }
+        Err(DirectoryError::IdTaken.into())
+    })
+    .await
+}
+
+/// The direct channel with a user.
+///
+/// Made at the first call, by whichever of the two; then the sessions of both receive a `channel`
+/// event.
+#[utoipa::path(put, path = "/v1/direct/{user_id}", tag = "channels",
+    params(("user_id" = String, Path, description = "The other user")),
+    responses(
+        (status = 200, description = "It was there", body = ChannelAnswer),
+        (status = 201, description = "It was made now", body = ChannelAnswer),
+        (status = 404, description = "`not_found`"),
+        (status = 422, description = "`invalid`: oneself"),
+    ))]
+pub(super) async fn direct(
+    State(api): State<Api>,
+    caller: Caller,
+    At(other): At<UserId>,
+) -> Result<(StatusCode, Answer<ChannelAnswer>), Failure> {
+    let user_id = caller.user_id();
+    another(user_id, other)?;
+    let work = api.clone();
+    api.finish(async move {
+        let users = [user_id, other];
+        for _ in 0..3 {
+            let new = work.new_channel(ChannelKind::Direct, None);
+            let (channel, made) = match work.directory().direct_channel(users, new).await {
+                Err(DirectoryError::IdTaken) => continue,
+                outcome => outcome?,
+            };
+            let channel_id = channel.channel_id;
+            if made {
+                work.publish_membership(channel_id, &users, true).await;
+                let event = event::channel(Action::Added, channel_id, ChannelKind::Direct, None);
+                let audience = Audience::Users(users.to_vec());
+                work.publish_event(audience, event).await;
+            }
+            let channel = work.channel_view(user_id, channel_id).await?;
+            let status = if made {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            return Ok((status, Answer(ChannelAnswer { channel })));
+        }
+        Err(DirectoryError::IdTaken.into())
+    })
+    .await
+}
+
+/// `{"channels": […]}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChannelsAnswer {
+    /// By channel id, which is by age.
+    channels: Vec<ChannelView>,
+    has_more: bool,
+}
+
+/// The caller's channels.
+///
+/// Direct ones and groups, by channel id; the next page is `?after=` the last one.
+#[utoipa::path(get, path = "/v1/channels", tag = "channels",
+    params(
+        ("after" = Option<String>, Query, description = "Those with larger channel ids"),
+        ("limit" = Option<usize>, Query, description = "1 to 200; 50 if absent"),
+    ),
+    responses((status = 200, description = "The channels", body = ChannelsAnswer)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Answer<ChannelsAnswer>, Failure> {
+    let (limit, after) = (parameters.limit()?, parameters.id("after")?);
+    let all = api.directory().memberships(caller.user_id()).await?;
+    let (some, has_more) = page(all, |one| one.channel.channel_id, after, limit);
+    let channels = api.channel_views(caller.user_id(), some).await?;
+    Ok(Answer(ChannelsAnswer { channels, has_more }))
+}
+
+/// One of the caller's channels.
+#[utoipa::path(get, path = "/v1/channels/{channel_id}", tag = "channels",
+    params(("channel_id" = String, Path, description = "The channel")),
+    responses(
+        (status = 200, description = "The channel", body = ChannelAnswer),
+        (status = 403, description = "`not_a_member`, also if there is no such channel"),
+    ))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    At(channel_id): At<ChannelId>,
+) -> Result<Answer<ChannelAnswer>, Failure> {
+    let channel = api.channel_view(caller.user_id(), channel_id).await?;
+    Ok(Answer(ChannelAnswer { channel }))
+}
+
+/// What to change of a group.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ChannelPatch {
+    /// 1 to 100 characters; the name stays if absent.
+    name: Option<String>,
+}
+
+/// Rename a group.
+///
+/// For its owners and admins. The members' sessions receive a `channel` event.
+#[utoipa::path(patch, path = "/v1/channels/{channel_id}", tag = "channels",
+    params(("channel_id" = String, Path, description = "The group")),
+    request_body = ChannelPatch,
+    responses(
+        (status = 200, description = "The group as it is now", body = ChannelAnswer),
+        (status = 403, description = "`not_a_member`, `forbidden`"),
+        (status = 422, description = "`invalid`"),
+    ))]
+pub(super) async fn rename(
+    State(api): State<Api>,
+    caller: Caller,
+    At(channel_id): At<ChannelId>,
+    Json(body): Json<ChannelPatch>,
+) -> Result<Answer<ChannelAnswer>, Failure> {
+    let user_id = caller.user_id();
+    let name = body.name.as_deref().map(rules::group_name).transpose()?;
+    let membership = api.membership(user_id, channel_id).await?;
+    require_role(&membership, Role::Admin)?;
+    let work = api.clone();
+    api.finish(async move {
+        if let Some(name) = name {
+            let channel = work.directory().rename_group(channel_id, name).await?;
+            let (kind, name) = (channel.kind, channel.name.as_deref());
+            let event = event::channel(Action::Renamed, channel_id, kind, name);
+            work.publish_to_channel(channel_id, event).await;
+        }
+        let channel = work.channel_view(user_id, channel_id).await?;
+        Ok(Answer(ChannelAnswer { channel }))
+    })
+    .await
+}
+
+/// Delete a group.
+///
+/// For its owners. Nobody can read its messages any more; the members' sessions receive a `channel`
+/// event.
+#[utoipa::path(delete, path = "/v1/channels/{channel_id}", tag = "channels",
+    params(("channel_id" = String, Path, description = "The group")),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 403, description = "`not_a_member`, `forbidden`"),
+    ))]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    At(channel_id): At<ChannelId>,
+) -> Result<StatusCode, Failure> {
+    let membership = api.membership(caller.user_id(), channel_id).await?;
+    require_role(&membership, Role::Owner)?;
+    let work = api.clone();
+    api.finish(async move {
+        let members = work.directory().members(channel_id).await?;
+        if work.directory().delete_group(channel_id).await? {
+            let members: Vec<UserId> = members.iter().map(|member| member.user_id).collect();
+            work.publish_end(membership.channel, &members).await;
+        }
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+/// Refuses those who are below `least` in a group, and everybody in a direct channel.
+pub(super) fn require_role(membership: &Membership, least: Role) -> Result<(), Problem> {
+    let forbidden = |detail: &str| Err(Problem::new(ProblemCode::Forbidden, detail));
+    if membership.channel.kind == ChannelKind::Direct {
+        return forbidden("a direct channel stays as it is");
+    }
+    if membership.role >= least {
+        return Ok(());
+    }
+    match least {
+        Role::Owner => forbidden("only an owner may do this"),
+        _ => forbidden("only an owner or admin may do this"),
+    }
+}
+
+impl Api {
+    fn new_channel(&self, kind: ChannelKind, name: Option<String>) -> Channel {
+        let created_at = self.engine.ports().clock.now();
+        Channel {
+            channel_id: ChannelId::generate(created_at),
+            kind,
+            name,
+            created_at,
+        }
+    }
+
+    /// A channel as one of its members has it now.
+    async fn channel_view(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+    ) -> Result<ChannelView, Problem> {
+        let membership = self.membership(user_id, channel_id).await?;
+        let mut views = self.channel_views(user_id, vec![membership]).await?;
+        views
+            .pop()
+            .ok_or_else(|| Problem::new(ProblemCode::Internal, "one channel has no view"))
+    }
+
+    async fn channel_views(
+        &self,
+        user_id: UserId,
+        memberships: Vec<Membership>,
+    ) -> Result<Vec<ChannelView>, Problem> {
+        let history = &self.engine.ports().history;
+        let ids: Vec<_> = memberships
+            .iter()
+            .map(|one| one.channel.channel_id)
+            .collect();
+        let heads = history.heads(&ids).await?;
+        let mut views = Vec::with_capacity(memberships.len());
+        for (membership, head) in memberships.into_iter().zip(heads) {
+            let (channel_id, read) = (membership.channel.channel_id, membership.read_up_to);
+            let unread = if head > read {
+                history
+                    .count_unread(channel_id, read, user_id, MOST_UNREAD)
+                    .await?
+            } else {
+                0
+            };
+            views.push(ChannelView::new(membership, head, unread));
+        }
+        Ok(views)
+    }
+
+    /// Hands an event to `audience`.
+    pub(super) async fn publish_event(&self, audience: Audience, event: bytes::Bytes) {
+        self.engine
+            .publish(Delivery::Event { audience, event })
+            .await;
+    }
+
+    /// Hands an event to all sessions that want a channel.
+    pub(super) async fn publish_to_channel(&self, channel_id: ChannelId, event: bytes::Bytes) {
+        let audience = Audience::Channel {
+            channel_id,
+            except: None,
+        };
+        self.publish_event(audience, event).await;
+    }
+
+    /// Tells all who were there that a channel is no more. The event goes first: afterwards nobody
+    /// wants the channel.
+    pub(super) async fn publish_end(&self, channel: Channel, members: &[UserId]) {
+        let (channel_id, kind) = (channel.channel_id, channel.kind);
+        let event = event::channel(Action::Deleted, channel_id, kind, channel.name.as_deref());
+        self.publish_to_channel(channel_id, event).await;
+        self.publish_membership(channel_id, members, false).await;
+        self.engine
+            .publish(Delivery::ChannelEnded { channel_id })
+            .await;
+    }
+}

@@ -1,0 +1,111 @@
+//! `/v1/login` and `/v1/logout`: tokens come and go.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use http::StatusCode;
+use pabal_core::model::{Device, DeviceId, TokenHash, UserId};
+use pabal_core::ports::{Access, Delivery, DirectoryError};
+use pabal_core::protocol::{Problem, ProblemCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::request::{From, Json};
+use super::views::LoggedIn;
+use super::{Api, Failure, rules};
+use crate::auth::{Caller, new_token};
+
+/// A user who wants a token.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct LogIn {
+    #[schema(example = "mina")]
+    username: String,
+    #[schema(format = Password, example = "correct horse")]
+    password: String,
+    /// What the user calls this device: up to 64 characters.
+    device_name: Option<String>,
+}
+
+/// Log in on a device.
+///
+/// Every log-in makes a device and a token of its own; earlier ones stay valid.
+#[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()), request_body = LogIn,
+    responses(
+        (status = 200, description = "Logged in", body = LoggedIn),
+        (status = 401, description = "`unauthenticated`: no such user, or another password"),
+        (status = 422, description = "`invalid`"),
+        (status = 429, description = "`rate_limited`: too many from this address or for this name"),
+        (status = 503, description = "`unavailable`: too many passwords wait to be checked"),
+    ))]
+pub(super) async fn log_in(
+    State(api): State<Api>,
+    From(address): From,
+    Json(body): Json<LogIn>,
+) -> Result<Answer<LoggedIn>, Failure> {
+    let device_name = rules::device_name(body.device_name.as_deref().unwrap_or_default())?;
+    let wrong = || Problem::new(ProblemCode::Unauthenticated, "wrong username or password");
+    // What can be nobody's name or password is refused like a wrong one: it tells as little.
+    let Ok(username) = rules::username(&body.username) else {
+        return Err(wrong().into());
+    };
+    api.attempts.from_address(address)?;
+    api.attempts.for_username(&username)?;
+    rules::password(&body.password).map_err(|_| wrong())?;
+    let credentials = api.directory().credentials(&username).await?;
+    let (user, stored) = match credentials {
+        Some(credentials) => (Some(credentials.user), Some(credentials.password_hash)),
+        None => (None, None),
+    };
+    let fits = api.passwords.verify(body.password, stored).await?;
+    let user = user.filter(|_| fits).ok_or_else(wrong)?;
+    for _ in 0..3 {
+        let (token, access) = new_access(&api, user.user_id, device_name.clone());
+        match api.directory().log_in(access.clone()).await {
+            Err(DirectoryError::IdTaken) => continue,
+            outcome => outcome?,
+        }
+        return Ok(Answer(LoggedIn {
+            user: user.into(),
+            token,
+            expires_at: access.expires_at,
+            device_id: access.device.device_id,
+        }));
+    }
+    Err(DirectoryError::IdTaken.into())
+}
+
+/// A new token for a new device of a user, and what the directory is to keep of it.
+pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, Access) {
+    let now = api.engine.ports().clock.now();
+    let token = new_token();
+    let access = Access {
+        token: TokenHash::of(&token),
+        device: Device {
+            device_id: DeviceId::generate(now),
+            user_id,
+            name,
+        },
+        expires_at: now.plus(api.token_lifetime),
+    };
+    (token, access)
+}
+
+/// Log out.
+///
+/// The token is dead on every node when this answers, and the sessions opened with it are closed.
+#[utoipa::path(post, path = "/v1/logout", tag = "accounts",
+    responses((status = 204, description = "Logged out")))]
+pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Failure> {
+    let (user_id, token) = (caller.user_id(), caller.access.token);
+    let engine = api.engine.clone();
+    api.finish(async move {
+        engine.ports().directory.log_out(token).await?;
+        // Here at once; on other nodes by way of their inboxes.
+        engine.end_sessions(user_id, Some(token)).await;
+        let token = Some(token);
+        engine
+            .publish(Delivery::EndSessions { user_id, token })
+            .await;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}

@@ -1,0 +1,307 @@
+//! A node from its parts. The only place that names concrete backends: everything else knows ports.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use pabal_core::engine::{Engine, EngineConfig, StartError};
+use pabal_core::memory::{
+    MemoryInterest, MemoryMessageLog, MemoryNodeInbox, MemoryNodeRegistry, MemoryPresence,
+    SystemClock,
+};
+use pabal_core::ports::{Clock, Ports, PushNotifier};
+use pabal_storage::directory::SqliteDirectory;
+use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
+use pabal_transports::{Transports, TransportsConfig};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Api, Parts};
+use crate::auth::{Attempts, PasswordError, Passwords};
+use crate::config::{Config, ConfigError, PublicUrl};
+use crate::discovery;
+use crate::push::{NoPush, Webhook};
+use crate::telemetry::{Metrics, Sources};
+
+/// How often counters of quiet addresses and usernames are forgotten.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// A node without its sockets.
+#[derive(Debug)]
+pub struct App {
+    /// Serves sessions.
+    pub transports: Transports,
+    /// Serves everything else.
+    pub router: Router,
+    /// Serves what operators ask for.
+    pub administration: Router,
+    engine: Engine,
+    directory: SqliteDirectory,
+    draining: CancellationToken,
+    /// Ends what runs beside requests.
+    stop: CancellationToken,
+    background: TaskTracker,
+    requests: TaskTracker,
+    reconnect_after: Duration,
+}
+
+/// Why a node could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The data folder cannot be made.
+    #[error("the data folder {path} cannot be used: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// History and push queue cannot be opened.
+    #[error("history cannot be opened: {0}")]
+    History(#[from] pabal_storage::embedded::OpenError),
+    /// The directory cannot be opened.
+    #[error("the directory cannot be opened: {0}")]
+    Directory(#[from] pabal_storage::directory::OpenError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// The node cannot be announced.
+    #[error(transparent)]
+    Registry(#[from] pabal_core::ports::RegistryError),
+    /// The configuration makes no sense after all.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Passwords cannot be hashed.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// No HTTP client for the webhook.
+    #[error("no client for the push webhook: {0}")]
+    Webhook(#[from] reqwest::Error),
+    /// The API cannot be described.
+    #[error("the API cannot be described: {0}")]
+    Description(#[from] serde_json::Error),
+    /// A task of the start was cut off.
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+impl App {
+    /// Opens the stores and starts the engine; clients will reach it at `address`.
+    ///
+    /// # Errors
+    /// [`BuildError`]. What was opened is closed again.
+    pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
+        let (ports, directory) = ports(config).await?;
+        let name = config
+            .node
+            .name
+            .parse()
+            .map_err(|error| ConfigError::Value {
+                key: "node.name",
+                reason: format!("{error}"),
+            })?;
+        let engine_config = EngineConfig {
+            node: name,
+            partitions: config.storage.partitions,
+            limits: config.engine_limits(),
+        };
+        let engine = Engine::start(engine_config, ports).await?;
+        let public_url = config
+            .server
+            .public_url
+            .as_deref()
+            .map(str::parse)
+            .transpose();
+        let public_url: Option<PublicUrl> =
+            public_url.map_err(|reason: &str| ConfigError::Value {
+                key: "server.public_url",
+                reason: reason.to_owned(),
+            })?;
+        let fallback_url = reachable(address);
+        let transports = transports(config, &engine, public_url.as_ref());
+        let draining = CancellationToken::new();
+        let (background, requests) = (TaskTracker::new(), TaskTracker::new());
+        let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
+        let api = Api::new(Parts {
+            passwords: Passwords::new(cores(), config.auth.waiting_hashes)?,
+            attempts: Attempts::new(&config.limits, &config.auth),
+            metrics: Metrics::new(Sources {
+                engine: engine.clone(),
+                transports: transports.clone(),
+            }),
+            tasks: requests.clone(),
+            draining: draining.clone(),
+            public_url,
+            fallback_url,
+            token_lifetime: days(config.auth.token_lifetime_days),
+            body_bytes: config.limits.body_bytes,
+            body_timeout: Duration::from_millis(config.server.body_timeout_ms),
+            group_members: config.limits.group_members,
+            engine: engine.clone(),
+        });
+        let app = Self {
+            router: api::router(api.clone())?,
+            administration: api::administration(api.clone()),
+            reconnect_after: Duration::from_millis(config.server.reconnect_after_ms),
+            stop: CancellationToken::new(),
+            transports,
+            engine,
+            directory,
+            draining,
+            background,
+            requests,
+        };
+        app.start_background(config, api, &url).await?;
+        Ok(app)
+    }
+
+    async fn start_background(
+        &self,
+        config: &Config,
+        api: Api,
+        url: &PublicUrl,
+    ) -> Result<(), BuildError> {
+        let info = discovery::node_info(&self.engine, &config.node, url);
+        discovery::announce(&self.engine, info.clone(), false).await?;
+        let (engine, draining) = (self.engine.clone(), self.draining.clone());
+        let announced = discovery::keep_announced(engine, info, draining, self.stop.clone());
+        self.background.spawn(announced);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                api.attempts.tidy();
+            }
+        });
+        if let Some(url) = &config.push.webhook_url {
+            let ports = self.engine.ports();
+            let (queue, clock) = (Arc::clone(&ports.push), Arc::clone(&ports.clock));
+            let webhook = Webhook::new(url, &config.push, queue, clock)?;
+            self.background.spawn(webhook.run(self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// Runs `task` until it ends or the node stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.background.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Completes when the node cannot go on.
+    pub async fn failed(&self) {
+        self.engine.failed().await;
+    }
+
+    /// Refuses new sessions and sends, tells sessions when to come back, and ends them. Waits no
+    /// longer than `grace`.
+    pub async fn drain(&self, grace: Duration) {
+        self.draining.cancel();
+        let drained = timeout(grace, self.engine.drain(self.reconnect_after)).await;
+        if drained.is_err() {
+            tracing::warn!("some sessions were not told that the node stops");
+        }
+        self.transports.shutdown(grace).await;
+    }
+
+    /// Ends every task, after requests have ended, and closes the stores.
+    pub async fn shutdown(self, grace: Duration) {
+        self.requests.close();
+        if timeout(grace, self.requests.wait()).await.is_err() {
+            tracing::warn!("some requests were cut off");
+        }
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
+        self.engine.shutdown().await;
+        self.directory.close().await;
+    }
+}
+
+/// The adapters of one node: what must last is on its disk, the rest in its memory.
+async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> {
+    let (storage, folder) = (&config.storage, &config.storage.data_dir);
+    std::fs::create_dir_all(folder).map_err(|source| BuildError::Folder {
+        path: folder.clone(),
+        source,
+    })?;
+    let embedded = EmbeddedConfig {
+        partitions: storage.partitions,
+        cache_bytes: storage.cache_bytes,
+        push_capacity: storage.push_queue_notifications,
+        ..EmbeddedConfig::default()
+    };
+    // First, because its lock keeps a second process away from the whole folder.
+    let store = open_history(folder, embedded).await?;
+    let directory = SqliteDirectory::open(folder.join("directory.sqlite")).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let push: Arc<dyn PushNotifier> = match config.push.webhook_url {
+        Some(_) => store.push,
+        None => Arc::new(NoPush),
+    };
+    let log = MemoryMessageLog::new(Arc::clone(&clock), storage.log_messages_per_partition);
+    let ports = Ports {
+        log: Arc::new(log),
+        inbox: Arc::new(MemoryNodeInbox::new(storage.inbox_deliveries)),
+        history: store.history,
+        presence: Arc::new(MemoryPresence::new()),
+        interest: Arc::new(MemoryInterest::new()),
+        directory: Arc::new(directory.clone()),
+        push,
+        registry: Arc::new(MemoryNodeRegistry::new()),
+        clock,
+    };
+    Ok((ports, directory))
+}
+
+async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, BuildError> {
+    let folder = folder.join("history");
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, &config));
+    Ok(opened.await.map_err(|_| BuildError::Interrupted)??)
+}
+
+fn transports(config: &Config, engine: &Engine, url: Option<&PublicUrl>) -> Transports {
+    let limits = &config.limits;
+    let transports = TransportsConfig {
+        poll_min_interval: Duration::from_millis(limits.poll_min_interval_ms),
+        long_poll_max_wait: Duration::from_millis(limits.long_poll_max_wait_ms),
+        ping_interval: Duration::from_millis(limits.ping_interval_ms),
+        body_bytes: limits.body_bytes,
+        authority: url.map(|url| url.authority.clone()),
+        secure: url.is_some_and(|url| url.secure),
+    };
+    Transports::new(engine.clone(), transports)
+}
+
+/// How clients on this machine reach `address`, which may be every address it has.
+fn reachable(address: SocketAddr) -> PublicUrl {
+    let host = if address.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else if address.is_ipv6() {
+        format!("[{}]", address.ip())
+    } else {
+        address.ip().to_string()
+    };
+    PublicUrl {
+        secure: false,
+        authority: format!("{host}:{}", address.port()),
+    }
+}
+
+/// The cores this process may use, which its affinity may have narrowed.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 24 * 60 * 60)
+}

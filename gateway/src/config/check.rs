@@ -1,0 +1,193 @@
+//! What values must be beyond their type.
+
+use std::str::FromStr;
+
+use pabal_core::model::{MAX_PARTITIONS, NodeId};
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Looks at every value that can be of the right type and make no sense.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, reason: &str| {
+            let reason = reason.to_owned();
+            Err(ConfigError::Value { key, reason })
+        };
+        let Self {
+            server,
+            node,
+            auth,
+            limits,
+            push,
+            storage,
+            ..
+        } = self;
+        if let Some(url) = &server.public_url {
+            url.parse::<PublicUrl>()
+                .map_err(|reason| ConfigError::Value {
+                    key: "server.public_url",
+                    reason: reason.to_owned(),
+                })?;
+        }
+        if let Err(error) = node.name.parse::<NodeId>() {
+            return wrong("node.name", &error.to_string());
+        }
+        match (node.latitude, node.longitude) {
+            (None, None) => {}
+            (Some(latitude), Some(longitude)) => {
+                if !(-90.0..=90.0).contains(&latitude) {
+                    return wrong("node.latitude", "must be -90 to 90 degrees");
+                }
+                if !(-180.0..=180.0).contains(&longitude) {
+                    return wrong("node.longitude", "must be -180 to 180 degrees");
+                }
+            }
+            (Some(_), None) => return wrong("node.longitude", "is needed with node.latitude"),
+            (None, Some(_)) => return wrong("node.latitude", "is needed with node.longitude"),
+        }
+        if let Some(url) = &push.webhook_url
+            && !is_http(url)
+        {
+            return wrong("push.webhook_url", "must be an http:// or https:// URL");
+        }
+        let counts = [
+            ("server.max_connections", server.max_connections),
+            (
+                "server.max_connections_per_address",
+                server.max_connections_per_address,
+            ),
+            (
+                "storage.log_messages_per_partition",
+                storage.log_messages_per_partition,
+            ),
+            ("storage.inbox_deliveries", storage.inbox_deliveries),
+            (
+                "storage.push_queue_notifications",
+                storage.push_queue_notifications,
+            ),
+            ("node.capacity", node.capacity as usize),
+            (
+                "auth.token_lifetime_days",
+                auth.token_lifetime_days as usize,
+            ),
+            ("auth.waiting_hashes", auth.waiting_hashes),
+            (
+                "auth.attempts_per_address_per_second",
+                auth.attempts_per_address_per_second as usize,
+            ),
+            (
+                "auth.attempts_per_username_per_minute",
+                auth.attempts_per_username_per_minute as usize,
+            ),
+            ("limits.content_bytes", limits.content_bytes),
+            ("limits.mailbox_events", limits.mailbox_events),
+            ("limits.sessions_per_user", limits.sessions_per_user),
+            ("limits.channels_per_request", limits.channels_per_request),
+            ("limits.sends_per_second", limits.sends_per_second as usize),
+            ("push.concurrent_posts", push.concurrent_posts),
+            ("push.waiting_retries", push.waiting_retries),
+            (
+                "push.give_up_after_hours",
+                push.give_up_after_hours as usize,
+            ),
+        ];
+        for (key, count) in counts {
+            if count == 0 {
+                return wrong(key, "must be at least 1");
+            }
+        }
+        if !(1..=MAX_PARTITIONS).contains(&storage.partitions) {
+            let reason = format!("must be 1 to {MAX_PARTITIONS}");
+            return wrong("storage.partitions", &reason);
+        }
+        if limits.group_members < 2 {
+            return wrong("limits.group_members", "must be at least 2");
+        }
+        if limits.body_bytes < 1024 {
+            return wrong("limits.body_bytes", "must be at least 1024");
+        }
+        if limits.mailbox_bytes < 2 * limits.content_bytes + 1024 {
+            let reason = "must hold a message: at least twice limits.content_bytes and 1024 more";
+            return wrong("limits.mailbox_bytes", reason);
+        }
+        let waits = [
+            (
+                "server.first_request_timeout_ms",
+                server.first_request_timeout_ms,
+            ),
+            (
+                "server.idle_connection_timeout_ms",
+                server.idle_connection_timeout_ms,
+            ),
+            ("server.body_timeout_ms", server.body_timeout_ms),
+            ("limits.long_poll_max_wait_ms", limits.long_poll_max_wait_ms),
+            ("limits.ping_interval_ms", limits.ping_interval_ms),
+            ("limits.resume_window_ms", limits.resume_window_ms),
+            ("limits.confirm_within_ms", limits.confirm_within_ms),
+            ("push.post_timeout_ms", push.post_timeout_ms),
+            ("push.first_retry_ms", push.first_retry_ms),
+            ("push.longest_retry_ms", push.longest_retry_ms),
+        ];
+        for (key, wait) in waits {
+            if !(1..=86_400_000).contains(&wait) {
+                return wrong(key, "must be 1 ms to a day");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    reqwest::Url::parse(url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Where clients reach a node: a scheme, a host, perhaps a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Whether clients come by TLS.
+    pub secure: bool,
+    /// Host and port, as they stand in a URL.
+    pub authority: String,
+}
+
+impl FromStr for PublicUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err("must begin with http:// or https://"),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        // A path would have to be taken off every request, which is a proxy's business.
+        if !is_http(text) || authority.contains(['/', '?', '#', '@']) {
+            return Err("must be a scheme, a host and perhaps a port, without a path");
+        }
+        Ok(Self {
+            secure,
+            authority: authority.to_owned(),
+        })
+    }
+}
+
+impl PublicUrl {
+    /// As `http://…` or `https://…`, without a slash at the end.
+    pub fn http(&self) -> String {
+        format!(
+            "http{}://{}",
+            if self.secure { "s" } else { "" },
+            self.authority
+        )
+    }
+
+    /// As `ws://…` or `wss://…`, without a slash at the end.
+    pub fn websocket(&self) -> String {
+        format!(
+            "ws{}://{}",
+            if self.secure { "s" } else { "" },
+            self.authority
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! Puts the layers of a configuration on top of each other. Every value is tried in its place as
+//! it comes, so that what is wrong is reported where it was set.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::ConfigError;
+use super::keys::{Config, SECTIONS};
+
+/// The prefix of the variables that are meant for this program.
+const PREFIX: &str = "PABAL_";
+
+/// What has been set so far; later layers win.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    merged: Table,
+}
+
+impl Layers {
+    /// Adds a TOML file.
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let at = |error: &toml::de::Error, key: String| {
+            let start = error.span().map_or(0, |span| span.start);
+            ConfigError::File {
+                path: path.display().to_string(),
+                line: text[..start.min(text.len())].matches('\n').count() + 1,
+                key,
+                reason: error.message().replace('\n', " "),
+            }
+        };
+        let file = toml::Deserializer::parse(&text).map_err(|error| at(&error, "TOML".into()))?;
+        serde_path_to_error::deserialize::<_, Config>(file)
+            .map_err(|error| at(error.inner(), error.path().to_string()))?;
+        let table: Table = text.parse().map_err(|error| at(&error, "TOML".into()))?;
+        for (section, keys) in table {
+            if let Value::Table(keys) = keys {
+                for (key, value) in keys {
+                    self.set(&section, &key, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the variables that name a key: `PABAL_LIMITS_BODY_BYTES` is `limits.body_bytes`.
+    ///
+    /// A variable that begins like a section and names no key of it is an error. Others with the
+    /// prefix are passed over: orchestrators set some of that form (`PABAL_PORT`), and so do
+    /// clients (`PABAL_URL`).
+    pub(super) fn add_environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let rest = rest.to_lowercase();
+            let of_section = |(section, keys)| Some((section, keys, key_of(&rest, section)?));
+            let Some((section, keys, key)) = SECTIONS.iter().copied().find_map(of_section) else {
+                continue;
+            };
+            if !keys.contains(&key) {
+                let reason = format!("unknown key, expected one of {}", keys.join(", "));
+                return Err(ConfigError::Environment { name, reason });
+            }
+            let value = value_of(section, key, &text)
+                .map_err(|reason| ConfigError::Environment { name, reason })?;
+            self.set(section, key, value);
+        }
+        Ok(())
+    }
+
+    /// Sets one key.
+    pub(super) fn set(&mut self, section: &str, key: &str, value: Value) {
+        let section = self
+            .merged
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(section) = section {
+            section.insert(key.to_owned(), value);
+        }
+    }
+
+    /// All layers together.
+    pub(super) fn finish(self) -> Result<Config, ConfigError> {
+        Value::Table(self.merged)
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Value {
+                key: "configuration",
+                reason: error.message().to_owned(),
+            })
+    }
+}
+
+/// The rest of a variable's name behind a section, if it begins with one.
+fn key_of<'a>(rest: &'a str, section: &str) -> Option<&'a str> {
+    rest.strip_prefix(section)?.strip_prefix('_')
+}
+
+/// A variable's text as the type that its key wants: as TOML if it is some, or else as a string.
+fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
+    let fits = |value: &Value| {
+        let mut keys = Table::new();
+        keys.insert(key.to_owned(), value.clone());
+        let mut sections = Table::new();
+        sections.insert(section.to_owned(), Value::Table(keys));
+        let tried: Result<Config, toml::de::Error> = Value::Table(sections).try_into();
+        tried
+            .map(|_| ())
+            .map_err(|error| error.message().to_owned())
+    };
+    let plain = Value::String(text.to_owned());
+    let Ok(value) = text.parse::<Value>() else {
+        return fits(&plain).map(|()| plain);
+    };
+    match fits(&value) {
+        Ok(()) => Ok(value),
+        Err(reason) => fits(&plain).map(|()| plain).map_err(|_| reason),
+    }
+}

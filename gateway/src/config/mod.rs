@@ -1,0 +1,80 @@
+//! What a node is told before it starts. Flags go before environment, environment before the file,
+//! the file before the defaults. Owns the keys, where they come from and what they may be; what they
+//! do is the business of the modules that are given them.
+
+mod keys;
+mod layers;
+mod check;
+mod flags;
+
+pub use check::PublicUrl;
+pub use flags::{Cli, Command, ServeFlags};
+pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage};
+
+/// Why a configuration cannot be used. Each names the key, and where it was set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// A line of the file makes no sense.
+    #[error("{path}:{line}: {key}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+        /// The key, as far as it can be told.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A variable of the environment makes no sense.
+    #[error("{name}: {reason}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value is of the right type and out of range, or does not go with another one.
+    #[error("{key}: {reason}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the configuration of `pabal serve`: `flags`, then `environment`, then the file that
+    /// either of them names, then the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the first key that is unknown or has a wrong value.
+    pub fn load(
+        flags: &ServeFlags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut merged = layers::Layers::default();
+        if let Some(path) = &flags.config {
+            merged.add_file(path)?;
+        }
+        merged.add_environment(environment)?;
+        flags.add_to(&mut merged);
+        let mut config = merged.finish()?;
+        if let Some(folder) = &flags.data {
+            // Not by way of TOML, which knows no paths that are not UTF-8.
+            config.storage.data_dir.clone_from(folder);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}

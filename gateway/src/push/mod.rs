@@ -1,0 +1,9 @@
+//! From the queue of notifications to the third party that reaches phones. Which users are away is
+//! the engine's business.
+
+mod none;
+mod retry;
+mod webhook;
+
+pub use none::NoPush;
+pub use webhook::Webhook;
