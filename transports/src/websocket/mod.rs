@@ -20,7 +20,6 @@ use hyper_util::rt::TokioIo;
 use pabal_core::protocol::Problem;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
@@ -42,31 +41,28 @@ pub struct WebSocket {
     /// The largest frame and message that is taken from a client.
     pub max_message_bytes: usize,
     sockets: TaskTracker,
-    abort: CancellationToken,
 }
 
 impl WebSocket {
     /// A transport with no open sockets.
     pub fn new(ping_interval: Duration, max_message_bytes: usize) -> Self {
-        let (sockets, abort) = (TaskTracker::new(), CancellationToken::new());
+        let sockets = TaskTracker::new();
         Self {
             ping_interval,
             max_message_bytes,
             sockets,
-            abort,
         }
     }
 
-    /// Waits until every socket has closed, which they do when their sessions end; cuts those off
-    /// that have not by then.
+    /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends,
+    /// within the time a client gets to answer a close.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         self.sockets.close();
         if tokio::time::timeout(grace, self.sockets.wait())
             .await
             .is_err()
         {
-            self.abort.cancel();
-            self.sockets.wait().await;
+            tracing::warn!(sockets = self.sockets.len(), "sockets were left open");
         }
     }
 
@@ -93,8 +89,8 @@ impl WebSocket {
         // Attached before the answer: a client that changes transport has one reader throughout.
         let reader = session.attach();
         session.confirm(after);
-        let (this, abort) = (self.clone(), self.abort.clone());
-        let run = async move {
+        let this = self.clone();
+        self.sockets.spawn(async move {
             let upgraded = match upgrade.await {
                 Ok(upgraded) => upgraded,
                 Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
@@ -108,27 +104,18 @@ impl WebSocket {
                 greeting,
             };
             type Plain = TokioIo<Connection<TcpStream>>;
+            // Yet another task: this one's future has room for all of the above, for ever.
             match hyper_util::server::conn::auto::upgrade::downcast::<Plain>(upgraded) {
                 Ok(parts) => {
                     let stream = parts.io.into_inner();
-                    Socket::new(stream, parts.read_buf, duties, &this)
-                        .await
-                        .run()
-                        .await;
+                    let socket = Socket::new(stream, parts.read_buf, duties, &this).await;
+                    this.sockets.spawn(socket.run());
                 }
                 Err(upgraded) => {
                     let stream = TokioIo::new(upgraded);
-                    Socket::new(stream, Bytes::new(), duties, &this)
-                        .await
-                        .run()
-                        .await;
+                    let socket = Socket::new(stream, Bytes::new(), duties, &this).await;
+                    this.sockets.spawn(socket.run());
                 }
-            }
-        };
-        self.sockets.spawn(async move {
-            tokio::select! {
-                () = run => {}
-                () = abort.cancelled() => {}
             }
         });
         Ok(response)
