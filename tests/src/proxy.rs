@@ -69,7 +69,12 @@ impl FaultProxy {
                 });
             }
         });
-        Self { address, faults, counts, accepting }
+        Self {
+            address,
+            faults,
+            counts,
+            accepting,
+        }
     }
 
     /// Where clients connect.
@@ -99,7 +104,8 @@ impl FaultProxy {
 
     /// Begins to throw away what the server writes, or stops doing so.
     pub fn swallow(&self, swallowing: bool) {
-        self.faults.send_modify(|faults| faults.swallowing = swallowing);
+        self.faults
+            .send_modify(|faults| faults.swallowing = swallowing);
     }
 
     /// How many bytes the server wrote in vain.
@@ -132,11 +138,15 @@ async fn relay(
     watched: watch::Receiver<Faults>,
     counts: &Counts,
 ) {
-    let Ok(socket) = TcpSocket::new_v4() else { return };
+    let Ok(socket) = TcpSocket::new_v4() else {
+        return;
+    };
     if socket.set_recv_buffer_size(RECEIVE_BYTES).is_err() {
         return;
     }
-    let Ok(server) = socket.connect(node.get()).await else { return };
+    let Ok(server) = socket.connect(node.get()).await else {
+        return;
+    };
     let nodelay = client.set_nodelay(true).and(server.set_nodelay(true));
     if nodelay.is_err() {
         return;
@@ -175,10 +185,16 @@ async fn pass_down(
         if watched.wait_for(|faults| !faults.stalled).await.is_err() {
             return;
         }
-        let Ok(size @ 1..) = from.read(&mut chunk).await else { return };
-        let Faults { delay, swallowing, .. } = *watched.borrow();
+        let Ok(size @ 1..) = from.read(&mut chunk).await else {
+            return;
+        };
+        let Faults {
+            delay, swallowing, ..
+        } = *watched.borrow();
         if swallowing {
-            counts.swallowed_bytes.fetch_add(size as u64, Ordering::Relaxed);
+            counts
+                .swallowed_bytes
+                .fetch_add(size as u64, Ordering::Relaxed);
             continue;
         }
         tokio::time::sleep(delay).await;

@@ -48,9 +48,11 @@ impl Client {
     pub async fn send(&self, channel_id: Id, content: &str) -> Id {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = Ledger::name(&self.account.username);
-        self.ledger.begin(channel_id, self.account.user_id, &name, content);
+        self.ledger
+            .begin(channel_id, self.account.user_id, &name, content);
         let route = COUNT.fetch_add(1, Ordering::Relaxed);
-        self.repeat_until_acknowledged(channel_id, &name, content, route).await
+        self.repeat_until_acknowledged(channel_id, &name, content, route)
+            .await
     }
 
     /// One attempt by one route, whatever comes of it.
@@ -86,7 +88,10 @@ impl Client {
                     return message_id;
                 }
                 Outcome::Repeat(why) => {
-                    assert!(Instant::now() < deadline, "{name} was never acknowledged: {why}");
+                    assert!(
+                        Instant::now() < deadline,
+                        "{name} was never acknowledged: {why}"
+                    );
                     sleep(REST).await;
                 }
                 Outcome::Refused(why) => panic!("{name} by {route:?}: {why}"),
@@ -109,7 +114,9 @@ impl Client {
             (Route::Frame | Route::Commands, _, Some(session)) => {
                 let body = json!({"commands": [as_command(&said, channel_id)]});
                 let path = session.path("/commands");
-                let call = self.account.call_within(Method::POST, &path, Some(&body), ATTEMPT);
+                let call = self
+                    .account
+                    .call_within(Method::POST, &path, Some(&body), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
                     Ok(answer) if answer.status == 200 => of_reply(&answer.json["replies"][0]),
@@ -122,7 +129,9 @@ impl Client {
             }
             _ => {
                 let path = format!("/v1/channels/{channel_id}/messages");
-                let call = self.account.call_within(Method::POST, &path, Some(&said), ATTEMPT);
+                let call = self
+                    .account
+                    .call_within(Method::POST, &path, Some(&said), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
                     Ok(answer) if matches!(answer.status.as_u16(), 200 | 201) => {

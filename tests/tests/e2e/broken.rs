@@ -1,0 +1,263 @@
+//! Connections break, answers get lost, the network is slow, the client changes transport: nothing
+//! is lost, repeated or reordered.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all, select};
+use pabal_tests::account::Id;
+use pabal_tests::client::{Client, Way};
+use pabal_tests::ledger::Ledger;
+use pabal_tests::line::{Break, Line, Transport};
+use pabal_tests::node::Node;
+use pabal_tests::proxy::FaultProxy;
+use pabal_tests::sending::Route;
+use pabal_tests::wait;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::stage::{cast, finish, lines, listen, open, read_events};
+
+/// Sends from all devices, one after the other each, until `until`.
+async fn talk(channel: Id, devices: &[Client], until: Instant) {
+    join_all(devices.iter().map(async |device| {
+        for number in 0.. {
+            if Instant::now() >= until {
+                break;
+            }
+            device
+                .send(
+                    channel,
+                    &format!("{number} of {}", device.account().username),
+                )
+                .await;
+            sleep(Duration::from_millis(4)).await;
+        }
+    }))
+    .await;
+}
+
+pub(crate) async fn resume_after_cut_connections(way: Way) {
+    let node = Node::shared().await;
+    let proxy = FaultProxy::to(node.address()).await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let ledger = Ledger::default();
+    let mut devices = Vec::new();
+    for user in [&ann, &bob] {
+        devices.push(listen(&user.via(proxy.address()), way, channel, &ledger).await);
+    }
+    let cutting = async {
+        for cut in 0..12 {
+            sleep(Duration::from_millis(90)).await;
+            // Every other time the server's last words get lost as well.
+            proxy.swallow(cut % 2 == 1);
+            sleep(Duration::from_millis(30)).await;
+            proxy.cut();
+            proxy.swallow(false);
+        }
+    };
+    let until = Instant::now() + Duration::from_millis(1_500);
+    join(talk(channel, &devices, until), cutting).await;
+    let (history, journals) = finish(channel, &ledger, &ann, devices).await;
+    assert!(history.len() > 20, "only {} messages", history.len());
+    assert!(proxy.connections() > 12, "connections were opened again");
+    assert!(
+        journals.iter().all(|journal| journal.sessions == 1),
+        "the session outlives them"
+    );
+}
+
+/// Starting with each transport in turn, another one every 200 ms; every 60 ms for the device that
+/// switches anyway.
+pub(crate) async fn change_of_transport_under_load(way: Way) {
+    let every = match way {
+        Way::Steady(_) => Duration::from_millis(200),
+        Way::Switching(..) => Duration::from_millis(60),
+    };
+    let changing = Way::Switching(way.first(), every);
+    let node = Node::shared().await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let ledger = Ledger::default();
+    let devices = [
+        listen(&ann, changing, channel, &ledger).await,
+        listen(&bob, changing, channel, &ledger).await,
+        listen(&bob.log_in().await, way, channel, &ledger).await,
+    ];
+    talk(
+        channel,
+        &devices,
+        Instant::now() + Duration::from_millis(1_600),
+    )
+    .await;
+    let (history, journals) = finish(channel, &ledger, &ann, devices).await;
+    assert!(history.len() > 60, "only {} messages", history.len());
+    for journal in &journals[..2] {
+        assert!(journal.lines >= 7, "only {} changes", journal.lines);
+        assert_eq!(journal.sessions, 1, "in one session");
+    }
+}
+
+/// The server wrote a batch and the client never got it: the same `after` gives the same again, on
+/// every transport.
+pub(crate) async fn lost_answer_to_a_read(way: Way) {
+    let transport = way.first();
+    let node = Node::shared().await;
+    let proxy = FaultProxy::to(node.address()).await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let session = bob.open(None).await;
+    let through = bob.via(proxy.address());
+    let mut line = open(transport, &through, &session, 0).await;
+    if transport == Transport::WebSocket || transport == Transport::Sse {
+        // The stream stands before the network fails.
+        let quiet = line
+            .read(0, Duration::from_millis(50))
+            .await
+            .expect("an open stream");
+        assert!(quiet.events.is_empty());
+    }
+    for text in lines(5) {
+        ann.say(channel, &text, None).await;
+    }
+    if transport == Transport::ShortPolling {
+        // There has to be something to lose.
+        read_events(Transport::LongPolling, &bob, &session, 0, 5).await;
+    }
+    let since = proxy.swallowed_bytes();
+    proxy.swallow(true);
+    // For the streams, which have delivered the five by now.
+    ann.say(channel, "one more", None).await;
+    let read = async {
+        let mut after = 0;
+        loop {
+            match line.read(after, Duration::from_secs(10)).await {
+                Ok(batch) => after = batch.next,
+                Err(broken) => return (after, broken),
+            }
+        }
+    };
+    let ((after, broken), ()) =
+        wait::soon("a lost answer", join(read, proxy.lose_an_answer(since))).await;
+    assert!(matches!(broken, Break::Connection(_)), "{broken}");
+    let first = read_events(
+        Transport::ShortPolling,
+        &bob,
+        &session,
+        after,
+        6 - after as usize,
+    )
+    .await;
+    for again in Transport::ALL {
+        let same = read_events(again, &bob, &session, after, 6 - after as usize).await;
+        assert_eq!(same, first, "{again:?} behind {after}");
+    }
+    // And what comes then follows without a seam.
+    ann.say(channel, "the last", None).await;
+    let last = read_events(transport, &through, &session, first.next, 1).await;
+    assert_eq!(last.events[0]["message"]["content"], "the last");
+}
+
+/// The server stored a message and the sender never heard of it: repeating gives the first one.
+pub(crate) async fn lost_answer_to_a_send(way: Way) {
+    let node = Node::shared().await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let ledger = Ledger::default();
+    let receiver = listen(&bob, way, channel, &ledger).await;
+    for route in Route::ALL {
+        let proxy = FaultProxy::to(node.address()).await;
+        // Only the answer to the send passes the proxy; a frame shares its socket with the events.
+        let sender = match route {
+            Route::Frame => {
+                let way = Way::Steady(Transport::WebSocket);
+                listen(&ann.via(proxy.address()), way, channel, &ledger).await
+            }
+            Route::Messages | Route::Commands => listen(&ann, way, channel, &ledger)
+                .await
+                .sending_through(proxy.address()),
+        };
+        let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));
+        ledger.begin(channel, ann.user_id, &name, &content);
+        proxy.swallow(true);
+        let lose = async {
+            let stored = async || {
+                let history = bob.history(channel, 0).await;
+                history
+                    .into_iter()
+                    .find(|message| message.client_message_id.as_ref() == Some(&name))
+            };
+            let stored = wait::until("the message is stored", stored).await;
+            proxy.lose_an_answer(0).await;
+            stored
+        };
+        let send = sender.try_send(route, channel, &name, &content);
+        let (sent, stored) = wait::soon("a lost answer", join(send, lose)).await;
+        assert!(sent.is_err(), "the answer was swallowed: {sent:?}");
+        let (status, first) = ann.say(channel, &content, Some(&name)).await;
+        assert_eq!(
+            (status, &first),
+            (200, &stored),
+            "a repeat gives the first message"
+        );
+        for again in Route::ALL {
+            let repeated = sender.try_send(again, channel, &name, &content).await;
+            assert_eq!(repeated, Ok(stored.message_id), "by {again:?}");
+        }
+        ledger.acknowledge(&name, stored.message_id);
+        receiver.holds(channel, stored.message_id).await;
+    }
+    let (history, _) = finish(channel, &ledger, &ann, [receiver]).await;
+    assert_eq!(history.len(), Route::ALL.len());
+}
+
+pub(crate) async fn slow_network(way: Way) {
+    let node = Node::shared().await;
+    let proxy = FaultProxy::to(node.address()).await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let ledger = Ledger::default();
+    let near = listen(&ann, way, channel, &ledger).await;
+    let far = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
+    proxy.delay(Duration::from_millis(40));
+    let devices = [near, far];
+    talk(
+        channel,
+        &devices,
+        Instant::now() + Duration::from_millis(900),
+    )
+    .await;
+    finish(channel, &ledger, &ann, devices).await;
+}
+
+/// A read that is given up by the client, at any moment, takes nothing with it.
+pub(crate) async fn abandoned_reads(way: Way) {
+    let transport = way.first();
+    let node = Node::shared().await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let session = bob.open(None).await;
+    let talk = async {
+        for text in lines(40) {
+            ann.say(channel, &text, None).await;
+        }
+    };
+    let abandon = async {
+        for patience in (0..).map(|round| Duration::from_micros(round * 150 % 4_000)) {
+            let read = async {
+                if let Ok(mut line) = Line::open(transport, &bob, &session, 0).await {
+                    let _ = line.read(0, Duration::from_secs(5)).await;
+                }
+            };
+            let _ = tokio::time::timeout(patience, read).await;
+        }
+    };
+    select(Box::pin(talk), Box::pin(abandon)).await;
+    let all = read_events(transport, &bob, &session, 0, 40).await;
+    let contents: Vec<_> = all
+        .events
+        .iter()
+        .map(|event| event["message"]["content"].clone())
+        .collect();
+    assert_eq!(json!(contents), json!(lines(40)));
+}

@@ -1,0 +1,138 @@
+//! What all scenarios share: the deadline, the cast, and the verdict at the end.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::join_all;
+use pabal_tests::account::{Account, Cursors, Id, Message, Session};
+use pabal_tests::address::Address;
+use pabal_tests::client::{Client, Way};
+use pabal_tests::journal::Journal;
+use pabal_tests::ledger::Ledger;
+use pabal_tests::line::{Batch, Break, Line, Transport};
+use pabal_tests::oracle::expect_whole;
+use pabal_tests::wait;
+
+/// No scenario takes longer, even on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Runs a scenario to its end. All its tasks end with it.
+pub(crate) fn run(scenario: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let ended = tokio::time::timeout(DEADLINE, scenario).await;
+        assert!(ended.is_ok(), "the scenario took longer than {DEADLINE:?}");
+    });
+}
+
+/// Signs up as many users as there are names.
+pub(crate) async fn cast<const N: usize>(address: &Address, names: [&str; N]) -> [Account; N] {
+    let accounts = join_all(names.map(|name| Account::sign_up(address, name))).await;
+    accounts.try_into().expect("one a name")
+}
+
+/// The cursor of somebody who has nothing of a channel yet.
+pub(crate) fn from_the_start(channel_id: Id) -> Cursors {
+    Cursors::from([(channel_id, 0)])
+}
+
+/// Starts a device that wants all of a channel.
+pub(crate) async fn listen(account: &Account, way: Way, channel_id: Id, ledger: &Ledger) -> Client {
+    Client::start(account, way, &from_the_start(channel_id), ledger).await
+}
+
+/// Short contents that can be told apart.
+pub(crate) fn lines(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("line {number}")).collect()
+}
+
+/// Waits until every device holds what history holds, and judges the whole story.
+pub(crate) async fn finish(
+    channel_id: Id,
+    ledger: &Ledger,
+    reader: &Account,
+    clients: impl IntoIterator<Item = Client>,
+) -> (Vec<Message>, Vec<Journal>) {
+    let history = reader.history(channel_id, 0).await;
+    let newest = history.last().map_or(0, |message| message.message_id);
+    let mut journals = Vec::new();
+    for client in clients {
+        client.holds(channel_id, newest).await;
+        journals.push(client.stop().await);
+    }
+    expect_whole(channel_id, ledger, &history, &journals);
+    (history, journals)
+}
+
+/// Reads behind `after` on a line of its own until there are `count` events.
+pub(crate) async fn read_events(
+    transport: Transport,
+    account: &Account,
+    session: &Session,
+    after: Id,
+    count: usize,
+) -> Batch {
+    let what = format!("{count} events behind {after} by {transport:?}");
+    wait::soon(&what, async {
+        let mut line = open(transport, account, session, after).await;
+        let mut all = Batch::empty(after);
+        while all.events.len() < count {
+            let batch = line.read(all.next, Duration::from_secs(2)).await;
+            let mut batch = batch.unwrap_or_else(|broken| panic!("{transport:?}: {broken}"));
+            assert_eq!(batch.next, all.next + batch.events.len() as Id, "no hole");
+            all.events.append(&mut batch.events);
+            all.next = batch.next;
+        }
+        all
+    })
+    .await
+}
+
+/// Opens a line, which has to succeed.
+pub(crate) async fn open(
+    transport: Transport,
+    account: &Account,
+    session: &Session,
+    after: Id,
+) -> Line {
+    let line = Line::open(transport, account, session, after).await;
+    line.unwrap_or_else(|broken| panic!("{transport:?}: {broken}"))
+}
+
+/// Reads until the line breaks, and gives the events that came before.
+pub(crate) async fn read_to_the_end(line: &mut Line, after: Id) -> (Batch, Break) {
+    let mut all = Batch::empty(after);
+    wait::soon("the line ends", async {
+        loop {
+            match line.read(all.next, Duration::from_secs(30)).await {
+                Ok(mut batch) => {
+                    all.events.append(&mut batch.events);
+                    all.next = batch.next;
+                }
+                Err(broken) => return (all, broken),
+            }
+        }
+    })
+    .await
+}
+
+/// What opening or the first read behind `after` is refused with.
+pub(crate) async fn refusal(
+    transport: Transport,
+    account: &Account,
+    session: &Session,
+    after: Id,
+) -> Break {
+    match Line::open(transport, account, session, after).await {
+        Err(broken) => broken,
+        Ok(mut line) => {
+            let read = wait::soon("a refusal", line.read(after, Duration::from_secs(1))).await;
+            match read {
+                Err(broken) => broken,
+                Ok(batch) => panic!("{transport:?} was not refused: {batch:?}"),
+            }
+        }
+    }
+}
