@@ -1,1 +1,48 @@
-//! Under construction.
+//! What Pabal costs. The binary `measure` runs whole servers and compares them; the criterion benches
+//! beside this folder time the parts. Method and results are in `README.md`.
+//!
+//! In reading order: [`process`] starts a server and reads what it uses, [`api`] is a client that
+//! sets the scene, [`wire`] cuts a byte stream into frames and answers, [`swarm`] reads thousands of
+//! connections on one core, [`group`] sends to them and counts, [`cells`] are the claims, [`report`]
+//! prints them.
+
+/// What can go wrong: a measurement that fails ends the run and says why.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+pub mod process;
+pub mod disk;
+pub mod api;
+pub mod wire;
+pub mod histogram;
+pub mod swarm;
+pub mod group;
+pub mod cells;
+pub mod report;
+pub mod node;
+
+use pabal_core::model::{Message, MessageId, UserId};
+
+/// A message in the group of [`node::Node`].
+pub fn group_message(id: u64, content: &str) -> Message {
+    Message {
+        message_id: MessageId::new(id),
+        channel_id: node::GROUP,
+        message_from: UserId::new(359_021_374_210_048),
+        message_to: None,
+        content: content.into(),
+        client_message_id: None,
+    }
+}
+
+/// How long every criterion bench takes: short, so that all of them take a few minutes. The type is
+/// an argument because criterion is known to the benches only.
+#[macro_export]
+macro_rules! criterion_of {
+    ($criterion:ty) => {
+        <$criterion>::default()
+            .warm_up_time(std::time::Duration::from_millis(500))
+            .measurement_time(std::time::Duration::from_millis(1500))
+            .sample_size(30)
+            .without_plots()
+    };
+}

@@ -1,0 +1,266 @@
+//! A small blocking client that sets the scene: users, channels, sessions, open WebSockets.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::Outcome;
+use crate::wire::Framing;
+
+/// A keep-alive connection to a server.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    server: SocketAddr,
+    received: Vec<u8>,
+}
+
+/// A user who has signed up.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Their id, as it stands in JSON.
+    pub user_id: String,
+    /// Their access token.
+    pub token: String,
+}
+
+/// A connection that the scene is done with: the socket and what came after the last answer.
+pub type Opened = (TcpStream, Vec<u8>);
+
+/// As many connections as come from one loopback address: ports of one address are few, and
+/// servers bound the connections of an address.
+const PER_ADDRESS: usize = 4_000;
+
+/// The loopback address of the `number`th connection.
+pub fn source(number: usize) -> IpAddr {
+    Ipv4Addr::new(127, 0, 0, 1 + (number / PER_ADDRESS) as u8).into()
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If the server does not take it.
+    pub fn connect(server: SocketAddr) -> Outcome<Self> {
+        Self::connect_from(server, source(0))
+    }
+
+    /// Connects from a loopback address of choice.
+    ///
+    /// # Errors
+    /// If the server does not take it, or no port is free.
+    pub fn connect_from(server: SocketAddr, from: IpAddr) -> Outcome<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect(&server.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Self { stream, server, received: Vec::new() })
+    }
+
+    /// One request; the answer as JSON if its status is a success.
+    ///
+    /// # Errors
+    /// If the connection breaks or the server refuses.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Outcome<Value> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n",
+            self.server,
+            body.len()
+        );
+        if let Some(token) = token {
+            request += &format!("authorization: Bearer {token}\r\n");
+        }
+        if !body.is_empty() {
+            request += "content-type: application/json\r\n";
+        }
+        request = request + "\r\n" + &body;
+        self.stream.write_all(request.as_bytes())?;
+        let (head, body) = self.answer()?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if !status.starts_with('2') {
+            return Err(format!("{method} {path}: {status} {body}").into());
+        }
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_str(&body)? })
+    }
+
+    /// Signs a user up.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn sign_up(&mut self, username: &str) -> Outcome<Account> {
+        let body = json!({"username": username, "password": "correct horse battery staple"});
+        let answer = self.request("POST", "/v1/users", None, Some(&body))?;
+        let user_id = text(&answer["user"]["user_id"])?;
+        Ok(Account { user_id, token: text(&answer["token"])? })
+    }
+
+    /// Makes a group and answers its id.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn group(&mut self, owner: &Account, members: &[Account]) -> Outcome<String> {
+        let members: Vec<_> = members.iter().map(|member| &member.user_id).collect();
+        let body = json!({"name": "measured", "members": members});
+        let answer = self.request("POST", "/v1/channels", Some(&owner.token), Some(&body))?;
+        text(&answer["channel"]["channel_id"])
+    }
+
+    /// The direct channel of two users.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn direct(&mut self, one: &Account, other: &Account) -> Outcome<String> {
+        let path = format!("/v1/direct/{}", other.user_id);
+        let answer = self.request("PUT", &path, Some(&one.token), None)?;
+        text(&answer["channel"]["channel_id"])
+    }
+
+    /// Opens a session and answers the path of its long poll.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn session(&mut self, user: &Account) -> Outcome<String> {
+        let body = json!({});
+        let answer = self.request("POST", "/v1/sessions", Some(&user.token), Some(&body))?;
+        text(&answer["transports"]["long_polling"]["url"])
+    }
+
+    /// Turns the connection into a WebSocket, with a new session if there is a user.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn websocket(mut self, user: Option<&Account>) -> Outcome<Opened> {
+        let mut request = format!(
+            "GET /v1/websocket HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            self.server
+        );
+        if let Some(user) = user {
+            request += &format!("authorization: Bearer {}\r\n", user.token);
+        }
+        request += "\r\n";
+        self.stream.write_all(request.as_bytes())?;
+        let (head, body) = self.answer()?;
+        if !head.starts_with("HTTP/1.1 101") {
+            return Err(format!("no WebSocket: {head}{body}").into());
+        }
+        Ok((self.stream, self.received))
+    }
+
+    /// One request, whole; the body of the answer, whatever its status.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn exchange(&mut self, request: &[u8]) -> Outcome<Vec<u8>> {
+        self.write(request)?;
+        self.body()
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// The body of the next answer.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn body(&mut self) -> Outcome<Vec<u8>> {
+        loop {
+            if let Some(unit) = Framing::Http.unit(&self.received) {
+                let (body, length) = (unit.body.to_vec(), unit.head.len() + unit.body.len());
+                self.received.drain(..length);
+                return Ok(body);
+            }
+            self.read()?;
+        }
+    }
+
+    /// Reads, and forgets, up to and with the next occurrence of `mark`.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn until(&mut self, mark: &[u8]) -> Outcome<()> {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.received, mark) {
+                self.received.drain(..at + mark.len());
+                return Ok(());
+            }
+            self.read()?;
+        }
+    }
+
+    /// Gives the connection away.
+    pub fn into_stream(self) -> Opened {
+        (self.stream, self.received)
+    }
+
+    fn answer(&mut self) -> Outcome<(String, String)> {
+        loop {
+            if let Some(unit) = Framing::Http.unit(&self.received) {
+                let head = String::from_utf8_lossy(unit.head).into_owned();
+                let body = String::from_utf8_lossy(unit.body).into_owned();
+                let length = unit.head.len() + unit.body.len();
+                self.received.drain(..length);
+                return Ok((head, body));
+            }
+            self.read()?;
+        }
+    }
+
+    fn read(&mut self) -> Outcome<()> {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer)? {
+            0 => Err("the server closed the connection".into()),
+            read => {
+                self.received.extend_from_slice(&buffer[..read]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Signs `count` users up, all at once as far as the server goes.
+///
+/// # Errors
+/// If one of them fails.
+pub fn sign_up_many(server: SocketAddr, count: usize) -> Outcome<Vec<Account>> {
+    const CLIENTS: usize = 4;
+    let stamp = std::process::id();
+    let one = |client: usize| -> Outcome<Vec<(usize, Account)>> {
+        let mut connection = Client::connect(server)?;
+        let numbers = (client..count).step_by(CLIENTS);
+        numbers
+            .map(|number| Ok((number, connection.sign_up(&format!("u{stamp}x{number}"))?)))
+            .collect()
+    };
+    let mut users = std::thread::scope(|scope| -> Outcome<Vec<_>> {
+        let clients: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || one(client))).collect();
+        let mut users = Vec::new();
+        for client in clients {
+            users.extend(client.join().map_err(|_| "a client panicked")??);
+        }
+        Ok(users)
+    })?;
+    users.sort_by_key(|(number, _)| *number);
+    Ok(users.into_iter().map(|(_, user)| user).collect())
+}
+
+fn text(value: &Value) -> Outcome<String> {
+    Ok(value.as_str().ok_or_else(|| format!("expected a string, not {value}"))?.to_owned())
+}

@@ -1,0 +1,97 @@
+//! `cargo run --release -p pabal-benches --bin measure -- [cells] [--quick] [--json FILE]`: whole
+//! servers under load, each claim with both figures, the ratio, the target and the verdict.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, ValueEnum};
+use pabal_benches::cells::{Setting, durable, fanout, idle, stored};
+use pabal_benches::report::Report;
+use pabal_benches::{Outcome, process};
+
+/// Measures whole servers on this machine.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// What to measure; everything, unless it is said.
+    #[arg(value_enum)]
+    cells: Vec<Cell>,
+    /// Shorter runs, fewer turns, fewer connections.
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Another server binary than the one of this workspace, which is built first.
+    #[arg(long, value_name = "PROGRAM")]
+    server: Option<PathBuf>,
+    /// On which disk data folders are made.
+    #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
+    disk: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Cell {
+    All,
+    Fanout,
+    LongPoll,
+    Idle,
+    Durable,
+    History,
+    Flat,
+}
+
+type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match run(&flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("a target was missed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("not measured: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Outcome<bool> {
+    let peers = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
+    build(flags.server.is_none())?;
+    let pabal = flags.server.clone().unwrap_or_else(|| peers.join("pabal"));
+    let setting = Setting { pabal, peers, disk: flags.disk.clone(), quick: flags.quick };
+    let mut report = Report { machine: process::machine(), ..Report::default() };
+    let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
+    let cells: [(Cell, Measure, &str); 6] = [
+        (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
+        (Cell::LongPoll, fanout::long_poll, process::GENERATOR_CORE),
+        (Cell::Idle, idle::run, process::GENERATOR_CORE),
+        (Cell::Durable, durable::run, process::GENERATOR_CORE),
+        (Cell::History, stored::history, process::BOTH_CORES),
+        (Cell::Flat, stored::flat, process::BOTH_CORES),
+    ];
+    for (cell, measure, cores) in cells {
+        if all || flags.cells.contains(&cell) {
+            eprintln!("{cell:?}");
+            process::bind(cores)?;
+            measure(&setting, &mut report)?;
+        }
+    }
+    println!("{}", report.markdown());
+    if let Some(file) = &flags.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
+    }
+    Ok(report.claims.iter().all(|claim| claim.holds() != Some(false)))
+}
+
+/// Builds the peers and, if it is wanted, the server.
+fn build(server: bool) -> Outcome<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "-p", "pabal-benches", "--bins"]);
+    if server {
+        cargo.args(["-p", "pabal-gateway"]);
+    }
+    if cargo.status()?.success() { Ok(()) } else { Err("the build failed".into()) }
+}

@@ -1,0 +1,161 @@
+//! Acknowledged sends beside the bare rate of the disk: 64 senders at once, and one alone.
+//!
+//! The senders are 32 pairs who talk directly, everybody connected; each sends the next message when
+//! the last one is acknowledged. Messages have a `client_message_id`, as those of a real client.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use super::Setting;
+use super::scene::CONTENT;
+use crate::Outcome;
+use crate::api::{Client, sign_up_many};
+use crate::disk::bare_sync;
+use crate::process::Server;
+use crate::report::{Claim, Report, Target, figure, median};
+use crate::swarm::{self, Swarm};
+use crate::wire::{Framing, client_frame};
+
+/// Senders at once.
+const SENDERS: usize = 64;
+/// After how long without any acknowledgement the run counts as stuck.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// The durability claims.
+///
+/// # Errors
+/// If the server fails or refuses a send.
+pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
+    let folder = setting.folder()?;
+    let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
+    eprintln!("  signing {SENDERS} users up");
+    let mut senders = Senders::connect(&server)?;
+    let (mut bare, mut together, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..setting.turns() {
+        eprint!("\r  turn {} of {} ", turn + 1, setting.turns());
+        bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
+        together.push(senders.run(SENDERS, setting.span())?);
+        bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
+        alone.push(senders.run(1, setting.span())?);
+    }
+    eprint!("\r");
+    let rates = bare.iter().map(|bare| bare.per_second);
+    let (slowest, fastest) = rates.clone().fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+    let bare_rate = median(rates);
+    let bare_us = median(bare.iter().map(|bare| bare.median_us));
+    report.note(format!(
+        "bare fdatasync of {CONTENT} bytes, one at a time: {}/s ({} to {}), median {} µs",
+        figure(bare_rate),
+        figure(slowest),
+        figure(fastest),
+        figure(bare_us)
+    ));
+    report.claim(Claim {
+        cell: "durable",
+        what: format!("{SENDERS} senders, acknowledged sends, to bare fdatasync"),
+        ours: median(together.iter().map(Acks::rate)),
+        theirs: Some(bare_rate),
+        unit: "/s",
+        target: Target::AtLeast(8.0),
+    });
+    let quantile = |acks: &[Acks], share: f64| median(acks.iter().map(|acks| acks.quantile(share)));
+    report.note(format!(
+        "{SENDERS} senders: acknowledged after p50 {} p99 {} ms",
+        figure(quantile(&together, 0.5) / 1e3),
+        figure(quantile(&together, 0.99) / 1e3)
+    ));
+    report.claim(Claim {
+        cell: "durable",
+        what: "one sender, median acknowledgement, to 2 × fdatasync + 0.3 ms".into(),
+        ours: quantile(&alone, 0.5),
+        theirs: Some(2.0 * bare_us + 300.0),
+        unit: "µs",
+        target: Target::AtMost(1.0),
+    });
+    Ok(())
+}
+
+struct Senders {
+    swarm: Swarm,
+    channels: Vec<String>,
+    sent: u64,
+}
+
+/// When acknowledgements came, and how long each took, in microseconds, sorted.
+struct Acks {
+    wall: Duration,
+    micros: Vec<f64>,
+}
+
+impl Acks {
+    fn rate(&self) -> f64 {
+        self.micros.len() as f64 / self.wall.as_secs_f64()
+    }
+
+    fn quantile(&self, share: f64) -> f64 {
+        self.micros[((self.micros.len() - 1) as f64 * share) as usize]
+    }
+}
+
+impl Senders {
+    fn connect(server: &Server) -> Outcome<Self> {
+        let users = sign_up_many(server.address(), SENDERS)?;
+        let (mut swarm, mut channels) = (Swarm::new()?, Vec::new());
+        for (number, user) in users.iter().enumerate() {
+            let mut client = Client::connect(server.address())?;
+            channels.push(client.direct(user, &users[number ^ 1])?);
+            let (stream, read) = client.websocket(Some(user))?;
+            swarm.add(stream, read, Framing::WebSocket)?;
+        }
+        Ok(Self { swarm, channels, sent: 0 })
+    }
+
+    /// Lets the first `count` of them send for `span`.
+    fn run(&mut self, count: usize, span: Duration) -> Outcome<Acks> {
+        let Self { swarm, channels, sent } = self;
+        let mut next = |number: usize| {
+            *sent += 1;
+            let mut text = String::new();
+            let (channel, content) = (&channels[number], "x".repeat(CONTENT));
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                r#"{{"type":"send","channel_id":"{channel}","client_message_id":"m{sent}","content":"{content}"}}"#
+            );
+            let mut frame = Vec::new();
+            client_frame(text.as_bytes(), &mut frame);
+            frame
+        };
+        let start = Instant::now();
+        let (mut sent_at, mut micros, mut waiting) = (vec![start; count], Vec::new(), count);
+        for number in 0..count {
+            swarm.write(number, &next(number))?;
+        }
+        while waiting > 0 {
+            let arrived = swarm.turn(STUCK, |number, stream, unit| {
+                if !unit.body.starts_with(b"{\"reply\"") {
+                    return Ok(());
+                }
+                if memchr::memmem::find(unit.body, b"\"error\"").is_some() {
+                    let reply = String::from_utf8_lossy(unit.body);
+                    return Err(format!("a send was refused: {reply}").into());
+                }
+                let now = Instant::now();
+                micros.push((now - sent_at[number]).as_secs_f64() * 1e6);
+                if now - start < span {
+                    sent_at[number] = now;
+                    swarm::write(stream, &next(number))
+                } else {
+                    waiting -= 1;
+                    Ok(())
+                }
+            })?;
+            if !arrived {
+                return Err("no acknowledgement came".into());
+            }
+        }
+        let wall = start.elapsed();
+        micros.sort_by(f64::total_cmp);
+        Ok(Acks { wall, micros })
+    }
+}

@@ -1,0 +1,307 @@
+//! One sender and its listeners in a group: sends with a fixed number of messages in flight, and
+//! counts what every listener has received.
+//!
+//! A message is in flight until all listeners have it. Sessions number their events without holes,
+//! so the cursor at the end of a batch says how many messages a listener has, and a run in which any
+//! is missing never ends: it is reported as such.
+
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use crate::Outcome;
+use crate::histogram::Histogram;
+use crate::process;
+use crate::swarm::{self, Swarm};
+use crate::wire::{Unit, client_frame, next_of};
+
+/// As many messages as can be in flight.
+const RING: usize = 64;
+/// After how long without any delivery a run counts as stuck.
+const STUCK: Duration = Duration::from_secs(10);
+/// How long a run goes before it is measured.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How a listener receives.
+#[derive(Debug)]
+pub enum Listener {
+    /// Every frame is a message.
+    Frames,
+    /// Frames are batches.
+    Batches,
+    /// Asks again after every batch.
+    Polls {
+        /// The request up to the cursor.
+        before: Vec<u8>,
+        /// The request behind the cursor.
+        behind: Vec<u8>,
+    },
+}
+
+impl Listener {
+    /// One that long-polls `path` with as few headers as HTTP/1.1 and the contract allow.
+    pub fn polls(path: &str, host: &str, token: &str) -> Self {
+        Self::Polls {
+            before: format!("GET {path}?after=").into_bytes(),
+            behind: format!(" HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
+                .into_bytes(),
+        }
+    }
+
+    /// The next request, if it is one that asks.
+    pub fn request(&self, after: u64) -> Option<Vec<u8>> {
+        let Self::Polls { before, behind } = self else { return None };
+        let cursor = after.to_string();
+        Some([before, cursor.as_bytes(), behind].concat())
+    }
+}
+
+/// A sender with its listeners on connections of one swarm.
+#[derive(Debug)]
+pub struct Group {
+    swarm: Swarm,
+    sender: usize,
+    /// What the sender sends: a frame's text.
+    text: Vec<u8>,
+    ledger: Ledger,
+}
+
+/// Who has received what.
+#[derive(Debug)]
+struct Ledger {
+    listeners: Vec<(Listener, u64)>,
+    sent: u64,
+    /// How many messages all listeners have.
+    completed: u64,
+    /// How many listeners have each message in flight.
+    received: [usize; RING],
+    sent_at: [Instant; RING],
+    latency: Histogram,
+    counted: Counted,
+    /// The payload of the last batch that held one event.
+    sample: Vec<u8>,
+}
+
+/// What passed the sockets of the listeners.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// Messages received, over all listeners.
+    pub deliveries: u64,
+    /// Frames or answers they came in.
+    pub units: u64,
+    /// Bytes of frame headers, or of status lines and headers.
+    pub head_bytes: u64,
+    /// Bytes of payloads.
+    pub body_bytes: u64,
+    /// Bytes of requests, of the listeners only.
+    pub request_bytes: u64,
+}
+
+/// One measured run.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// How long it was.
+    pub wall: Duration,
+    /// Messages sent.
+    pub messages: u64,
+    /// What was received.
+    pub counted: Counted,
+    /// CPU time of the server.
+    pub server_cpu: Duration,
+    /// CPU time of this process.
+    pub generator_cpu: Duration,
+    /// From send to each delivery.
+    pub latency: Histogram,
+}
+
+impl Round {
+    /// Deliveries a second.
+    pub fn rate(&self) -> f64 {
+        self.counted.deliveries as f64 / self.wall.as_secs_f64()
+    }
+
+    /// Server CPU in microseconds a delivery.
+    pub fn cpu_us(&self) -> f64 {
+        self.server_cpu.as_secs_f64() * 1e6 / self.counted.deliveries as f64
+    }
+
+    /// How much of its core the generator used.
+    pub fn generator_share(&self) -> f64 {
+        self.generator_cpu.as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    /// How much of its core the server used.
+    pub fn server_share(&self) -> f64 {
+        self.server_cpu.as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
+impl Group {
+    /// A group of the first connections of `swarm`, one a listener, and of a sender behind them that
+    /// sends `text`. Polls are under way when this returns.
+    ///
+    /// # Errors
+    /// If a connection broke.
+    pub fn new(
+        mut swarm: Swarm,
+        listeners: Vec<Listener>,
+        sender: usize,
+        text: Vec<u8>,
+    ) -> Outcome<Self> {
+        for (number, listener) in listeners.iter().enumerate() {
+            if let Some(request) = listener.request(0) {
+                swarm.write(number, &request)?;
+            }
+        }
+        let ledger = Ledger {
+            listeners: listeners.into_iter().map(|listener| (listener, 0)).collect(),
+            sent: 0,
+            completed: 0,
+            received: [0; RING],
+            sent_at: [Instant::now(); RING],
+            latency: Histogram::default(),
+            counted: Counted::default(),
+            sample: Vec::new(),
+        };
+        Ok(Self { swarm, sender, text, ledger })
+    }
+
+    /// The payload of a batch with one event, as last seen.
+    pub fn sample(&self) -> &[u8] {
+        &self.ledger.sample
+    }
+
+    /// Keeps `window` messages in flight for `span`, after a moment of warming up, and measures the
+    /// server `pid`. All messages have arrived when it returns.
+    ///
+    /// # Errors
+    /// If a connection broke, a send was refused, or a message did not arrive.
+    pub fn run(&mut self, pid: u32, window: u64, span: Duration) -> Outcome<Round> {
+        self.keep_sending(window, WARM_UP)?;
+        self.ledger.latency = Histogram::default();
+        let before = (self.ledger.counted, self.ledger.sent);
+        let cpu = (process::cpu(pid)?, process::cpu(std::process::id())?);
+        let start = Instant::now();
+        self.keep_sending(window, span)?;
+        let wall = start.elapsed();
+        let round = Round {
+            wall,
+            messages: self.ledger.sent - before.1,
+            counted: self.ledger.counted.since(before.0),
+            server_cpu: process::cpu(pid)? - cpu.0,
+            generator_cpu: process::cpu(std::process::id())? - cpu.1,
+            latency: self.ledger.latency.clone(),
+        };
+        self.wait_for_all(window)?;
+        Ok(round)
+    }
+
+    fn keep_sending(&mut self, window: u64, span: Duration) -> Outcome<()> {
+        let until = Instant::now() + span;
+        while Instant::now() < until {
+            self.fill(window)?;
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, window: u64) -> Outcome<()> {
+        let mut frames = Vec::new();
+        while self.ledger.sent - self.ledger.completed < window.min(RING as u64) {
+            client_frame(&self.text, &mut frames);
+            let place = self.ledger.sent as usize % RING;
+            self.ledger.received[place] = 0;
+            self.ledger.sent_at[place] = Instant::now();
+            self.ledger.sent += 1;
+        }
+        if frames.is_empty() { Ok(()) } else { self.swarm.write(self.sender, &frames) }
+    }
+
+    fn turn(&mut self) -> Outcome<()> {
+        let (ledger, sender) = (&mut self.ledger, self.sender);
+        let arrived = self.swarm.turn(STUCK, |number, stream, unit| {
+            if number == sender { refused(unit) } else { ledger.take(number, stream, unit) }
+        })?;
+        if arrived { Ok(()) } else { Err(self.ledger.stuck().into()) }
+    }
+
+    fn wait_for_all(&mut self, window: u64) -> Outcome<()> {
+        debug_assert!(window > 0, "nothing would ever be sent");
+        while self.ledger.completed < self.ledger.sent {
+            self.turn()?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at what the sender receives: its own messages, and answers that may be refusals.
+fn refused(unit: Unit<'_>) -> Outcome<()> {
+    if unit.body.starts_with(b"{\"reply\"") && memchr::memmem::find(unit.body, b"\"error\"").is_some() {
+        return Err(format!("a send was refused: {}", String::from_utf8_lossy(unit.body)).into());
+    }
+    Ok(())
+}
+
+impl Ledger {
+    fn take(&mut self, number: usize, stream: &mut TcpStream, unit: Unit<'_>) -> Outcome<()> {
+        let (listener, reached) = &mut self.listeners[number];
+        let upto = match listener {
+            Listener::Frames => *reached + 1,
+            Listener::Batches | Listener::Polls { .. } => match next_of(unit.body) {
+                Some(upto) => upto,
+                None if unit.body.starts_with(b"{\"session\"") => return Ok(()),
+                None => {
+                    let body = String::from_utf8_lossy(unit.body);
+                    return Err(format!("not a batch: {body}").into());
+                }
+            },
+        };
+        let (from, now) = (*reached, Instant::now());
+        *reached = upto;
+        if upto > self.sent {
+            return Err(format!("event {upto} of {} that were sent", self.sent).into());
+        }
+        if let Some(request) = listener.request(upto) {
+            self.counted.request_bytes += request.len() as u64;
+            swarm::write(stream, &request)?;
+        }
+        self.counted.units += 1;
+        self.counted.head_bytes += unit.head.len() as u64;
+        self.counted.body_bytes += unit.body.len() as u64;
+        self.counted.deliveries += upto - from;
+        if upto == from + 1 && number == 0 {
+            self.sample.clear();
+            self.sample.extend_from_slice(unit.body);
+        }
+        for message in from..upto {
+            let place = message as usize % RING;
+            self.latency.add(now - self.sent_at[place]);
+            self.received[place] += 1;
+        }
+        while self.completed < self.sent
+            && self.received[self.completed as usize % RING] == self.listeners.len()
+        {
+            self.completed += 1;
+        }
+        Ok(())
+    }
+
+    fn stuck(&self) -> String {
+        let least = self.listeners.iter().map(|(_, reached)| reached).min();
+        format!("{} messages were sent, but one listener has only {least:?}", self.sent)
+    }
+}
+
+impl Counted {
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            deliveries: self.deliveries - earlier.deliveries,
+            units: self.units - earlier.units,
+            head_bytes: self.head_bytes - earlier.head_bytes,
+            body_bytes: self.body_bytes - earlier.body_bytes,
+            request_bytes: self.request_bytes - earlier.request_bytes,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Server processes under measurement: starting them on a core, and what the kernel says they use.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// The core of the servers.
+pub const SERVER_CORE: &str = "0";
+/// The core of the load generator.
+pub const GENERATOR_CORE: &str = "1";
+/// For what runs in this process alone.
+pub const BOTH_CORES: &str = "0,1";
+
+/// A server that runs on [`SERVER_CORE`] until this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `program` and waits for its line `listening on http://…`.
+    ///
+    /// # Errors
+    /// If it does not start, or ends without that line.
+    pub fn start(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome<Self> {
+        let mut child = Command::new("taskset")
+            .args(["-c", SERVER_CORE])
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let address = line.trim().strip_prefix("listening on http://");
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(Self { child, address }),
+            None => {
+                // It may have ended already; then there is nothing to kill.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(format!("{} said {line:?} and not where it listens", program.display()).into())
+            }
+        }
+    }
+
+    /// Starts Pabal on a data folder, with a configuration of its own on top.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn pabal(program: &Path, data: &Path, environment: &[(&str, &str)]) -> Outcome<Self> {
+        let data = data.to_str().ok_or("the data folder's name is not UTF-8")?;
+        let arguments =
+            ["serve", "--listen", "127.0.0.1:0", "--data", data, "--no-rate-limits"];
+        let quiet = ("PABAL_LOG_FILTER", "warn");
+        let environment: Vec<_> = std::iter::once(quiet).chain(environment.iter().copied()).collect();
+        Self::start(program, &arguments, &environment)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The CPU time it has used, see [`cpu`].
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn cpu(&self) -> Outcome<Duration> {
+        cpu(self.pid())
+    }
+
+    /// Its resident memory in bytes, counted page by page: the sums in `status` are approximate.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn rss(&self) -> Outcome<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kib.ok_or("no Rss")?.trim().parse::<u64>()? * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A measured server has nothing worth a clean stop; it may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU time of a process, user and system, of all threads, those that ended too. The kernel scales
+/// the pair so that its sum is exact to one clock tick (10 ms) each.
+///
+/// # Errors
+/// If there is no such process.
+pub fn cpu(pid: u32) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in brackets and may hold spaces.
+    let (_, rest) = stat.rsplit_once(')').ok_or("no name in stat")?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut ticks = || -> Outcome<u64> { Ok(fields.next().ok_or("a short stat")?.parse()?) };
+    let ticks = ticks()? + ticks()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// Binds this whole process to cores, as `taskset` writes them.
+///
+/// # Errors
+/// If there is no such core, or no `taskset`.
+pub fn bind(cores: &str) -> Outcome<()> {
+    let pid = std::process::id().to_string();
+    let done = Command::new("taskset").args(["-acp", cores, &pid]).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(format!("cannot bind to core {cores}").into()) }
+}
+
+/// The machine, in one line.
+pub fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let models: Vec<_> = cpus.lines().filter(|line| line.starts_with("model name")).collect();
+    let model = models.first().and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("?");
+    format!("{} × {model}, Linux {}, load {load}", models.len(), kernel.trim())
+}
