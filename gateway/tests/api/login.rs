@@ -1,0 +1,141 @@
+//! `/v1/login` and `/v1/logout`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Node, PASSWORD};
+
+#[tokio::test]
+async fn every_log_in_is_a_device_of_its_own() {
+    let node = Node::start().await;
+    let first = node.sign_up("mina").await;
+    let body = json!({"username": "MINA", "password": PASSWORD, "device_name": "phone"});
+    let answer = node.post("/v1/login", body).await.json(200);
+    assert_eq!(answer["user"]["user_id"], first.id);
+    assert_ne!(answer["token"], first.token);
+    for field in ["device_id", "expires_at", "token"] {
+        assert!(answer[field].is_string(), "{field}");
+    }
+    first.get("/v1/me").await.is(200);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_user_look_alike() {
+    let node = Node::start().await;
+    node.sign_up("mina").await;
+    let attempt = async |username: &str, password: &str| {
+        let begun = Instant::now();
+        let body = json!({"username": username, "password": password});
+        let reply = node.post("/v1/login", body).await;
+        reply.problem(401, "unauthenticated");
+        (reply.text, begun.elapsed())
+    };
+    let (wrong, wrong_took) = attempt("mina", "wrong password").await;
+    let (unknown, unknown_took) = attempt("nobody", "wrong password").await;
+    assert_eq!(wrong, unknown);
+    // Both hash: neither is faster by an order of magnitude.
+    assert!(
+        unknown_took * 5 > wrong_took,
+        "{unknown_took:?} and {wrong_took:?}"
+    );
+    attempt("not a name", "wrong password").await;
+    attempt("mina", "").await;
+    node.post("/v1/login", json!({"username": "mina"}))
+        .await
+        .invalid("password");
+    let body = json!({"username": "mina", "password": PASSWORD, "device_name": "x".repeat(65)});
+    node.post("/v1/login", body).await.invalid("device_name");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_token_and_its_sessions_only() {
+    let node = Node::start().await;
+    let phone = node.sign_up("mina").await;
+    let laptop = node.log_in("mina").await;
+    let (phone_ears, mut laptop_ears) = (phone.listen().await, laptop.listen().await);
+    let path = format!(
+        "/v1/sessions/{}/long-poll?after=0&wait_ms=10000",
+        phone_ears.id
+    );
+    let parked = {
+        let (phone, path) = (phone.clone(), path.clone());
+        tokio::spawn(async move { phone.get(&path).await })
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = Instant::now();
+    phone
+        .call(reqwest::Method::POST, "/v1/logout", None)
+        .await
+        .is(204);
+    // A request that was waiting is told at once, not at its deadline.
+    assert!(!parked.await.unwrap().status.is_success());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    phone.get("/v1/me").await.problem(401, "unauthenticated");
+    phone.get(&path).await.problem(401, "unauthenticated");
+    phone
+        .post("/v1/sessions", json!({}))
+        .await
+        .problem(401, "unauthenticated");
+    phone
+        .post("/v1/logout", json!({}))
+        .await
+        .problem(401, "unauthenticated");
+    laptop.get("/v1/me").await.is(200);
+    laptop_ears.hear().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let node = Node::start_with(|config| {
+        config.limits.rate_limits = true;
+        config.auth.attempts_per_username_per_minute = 2;
+    })
+    .await;
+    node.sign_up("mina").await;
+    let body = json!({"username": "mina", "password": "wrong password"});
+    for _ in 0..2 {
+        node.post("/v1/login", body.clone())
+            .await
+            .problem(401, "unauthenticated");
+    }
+    let refused = node.post("/v1/login", body).await;
+    let problem = refused.problem(429, "rate_limited");
+    assert!(problem["retry_after_ms"].as_u64().unwrap() > 1_000);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_outlive_the_process_and_end_by_themselves() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let node = node.restart().await;
+    let url = format!("{}/v1/me", node.url);
+    let answer = crate::support::reply(node.http.get(url).bearer_auth(&mina.token)).await;
+    assert_eq!(answer.json(200)["user"]["user_id"], mina.id);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_may_not_try_for_ever() {
+    let node = Node::start_with(|config| {
+        config.limits.rate_limits = true;
+        config.auth.attempts_per_address_per_second = 1;
+    })
+    .await;
+    let mut refused = 0;
+    for number in 0..40 {
+        // A password that is refused before it costs anything still counts as none.
+        let body = json!({"username": format!("nobody{number}"), "password": "x"});
+        let reply = node.post("/v1/login", body).await;
+        if reply.status == 429 {
+            reply.problem(429, "rate_limited");
+            refused += 1;
+        }
+    }
+    assert!((1..=10).contains(&refused), "{refused}");
+    node.stop().await;
+}

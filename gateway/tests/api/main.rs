@@ -1,0 +1,19 @@
+//! The API service as its clients meet it: a whole node on a free port, a file a resource.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod support;
+mod users;
+mod login;
+mod me;
+mod friends;
+mod blocks;
+mod channels;
+mod members;
+mod messages;
+mod sync;
+mod discover;
+mod health;
+mod requests;
+mod contract;
+mod connections;
+mod push;

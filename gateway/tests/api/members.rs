@@ -1,0 +1,235 @@
+//! `/v1/channels/{channel_id}/members`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Node, Person, Reply, pluck, text};
+
+async fn give(caller: &Person, group: &str, user: &Person, role: Option<&str>) -> Reply {
+    let path = format!("/v1/channels/{group}/members/{}", user.id);
+    let body = role.map(|role| json!({"role": role}));
+    caller.call(Method::PUT, &path, body).await
+}
+
+async fn remove(caller: &Person, group: &str, user: &Person) -> Reply {
+    caller
+        .delete(&format!("/v1/channels/{group}/members/{}", user.id))
+        .await
+}
+
+async fn roles(caller: &Person, group: &str) -> Vec<(String, String)> {
+    let path = format!("/v1/channels/{group}/members");
+    let members = caller.get(&path).await.json(200)["members"].clone();
+    let role = |member: &Value| (text(&member["user_id"]), text(&member["role"]));
+    members.as_array().unwrap().iter().map(role).collect()
+}
+
+fn has(roles: &[(String, String)], user: &Person, role: &str) -> bool {
+    roles.contains(&(user.id.clone(), role.to_owned()))
+}
+
+#[tokio::test]
+async fn a_new_member_hears_everything_from_then_on() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let group = mina.group("Lunch", &[]).await;
+    mina.say(&group, "before").await;
+    let (mut mina_ears, mut jun_ears) = (mina.listen().await, jun.listen().await);
+    let answer = give(&mina, &group, &jun, None).await.json(201);
+    assert_eq!(
+        answer["member"],
+        json!({"user_id": jun.id, "role": "member"})
+    );
+    let message = mina.say(&group, "after").await;
+    let came = json!({
+        "type": "member", "channel_id": group, "user_id": jun.id, "joined": true, "role": "member",
+    });
+    let said = json!({"type": "message", "message": message});
+    let added = json!({
+        "type": "channel", "action": "added", "channel_id": group, "kind": "group",
+        "name": "Lunch",
+    });
+    assert_eq!(
+        jun_ears.hear_all().await,
+        [added, came.clone(), said.clone()]
+    );
+    assert_eq!(mina_ears.hear_all().await, [came, said]);
+    give(&mina, &group, &jun, None).await.is(200);
+    assert_eq!(mina_ears.hear_all().await, Vec::<Value>::new(), "no news");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_add_and_give_roles() {
+    let node = Node::start().await;
+    let (owner, admin) = (node.sign_up("owner").await, node.sign_up("admin").await);
+    let (member, new) = (node.sign_up("member").await, node.sign_up("new").await);
+    let group = owner.group("Lunch", &[&admin, &member]).await;
+    assert_eq!(
+        give(&owner, &group, &admin, Some("admin")).await.json(200)["member"]["role"],
+        "admin"
+    );
+    give(&member, &group, &new, None)
+        .await
+        .problem(403, "forbidden");
+    give(&new, &group, &new, None)
+        .await
+        .problem(403, "not_a_member");
+    give(&admin, &group, &new, Some("admin"))
+        .await
+        .problem(403, "forbidden");
+    give(&admin, &group, &new, Some("member")).await.is(201);
+    give(&admin, &group, &new, Some("member")).await.is(200);
+    give(&admin, &group, &member, Some("owner"))
+        .await
+        .problem(403, "forbidden");
+    give(&admin, &group, &admin, Some("member"))
+        .await
+        .problem(403, "forbidden");
+    give(&admin, &group, &owner, Some("member"))
+        .await
+        .problem(403, "forbidden");
+    give(&owner, &group, &admin, Some("king"))
+        .await
+        .invalid("role");
+    let last = give(&owner, &group, &owner, Some("member")).await.json(200);
+    assert_eq!(last["member"]["role"], "owner", "the last owner stays");
+    give(&owner, &group, &admin, Some("owner")).await.is(200);
+    assert_eq!(
+        give(&owner, &group, &owner, Some("member")).await.json(200)["member"]["role"],
+        "member"
+    );
+    let roles = roles(&new, &group).await;
+    assert!(
+        has(&roles, &admin, "owner") && has(&roles, &owner, "member"),
+        "{roles:?}"
+    );
+    let nobody = format!("/v1/channels/{group}/members/1");
+    admin.put(&nobody).await.problem(404, "not_found");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_remove_whom() {
+    let node = Node::start().await;
+    let (owner, admin) = (node.sign_up("owner").await, node.sign_up("admin").await);
+    let (other, member) = (node.sign_up("other").await, node.sign_up("member").await);
+    let group = owner.group("Lunch", &[&admin, &other, &member]).await;
+    for admin in [&admin, &other] {
+        give(&owner, &group, admin, Some("admin")).await.is(200);
+    }
+    remove(&member, &group, &admin)
+        .await
+        .problem(403, "forbidden");
+    remove(&admin, &group, &other)
+        .await
+        .problem(403, "forbidden");
+    remove(&admin, &group, &owner)
+        .await
+        .problem(403, "forbidden");
+    remove(&admin, &group, &member).await.is(204);
+    remove(&admin, &group, &member)
+        .await
+        .problem(404, "not_found");
+    remove(&owner, &group, &other).await.is(204);
+    remove(&member, &group, &member)
+        .await
+        .problem(403, "not_a_member");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn those_removed_hear_it_and_nothing_later() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let group = mina.group("Lunch", &[&jun]).await;
+    jun.say(&group, "hello").await;
+    let (mut mina_ears, mut jun_ears) = (mina.listen().await, jun.listen().await);
+    remove(&mina, &group, &jun).await.is(204);
+    let path = format!("/v1/channels/{group}/messages");
+    jun.post(&path, json!({"content": "wait"}))
+        .await
+        .problem(403, "not_a_member");
+    jun.get(&path).await.problem(403, "not_a_member");
+    mina.say(&group, "alone").await;
+    let left = json!({
+        "type": "member", "channel_id": group, "user_id": jun.id, "joined": false, "role": null,
+    });
+    assert_eq!(jun_ears.hear_all().await, [left.clone()]);
+    let events = mina_ears.hear_all().await;
+    assert_eq!((&events[0], &events[1]["type"]), (&left, &json!("message")));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_always_has_an_owner_and_ends_with_its_last_member() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let group = mina.group("Lunch", &[&jun]).await;
+    let mut ears = jun.listen().await;
+    remove(&mina, &group, &mina).await.is(204);
+    let heir = json!({
+        "type": "member", "channel_id": group, "user_id": jun.id, "joined": true, "role": "owner",
+    });
+    assert!(ears.hear_all().await.contains(&heir));
+    assert!(has(&roles(&jun, &group).await, &jun, "owner"));
+    remove(&jun, &group, &jun).await.is(204);
+    jun.get(&format!("/v1/channels/{group}"))
+        .await
+        .problem(403, "not_a_member");
+    assert_eq!(
+        jun.get("/v1/channels").await.json(200)["channels"],
+        json!([])
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn direct_channels_have_two_members_for_ever() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let eve = node.sign_up("eve").await;
+    let direct = mina.direct(&jun).await;
+    give(&mina, &direct, &eve, None)
+        .await
+        .problem(403, "forbidden");
+    remove(&mina, &direct, &jun).await.problem(403, "forbidden");
+    remove(&mina, &direct, &mina)
+        .await
+        .problem(403, "forbidden");
+    assert_eq!(roles(&jun, &direct).await.len(), 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_group_takes_nobody() {
+    let node = Node::start_with(|config| config.limits.group_members = 2).await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let eve = node.sign_up("eve").await;
+    let group = mina.group("Lunch", &[&jun]).await;
+    give(&mina, &group, &eve, None).await.invalid("members");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn members_come_in_pages_to_members() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let group = mina.group("Lunch", &[&jun]).await;
+    let path = format!("/v1/channels/{group}/members");
+    let mut ids = [mina.id.clone(), jun.id.clone()];
+    ids.sort_by_key(|id| id.parse::<u64>().unwrap());
+    let page = mina.get(&format!("{path}?limit=1")).await.json(200);
+    assert_eq!(pluck(&page["members"], "user_id"), ids[..1]);
+    assert_eq!(page["has_more"], true);
+    let rest = mina
+        .get(&format!("{path}?limit=1&after={}", ids[0]))
+        .await
+        .json(200);
+    assert_eq!(pluck(&rest["members"], "user_id"), ids[1..]);
+    assert_eq!(rest["has_more"], false);
+    let eve = node.sign_up("eve").await;
+    eve.get(&path).await.problem(403, "not_a_member");
+    node.get(&path).await.problem(401, "unauthenticated");
+    node.stop().await;
+}

@@ -1,0 +1,327 @@
+//! A node in this process, people on it, and what they see. Owns no expectation of its own beyond
+//! that problems look like problems.
+
+use std::time::Duration;
+
+use pabal_gateway::app::App;
+use pabal_gateway::config::{Config, ServeFlags};
+use pabal_gateway::server::{Listeners, Server};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const PASSWORD: &str = "correct horse";
+
+pub(crate) struct Node {
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+    app: App,
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, change).await
+    }
+
+    pub(crate) async fn start_on(folder: tempfile::TempDir) -> Self {
+        Self::start_in(folder, |_| {}).await
+    }
+
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) async fn start_in(
+        folder: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let flags = ServeFlags {
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            data: Some(folder.path().join("data")),
+            no_rate_limits: true,
+            ..ServeFlags::default()
+        };
+        let mut config = Config::load(&flags, []).unwrap();
+        // Fewer tasks and files: the tests run side by side.
+        config.storage.partitions = 4;
+        change(&mut config);
+        let listeners = Listeners::bind(&config.server).unwrap();
+        let address = listeners.address().unwrap();
+        let app = App::build(&config, address).await.unwrap();
+        let server = Server::start(listeners, &app, &config);
+        let url = format!("http://{address}");
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            url,
+            http,
+            app,
+            server,
+            folder,
+        }
+    }
+
+    /// Stops and starts again on the same folder.
+    pub(crate) async fn restart(self) -> Self {
+        Self::start_on(self.stop().await).await
+    }
+
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        self.server.close();
+        self.app.drain(GRACE).await;
+        self.server.finish(GRACE).await;
+        self.app.shutdown(GRACE).await;
+        self.folder
+    }
+
+    /// Drains, and keeps answering.
+    pub(crate) async fn drain(&self) {
+        self.app.drain(GRACE).await;
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        send(
+            &self.http,
+            method,
+            format!("{}{path}", self.url),
+            None,
+            body,
+        )
+        .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn sign_up(&self, username: &str) -> Person {
+        let body = json!({"username": username, "password": PASSWORD});
+        let answer = self.post("/v1/users", body).await.json(201);
+        self.person(&answer)
+    }
+
+    pub(crate) async fn log_in(&self, username: &str) -> Person {
+        let body = json!({"username": username, "password": PASSWORD});
+        let answer = self.post("/v1/login", body).await.json(200);
+        self.person(&answer)
+    }
+
+    fn person(&self, answer: &Value) -> Person {
+        Person {
+            id: text(&answer["user"]["user_id"]),
+            token: text(&answer["token"]),
+            url: self.url.clone(),
+            http: self.http.clone(),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) token: String,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Person {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        let url = format!("{}{path}", self.url);
+        send(&self.http, method, url, Some(&self.token), body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str) -> Reply {
+        self.call(Method::PUT, path, None).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    pub(crate) async fn direct(&self, other: &Person) -> String {
+        let answer = self.put(&format!("/v1/direct/{}", other.id)).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        text(&answer.body["channel"]["channel_id"])
+    }
+
+    pub(crate) async fn group(&self, name: &str, members: &[&Person]) -> String {
+        let members: Vec<_> = members.iter().map(|member| &member.id).collect();
+        let body = json!({"name": name, "members": members});
+        let answer = self.post("/v1/channels", body).await.json(201);
+        text(&answer["channel"]["channel_id"])
+    }
+
+    pub(crate) async fn say(&self, channel_id: &str, content: &str) -> Value {
+        let body = json!({"content": content});
+        let path = format!("/v1/channels/{channel_id}/messages");
+        self.post(&path, body).await.json(201)["message"].clone()
+    }
+
+    /// Opens a session that starts at now.
+    pub(crate) async fn listen(&self) -> Ears {
+        let answer = self.post("/v1/sessions", json!({})).await.json(201);
+        Ears {
+            person: self.clone(),
+            id: text(&answer["session_id"]),
+            next: text(&answer["next"]),
+        }
+    }
+}
+
+/// A session, read by long polling.
+pub(crate) struct Ears {
+    person: Person,
+    pub(crate) id: String,
+    next: String,
+}
+
+impl Ears {
+    /// The next events, or none if nothing comes for a moment.
+    pub(crate) async fn hear(&mut self) -> Vec<Value> {
+        let Self { id, next, .. } = self;
+        let path = format!("/v1/sessions/{id}/long-poll?after={next}&wait_ms=400");
+        let batch = self.person.get(&path).await.json(200);
+        self.next = text(&batch["next"]);
+        batch["events"].as_array().unwrap().clone()
+    }
+
+    /// All events until none comes for a moment, without their `message` wrapping being undone.
+    pub(crate) async fn hear_all(&mut self) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let mut events = self.hear().await;
+            if events.is_empty() {
+                return all;
+            }
+            all.append(&mut events);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Value,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+    }
+
+    /// The body of an answer of this status.
+    #[track_caller]
+    pub(crate) fn json(self, status: u16) -> Value {
+        self.is(status);
+        assert_eq!(self.header("content-type"), "application/json");
+        self.body
+    }
+
+    /// A problem of this status and code, in the form that all of them have.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> &Value {
+        self.is(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = &self.body;
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:pabal:problem:{code}"));
+        assert!(
+            problem["title"].is_string() && problem["detail"].is_string(),
+            "{problem}"
+        );
+        if status == 401 {
+            assert_eq!(self.header("www-authenticate"), "Bearer");
+        }
+        if status == 429 || status == 503 {
+            assert!(self.header("retry-after").parse::<u64>().unwrap() >= 1);
+        }
+        problem
+    }
+
+    /// A 422 that names `field`.
+    #[track_caller]
+    pub(crate) fn invalid(&self, field: &str) {
+        let problem = self.problem(422, "invalid");
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+        assert!(problem["errors"][0]["detail"].is_string());
+    }
+}
+
+pub(crate) async fn send(
+    http: &reqwest::Client,
+    method: Method,
+    url: String,
+    token: Option<&str>,
+    body: Option<Value>,
+) -> Reply {
+    let mut request = http.request(method, url).timeout(Duration::from_secs(20));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    reply(request).await
+}
+
+pub(crate) async fn reply(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Reply {
+        status,
+        headers,
+        text,
+        body,
+    }
+}
+
+#[track_caller]
+pub(crate) fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no string: {value}"))
+        .to_owned()
+}
+
+/// The values of one field of a list of objects.
+#[track_caller]
+pub(crate) fn pluck<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
+    let list = list.as_array().unwrap_or_else(|| panic!("no list: {list}"));
+    list.iter()
+        .map(|entry| entry[field].as_str().unwrap())
+        .collect()
+}
