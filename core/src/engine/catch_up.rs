@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::Engine;
 use super::deliver::message_event;
 use super::mailbox::Event;
-use super::session::{MessageEvent, Session};
+use super::places::{CatchUp, MessageEvent};
+use super::session::Session;
 use crate::model::{ChannelId, MessageId};
 use crate::ports::PageFrom;
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
@@ -21,49 +22,93 @@ impl Engine {
     /// Hands a session what its channels hold beyond `cursors`, as ordinary events. A channel with
     /// more than the mailbox holds gets one `resync` instead, and so does one of which the session
     /// was handed later messages already, or that history cannot give now.
+    ///
+    /// If the caller does not wait for the end, because its connection is gone, it goes on: until
+    /// then the live messages of these channels wait.
     pub async fn catch_up(&self, session: &Arc<Session>, cursors: Cursors) {
-        for (channel_id, cursor) in cursors {
-            match self.membership(session.user_id(), channel_id).await {
-                Ok(_) => self.catch_up_channel(session, channel_id, cursor).await,
+        self.finish_catch_up(session, begin_catch_up(session, cursors))
+            .await;
+    }
+
+    /// See [`catch_up`](Self::catch_up).
+    pub(super) async fn finish_catch_up(&self, session: &Arc<Session>, catch_ups: Vec<CatchUp>) {
+        let (engine, session) = (self.clone(), Arc::clone(session));
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        self.spawn(async move {
+            engine.catch_up_all(&session, catch_ups).await;
+            // Whoever asked may be gone.
+            let _ = done.send(());
+        });
+        // It fails only with the engine.
+        let _ = is_done.await;
+    }
+
+    async fn catch_up_all(&self, session: &Arc<Session>, mut catch_ups: Vec<CatchUp>) {
+        let mut allowed = Vec::with_capacity(catch_ups.len());
+        for catch_up in catch_ups.drain(..) {
+            match self
+                .membership(session.user_id(), catch_up.channel_id)
+                .await
+            {
+                Ok(_) => allowed.push(catch_up),
                 Err(problem) if problem.code == ProblemCode::NotAMember => {
-                    let payload = event::member(channel_id, session.user_id(), false, None);
+                    session.abandon_catch_up(&catch_up);
+                    let payload =
+                        event::member(catch_up.channel_id, session.user_id(), false, None);
                     let accepted_at = self.inner.ports.clock.now();
-                    session.push_event(
-                        Event {
-                            payload,
-                            accepted_at,
-                        },
-                        None,
-                    );
+                    let event = Event {
+                        payload,
+                        accepted_at,
+                    };
+                    session.push_event(event, None);
                 }
-                Err(_) => session.resync(channel_id, cursor),
+                Err(_) => session.resync(&catch_up, catch_up.cursor),
+            }
+        }
+        // One question tells which channels have nothing new: most, when a device comes back.
+        let channels: Vec<_> = allowed.iter().map(|catch_up| catch_up.channel_id).collect();
+        match self.inner.ports.history.heads(&channels).await {
+            Ok(heads) => {
+                for (catch_up, head) in allowed.iter().zip(heads) {
+                    self.catch_up_channel(session, catch_up, head).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "catch-up was cut short");
+                for catch_up in &allowed {
+                    session.resync(catch_up, catch_up.cursor);
+                }
             }
         }
     }
 
-    async fn catch_up_channel(
-        &self,
-        session: &Arc<Session>,
-        channel_id: ChannelId,
-        cursor: MessageId,
-    ) {
-        if !session.begin_catch_up(channel_id, cursor) {
-            session.resync(channel_id, self.head(channel_id).await.unwrap_or_default());
-            return;
+    /// Catches up with one channel, whose newest message was `head` after it began to wait.
+    async fn catch_up_channel(&self, session: &Session, catch_up: &CatchUp, head: MessageId) {
+        if !catch_up.began() {
+            return session.resync(catch_up, head);
         }
-        let mut from = cursor;
+        if head <= catch_up.cursor {
+            session.lower_cursor(catch_up, head);
+            if !session.push_catch_up(catch_up, &[]) {
+                return;
+            }
+        }
+        let mut from = catch_up.cursor.min(head);
         loop {
-            match self.backlog(channel_id, from, session.free_slots()).await {
+            match self
+                .backlog(catch_up.channel_id, from, session.free_slots())
+                .await
+            {
                 Ok(Backlog::Fits(page)) => {
                     from = page.last().map_or(from, |message| message.message_id);
-                    if !session.push_catch_up(channel_id, &page) {
+                    if !session.push_catch_up(catch_up, &page) {
                         return;
                     }
                 }
-                Ok(Backlog::TooMuch { head }) => return session.resync(channel_id, head),
+                Ok(Backlog::TooMuch { head }) => return session.resync(catch_up, head),
                 Err(problem) => {
                     tracing::warn!(code = problem.code.as_str(), "catch-up was cut short");
-                    return session.resync(channel_id, from);
+                    return session.resync(catch_up, head.max(from));
                 }
             }
         }
@@ -108,6 +153,14 @@ impl Engine {
         let heads = self.inner.ports.history.heads(&[channel_id]).await?;
         Ok(heads.first().copied().unwrap_or_default())
     }
+}
+
+/// From now on the live messages of these channels wait for catch-up.
+pub(super) fn begin_catch_up(session: &Session, cursors: Cursors) -> Vec<CatchUp> {
+    let cursors = cursors.into_iter();
+    cursors
+        .map(|(channel_id, cursor)| session.begin_catch_up(channel_id, cursor))
+        .collect()
 }
 
 enum Backlog {

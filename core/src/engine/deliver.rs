@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mailbox::Event;
-use super::session::{Ended, MessageEvent, Session};
+use super::places::MessageEvent;
+use super::session::{Ended, Session};
 use super::{Engine, sessions};
 use crate::model::{ChannelId, Message, Timestamp};
 use crate::ports::{Audience, Delivery, InboxEntry, InboxError, InboxPosition};
@@ -81,6 +82,7 @@ impl Engine {
                         Some(Delivery::Message { message, .. }) if message.channel_id == channel_id
                     );
                     if !continues {
+                        self.inner.sequencer.raise_floor(message.message_id);
                         self.fan_out(channel_id, &run).await;
                         run.clear();
                     }

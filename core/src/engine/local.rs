@@ -28,9 +28,9 @@ pub(super) struct Local {
 struct LocalUser {
     sessions: Vec<Arc<Session>>,
     channels: HashSet<ChannelId, RandomState>,
-    /// How many of the sessions are being opened, and what happened to the user's memberships
+    /// Which of the sessions are being opened, and what happened to the user's memberships
     /// meanwhile: the list they read from the directory may be older.
-    opening: usize,
+    opening: Vec<u64>,
     changes: Vec<(ChannelId, bool)>,
 }
 
@@ -81,7 +81,7 @@ impl Local {
         if user.sessions.len() >= at_most {
             return Err(());
         }
-        user.opening += 1;
+        user.opening.push(session.id().key());
         user.sessions.push(Arc::clone(session));
         self.sessions
             .insert(session.id().key(), Arc::clone(session));
@@ -113,12 +113,21 @@ impl Local {
                 user.channels.remove(&channel_id);
             }
         }
-        user.finish_opening();
+        user.finish_opening(session);
         user.channels
             .iter()
             .copied()
             .filter(|&id| self.want(id, session))
             .collect()
+    }
+
+    /// Takes back what [`subscribe`](Self::subscribe) did for the lists of channels.
+    pub(super) fn unsubscribe(&self, session: &Arc<Session>) {
+        if let Some(user) = self.users.get(&session.user_id()) {
+            for &channel_id in &user.channels {
+                self.unwant(channel_id, session);
+            }
+        }
     }
 
     /// A user came to a channel: their sessions want it. Answers whether anybody here does now.
@@ -170,6 +179,7 @@ impl Local {
         if let Entry::Occupied(mut entry) = self.users.entry(session.user_id()) {
             let user = entry.get_mut();
             user.sessions.retain(|other| !Arc::ptr_eq(other, session));
+            user.finish_opening(session);
             for &channel_id in &user.channels {
                 if self.unwant(channel_id, session) {
                     removed.unwanted.push(channel_id);
@@ -181,13 +191,6 @@ impl Local {
             }
         }
         removed
-    }
-
-    /// A session whose opening failed is not waited for any more.
-    pub(super) fn abandon_opening(&self, user_id: UserId) {
-        if let Some(mut user) = self.users.get_mut(&user_id) {
-            user.finish_opening();
-        }
     }
 
     /// Adds `session` to a channel's list; answers whether it is the first there.
@@ -219,14 +222,14 @@ impl Local {
 
 impl LocalUser {
     fn note(&mut self, channel_id: ChannelId, joined: bool) {
-        if self.opening > 0 {
+        if !self.opening.is_empty() {
             self.changes.push((channel_id, joined));
         }
     }
 
-    fn finish_opening(&mut self) {
-        self.opening = self.opening.saturating_sub(1);
-        if self.opening == 0 {
+    fn finish_opening(&mut self, session: &Session) {
+        self.opening.retain(|key| *key != session.id().key());
+        if self.opening.is_empty() {
             self.changes = Vec::new();
         }
     }

@@ -113,6 +113,17 @@ impl Mailbox {
         self.streamed = self.streamed.max(upto.get());
     }
 
+    /// Another reader begins: what was written to the one before, and may be lost with its
+    /// connection, makes room no longer.
+    pub(super) fn rewind(&mut self, after: Seq) {
+        self.streamed = self.streamed.min(after.get());
+    }
+
+    /// Whether events behind `after`, which nobody confirmed, are no longer held.
+    pub(super) fn outran(&self, after: Seq) -> bool {
+        after.get().max(self.confirmed) < self.base
+    }
+
     /// Whether a reader may stand at `after`.
     pub(super) fn check(&self, after: Seq) -> Result<(), OutOfRange> {
         let position = after.get();

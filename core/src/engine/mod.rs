@@ -13,6 +13,7 @@ mod route;
 mod deliver;
 mod push;
 mod mailbox;
+mod places;
 mod session;
 mod local;
 mod sessions;
@@ -64,6 +65,7 @@ struct Inner {
     local: local::Local,
     /// Serialises what this node tells the interest port: a leave must not overtake a join.
     interest: tokio::sync::Mutex<()>,
+    present: sessions::Present,
     pushes: push::Pushes,
     stats: Stats,
     tasks: TaskTracker,
@@ -129,6 +131,7 @@ impl Engine {
             sequencer: sequence::Sequencer::new(&floors),
             local: local::Local::default(),
             interest: tokio::sync::Mutex::new(()),
+            present: sessions::Present::default(),
             pushes,
             stats: Stats::default(),
             tasks: TaskTracker::new(),

@@ -17,6 +17,8 @@ const WAITING: usize = 8_192;
 const BELIEVE: Duration = Duration::from_secs(1);
 /// As many lists as are remembered at a time.
 const REMEMBER: usize = 256;
+/// As many notifications as enter the push queue together, or are dropped together.
+const TOGETHER: usize = 512;
 
 /// Where stored messages wait for push.
 pub(super) type Pushes = mpsc::Sender<Message>;
@@ -41,17 +43,14 @@ pub(super) async fn run(engine: Engine, mut waiting: mpsc::Receiver<Message>) {
                     tracing::warn!(%error, "nobody was notified of a message");
                 }
             }
-        }
-        if notifications.is_empty() {
-            continue;
-        }
-        let count = notifications.len() as u64;
-        match engine.inner.ports.push.enqueue(notifications).await {
-            Ok(()) => engine.inner.stats.pushes_queued.add(count),
-            Err(error) => {
-                engine.inner.stats.pushes_dropped.add(count);
-                tracing::warn!(%error, count, "notifications were dropped");
+            while notifications.len() >= TOGETHER {
+                let rest = notifications.split_off(TOGETHER);
+                engine.enqueue_pushes(notifications).await;
+                notifications = rest;
             }
+        }
+        if !notifications.is_empty() {
+            engine.enqueue_pushes(notifications).await;
         }
     }
 }
@@ -71,6 +70,17 @@ impl Engine {
     pub(super) async fn push_if_away(&self, message: Message) {
         if self.inner.pushes.try_send(message).is_err() {
             self.inner.stats.pushes_dropped.add(1);
+        }
+    }
+
+    async fn enqueue_pushes(&self, notifications: Vec<Notification>) {
+        let count = notifications.len() as u64;
+        match self.inner.ports.push.enqueue(notifications).await {
+            Ok(()) => self.inner.stats.pushes_queued.add(count),
+            Err(error) => {
+                self.inner.stats.pushes_dropped.add(count);
+                tracing::warn!(%error, count, "notifications were dropped");
+            }
         }
     }
 

@@ -39,7 +39,8 @@ impl Engine {
             Sequenced::New(message_id) => (message_id, false),
             Sequenced::Repeat(message_id) => (message_id, true),
         };
-        let stored = sequencer.wait_for(message_id);
+        sequencer.raise_floor(message_id);
+        let stored = sequencer.wait_for(message_id, repeat);
         Ok(Pending {
             message: draft.at(message_id),
             repeat,
@@ -151,18 +152,23 @@ impl Sequencer {
         }
     }
 
-    /// The highest id of `partition` known to be stored.
+    /// The highest id of `partition` that this node has seen: stored, sequenced or delivered. The
+    /// outcome of a write may be in doubt, so what is not known to be stored counts as well.
     fn floor(&self, partition: Partition) -> MessageId {
         let floor = &self.floors[usize::from(partition.get())];
         MessageId::new(floor.load(Ordering::Acquire))
     }
 
-    pub(super) fn raise_floor(&self, partition: Partition, stored: MessageId) {
-        let floor = &self.floors[usize::from(partition.get())];
-        floor.fetch_max(stored.get(), Ordering::AcqRel);
+    /// This node has seen `message_id`: no id at or below it may be given in its partition again,
+    /// even if the log forgets it.
+    pub(super) fn raise_floor(&self, message_id: MessageId) {
+        if let Some(floor) = self.floors.get(usize::from(message_id.partition().get())) {
+            floor.fetch_max(message_id.get(), Ordering::AcqRel);
+        }
     }
 
-    fn wait_for(&self, message_id: MessageId) -> oneshot::Receiver<MessageId> {
+    /// Waits for the outcome of a send, the first under its id or a `repeat` of that.
+    fn wait_for(&self, message_id: MessageId, repeat: bool) -> oneshot::Receiver<MessageId> {
         let (tell, told) = oneshot::channel();
         let mut slots = self.lock();
         match slots
@@ -176,7 +182,10 @@ impl Sequencer {
             }
             Slot::Done { first_id, .. } => {
                 let first_id = *first_id;
-                slots.remove(&message_id);
+                // The first may be on its way here still, so a repeat leaves the outcome to it.
+                if !repeat {
+                    slots.remove(&message_id);
+                }
                 // The receiver is in our hand, so it cannot be gone.
                 let _ = tell.send(first_id);
             }

@@ -1,11 +1,6 @@
 //! A device's live stream of events on this node. It outlives connections and changes of transport;
-//! transports only read from it.
-//!
-//! For every channel a session knows the highest message id it was handed, and a gate that says
-//! what to do with the next message. Together they make each channel's ids rise strictly in the
-//! session (invariant I3) through catch-up, overflow and repeated deliveries alike.
+//! transports only read from it. What it is handed, its [`Places`] decide.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,9 +9,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::mailbox::{Event, Mailbox, OutOfRange, Room, Window};
+use super::places::{CatchUp, MessageEvent, Places};
 use crate::model::{ChannelId, DeviceId, MessageId, Seq, SessionId, Timestamp, TokenHash, UserId};
 use crate::ports::Access;
-use crate::protocol::{Batch, Problem, ProblemCode, event};
+use crate::protocol::{Batch, Problem, ProblemCode};
 
 /// A live stream of events. Lives in the engine; transports hold it while they serve it.
 #[derive(Debug)]
@@ -33,9 +29,7 @@ pub struct Session {
 #[derive(Debug)]
 struct State {
     mailbox: Mailbox,
-    channels: HashMap<ChannelId, Place, foldhash::fast::FixedState>,
-    /// How many channels are [`Gate::Behind`].
-    behind: usize,
+    places: Places,
     /// The number of the reader that is attached; 0 if none is.
     reader: u64,
     /// How many readers there have been.
@@ -44,26 +38,6 @@ struct State {
     /// When the last reader left.
     idle_since: Instant,
     ended: Option<Ended>,
-}
-
-/// Where a session stands in a channel.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    /// The highest message id the session was handed, or told to fetch up to.
-    handed: MessageId,
-    gate: Gate,
-}
-
-/// What happens to the next message of a channel.
-#[derive(Clone, Copy, Debug, Default)]
-enum Gate {
-    /// It goes into the mailbox.
-    #[default]
-    Open,
-    /// It is noted: catch-up is reading history and will come to it.
-    CatchingUp { newest: MessageId },
-    /// It is noted: the mailbox was full, and a `resync` up to `newest` follows once there is room.
-    Behind { newest: MessageId },
 }
 
 /// Why a session is no more.
@@ -100,13 +74,6 @@ pub enum Streamed {
     Replaced,
     /// The session is no more.
     Ended(Ended),
-}
-
-/// A message's event with the id that orders it.
-#[derive(Clone, Debug)]
-pub(super) struct MessageEvent {
-    pub(super) message_id: MessageId,
-    pub(super) event: Event,
 }
 
 /// Some events of a session, borrowed while it is locked: copy them out and return.
@@ -156,8 +123,7 @@ impl Session {
             room,
             state: Mutex::new(State {
                 mailbox: Mailbox::default(),
-                channels: HashMap::default(),
-                behind: 0,
+                places: Places::default(),
                 reader: 0,
                 readers: 0,
                 waker: None,
@@ -217,10 +183,11 @@ impl Session {
         let mut state = self.lock();
         let after = state.stand_at(after)?;
         state.mailbox.confirm(after);
-        let woken = state.settle(self.room);
         if state.reader == 0 {
+            state.mailbox.rewind(after);
             state.idle_since = Instant::now();
         }
+        let woken = state.settle(self.room);
         let answer = read(View {
             window: state.mailbox.window(after, limit, usize::MAX),
         });
@@ -235,6 +202,8 @@ impl Session {
             let mut state = self.lock();
             state.readers += 1;
             state.reader = state.readers;
+            let start = state.mailbox.start();
+            state.mailbox.rewind(start);
             (state.reader, state.waker.take())
         };
         if let Some(previous) = previous {
@@ -268,8 +237,11 @@ impl Session {
     pub(super) fn push_messages(&self, channel_id: ChannelId, messages: &[MessageEvent]) {
         let woken = {
             let mut state = self.lock();
+            let State {
+                places, mailbox, ..
+            } = &mut *state;
             for message in messages {
-                state.push_message(channel_id, message, self.room);
+                places.push(mailbox, self.room, channel_id, message);
             }
             state.waker.take()
         };
@@ -284,71 +256,50 @@ impl Session {
             if state.mailbox.push(event, self.room).is_err()
                 && let Some(channel_id) = about
             {
-                let place = state.place(channel_id);
-                state.fall_behind(channel_id, place.handed);
+                state.places.fall_behind(channel_id, MessageId::default());
             }
             state.waker.take()
         };
         wake(woken);
     }
 
-    /// From now on messages of this channel wait for catch-up. False if the session was handed
-    /// messages above `cursor` already, so that catch-up would be out of order.
-    pub(super) fn begin_catch_up(&self, channel_id: ChannelId, cursor: MessageId) -> bool {
-        let mut state = self.lock();
-        let place = state.place(channel_id);
-        if place.handed > cursor || !matches!(place.gate, Gate::Open) {
-            return false;
-        }
-        let gate = Gate::CatchingUp {
-            newest: MessageId::default(),
-        };
-        state.channels.insert(
-            channel_id,
-            Place {
-                handed: cursor,
-                gate,
-            },
-        );
-        true
+    /// See [`Places::begin_catch_up`].
+    pub(super) fn begin_catch_up(&self, channel_id: ChannelId, cursor: MessageId) -> CatchUp {
+        self.lock().places.begin_catch_up(channel_id, cursor)
     }
 
-    /// Hands over one page of catch-up and answers whether another is needed, because live messages
-    /// went by in the meantime (invariant I6).
-    pub(super) fn push_catch_up(&self, channel_id: ChannelId, page: &[MessageEvent]) -> bool {
+    /// See [`Places::push_catch_up`].
+    pub(super) fn push_catch_up(&self, catch_up: &CatchUp, page: &[MessageEvent]) -> bool {
         let (more, woken) = {
             let mut state = self.lock();
-            let Gate::CatchingUp { newest } = state.place(channel_id).gate else {
-                return false;
-            };
-            state.set_gate(channel_id, Gate::Open);
-            for message in page {
-                state.push_message(channel_id, message, self.room);
-            }
-            let place = state.place(channel_id);
-            let more = newest > place.handed;
-            match place.gate {
-                Gate::Open if more => state.set_gate(channel_id, Gate::CatchingUp { newest }),
-                Gate::Behind { .. } if more => state.fall_behind(channel_id, newest),
-                _ => {}
-            }
-            let more = more && matches!(place.gate, Gate::Open);
-            (more, state.waker.take())
+            let State {
+                places, mailbox, ..
+            } = &mut *state;
+            let more = places.push_catch_up(mailbox, self.room, catch_up, page);
+            (more, state.announce(self.room))
         };
         wake(woken);
         more
     }
 
-    /// The session cannot be given this channel up to `newest` event by event: a `resync` says so,
-    /// at once or as soon as there is room.
-    pub(super) fn resync(&self, channel_id: ChannelId, newest: MessageId) {
+    /// See [`Places::lower_cursor`].
+    pub(super) fn lower_cursor(&self, catch_up: &CatchUp, head: MessageId) {
+        self.lock().places.lower_cursor(catch_up, head);
+    }
+
+    /// See [`Places::cut_short`]: a `resync` says so, at once or as soon as there is room.
+    pub(super) fn resync(&self, catch_up: &CatchUp, newest: MessageId) {
         let woken = {
             let mut state = self.lock();
-            state.fall_behind(channel_id, newest);
-            state.settle(self.room);
-            state.waker.take()
+            state.places.cut_short(catch_up, newest);
+            state.announce(self.room)
         };
         wake(woken);
+    }
+
+    /// See [`Places::abandon_catch_up`].
+    pub(super) fn abandon_catch_up(&self, catch_up: &CatchUp) {
+        self.lock().places.abandon_catch_up(catch_up);
     }
 
     /// How many more events fit now.
@@ -358,14 +309,7 @@ impl Session {
 
     /// The session's user left this channel.
     pub(super) fn forget_channel(&self, channel_id: ChannelId) {
-        let mut state = self.lock();
-        if let Some(Place {
-            gate: Gate::Behind { .. },
-            ..
-        }) = state.channels.remove(&channel_id)
-        {
-            state.behind -= 1;
-        }
+        self.lock().places.forget(channel_id);
     }
 
     /// Ends it; its reader is told. Answers false if it had ended before.
@@ -418,80 +362,20 @@ impl State {
         })
     }
 
-    fn place(&self, channel_id: ChannelId) -> Place {
-        self.channels.get(&channel_id).copied().unwrap_or_default()
-    }
-
-    fn set_gate(&mut self, channel_id: ChannelId, gate: Gate) {
-        let place = self.channels.entry(channel_id).or_default();
-        let was_behind = matches!(place.gate, Gate::Behind { .. });
-        let is_behind = matches!(gate, Gate::Behind { .. });
-        place.gate = gate;
-        self.behind = self.behind + usize::from(is_behind) - usize::from(was_behind);
-    }
-
-    fn push_message(&mut self, channel_id: ChannelId, message: &MessageEvent, room: Room) {
-        let message_id = message.message_id;
-        let place = self.channels.entry(channel_id).or_default();
-        if message_id <= place.handed {
-            return;
-        }
-        match &mut place.gate {
-            Gate::Open => match self.mailbox.push(message.event.clone(), room) {
-                Ok(()) => place.handed = message_id,
-                Err(_) => {
-                    place.gate = Gate::Behind { newest: message_id };
-                    self.behind += 1;
-                }
-            },
-            Gate::CatchingUp { newest } | Gate::Behind { newest } => *newest = message_id,
-        }
-    }
-
-    fn fall_behind(&mut self, channel_id: ChannelId, newest: MessageId) {
-        let place = self.place(channel_id);
-        let noted = match place.gate {
-            Gate::Open => place.handed,
-            Gate::CatchingUp { newest } | Gate::Behind { newest } => newest,
-        };
-        self.set_gate(
-            channel_id,
-            Gate::Behind {
-                newest: newest.max(noted),
-            },
-        );
-    }
-
-    /// Announces the channels that fell behind, once half of the mailbox is free: at every free
-    /// slot, a slow reader would be sent from one resync to the next.
+    /// Announces what fell behind, if there is room, and answers who waits for that.
+    #[must_use = "the reader waits"]
     fn settle(&mut self, room: Room) -> Option<Waker> {
-        if self.behind == 0 || !self.mailbox.half_empty(room) {
-            return None;
+        if self.places.settle(&mut self.mailbox, room) {
+            self.waker.take()
+        } else {
+            None
         }
-        let Self {
-            channels,
-            mailbox,
-            behind,
-            ..
-        } = self;
-        for (&channel_id, place) in channels.iter_mut() {
-            let Gate::Behind { newest } = place.gate else {
-                continue;
-            };
-            let payload = event::resync(channel_id, newest);
-            let event = Event {
-                payload,
-                accepted_at: newest.created_at(),
-            };
-            if mailbox.push(event, room).is_err() {
-                break;
-            }
-            *place = Place {
-                handed: newest.max(place.handed),
-                gate: Gate::Open,
-            };
-            *behind -= 1;
-        }
+    }
+
+    /// The same, and there may be other news to wake the reader for.
+    #[must_use = "the reader waits"]
+    fn announce(&mut self, room: Room) -> Option<Waker> {
+        self.places.settle(&mut self.mailbox, room);
         self.waker.take()
     }
 }
@@ -559,6 +443,14 @@ impl Reader {
         if state.reader != self.number {
             return Poll::Ready(Streamed::Replaced);
         }
+        if state.mailbox.outran(after) {
+            // To this client it is as if the session had expired: it has to open another.
+            return Poll::Ready(Streamed::Ended(Ended::Expired));
+        }
+        // What lies before `after` the client has; that may be the room that a resync waits for.
+        state.mailbox.streamed(after);
+        // The waker is this reader's, who is here.
+        drop(state.settle(self.session.room));
         let window = state.mailbox.window(after, usize::MAX, bytes);
         match state.ended {
             // A node that stops still hands over what it has, the announcement among it.
@@ -573,7 +465,6 @@ impl Reader {
         let next = window.next();
         write(View { window });
         state.mailbox.streamed(next);
-        state.settle(self.session.room);
         Poll::Ready(Streamed::UpTo(next))
     }
 }

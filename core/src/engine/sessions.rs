@@ -1,20 +1,28 @@
 //! Opening, finding and ending sessions, and everything that follows them: what the node wants of
 //! the others, who is present, and who is told.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::catch_up::begin_catch_up;
 use super::mailbox::{Event, Room};
 use super::session::{Ended, Session};
 use crate::model::{ChannelId, FriendState, SessionId, TokenHash, UserId};
-use crate::ports::{Access, Audience, Delivery};
+use crate::ports::{Access, Audience, Delivery, PresenceError};
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
 
 /// How often sessions are looked at that nobody reads.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How long the node waits before it gives a presence back again that it could not.
+const RETRY: Duration = Duration::from_millis(500);
+/// As many users' turns as may be taken at the same time.
+const TURNS: usize = 64;
 /// How long readers get to fetch the announcement of a drain before their sessions end.
 const DRAIN_NOTICE: Duration = Duration::from_millis(250);
 
@@ -22,12 +30,13 @@ impl Engine {
     /// Opens a session for the holder of `access`. With `cursors`, what their channels hold beyond
     /// them comes first, as ordinary events; without, the session starts at now.
     ///
-    /// It is entered, then its channels are read, then its node's interest is joined, then history
-    /// is read (invariant I6): no message can fall between.
+    /// The channels it catches up with wait from the beginning; it is entered, then its channels are
+    /// read, then its node's interest is joined, then history is read (invariant I6): no message can
+    /// fall between.
     ///
     /// # Errors
     /// `invalid` for too many channels; `rate_limited` at the user's bound of sessions;
-    /// `draining`; `unavailable`.
+    /// `unauthenticated` if the token was ended meanwhile; `draining`; `unavailable`.
     pub async fn open_session(
         &self,
         access: &Access,
@@ -50,6 +59,7 @@ impl Engine {
         };
         let id = SessionId::generate(self.inner.node.clone());
         let session = Arc::new(Session::new(id, access, room));
+        let catch_ups = cursors.map(|cursors| begin_catch_up(&session, cursors));
         self.inner
             .local
             .enter(&session, limits.sessions_per_user)
@@ -61,9 +71,13 @@ impl Engine {
             engine: self,
             session: Some(&session),
         };
+        // A drain that began meanwhile may have looked for sessions before this one was entered.
+        if self.inner.draining.is_cancelled() {
+            return Err(Ended::Draining.into());
+        }
         self.subscribe(&session).await?;
-        if let Some(cursors) = cursors {
-            self.catch_up(&session, cursors).await;
+        if let Some(catch_ups) = catch_ups {
+            self.finish_catch_up(&session, catch_ups).await;
         }
         guard.opened();
         self.inner.stats.sessions_opened.add(1);
@@ -77,8 +91,21 @@ impl Engine {
             directory,
         } = Ports::of(self);
         let (node, user_id) = (&self.inner.node, session.user_id());
-        // Present first: whoever changes a membership from here on tells this node.
-        let came = presence.join(node, user_id).await?;
+        // Present first: whoever changes a membership or ends a token from here on tells this node.
+        let came = {
+            let _turn = self.inner.present.turn(user_id).await;
+            if let Some(ended) = session.ended() {
+                // It was taken out, so nobody would take the presence back.
+                return Err(ended.into());
+            }
+            presence.join(node, user_id).await?
+        };
+        if came {
+            self.announce_presence(user_id, true);
+        }
+        if directory.access(session.token()).await?.is_none() {
+            return Err(Ended::LoggedOut.into());
+        }
         let memberships = directory.memberships(user_id).await?;
         {
             let _one_at_a_time = self.inner.interest.lock().await;
@@ -86,12 +113,13 @@ impl Engine {
                 .iter()
                 .map(|membership| membership.channel.channel_id);
             let first = self.inner.local.subscribe(session, channels);
-            if !first.is_empty() {
-                interest.join(node, &first).await?;
+            if !first.is_empty()
+                && let Err(error) = interest.join(node, &first).await
+            {
+                // The next session of these channels must try again.
+                self.inner.local.unsubscribe(session);
+                return Err(error.into());
             }
-        }
-        if came {
-            self.announce_presence(user_id, true);
         }
         Ok(())
     }
@@ -162,13 +190,11 @@ impl Engine {
     }
 
     async fn remove(&self, session: &Arc<Session>) {
-        let Ports {
-            presence, interest, ..
-        } = Ports::of(self);
-        let (node, user_id) = (&self.inner.node, session.user_id());
+        let user_id = session.user_id();
         let removed = {
             let _one_at_a_time = self.inner.interest.lock().await;
             let removed = self.inner.local.remove(session);
+            let (interest, node) = (&self.inner.ports.interest, &self.inner.node);
             if !removed.unwanted.is_empty()
                 && let Err(error) = interest.leave(node, &removed.unwanted).await
             {
@@ -177,27 +203,45 @@ impl Engine {
             }
             removed
         };
-        if !removed.user_gone {
-            return;
+        if removed.user_gone && self.leave_presence(user_id).await.is_err() {
+            // The lease of a node that lives never ends, so this one has to be given back.
+            let engine = self.clone();
+            self.spawn(async move {
+                while engine.leave_presence(user_id).await.is_err() {
+                    tokio::time::sleep(RETRY).await;
+                }
+            });
         }
-        match presence.leave(node, user_id).await {
+    }
+
+    /// A user whose last session here has ended is present no more, unless they have another by now.
+    async fn leave_presence(&self, user_id: UserId) -> Result<(), PresenceError> {
+        let _turn = self.inner.present.turn(user_id).await;
+        if !self.inner.local.of_user(user_id).is_empty() {
+            return Ok(());
+        }
+        let presence = &self.inner.ports.presence;
+        let left = presence.leave(&self.inner.node, user_id).await;
+        match &left {
             Ok(true) => self.announce_presence(user_id, false),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "presence is away"),
         }
-        // Another session of the user may have been opened between the two steps above.
-        if !self.inner.local.of_user(user_id).is_empty()
-            && let Err(error) = presence.join(node, user_id).await
-        {
-            tracing::warn!(%error, "presence is away");
-        }
+        left.map(drop)
     }
 
     /// Tells a user's friends, beside the way of the caller.
     fn announce_presence(&self, user_id: UserId, online: bool) {
         let engine = self.clone();
         self.spawn(async move {
-            let directory = &engine.inner.ports.directory;
+            let ports = &engine.inner.ports;
+            // What has changed since then is told by whoever changed it, so that what friends hear
+            // last is true.
+            let is_online = ports.presence.online(&[user_id]).await;
+            if is_online.is_ok_and(|is_online| is_online != [online]) {
+                return;
+            }
+            let directory = &ports.directory;
             let told = async {
                 if !directory.settings(user_id).await?.share_presence {
                     return Ok(Vec::new());
@@ -229,6 +273,24 @@ impl Engine {
             ));
         }
         Ok(())
+    }
+}
+
+/// Serialises what this node tells the presence port of one user, by hash: a leave must not overtake
+/// a join.
+#[derive(Debug)]
+pub(super) struct Present(Box<[Mutex<()>]>);
+
+impl Default for Present {
+    fn default() -> Self {
+        Self((0..TURNS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Present {
+    async fn turn(&self, user_id: UserId) -> MutexGuard<'_, ()> {
+        let hash = FixedState::default().hash_one(user_id);
+        self.0[hash as usize % TURNS].lock().await
     }
 }
 
@@ -266,7 +328,6 @@ impl OpeningGuard<'_> {
 impl Drop for OpeningGuard<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session {
-            self.engine.inner.local.abandon_opening(session.user_id());
             let (engine, session) = (self.engine.clone(), Arc::clone(session));
             self.engine
                 .spawn(async move { engine.end(&session, Ended::Closed).await });

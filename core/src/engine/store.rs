@@ -26,6 +26,7 @@ pub(super) async fn own(engine: Engine, partition: Partition, mut stored: Messag
         let Some(last) = entries.last().map(|entry| entry.message.message_id) else {
             continue;
         };
+        engine.inner.sequencer.raise_floor(last);
         let Some(outcomes) = engine.store(partition, &entries).await else {
             return;
         };
@@ -42,10 +43,6 @@ impl Engine {
     /// Makes `entries` durable, however long it takes; nothing if history can never do it.
     async fn store(&self, partition: Partition, entries: &[LogEntry]) -> Option<Vec<Appended>> {
         let messages: Vec<Message> = entries.iter().map(|entry| entry.message.clone()).collect();
-        let last = messages
-            .last()
-            .map(|message| message.message_id)
-            .unwrap_or_default();
         loop {
             match self
                 .inner
@@ -55,7 +52,6 @@ impl Engine {
                 .await
             {
                 Ok(outcomes) => {
-                    self.inner.sequencer.raise_floor(partition, last);
                     let new = outcomes
                         .iter()
                         .filter(|outcome| **outcome == Appended::Stored);

@@ -11,7 +11,7 @@ use moka::future::Cache;
 use super::{Engine, Limits};
 use crate::model::{ChannelId, Draft, Membership, Message, UserId};
 use crate::ports::DirectoryError;
-use crate::protocol::{Problem, ProblemCode};
+use crate::protocol::{MAX_NAME_BYTES, Problem, ProblemCode};
 
 /// What a client asks to have said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,15 @@ impl Engine {
         if content.len() > limit {
             let detail = format!("content: at most {limit} bytes of UTF-8");
             return Err(Problem::new(ProblemCode::TooLarge, detail));
+        }
+        // An empty name would make one send of all that carry it.
+        let names = 1..=MAX_NAME_BYTES;
+        if client_message_id
+            .as_ref()
+            .is_some_and(|name| !names.contains(&name.len()))
+        {
+            let detail = format!("must have 1 to {MAX_NAME_BYTES} bytes");
+            return Err(Problem::invalid("client_message_id", detail));
         }
         let membership = self.membership(from, channel_id).await?;
         if membership.blocked {

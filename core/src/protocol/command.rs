@@ -116,7 +116,7 @@ struct Raw<'a> {
 }
 
 /// The longest id of a command and `client_message_id`, in bytes.
-const MAX_NAME_BYTES: usize = 128;
+pub(crate) const MAX_NAME_BYTES: usize = 128;
 /// As many commands as one body or frame may hold.
 const MAX_COMMANDS: usize = 256;
 

@@ -1,0 +1,272 @@
+//! I7: everything is bounded, and whoever meets a bound is told so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pabal_core::memory::MemoryPushNotifier;
+use pabal_core::ports::{PushNotifier, PushPosition};
+use pabal_core::protocol::ProblemCode;
+
+use crate::harness::{Client, TestInbox, World, code, quiet, say, sending, text};
+
+#[tokio::test(start_paused = true)]
+async fn a_full_log_refuses_sends_until_there_is_room() {
+    let mut world = World::new();
+    world.log_of(4);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    world.history.before_append.shut();
+    let accepted = [(); 4].map(|()| sending(&engine, ann, text(group, "hello")));
+    quiet().await;
+    let refused = engine
+        .submit(ann, text(group, "hello"))
+        .await
+        .expect_err("is full");
+    assert_eq!(refused.code, ProblemCode::Unavailable);
+    assert!(refused.retryable() && refused.retry_after.is_some());
+    world.history.before_append.open();
+    for send in accepted {
+        send.await.expect("no panic").expect("is stored");
+    }
+    quiet().await;
+    say(&engine, ann, group).await;
+    assert_eq!(world.stored(group).await.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_inbox_slows_senders_down_and_loses_nothing() {
+    let mut world = World::new();
+    world.log_of(8);
+    world.inbox = Arc::new(TestInbox::new(4));
+    world.partitions = 1;
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ann).await).await;
+    world.inbox.before_receive.shut();
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    for _ in 0..60 {
+        match engine.begin_submit(ann, text(group, "hello")).await {
+            Ok(submission) => taken.push(submission),
+            Err(problem) => {
+                assert_eq!(problem.code, ProblemCode::Unavailable);
+                refused += 1;
+            }
+        }
+        quiet().await;
+    }
+    assert!(
+        refused > 30,
+        "{refused} of 60 refused although nothing was delivered"
+    );
+    world.inbox.before_receive.open();
+    for submission in taken {
+        submission.stored().await.expect("is stored");
+    }
+    say(&engine, ann, group).await;
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.handed(group).len(), 61 - refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_has_so_many_sessions_and_a_node_too() {
+    let world = World::with(|limits| {
+        limits.sessions_per_user = 3;
+        limits.sessions = 5;
+    });
+    let (ann, ben, cho) = (
+        world.user("ann").await,
+        world.user("ben").await,
+        world.user("cho").await,
+    );
+    let engine = world.start().await;
+    let mut sessions = Vec::new();
+    for user in [ann, ann, ann, ben] {
+        sessions.push(
+            engine
+                .open_session(&world.log_in(user).await, None)
+                .await
+                .expect("opens"),
+        );
+    }
+    let refused = engine
+        .open_session(&world.log_in(ann).await, None)
+        .await
+        .expect_err("too many");
+    assert_eq!(refused.code, ProblemCode::RateLimited);
+    assert!(refused.retry_after.is_some());
+    engine
+        .open_session(&world.log_in(cho).await, None)
+        .await
+        .expect("opens");
+    let refused = engine
+        .open_session(&world.log_in(ben).await, None)
+        .await
+        .expect_err("no room");
+    assert_eq!(refused.code, ProblemCode::Unavailable);
+    assert_eq!(engine.stats().sessions, 5);
+    engine.close_session(&sessions[0]).await;
+    engine
+        .open_session(&world.log_in(ann).await, None)
+        .await
+        .expect("opens");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_of_a_node_holds_for_sessions_that_open_at_once() {
+    let world = World::with(|limits| limits.sessions = 5);
+    let engine = world.start().await;
+    world.presence.after_join.shut();
+    let mut opening = Vec::new();
+    for number in 0..12 {
+        let user = world.user(&format!("user-{number}")).await;
+        let (engine, access) = (engine.clone(), world.log_in(user).await);
+        opening.push(tokio::spawn(async move {
+            engine.open_session(&access, None).await
+        }));
+    }
+    quiet().await;
+    world.presence.after_join.open();
+    let mut opened = 0;
+    for each in opening {
+        opened += usize::from(each.await.expect("no panic").is_ok());
+    }
+    assert_eq!(opened, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_has_between_one_byte_and_the_limit_of_utf_8() {
+    let world = World::with(|limits| limits.content_bytes = 12);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    for (content, expected) in [
+        ("", Some(ProblemCode::Invalid)),
+        ("x", None),
+        ("twelve bytes", None),
+        ("thirteen bytes", Some(ProblemCode::TooLarge)),
+        ("파발파발", None),
+        ("파발파발!", Some(ProblemCode::TooLarge)),
+        ("🐎🐎🐎", None),
+    ] {
+        let sent = engine.submit(ann, text(group, content)).await;
+        match expected {
+            Some(expected) => assert_eq!(code(sent), expected, "{content}"),
+            None => assert_eq!(&*sent.expect("is stored").message.content, content),
+        }
+    }
+    assert_eq!(world.stored(group).await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_is_named_by_at_most_128_bytes() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    for (bytes, fits) in [(0, false), (1, true), (128, true), (129, false)] {
+        let mut send = text(group, "hello");
+        send.client_message_id = Some("x".repeat(bytes));
+        let sent = engine.submit(ann, send).await;
+        assert_eq!(sent.is_ok(), fits, "{bytes} bytes");
+        if let Err(problem) = sent {
+            assert_eq!(problem.code, ProblemCode::Invalid);
+            assert_eq!(problem.errors[0].field, "client_message_id");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_send_is_told_why() {
+    let world = World::new();
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let (group, direct) = (world.group(&[ben]).await, world.direct(ann, ben).await);
+    let engine = world.start().await;
+    assert_eq!(
+        code(engine.submit(ann, text(group, "hello")).await),
+        ProblemCode::NotAMember
+    );
+    pabal_core::ports::Directory::block(&*world.directory, ben, ann)
+        .await
+        .expect("blocks");
+    assert_eq!(
+        code(engine.submit(ann, text(direct, "hello")).await),
+        ProblemCode::Blocked
+    );
+    say(&engine, ben, direct).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_too_fast_is_told_when_to_go_on_and_others_are_not() {
+    let world = World::with(|limits| limits.sends_per_second = Some(2));
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann, ben]).await;
+    let engine = world.start().await;
+    let mut sent = 0;
+    let refused = loop {
+        match engine.submit(ann, text(group, "hello")).await {
+            Ok(_) => sent += 1,
+            Err(problem) => break problem,
+        }
+        assert!(sent < 100, "never refused");
+    };
+    assert!(sent >= 20, "ten times the rate at once, not {sent}");
+    assert_eq!(refused.code, ProblemCode::RateLimited);
+    let wait = refused.retry_after.expect("tells when");
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_millis(500),
+        "{wait:?}"
+    );
+    say(&engine, ben, group).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_push_queue_holds_nobody_up_and_is_counted() {
+    let mut world = World::new();
+    world.push = Arc::new(MemoryPushNotifier::new(10));
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann, ben]).await;
+    let engine = world.start().await;
+    for _ in 0..30 {
+        say(&engine, ann, group).await;
+        quiet().await;
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.pushes_queued, stats.pushes_dropped), (10, 20));
+    let queued = world
+        .push
+        .pending(PushPosition(0), 100)
+        .await
+        .expect("reads");
+    assert_eq!(queued.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_big_group_does_not_need_its_notifications_to_fit_at_once() {
+    let mut world = World::new();
+    world.push = Arc::new(MemoryPushNotifier::new(2_000));
+    let mut users = Vec::new();
+    for number in 0..500 {
+        users.push(world.user(&format!("user-{number}")).await);
+    }
+    let group = world.group(&users).await;
+    let engine = world.start().await;
+    // Ten messages to 499 who are away, all before push comes to the first of them.
+    let sends: Vec<_> = (0..10)
+        .map(|_| sending(&engine, users[0], text(group, "hi")))
+        .collect();
+    for send in sends {
+        send.await.expect("no panic").expect("is stored");
+    }
+    quiet().await;
+    let stats = engine.stats();
+    assert_eq!(stats.pushes_queued + stats.pushes_dropped, 4_990);
+    assert!(
+        stats.pushes_queued >= 1_000,
+        "{} were queued",
+        stats.pushes_queued
+    );
+}

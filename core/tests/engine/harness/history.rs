@@ -1,0 +1,205 @@
+//! A history that can be slow, away or broken, and remembers in which order messages became
+//! visible.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pabal_core::memory::MemoryHistoryStore;
+use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
+use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::Gate;
+
+/// What an append does besides its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// It stores nothing and fails; worth a retry.
+    Away,
+    /// It stores all and fails; worth a retry.
+    AwayAfterStoring,
+    /// It stores nothing and can never go on.
+    Poisoned,
+}
+
+#[derive(Default)]
+pub(crate) struct TestHistory {
+    inner: MemoryHistoryStore,
+    /// In front of an append that has stored nothing.
+    pub(crate) before_append: Gate,
+    paused: Mutex<Option<Arc<Gate>>>,
+    /// Behind an append that has stored all, before its caller knows.
+    pub(crate) after_append: Gate,
+    /// Behind the read of a page, before its caller has it.
+    pub(crate) after_page: Gate,
+    trouble: Mutex<Trouble>,
+    reads_fail: Mutex<bool>,
+    page_delays: Mutex<Option<StdRng>>,
+    append_delays: Mutex<Option<StdRng>>,
+    /// Ids, and the same with their channels in the order in which they became visible.
+    visible: Mutex<(HashSet<MessageId>, Vec<(ChannelId, MessageId)>)>,
+}
+
+impl TestHistory {
+    pub(crate) fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock().expect("no panic") = trouble;
+    }
+
+    /// Whether reads fail from now on.
+    pub(crate) fn fail_reads(&self, fail: bool) {
+        *self.reads_fail.lock().expect("no panic") = fail;
+    }
+
+    /// From now on pages come after 0 to 3 ms, before or after they were read.
+    pub(crate) fn delay_pages(&self, seed: u64) {
+        *self.page_delays.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// The next append stands in front of this gate; those after it do not.
+    pub(crate) fn pause_next_append(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        gate.shut();
+        *self.paused.lock().expect("no panic") = Some(gate.clone());
+        gate
+    }
+
+    /// From now on appends take 0 to 3 ms, before and after they store.
+    pub(crate) fn delay_appends(&self, seed: u64) {
+        *self.append_delays.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// What became visible of a channel, in the order in which it did.
+    pub(crate) fn visible(&self, channel_id: ChannelId) -> Vec<MessageId> {
+        let (_, visible) = &*self.visible.lock().expect("no panic");
+        let of_channel = visible.iter().filter(|(channel, _)| *channel == channel_id);
+        of_channel.map(|(_, message_id)| *message_id).collect()
+    }
+
+    fn readable(&self) -> Result<(), HistoryError> {
+        match *self.reads_fail.lock().expect("no panic") {
+            true => Err(HistoryError::Unavailable("a test".into())),
+            false => Ok(()),
+        }
+    }
+
+    async fn store(
+        &self,
+        partition: Partition,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Appended>, HistoryError> {
+        let outcomes = self.inner.append(partition, messages.clone()).await?;
+        let (known, visible) = &mut *self.visible.lock().expect("no panic");
+        for (message, outcome) in messages.into_iter().zip(&outcomes) {
+            // One that was visible before is not new, whoever stores it again.
+            if *outcome == Appended::Stored && known.insert(message.message_id) {
+                visible.push((message.channel_id, message.message_id));
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Waits as long as the next of `delays` says.
+async fn pause(delays: &Mutex<Option<StdRng>>) {
+    let millis = match delays.lock().expect("no panic").as_mut() {
+        Some(delays) => delays.random_range(0..=3),
+        None => return,
+    };
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+impl HistoryStore for TestHistory {
+    fn append(
+        &self,
+        partition: Partition,
+        messages: Vec<Message>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
+        Box::pin(async move {
+            let paused = self.paused.lock().expect("no panic").take();
+            if let Some(gate) = paused {
+                gate.pass().await;
+            }
+            self.before_append.pass().await;
+            let trouble = *self.trouble.lock().expect("no panic");
+            match trouble {
+                Trouble::None => {
+                    pause(&self.append_delays).await;
+                    let outcomes = self.store(partition, messages).await;
+                    pause(&self.append_delays).await;
+                    self.after_append.pass().await;
+                    outcomes
+                }
+                Trouble::Away => Err(HistoryError::Unavailable("a test".into())),
+                Trouble::AwayAfterStoring => {
+                    self.store(partition, messages).await?;
+                    Err(HistoryError::Unavailable("a test".into()))
+                }
+                Trouble::Poisoned => Err(HistoryError::Poisoned("a test".into())),
+            }
+        })
+    }
+
+    fn stored_position(
+        &self,
+        partition: Partition,
+    ) -> BoxFuture<'_, Result<MessageId, HistoryError>> {
+        self.inner.stored_position(partition)
+    }
+
+    fn page(
+        &self,
+        channel_id: ChannelId,
+        from: PageFrom,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, HistoryError>> {
+        Box::pin(async move {
+            self.readable()?;
+            pause(&self.page_delays).await;
+            let page = self.inner.page(channel_id, from, limit).await;
+            pause(&self.page_delays).await;
+            self.after_page.pass().await;
+            page
+        })
+    }
+
+    fn get(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>> {
+        Box::pin(async move {
+            self.readable()?;
+            self.inner.get(channel_id, message_id).await
+        })
+    }
+
+    fn heads(
+        &self,
+        channel_ids: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>> {
+        let channel_ids = channel_ids.to_vec();
+        Box::pin(async move {
+            self.readable()?;
+            self.inner.heads(&channel_ids).await
+        })
+    }
+
+    fn count_unread(
+        &self,
+        channel_id: ChannelId,
+        after: MessageId,
+        reader: UserId,
+        at_most: usize,
+    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
+        self.inner.count_unread(channel_id, after, reader, at_most)
+    }
+
+    fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
+        self.inner.find_sent(key)
+    }
+}

@@ -1,0 +1,208 @@
+//! Presence, interest, the directory and the registry, each with the doors and faults that tests
+//! need. What is not named here goes to the in-memory adapter as it is.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pabal_core::memory::{MemoryDirectory, MemoryInterest, MemoryNodeRegistry, MemoryPresence};
+use pabal_core::model::*;
+use pabal_core::ports::*;
+
+use super::Gate;
+
+#[derive(Default)]
+pub(crate) struct TestPresence {
+    inner: MemoryPresence,
+    /// Behind a join that is done.
+    pub(crate) after_join: Gate,
+    /// In front of a leave.
+    pub(crate) before_leave: Gate,
+}
+
+impl Presence for TestPresence {
+    fn join(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move {
+            let joined = self.inner.join(&node, user_id).await;
+            self.after_join.pass().await;
+            joined
+        })
+    }
+
+    fn leave(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move {
+            self.before_leave.pass().await;
+            self.inner.leave(&node, user_id).await
+        })
+    }
+
+    fn locate(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, PresenceError>> {
+        self.inner.locate(users)
+    }
+
+    fn online(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<bool>, PresenceError>> {
+        self.inner.online(users)
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+        self.inner.renew(node, lease)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TestInterest {
+    inner: MemoryInterest,
+    /// Behind a join that is done.
+    pub(crate) after_join: Gate,
+    /// As many of the next joins fail.
+    pub(crate) failing_joins: AtomicUsize,
+}
+
+impl Interest for TestInterest {
+    fn join(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        let (node, channels) = (node.clone(), channels.to_vec());
+        Box::pin(async move {
+            let failing = &self.failing_joins;
+            let counted = |left: usize| left.checked_sub(1);
+            if failing
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted)
+                .is_ok()
+            {
+                return Err(InterestError::Unavailable("a test".into()));
+            }
+            let joined = self.inner.join(&node, &channels).await;
+            self.after_join.pass().await;
+            joined
+        })
+    }
+
+    fn leave(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        self.inner.leave(node, channels)
+    }
+
+    fn nodes(
+        &self,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>> {
+        self.inner.nodes(channels)
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+        self.inner.renew(node, lease)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TestRegistry {
+    inner: MemoryNodeRegistry,
+    /// Every partition is granted to whoever asks, as after a pause beyond the lease.
+    pub(crate) grant_all: AtomicBool,
+}
+
+impl NodeRegistry for TestRegistry {
+    fn heartbeat(
+        &self,
+        info: NodeInfo,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<(), RegistryError>> {
+        self.inner.heartbeat(info, lease)
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, RegistryError>> {
+        self.inner.nodes()
+    }
+
+    fn acquire(
+        &self,
+        node: &NodeId,
+        partition: Partition,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<Option<Lease>, RegistryError>> {
+        if !self.grant_all.load(Ordering::SeqCst) {
+            return self.inner.acquire(node, partition, lease);
+        }
+        let lease = Lease {
+            partition,
+            node: node.clone(),
+            epoch: 1,
+        };
+        Box::pin(std::future::ready(Ok(Some(lease))))
+    }
+
+    fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>> {
+        self.inner.renew(held, lease)
+    }
+
+    fn release(&self, held: &Lease) -> BoxFuture<'_, Result<(), RegistryError>> {
+        self.inner.release(held)
+    }
+
+    fn owner(&self, partition: Partition) -> BoxFuture<'_, Result<Option<NodeId>, RegistryError>> {
+        self.inner.owner(partition)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TestDirectory {
+    inner: MemoryDirectory,
+    /// Behind the read of a user's memberships, before its caller has them.
+    pub(crate) after_memberships: Gate,
+}
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+
+macro_rules! as_it_is {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)+) => {$(
+        fn $name(&self, $($arg: $kind),*) -> Answer<'_, $answer> {
+            self.inner.$name($($arg),*)
+        }
+    )+};
+}
+
+impl Directory for TestDirectory {
+    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
+        Box::pin(async move {
+            let memberships = self.inner.memberships(user_id).await;
+            self.after_memberships.pass().await;
+            memberships
+        })
+    }
+
+    as_it_is! {
+        fn sign_up(user: User, password_hash: String, access: Access) -> ();
+        fn log_in(access: Access) -> ();
+        fn log_out(token: TokenHash) -> bool;
+        fn credentials(username: &str) -> Option<Credentials>;
+        fn access(token: TokenHash) -> Option<Access>;
+        fn user(user_id: UserId) -> Option<User>;
+        fn users_by_prefix(prefix: &str, limit: usize) -> Vec<User>;
+        fn change_profile(user_id: UserId, change: ProfileChange) -> User;
+        fn settings(user_id: UserId) -> Settings;
+        fn change_settings(user_id: UserId, change: SettingsChange) -> Settings;
+        fn friends(user_id: UserId) -> Vec<Friend>;
+        fn befriend(user_id: UserId, other: UserId) -> FriendState;
+        fn unfriend(user_id: UserId, other: UserId) -> bool;
+        fn blocks(user_id: UserId) -> Vec<UserId>;
+        fn block(user_id: UserId, other: UserId) -> ();
+        fn unblock(user_id: UserId, other: UserId) -> ();
+        fn direct_channel(users: [UserId; 2], new: Channel) -> (Channel, bool);
+        fn create_group(channel: Channel, owner: UserId, members: Vec<UserId>) -> ();
+        fn membership(user_id: UserId, channel_id: ChannelId) -> Option<Membership>;
+        fn rename_group(channel_id: ChannelId, name: String) -> Channel;
+        fn delete_group(channel_id: ChannelId) -> bool;
+        fn members(channel_id: ChannelId) -> Vec<Member>;
+        fn put_member(channel_id: ChannelId, user_id: UserId, role: Option<Role>, at_most: usize) -> (bool, Role);
+        fn remove_member(channel_id: ChannelId, user_id: UserId) -> bool;
+        fn mark_read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> bool;
+        fn push_targets(channel_id: ChannelId) -> Vec<PushTarget>;
+    }
+}

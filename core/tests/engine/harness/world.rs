@@ -1,0 +1,282 @@
+//! Ports, users and channels, and the engines that are started on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pabal_core::engine::{Engine, EngineConfig, Limits, SendRequest, Sent, StartError};
+use pabal_core::memory::{ManualClock, MemoryPushNotifier};
+use pabal_core::model::{
+    Channel, ChannelId, ChannelKind, Device, DeviceId, MessageId, NodeId, Timestamp, TokenHash,
+    User, UserId,
+};
+use pabal_core::ports::{Access, Clock, Delivery, Directory, HistoryStore, PageFrom, Ports};
+use pabal_core::protocol::{Problem, ProblemCode};
+use tokio::task::JoinHandle;
+
+use super::{
+    TestDirectory, TestHistory, TestInbox, TestInterest, TestLog, TestPresence, TestRegistry,
+};
+
+/// Noon of a day in 2027.
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const ROOMY: usize = 10_000;
+
+/// Everything that engines stand on.
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) log: Arc<TestLog>,
+    pub(crate) inbox: Arc<TestInbox>,
+    pub(crate) history: Arc<TestHistory>,
+    pub(crate) presence: Arc<TestPresence>,
+    pub(crate) interest: Arc<TestInterest>,
+    pub(crate) directory: Arc<TestDirectory>,
+    pub(crate) push: Arc<MemoryPushNotifier>,
+    pub(crate) registry: Arc<TestRegistry>,
+    pub(crate) limits: Limits,
+    pub(crate) partitions: u16,
+    next_id: AtomicU64,
+}
+
+impl World {
+    /// A world without users, whose limits are roomy and whose senders may send as fast as they can.
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(ManualClock::at(NOW));
+        Self {
+            log: Arc::new(TestLog::new(clock.clone(), ROOMY)),
+            inbox: Arc::new(TestInbox::new(ROOMY)),
+            history: Arc::default(),
+            presence: Arc::default(),
+            interest: Arc::default(),
+            directory: Arc::default(),
+            push: Arc::new(MemoryPushNotifier::new(ROOMY)),
+            registry: Arc::default(),
+            limits: Limits {
+                sends_per_second: None,
+                ..Limits::default()
+            },
+            partitions: 4,
+            next_id: AtomicU64::new(1),
+            clock,
+        }
+    }
+
+    /// The same world with other limits.
+    pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut world = Self::new();
+        change(&mut world.limits);
+        world
+    }
+
+    /// The next engine gets an empty log that holds so many entries a partition.
+    pub(crate) fn log_of(&mut self, capacity: usize) {
+        self.log = Arc::new(TestLog::new(self.clock.clone(), capacity));
+    }
+
+    pub(crate) async fn start(&self) -> Engine {
+        self.start_node("one").await
+    }
+
+    pub(crate) async fn start_node(&self, name: &str) -> Engine {
+        self.try_start(name).await.expect("starts")
+    }
+
+    pub(crate) async fn try_start(&self, name: &str) -> Result<Engine, StartError> {
+        let config = EngineConfig {
+            node: node(name),
+            partitions: self.partitions,
+            limits: self.limits.clone(),
+        };
+        Engine::start(config, self.ports()).await
+    }
+
+    pub(crate) fn ports(&self) -> Ports {
+        Ports {
+            clock: self.clock.clone(),
+            log: self.log.clone(),
+            inbox: self.inbox.clone(),
+            history: self.history.clone(),
+            presence: self.presence.clone(),
+            interest: self.interest.clone(),
+            directory: self.directory.clone(),
+            push: self.push.clone(),
+            registry: self.registry.clone(),
+        }
+    }
+
+    /// Signs somebody up.
+    pub(crate) async fn user(&self, username: &str) -> UserId {
+        let user_id = UserId::new(self.number());
+        let user = User {
+            user_id,
+            username: username.into(),
+            display_name: username.into(),
+            status_text: String::new(),
+            avatar_url: String::new(),
+            created_at: NOW,
+        };
+        let access = self.new_access(user_id);
+        self.directory
+            .sign_up(user, String::new(), access)
+            .await
+            .expect("signs up");
+        user_id
+    }
+
+    /// Logs a user in on a new device.
+    pub(crate) async fn log_in(&self, user_id: UserId) -> Access {
+        let access = self.new_access(user_id);
+        self.directory
+            .log_in(access.clone())
+            .await
+            .expect("logs in");
+        access
+    }
+
+    fn new_access(&self, user_id: UserId) -> Access {
+        let number = self.number();
+        let name = String::new();
+        Access {
+            token: TokenHash::of(&number.to_string()),
+            device: Device {
+                device_id: DeviceId::new(number),
+                user_id,
+                name,
+            },
+            expires_at: NOW.plus(Duration::from_secs(30 * 24 * 3_600)),
+        }
+    }
+
+    /// A group of these, the first of them its owner.
+    pub(crate) async fn group(&self, users: &[UserId]) -> ChannelId {
+        let channel = self.new_channel(ChannelKind::Group);
+        let channel_id = channel.channel_id;
+        let members = users.to_vec();
+        self.directory
+            .create_group(channel, users[0], members)
+            .await
+            .expect("makes a group");
+        channel_id
+    }
+
+    /// The direct channel of two users.
+    pub(crate) async fn direct(&self, one: UserId, other: UserId) -> ChannelId {
+        let new = self.new_channel(ChannelKind::Direct);
+        let made = self.directory.direct_channel([one, other], new).await;
+        made.expect("makes a channel").0.channel_id
+    }
+
+    fn new_channel(&self, kind: ChannelKind) -> Channel {
+        let name = (kind == ChannelKind::Group).then(|| "a group".to_owned());
+        Channel {
+            channel_id: ChannelId::new(self.number()),
+            kind,
+            name,
+            created_at: self.clock.now(),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a member, in the order in which the API does: first the directory, then everybody who
+    /// has to know.
+    pub(crate) async fn add(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
+        self.put(channel_id, user_id).await;
+        engine
+            .publish(Delivery::Membership {
+                channel_id,
+                user_id,
+                joined: true,
+            })
+            .await;
+    }
+
+    /// Adds a member to the directory only.
+    pub(crate) async fn put(&self, channel_id: ChannelId, user_id: UserId) {
+        let put = self
+            .directory
+            .put_member(channel_id, user_id, None, 10_000)
+            .await;
+        assert!(put.expect("adds").0, "was a member already");
+    }
+
+    /// Removes a member, likewise.
+    pub(crate) async fn remove(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
+        let removed = self.directory.remove_member(channel_id, user_id).await;
+        assert!(removed.expect("removes"), "was no member");
+        engine
+            .publish(Delivery::Membership {
+                channel_id,
+                user_id,
+                joined: false,
+            })
+            .await;
+    }
+
+    /// All ids that a channel holds, oldest first.
+    pub(crate) async fn stored(&self, channel_id: ChannelId) -> Vec<MessageId> {
+        let from = PageFrom::After(MessageId::new(0));
+        let page = self
+            .history
+            .page(channel_id, from, usize::MAX)
+            .await
+            .expect("reads");
+        page.messages
+            .iter()
+            .map(|message| message.message_id)
+            .collect()
+    }
+}
+
+pub(crate) fn node(name: &str) -> NodeId {
+    name.parse().expect("a node name")
+}
+
+/// A send that is not named, and so never a repeat.
+pub(crate) fn text(channel_id: ChannelId, content: &str) -> SendRequest {
+    SendRequest {
+        channel_id,
+        content: content.into(),
+        client_message_id: None,
+    }
+}
+
+/// A send that can be repeated.
+pub(crate) fn named(channel_id: ChannelId, name: &str) -> SendRequest {
+    SendRequest {
+        client_message_id: Some(name.into()),
+        ..text(channel_id, name)
+    }
+}
+
+/// Says something and waits until it is acknowledged.
+pub(crate) async fn say(engine: &Engine, from: UserId, channel_id: ChannelId) -> MessageId {
+    let sent = engine
+        .submit(from, text(channel_id, "hello"))
+        .await
+        .expect("is stored");
+    sent.message.message_id
+}
+
+/// The code of a refusal.
+pub(crate) fn code<T>(answer: Result<T, Problem>) -> ProblemCode {
+    answer.err().expect("should be refused").code
+}
+
+/// Waits until nothing goes on by itself any more. Time is paused, so it moves on only when every
+/// task waits.
+pub(crate) async fn quiet() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// A send in a task of its own.
+pub(crate) fn sending(
+    engine: &Engine,
+    from: UserId,
+    send: SendRequest,
+) -> JoinHandle<Result<Sent, Problem>> {
+    let engine = engine.clone();
+    tokio::spawn(async move { engine.submit(from, send).await })
+}

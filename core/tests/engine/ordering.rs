@@ -1,0 +1,157 @@
+//! I2: no late smaller id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pabal_core::engine::Engine;
+use pabal_core::memory::ManualClock;
+use pabal_core::model::{ChannelId, MessageId, UserId};
+use pabal_core::protocol::Cursors;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::harness::{Client, World, say, text};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Sends from `senders` tasks at once, `each` messages a task; a few ms of paused time lie between
+/// some of the sends.
+async fn send_from_many(
+    engine: &Engine,
+    from: UserId,
+    channel: ChannelId,
+    senders: u64,
+    each: u64,
+) {
+    let senders: Vec<_> = (0..senders)
+        .map(|seed| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let mut rng = StdRng::seed_from_u64(seed);
+                let mut last = MessageId::new(0);
+                for _ in 0..each {
+                    let sent = engine
+                        .submit(from, text(channel, "hello"))
+                        .await
+                        .expect("stored");
+                    assert!(sent.message.message_id > last, "a sender saw its ids fall");
+                    last = sent.message.message_id;
+                    tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.expect("no panic");
+    }
+}
+
+/// Steps the clock an hour forth and back until it is dropped.
+fn restless(clock: Arc<ManualClock>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            clock.advance(HOUR);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            clock.step_back(HOUR + Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    })
+}
+
+fn assert_rising(ids: &[MessageId], count: usize) {
+    assert_eq!(ids.len(), count);
+    let falls = ids.windows(2).find(|pair| pair[0] >= pair[1]);
+    assert!(
+        falls.is_none(),
+        "became visible the other way round: {falls:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_rise_in_the_order_in_which_they_become_visible() {
+    let world = World::new();
+    world.history.delay_appends(1);
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let groups = [
+        world.group(&[ann, ben]).await,
+        world.group(&[ann, ben]).await,
+    ];
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ben).await).await;
+    let clock = restless(world.clock.clone());
+    let sends = groups.map(|group| {
+        let engine = engine.clone();
+        tokio::spawn(async move { send_from_many(&engine, ann, group, 8, 25).await })
+    });
+    while sends.iter().any(|send| !send.is_finished()) {
+        client.poll();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for (send, group) in sends.into_iter().zip(groups) {
+        send.await.expect("no panic");
+        assert_rising(&world.history.visible(group), 200);
+    }
+    clock.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_go_on_rising_on_a_new_log_under_a_clock_that_went_back() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    for restart in 1..=5 {
+        let engine = world.start().await;
+        let clock = restless(world.clock.clone());
+        send_from_many(&engine, ann, group, 4, 5).await;
+        clock.abort();
+        engine.shutdown().await;
+        world.log.lose();
+        world.clock.step_back(HOUR);
+        assert_rising(&world.history.visible(group), restart * 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_go_on_rising_when_the_log_is_lost_under_a_running_engine() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    for round in 1..=5 {
+        say(&engine, ann, group).await;
+        world.log.lose();
+        world.clock.step_back(HOUR);
+        say(&engine, ann, group).await;
+        assert_rising(&world.history.visible(group), round * 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_with_a_cursor_never_misses_a_message() {
+    let world = World::new();
+    world.history.delay_appends(2);
+    world.history.delay_pages(3);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let clock = restless(world.clock.clone());
+    let sends = tokio::spawn({
+        let engine = engine.clone();
+        async move { send_from_many(&engine, ann, group, 6, 20).await }
+    });
+    let mut cursors = Cursors::from([(group, MessageId::new(0))]);
+    let mut seen = Vec::new();
+    loop {
+        let done = sends.is_finished();
+        let synced = engine.sync(ann, &cursors, 7).await.expect("reads");
+        let (_, sync) = &synced[0];
+        seen.extend(sync.messages.iter().map(|message| message.message_id));
+        cursors.insert(group, sync.cur_max_message_id);
+        if done && !sync.has_more && sync.messages.is_empty() {
+            break;
+        }
+    }
+    clock.abort();
+    assert_eq!(seen, world.stored(group).await);
+    assert_rising(&seen, 120);
+}

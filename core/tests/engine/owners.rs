@@ -1,0 +1,148 @@
+//! I8: a crash is ordinary. Two owners of a partition repeat work and break nothing.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pabal_core::engine::StartError;
+use pabal_core::model::MessageId;
+use pabal_core::ports::HistoryStore;
+use pabal_core::protocol::Cursors;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::harness::{Client, Trouble, World, named, quiet, say, sending};
+
+#[tokio::test(start_paused = true)]
+async fn two_owners_store_and_deliver_every_message_once_in_order() {
+    for seed in 0..40 {
+        let world = World::new();
+        world.registry.grant_all.store(true, Ordering::SeqCst);
+        world.history.delay_appends(seed);
+        world.history.delay_pages(seed);
+        if seed % 2 == 0 {
+            world.inbox.repeat(seed);
+        }
+        let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+        let groups = [
+            world.group(&[ann, ben]).await,
+            world.group(&[ann, ben]).await,
+        ];
+        let engines = [world.start_node("one").await, world.start_node("two").await];
+        let mut clients = Vec::new();
+        for engine in &engines {
+            for user in [ann, ben] {
+                clients.push(Client::open(engine, &world.log_in(user).await).await);
+            }
+        }
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut sends = Vec::new();
+        for number in 0..80 {
+            // Every tenth name is used again, here or on the other node.
+            let send = named(
+                groups[number % 2],
+                &(number - number % 20 / 18 * 2).to_string(),
+            );
+            sends.push(sending(&engines[rng.random_range(0..2)], ann, send));
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..2))).await;
+        }
+        let cursors: Cursors = groups
+            .iter()
+            .map(|group| (*group, MessageId::new(0)))
+            .collect();
+        let late = Client::open_from(&engines[1], &world.log_in(ben).await, cursors).await;
+        let mut acknowledged = BTreeSet::new();
+        for send in sends {
+            let sent = send.await.expect("no panic").expect("is acknowledged");
+            acknowledged.insert(sent.message.message_id);
+        }
+        quiet().await;
+        for mut client in clients.into_iter().chain([late]) {
+            client.poll_all();
+            for group in groups {
+                assert_eq!(
+                    client.handed(group),
+                    world.stored(group).await,
+                    "seed {seed}"
+                );
+                assert_eq!(world.history.visible(group), world.stored(group).await);
+            }
+        }
+        let mut stored = world.stored(groups[0]).await;
+        stored.extend(world.stored(groups[1]).await);
+        assert!(
+            acknowledged.iter().eq(&BTreeSet::from_iter(stored)),
+            "seed {seed}"
+        );
+        for engine in engines {
+            engine.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_paused_changes_nothing_when_it_goes_on() {
+    let world = World::new();
+    world.registry.grant_all.store(true, Ordering::SeqCst);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let paused = world.start_node("one").await;
+    let pause = world.history.pause_next_append();
+    let held_up = sending(&paused, ann, named(group, "once"));
+    quiet().await;
+    assert_eq!(pause.waiting(), 1);
+    let owner = world.start_node("two").await;
+    let mut client = Client::open(&owner, &world.log_in(ann).await).await;
+    let first = owner
+        .submit(ann, named(group, "once"))
+        .await
+        .expect("is stored");
+    for _ in 0..10 {
+        say(&owner, ann, group).await;
+    }
+    pause.open();
+    let sent = held_up.await.expect("no panic").expect("is acknowledged");
+    assert_eq!(sent.message.message_id, first.message.message_id);
+    say(&owner, ann, group).await;
+    quiet().await;
+    client.poll_all();
+    assert_eq!(world.stored(group).await.len(), 12);
+    assert_eq!(world.history.visible(group), world.stored(group).await);
+    assert_eq!(client.handed(group), world.stored(group).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_another_node_owns_is_not_taken() {
+    let world = World::new();
+    let _owner = world.start_node("one").await;
+    let refused = world.try_start("two").await;
+    assert!(matches!(refused, Err(StartError::PartitionOwned(0))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_whose_write_is_in_doubt_is_not_given_to_another_message() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    world.history.trouble(Trouble::AwayAfterStoring);
+    let in_doubt = sending(&engine, ann, named(group, "one"));
+    quiet().await;
+    world.log.lose();
+    let next = sending(&engine, ann, named(group, "two"));
+    quiet().await;
+    world.history.trouble(Trouble::None);
+    let mut contents = Vec::new();
+    for send in [in_doubt, next] {
+        let message = send.await.expect("no panic").expect("is stored").message;
+        let stored = world
+            .history
+            .get(group, message.message_id)
+            .await
+            .expect("reads");
+        let stored = stored.expect("what is acknowledged is there");
+        assert_eq!(stored.content, message.content);
+        contents.push(stored.content);
+    }
+    assert_eq!(contents, ["one".into(), "two".into()]);
+}
