@@ -1,3 +1,6 @@
 //! Backends behind the ports of `pabal-core`.
 
+pub mod embedded;
 pub mod directory;
+pub mod history;
+pub mod push;

@@ -15,7 +15,11 @@ type Queue = Arc<dyn PushNotifier>;
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run(fresh: impl AsyncFn(usize) -> Queue) {
+pub async fn run<A: PushNotifier>(fresh: impl AsyncFn(usize) -> A) {
+    let fresh = async |capacity| {
+        let queue: Queue = Arc::new(fresh(capacity).await);
+        queue
+    };
     properties! { fresh(ROOMY) =>
         notifications_come_in_order_as_they_were_given
         reading_consumes_nothing
@@ -43,7 +47,14 @@ pub async fn run(fresh: impl AsyncFn(usize) -> Queue) {
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run_reopened<P>(place: impl AsyncFn() -> P, open: impl AsyncFn(&P, usize) -> Queue) {
+pub async fn run_reopened<P, A: PushNotifier>(
+    place: impl AsyncFn() -> P,
+    open: impl AsyncFn(&P, usize) -> A,
+) {
+    let open = async |place: &P, capacity| {
+        let queue: Queue = Arc::new(open(place, capacity).await);
+        queue
+    };
     ends("the_queue_is_as_it_was_after_reopening", async {
         let place = place().await;
         the_queue_is_as_it_was_after_reopening(async || open(&place, TIGHT).await).await;

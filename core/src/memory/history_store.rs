@@ -198,13 +198,11 @@ fn take<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::MemoryHistoryStore;
     use crate::contract::history_store;
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        history_store::run(async || Arc::new(MemoryHistoryStore::new())).await;
+        history_store::run(async || MemoryHistoryStore::new()).await;
     }
 }

@@ -99,13 +99,11 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::MemoryPushNotifier;
     use crate::contract::push_notifier;
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        push_notifier::run(async |capacity| Arc::new(MemoryPushNotifier::new(capacity))).await;
+        push_notifier::run(async |capacity| MemoryPushNotifier::new(capacity)).await;
     }
 }

@@ -221,10 +221,11 @@ pub(super) async fn random_histories_read_as_the_model_says(store: Store) {
         let (mut messages, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.random_range(1..20) {
             // Mostly close together, now and then hours apart.
-            let hours = random
-                .random_bool(0.02)
-                .then_some(3_600_000)
-                .unwrap_or_default();
+            let hours = if random.random_bool(0.02) {
+                3_600_000
+            } else {
+                0
+            };
             last_ms += 1 + hours + random.random_range(0..5);
             let channel = random.random_range(0..CHANNELS);
             let from = if random.random() { ANN } else { BEN };

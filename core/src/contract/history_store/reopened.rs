@@ -1,20 +1,29 @@
-//! What a durable [`HistoryStore`](crate::ports::HistoryStore) must still know after it was closed
+//! What a durable [`HistoryStore`] must still know after it was closed
 //! and opened again. Crashes are the adapters' own tests.
+
+use std::sync::Arc;
 
 use super::{
     ANN, BEN, NOTHING, ROOM, Store, all, append, append_to, find, get, head, id, id_in, named,
     position, said, sent, unread,
 };
 use crate::contract::property::ends;
-use crate::model::{Message, UserId};
-use crate::ports::{Appended, PageFrom};
+use crate::model::{ChannelId, Message, UserId};
+use crate::ports::{Appended, HistoryStore, PageFrom};
 
 /// Runs the suite for durable adapters. `place` makes an empty place, `open` opens the store that
 /// is kept there; dropping the store closes it.
 ///
 /// # Panics
 /// Where the adapter breaks the contract.
-pub async fn run_reopened<P>(place: impl AsyncFn() -> P, open: impl AsyncFn(&P) -> Store) {
+pub async fn run_reopened<P, A: HistoryStore>(
+    place: impl AsyncFn() -> P,
+    open: impl AsyncFn(&P) -> A,
+) {
+    let open = async |place: &P| {
+        let store: Store = Arc::new(open(place).await);
+        store
+    };
     ends("everything_is_there_after_reopening", async {
         let place = place().await;
         everything_is_there_after_reopening(async || open(&place).await).await;
@@ -41,12 +50,7 @@ async fn everything_is_there_after_reopening(open: impl AsyncFn() -> Store) {
     let store = open().await;
     assert_eq!(all(&store, ROOM).await, [], "the place was not empty");
     append(&store, &messages).await;
-    append_to(
-        &store,
-        3,
-        &[said(crate::model::ChannelId::new(8), id_in(3, 7), ANN)],
-    )
-    .await;
+    append_to(&store, 3, &[said(ChannelId::new(8), id_in(3, 7), ANN)]).await;
     let newest = store
         .page(ROOM, PageFrom::Newest, 10)
         .await

@@ -1,0 +1,98 @@
+//! The folder of an embedded store. Owns the marker file, which says what the folder was made for,
+//! and the look at fjall's files before fjall sees them; what is in those files is fjall's.
+//!
+//! ```text
+//! <folder>/pabal-store     the marker, written last when a store is made
+//! <folder>/fjall/          fjall's database
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+const MARKER: &str = "pabal-store";
+const FORMAT: &str = "pabal-store 1";
+
+/// Where fjall keeps its files.
+pub(super) fn database_of(folder: &Path) -> PathBuf {
+    folder.join("fjall")
+}
+
+/// How many partitions the store in `folder` was made for; `None` if it was never made completely.
+pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenError> {
+    let marker = match fs::read_to_string(folder.join(MARKER)) {
+        Ok(marker) => marker,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(OpenError::damaged(folder, format!("{MARKER} is not text")));
+        }
+        Err(error) => return Err(OpenError::unavailable(folder, error)),
+    };
+    let partitions = marker
+        .strip_prefix(FORMAT)
+        .and_then(|rest| rest.strip_prefix("\npartitions "))
+        .and_then(|rest| rest.strip_suffix('\n'))
+        .and_then(|number| number.parse().ok());
+    let unknown = || {
+        let first = marker.lines().next().unwrap_or_default();
+        OpenError::damaged(
+            folder,
+            format!("{MARKER} says {first:?}, expected {FORMAT:?}"),
+        )
+    };
+    partitions.map(Some).ok_or_else(unknown)
+}
+
+/// Marks the store in `folder` as completely made.
+pub(super) fn record_partitions(folder: &Path, partitions: u16) -> Result<(), OpenError> {
+    let write = || -> io::Result<()> {
+        let unfinished = folder.join("pabal-store.new");
+        let mut file = File::create(&unfinished)?;
+        write!(file, "{FORMAT}\npartitions {partitions}\n")?;
+        file.sync_all()?;
+        fs::rename(&unfinished, folder.join(MARKER))?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| OpenError::unavailable(folder, error))
+}
+
+/// Refuses a database that has lost files whose absence fjall takes for "not made yet": it would
+/// open without them, delete what they described, and history would silently be gone.
+pub(super) fn check_complete(folder: &Path) -> Result<(), OpenError> {
+    let database = database_of(folder);
+    let lost = |path: &Path| {
+        let name = path.strip_prefix(folder).unwrap_or(path);
+        OpenError::damaged(folder, format!("{} is gone", name.display()))
+    };
+    let must_exist = |path: &Path| match path.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(lost(path)),
+        Err(error) => Err(OpenError::unavailable(folder, error)),
+    };
+    must_exist(&database.join("version"))?;
+    let journals = names_in(folder, &database)?;
+    if !journals.iter().any(|name| name.ends_with(".jnl")) {
+        return Err(lost(&database.join("*.jnl")));
+    }
+    let keyspaces = database.join("keyspaces");
+    must_exist(&keyspaces)?;
+    for name in names_in(folder, &keyspaces)? {
+        if name.parse::<u64>().is_err() {
+            let strange = format!("fjall/keyspaces/{name} is no keyspace");
+            return Err(OpenError::damaged(folder, strange));
+        }
+        must_exist(&keyspaces.join(name).join("current"))?;
+    }
+    Ok(())
+}
+
+fn names_in(folder: &Path, path: &Path) -> Result<Vec<String>, OpenError> {
+    let names = fs::read_dir(path).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    });
+    names.map_err(|error| OpenError::unavailable(folder, error))
+}

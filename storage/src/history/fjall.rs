@@ -1,0 +1,324 @@
+//! The reads of an embedded history, and the way of an append to the writer. Owns paging.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use fjall::{Guard, Iter, Readable, Snapshot};
+use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
+use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
+
+use super::codec::{self, DecodeError};
+use crate::embedded::{Database, Request, Unreadable, Writer, breathe};
+
+const FIRST: MessageId = MessageId::new(0);
+const LAST: MessageId = MessageId::new(u64::MAX);
+
+/// A [`HistoryStore`] on local disk, opened by
+/// [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+///
+/// Appends of all partitions share one writer and its syncs. A repeated send is decided there,
+/// whichever owner sends it, for exactly [`SEND_KEY_WINDOW`](pabal_core::ports::SEND_KEY_WINDOW)
+/// between the two ids. An append whose future is dropped may still be done. A disk that fails to
+/// write poisons the store: every later call, reads too, answers
+/// [`HistoryError::Poisoned`].
+pub struct FjallHistoryStore {
+    writer: Arc<Writer>,
+}
+
+impl FjallHistoryStore {
+    pub(crate) fn new(writer: Arc<Writer>) -> Self {
+        Self { writer }
+    }
+
+    /// One state of a channel, for as many reads as an answer takes.
+    fn channel(&self, channel_id: ChannelId) -> Result<ChannelRows<'_>, HistoryError> {
+        let database = self.writer.database()?;
+        Ok(ChannelRows {
+            database,
+            durable: database.durable(),
+            channel_id,
+        })
+    }
+}
+
+impl HistoryStore for FjallHistoryStore {
+    fn append(
+        &self,
+        partition: Partition,
+        messages: Vec<Message>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
+        Box::pin(async move {
+            let request = |answer| Request::Append {
+                partition,
+                messages,
+                answer,
+            };
+            self.writer.ask(request).await?
+        })
+    }
+
+    fn stored_position(
+        &self,
+        partition: Partition,
+    ) -> BoxFuture<'_, Result<MessageId, HistoryError>> {
+        Box::pin(async move { Ok(self.writer.database()?.stored.get(partition)) })
+    }
+
+    fn page(
+        &self,
+        channel_id: ChannelId,
+        from: PageFrom,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, HistoryError>> {
+        Box::pin(async move { self.channel(channel_id)?.page(from, limit).await })
+    }
+
+    fn get(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>> {
+        Box::pin(async move { self.channel(channel_id)?.get(message_id) })
+    }
+
+    fn heads(
+        &self,
+        channel_ids: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>> {
+        let channel_ids = channel_ids.to_vec();
+        Box::pin(async move {
+            let mut heads = Vec::with_capacity(channel_ids.len());
+            for (row, channel_id) in channel_ids.into_iter().enumerate() {
+                heads.push(self.channel(channel_id)?.head()?);
+                breathe(row).await;
+            }
+            Ok(heads)
+        })
+    }
+
+    fn count_unread(
+        &self,
+        channel_id: ChannelId,
+        after: MessageId,
+        reader: UserId,
+        at_most: usize,
+    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
+        Box::pin(async move {
+            self.channel(channel_id)?
+                .unread(after, reader, at_most)
+                .await
+        })
+    }
+
+    fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
+        Box::pin(async move {
+            let database = self.writer.database()?;
+            let value = database
+                .durable()
+                .get(&database.sent, codec::sent_key(&key));
+            let Some(value) = value.map_err(Unreadable::from)? else {
+                return Ok(None);
+            };
+            let damaged = |error| HistoryError::Damaged(format!("{key:?}: {error}"));
+            let first = codec::decode_id(&value).map_err(damaged)?;
+            Ok(database.stored.still_known(first).then_some(first))
+        })
+    }
+}
+
+/// A channel as it stood when the last group was written.
+struct ChannelRows<'a> {
+    database: &'a Database,
+    durable: Arc<Snapshot>,
+    channel_id: ChannelId,
+}
+
+impl ChannelRows<'_> {
+    fn range(&self, from: Bound<MessageId>, to: Bound<MessageId>) -> Iter {
+        let key = |id| codec::message_key(self.channel_id, id);
+        self.durable
+            .range(&self.database.messages, (from.map(key), to.map(key)))
+    }
+
+    async fn page(&self, from: PageFrom, limit: usize) -> Result<Page, HistoryError> {
+        let whole = (Bound::Included(FIRST), Bound::Included(LAST));
+        let below = |id| self.range(whole.0, Bound::Excluded(id)).rev();
+        match from {
+            PageFrom::After(id) => {
+                self.take(self.range(Bound::Excluded(id), whole.1), limit)
+                    .await
+            }
+            PageFrom::Before(id) => self.take(below(id), limit).await,
+            PageFrom::Newest => self.take(self.range(whole.0, whole.1).rev(), limit).await,
+            PageFrom::Around(id) => {
+                let mut messages = self.take(below(id), limit / 2).await?.messages;
+                messages.reverse();
+                let room = limit - messages.len();
+                let from_on = self
+                    .take(self.range(Bound::Included(id), whole.1), room)
+                    .await?;
+                messages.extend(from_on.messages);
+                Ok(Page {
+                    messages,
+                    has_more: from_on.has_more,
+                })
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        rows: impl Iterator<Item = Guard>,
+        limit: usize,
+    ) -> Result<Page, HistoryError> {
+        let mut page = Page::default();
+        for (row, guard) in rows.enumerate() {
+            let (key, value) = guard.into_inner().map_err(Unreadable::from)?;
+            if row == limit {
+                page.has_more = true;
+                break;
+            }
+            let message_id = codec::id_in_key(&key).map_err(|e| self.damaged(FIRST, &e))?;
+            page.messages.push(self.decode(message_id, &value)?);
+            breathe(row).await;
+        }
+        Ok(page)
+    }
+
+    fn get(&self, message_id: MessageId) -> Result<Option<Message>, HistoryError> {
+        let key = codec::message_key(self.channel_id, message_id);
+        let value = self
+            .durable
+            .get(&self.database.messages, key)
+            .map_err(Unreadable::from)?;
+        value
+            .map(|value| self.decode(message_id, &value))
+            .transpose()
+    }
+
+    fn head(&self) -> Result<MessageId, HistoryError> {
+        let newest = self
+            .range(Bound::Included(FIRST), Bound::Included(LAST))
+            .next_back();
+        let Some(newest) = newest else {
+            return Ok(FIRST);
+        };
+        let key = newest.key().map_err(Unreadable::from)?;
+        codec::id_in_key(&key).map_err(|error| self.damaged(FIRST, &error))
+    }
+
+    async fn unread(
+        &self,
+        after: MessageId,
+        reader: UserId,
+        at_most: usize,
+    ) -> Result<usize, HistoryError> {
+        let mut unread = 0;
+        for (row, guard) in self
+            .range(Bound::Excluded(after), Bound::Included(LAST))
+            .enumerate()
+        {
+            if unread == at_most {
+                break;
+            }
+            let (key, value) = guard.into_inner().map_err(Unreadable::from)?;
+            let message_from = codec::decode_message_from(&value).map_err(|error| {
+                self.damaged(codec::id_in_key(&key).unwrap_or_default(), &error)
+            })?;
+            unread += usize::from(message_from != reader);
+            breathe(row).await;
+        }
+        Ok(unread)
+    }
+
+    fn decode(&self, message_id: MessageId, value: &[u8]) -> Result<Message, HistoryError> {
+        codec::decode_message(self.channel_id, message_id, value)
+            .map_err(|error| self.damaged(message_id, &error))
+    }
+
+    fn damaged(&self, message_id: MessageId, error: &DecodeError) -> HistoryError {
+        let channel_id = self.channel_id;
+        HistoryError::Damaged(format!(
+            "message {message_id} of channel {channel_id}: {error}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pabal_core::model::Timestamp;
+    use pabal_core::ports::SEND_KEY_WINDOW;
+
+    use super::*;
+    use crate::embedded::{EmbeddedConfig, EmbeddedStore};
+
+    fn sent(partition: Partition, since_base: Duration, name: &str) -> Message {
+        let moment = Timestamp::from_millis(1_790_000_000_000).plus(since_base);
+        Message {
+            message_id: MessageId::first_at(moment, partition),
+            channel_id: ChannelId::new(u64::from(partition.get())),
+            message_from: UserId::new(1),
+            message_to: None,
+            content: "words".into(),
+            client_message_id: Some(name.into()),
+        }
+    }
+
+    /// How many sends are on disk after everything was merged.
+    fn sends_after_merging(database: &Database) -> usize {
+        database.sent.rotate_memtable_and_wait().expect("a flush");
+        database.sent.major_compact().expect("a merge");
+        database.sent.len().expect("a count")
+    }
+
+    #[tokio::test]
+    async fn merging_forgets_sends_that_left_the_window() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = EmbeddedStore::open(folder.path(), &EmbeddedConfig::default()).expect("opens");
+        let database = store.history.writer.database().expect("a database");
+        let [busy, quiet] = [0, 1].map(|number| Partition::new(number).expect("a partition"));
+        let minute = Duration::from_secs(60);
+        for partition in [busy, quiet] {
+            let sends = (0..10)
+                .map(|n| sent(partition, minute * n, &n.to_string()))
+                .collect();
+            store
+                .history
+                .append(partition, sends)
+                .await
+                .expect("an append");
+        }
+        assert_eq!(
+            sends_after_merging(database),
+            20,
+            "all are within the window"
+        );
+        // The window of the busy partition moves on, past the first four of its sends.
+        let later = sent(busy, SEND_KEY_WINDOW + minute * 4, "later");
+        store
+            .history
+            .append(busy, vec![later])
+            .await
+            .expect("an append");
+        assert_eq!(sends_after_merging(database), 17);
+        let find = async |partition, n: u32| {
+            let key = sent(partition, minute, &n.to_string())
+                .send_key()
+                .expect("named");
+            store
+                .history
+                .find_sent(key)
+                .await
+                .expect("a look")
+                .is_some()
+        };
+        assert!(!find(busy, 3).await && find(busy, 4).await && find(quiet, 0).await);
+        let page = store
+            .history
+            .page(ChannelId::new(0), PageFrom::Newest, 50)
+            .await;
+        assert_eq!(page.expect("a page").messages.len(), 11, "messages stay");
+    }
+}

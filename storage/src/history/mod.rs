@@ -1,0 +1,15 @@
+//! History on local disk. Owns how messages, stored positions and known sends are kept and read;
+//! the database and its writer are [`embedded`](crate::embedded)'s.
+
+mod codec;
+mod stage;
+mod sent;
+mod positions;
+mod fjall;
+
+pub use self::fjall::FjallHistoryStore;
+
+pub(crate) use codec::{DecodeError, decode_message, encode_message};
+pub(crate) use positions::{StoredPositions, load_positions};
+pub(crate) use sent::ForgetOldSends;
+pub(crate) use stage::AppendStage;

@@ -1,0 +1,10 @@
+//! The push queue on local disk. Owns how notifications are kept and read; the database and its
+//! writer are [`embedded`](crate::embedded)'s.
+
+mod codec;
+mod stage;
+mod fjall;
+
+pub use self::fjall::FjallPushNotifier;
+
+pub(crate) use stage::PushStage;
