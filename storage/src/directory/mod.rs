@@ -1,5 +1,5 @@
 //! Backends of the [`Directory`](pabal_core::ports::Directory) port. What they share is here: the
-//! [statements](sql), the [rows](rows) they answer and the [failures](error); a backend owns its
+//! statements, the rows they answer, and what an error of a database means. A backend owns its
 //! connections and its transactions. Statements use `$N` and only what SQLite and PostgreSQL both
 //! have; the tables are made by the migrations of each backend, in `src/migrations`.
 

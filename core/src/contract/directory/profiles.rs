@@ -119,6 +119,14 @@ async fn settings_change_where_they_are_told_to(directory: Dir) {
         expected
     );
     assert_eq!(directory.settings(first).await.expect("settings"), expected);
+    let unchanged = directory
+        .change_settings(first, SettingsChange::default())
+        .await;
+    assert_eq!(
+        unchanged.expect("no change"),
+        expected,
+        "nothing falls back to a default"
+    );
     let back = SettingsChange {
         share_read: Some(true),
         ..Default::default()
