@@ -24,7 +24,7 @@ use crate::api::{self, Api, Parts};
 use crate::auth::{Attempts, PasswordError, Passwords};
 use crate::config::{Config, ConfigError, PublicUrl};
 use crate::discovery;
-use crate::push::{NoPush, Webhook};
+use crate::push::{ClientError, NoPush, Webhook};
 use crate::telemetry::{Metrics, Sources};
 
 /// How often counters of quiet addresses and usernames are forgotten.
@@ -80,8 +80,8 @@ pub enum BuildError {
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// No HTTP client for the webhook.
-    #[error("no client for the push webhook: {0}")]
-    Webhook(#[from] reqwest::Error),
+    #[error(transparent)]
+    Webhook(#[from] ClientError),
     /// The API cannot be described.
     #[error("the API cannot be described: {0}")]
     Description(#[from] serde_json::Error),

@@ -72,7 +72,7 @@ pub(super) fn avatar_url(text: &str) -> Result<String, Problem> {
             "must have at most 2048 bytes",
         ));
     }
-    match reqwest::Url::parse(text) {
+    match url::Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url.into()),
         _ => Err(Problem::invalid(
             "avatar_url",

@@ -276,8 +276,6 @@ pub(super) fn another(caller: UserId, other: UserId) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn pages_follow_each_other_without_gap_or_repeat() {
         let all: Vec<u32> = (1..=5).collect();

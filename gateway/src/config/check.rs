@@ -138,8 +138,7 @@ impl Config {
 }
 
 fn is_http(url: &str) -> bool {
-    reqwest::Url::parse(url)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Where clients reach a node: a scheme, a host, perhaps a port.

@@ -3,7 +3,9 @@
 
 mod none;
 mod retry;
+mod client;
 mod webhook;
 
+pub use client::ClientError;
 pub use none::NoPush;
 pub use webhook::Webhook;

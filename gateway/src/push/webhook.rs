@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use pabal_core::model::{Timestamp, UserId};
 use pabal_core::ports::{Clock, Notification, PushNotifier, PushPosition, QueuedNotification};
 use pabal_core::protocol::MessageView;
-use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, ClientError};
 use super::retry::Backoff;
 use crate::config;
 
@@ -29,8 +30,6 @@ pub struct Webhook {
     queue: Arc<dyn PushNotifier>,
     clock: Arc<dyn Clock>,
     client: Client,
-    url: Arc<str>,
-    token: Option<Arc<str>>,
     posts: Arc<Semaphore>,
     waiting: usize,
     backoff: Backoff,
@@ -39,9 +38,7 @@ pub struct Webhook {
 
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("Webhook").finish_non_exhaustive()
     }
 }
 
@@ -66,26 +63,19 @@ impl Webhook {
     /// A worker that posts to `url` as `push` says.
     ///
     /// # Errors
-    /// If no HTTP client can be made; do not retry.
+    /// [`ClientError`]; do not retry.
     pub fn new(
         url: &str,
         push: &config::Push,
         queue: Arc<dyn PushNotifier>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, reqwest::Error> {
-        // Fails if the process has chosen one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(Duration::from_millis(push.post_timeout_ms))
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("pabal/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    ) -> Result<Self, ClientError> {
+        let timeout = Duration::from_millis(push.post_timeout_ms);
+        let client = Client::new(url, push.webhook_token.as_deref(), timeout)?;
         Ok(Self {
             queue,
             clock,
             client,
-            url: url.into(),
-            token: push.webhook_token.as_deref().map(Into::into),
             posts: Arc::new(Semaphore::new(push.concurrent_posts)),
             waiting: push.waiting_retries,
             backoff: Backoff {
@@ -173,15 +163,17 @@ impl Webhook {
             message: MessageView::from(&notification.message),
             queued_at: notification.queued_at,
         };
-        let mut request = self.client.post(&*self.url).json(&post);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        match request.send().await {
-            Ok(response) => judge(response.status(), response.headers()),
+        let json = match serde_json::to_vec(&post) {
+            Ok(json) => json,
             Err(error) => {
-                // Without the URL, which may hold a secret.
-                tracing::warn!(error = %error.without_url(), "the webhook cannot be reached");
+                tracing::error!(%error, "a notification cannot be written as JSON");
+                return Said::Later(None);
+            }
+        };
+        match self.client.post(json.into()).await {
+            Ok((status, headers)) => judge(status, &headers),
+            Err(error) => {
+                tracing::warn!(%error, "the webhook cannot be reached");
                 Said::Later(None)
             }
         }

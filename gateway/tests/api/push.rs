@@ -104,11 +104,12 @@ impl Drop for ThirdParty {
 
 async fn serve(listener: tokio::net::TcpListener, router: Router) {
     use hyper_util::rt::TokioIo;
-    use hyper_util::service::TowerToHyperService;
+    use tower::ServiceExt;
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let service = TowerToHyperService::new(router.clone());
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |post| router.clone().oneshot(post));
         connections.spawn(async move {
             let http = hyper::server::conn::http1::Builder::new();
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
