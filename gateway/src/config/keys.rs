@@ -201,8 +201,9 @@ section! {
 section! {
     /// What the node tells its operator, on standard error.
     Log {
-        /// Which parts and how much, as `tracing` writes it: `info`, `pabal_core=debug,warn`.
-        filter: String = "info".into(),
+        /// Which parts and how much, as `tracing` writes it: `info`, `pabal_core=debug,warn`. The
+        /// store's own lines are of use to those who work on it.
+        filter: String = "info,fjall=warn,lsm_tree=warn".into(),
         /// How it looks.
         format: LogFormat = LogFormat::Text,
     }

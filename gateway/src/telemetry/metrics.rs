@@ -242,7 +242,7 @@ fn transports(encoder: &mut DescriptorEncoder<'_>, readings: &[MeterReading]) ->
     for reading in readings.iter().filter(|reading| reading.events > 0) {
         let labels = [("transport", reading.name)];
         let bounds = LATENCY_BOUNDS.iter().map(|&micros| micros as f64 / 1e6);
-        let bounds = bounds.chain(std::iter::once(f64::MAX));
+        let bounds = bounds.chain(std::iter::once(f64::INFINITY));
         let buckets: Vec<(f64, u64)> = bounds.zip(reading.latency.iter().copied()).collect();
         let sum = reading.latency_micros as f64 / 1e6;
         let count = reading.latency.iter().sum();

@@ -39,7 +39,11 @@ async fn the_first_message_of_a_new_channel_reaches_open_sessions() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let mut ears = jun.listen().await;
-    for channel in [mina.direct(&jun).await, mina.group("Lunch", &[&jun]).await] {
+    for direct in [true, false] {
+        let channel = match direct {
+            true => mina.direct(&jun).await,
+            false => mina.group("Lunch", &[&jun]).await,
+        };
         let message = mina.say(&channel, "first").await;
         let events = ears.hear_all().await;
         let kinds: Vec<_> = events.iter().map(|event| text(&event["type"])).collect();

@@ -17,9 +17,9 @@ async fn a_node_is_alive_and_ready_until_it_drains() {
     node.drain().await;
     node.get("/healthz").await.is(200);
     node.get("/readyz").await.problem(503, "draining");
-    mina.post("/v1/sessions", json!({}))
-        .await
-        .problem(503, "draining");
+    let refused = mina.post("/v1/sessions", json!({})).await;
+    refused.is(503);
+    assert_eq!(refused.body["code"], "draining");
     let path = format!("/v1/channels/{group}/messages");
     mina.post(&path, json!({"content": "late"}))
         .await
@@ -51,7 +51,7 @@ async fn metrics_say_what_happened_with_units_and_help() {
     has(r#"pabal_transport_events_delivered_total{transport="long_polling"} 1"#);
     has(r#"pabal_transport_attached{transport="websocket"} 0"#);
     has(r#"pabal_delivery_latency_seconds_count{transport="long_polling"} 1"#);
-    has(r#"pabal_delivery_latency_seconds_bucket{transport="long_polling",le="+Inf"} 1"#);
+    has(r#"pabal_delivery_latency_seconds_bucket{le="+Inf",transport="long_polling"} 1"#);
     has("# TYPE pabal_delivery_latency_seconds histogram");
     has("# TYPE process_resident_memory_bytes gauge");
     has("# TYPE process_cpu_seconds counter");

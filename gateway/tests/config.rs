@@ -1,0 +1,283 @@
+//! Configuration: where values come from, which goes before which, and what is said of wrong ones.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use pabal_gateway::config::{Cli, Command, Config, ConfigError, LogFormat, ServeFlags};
+
+fn flags(arguments: &[&str]) -> ServeFlags {
+    let all = ["pabal", "serve"].iter().chain(arguments);
+    let Command::Serve(flags) = Cli::try_parse_from(all).unwrap().command;
+    flags
+}
+
+struct File {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+fn file(text: &str) -> File {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pabal.toml");
+    std::fs::write(&path, text).unwrap();
+    File {
+        path,
+        _folder: folder,
+    }
+}
+
+fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Config::load(&flags(arguments), environment.iter().map(owned))
+}
+
+fn load_file(text: &str) -> Result<Config, ConfigError> {
+    let file = file(text);
+    load(&["--config", file.path.to_str().unwrap()], &[])
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let config = load(&[], &[]).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.limits.content_bytes, 16 * 1024);
+    assert_eq!(config.limits.body_bytes, 256 * 1024);
+    assert_eq!(config.auth.token_lifetime_days, 30);
+    let engine = config.engine_limits();
+    assert_eq!(
+        (engine.mailbox_events, engine.mailbox_bytes),
+        (1_024, 1024 * 1024)
+    );
+    assert_eq!(
+        (engine.sessions_per_user, config.limits.group_members),
+        (16, 10_000)
+    );
+    assert!(engine.sends_per_second.is_some());
+}
+
+#[test]
+fn flags_go_before_environment_before_file() {
+    let file = file("[server]\nlisten = '127.0.0.1:1'\n[node]\nregion = 'file'\nname = 'file'\n");
+    let environment = [
+        ("PABAL_NODE_REGION", "environment"),
+        ("PABAL_NODE_NAME", "environment"),
+    ];
+    let path = file.path.to_str().unwrap();
+    let config = load(&["--config", path, "--node-name", "flag"], &environment).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:1");
+    assert_eq!(config.node.region, "environment");
+    assert_eq!(config.node.name, "flag");
+}
+
+#[test]
+fn every_flag_sets_its_key() {
+    let config = load(
+        &[
+            "--listen",
+            "[::1]:0",
+            "--data",
+            "/tmp/x",
+            "--admin-listen",
+            "127.0.0.1:9",
+            "--public-url",
+            "https://chat.example.org",
+            "--no-rate-limits",
+            "--node-name",
+            "a",
+            "--region",
+            "seoul",
+            "--latitude",
+            "-33.9",
+            "--longitude",
+            "18.4",
+            "--capacity",
+            "7",
+            "--push-webhook",
+            "https://push.example.org/x",
+            "--log",
+            "debug",
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.server.listen.to_string(), "[::1]:0");
+    assert_eq!(config.storage.data_dir, PathBuf::from("/tmp/x"));
+    assert_eq!(config.server.admin_listen.unwrap().port(), 9);
+    assert_eq!(
+        config.server.public_url.as_deref(),
+        Some("https://chat.example.org")
+    );
+    assert!(!config.limits.rate_limits && config.engine_limits().sends_per_second.is_none());
+    assert_eq!(
+        (config.node.name.as_str(), config.node.region.as_str()),
+        ("a", "seoul")
+    );
+    assert_eq!(
+        (config.node.latitude, config.node.longitude),
+        (Some(-33.9), Some(18.4))
+    );
+    assert_eq!(config.engine_limits().sessions, 7);
+    assert_eq!(
+        config.push.webhook_url.as_deref(),
+        Some("https://push.example.org/x")
+    );
+    assert_eq!(config.log.filter, "debug");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_with_its_line() {
+    let wrong = |text: &str| match load_file(text).unwrap_err() {
+        ConfigError::File {
+            line, key, reason, ..
+        } => (line, key, reason),
+        other => panic!("{other:?}"),
+    };
+    let (line, key, reason) = wrong("[server]\n\nlisten = '127.0.0.1:1'\nlisn = 7\n");
+    assert_eq!((line, key.as_str()), (4, "server.lisn"), "{reason}");
+    assert!(
+        reason.contains("unknown field") && reason.contains("listen"),
+        "{reason}"
+    );
+    let (line, key, _) = wrong("# a comment\n[limits]\nbody_bytes = 'many'\n");
+    assert_eq!((line, key.as_str()), (3, "limits.body_bytes"));
+    let (line, _, reason) = wrong("[server]\nlisten = 'here'\n");
+    assert_eq!(line, 2, "{reason}");
+    let (line, _, reason) = wrong("\n[sever]\n");
+    assert!(line == 2 && reason.contains("sever"), "{line} {reason}");
+    let (line, ..) = wrong("[server]\nlisten = \n");
+    assert_eq!(line, 2);
+    let (line, key, _) = wrong("[limits]\ncontent_bytes = -1\n");
+    assert_eq!((line, key.as_str()), (2, "limits.content_bytes"));
+    let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
+    assert!(
+        shown.contains("pabal.toml:2: server.lisn: unknown field"),
+        "{shown}"
+    );
+    assert!(!shown.contains('\n'), "{shown}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = load(&["--config", "/nowhere/pabal.toml"], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("cannot read /nowhere/pabal.toml"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_environment_is_read_as_the_key_wants_it() {
+    let config = load(
+        &[],
+        &[
+            ("PABAL_LIMITS_BODY_BYTES", "4096"),
+            ("PABAL_LIMITS_RATE_LIMITS", "false"),
+            ("PABAL_NODE_NAME", "7"),
+            ("PABAL_NODE_REGION", "true"),
+            ("PABAL_NODE_LATITUDE", "37"),
+            ("PABAL_NODE_LONGITUDE", "127.5"),
+            ("PABAL_SERVER_LISTEN", "0.0.0.0:80"),
+            ("PABAL_STORAGE_DATA_DIR", "/var/lib/pabal"),
+            ("PABAL_PUSH_WEBHOOK_TOKEN", "\"quoted\""),
+            ("PABAL_LOG_FORMAT", "json"),
+            ("HOME", "/root"),
+            ("PABAL_PORT", "tcp://10.0.0.1:80"),
+            ("PABAL_URL", "http://localhost"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.limits.body_bytes, 4_096);
+    assert!(!config.limits.rate_limits);
+    assert_eq!(
+        (config.node.name.as_str(), config.node.region.as_str()),
+        ("7", "true")
+    );
+    assert_eq!(
+        (config.node.latitude, config.node.longitude),
+        (Some(37.0), Some(127.5))
+    );
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
+    assert_eq!(config.storage.data_dir, PathBuf::from("/var/lib/pabal"));
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_is_named() {
+    let wrong = |name: &str, value: &str| match load(&[], &[(name, value)]).unwrap_err() {
+        ConfigError::Environment { name, reason } => (name, reason),
+        other => panic!("{other:?}"),
+    };
+    let (name, reason) = wrong("PABAL_LIMITS_BODY_BITES", "1");
+    assert_eq!(name, "PABAL_LIMITS_BODY_BITES");
+    assert!(reason.contains("body_bytes"), "{reason}");
+    let (name, reason) = wrong("PABAL_LIMITS_BODY_BYTES", "many");
+    assert!(
+        name == "PABAL_LIMITS_BODY_BYTES" && reason.contains("many"),
+        "{reason}"
+    );
+    wrong("PABAL_SERVER_LISTEN", "here");
+    wrong("PABAL_LOG_FORMAT", "xml");
+}
+
+#[test]
+fn values_out_of_range_name_their_key() {
+    let wrong = [
+        ("[node]\nname = 'Seoul'", "node.name"),
+        ("[node]\nlatitude = 91.0\nlongitude = 0.0", "node.latitude"),
+        ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
+        ("[node]\nlatitude = 1.0", "node.longitude"),
+        ("[node]\nlongitude = 1.0", "node.latitude"),
+        ("[node]\ncapacity = 0", "node.capacity"),
+        (
+            "[server]\npublic_url = 'chat.example.org'",
+            "server.public_url",
+        ),
+        (
+            "[server]\npublic_url = 'https://example.org/chat'",
+            "server.public_url",
+        ),
+        (
+            "[server]\nidle_connection_timeout_ms = 0",
+            "server.idle_connection_timeout_ms",
+        ),
+        (
+            "[push]\nwebhook_url = 'ftp://example.org'",
+            "push.webhook_url",
+        ),
+        ("[limits]\ngroup_members = 1", "limits.group_members"),
+        ("[limits]\nmailbox_bytes = 100", "limits.mailbox_bytes"),
+        ("[limits]\nbody_bytes = 1", "limits.body_bytes"),
+        (
+            "[limits]\nresume_window_ms = 90000000",
+            "limits.resume_window_ms",
+        ),
+        ("[storage]\npartitions = 0", "storage.partitions"),
+        ("[storage]\npartitions = 1025", "storage.partitions"),
+        (
+            "[auth]\ntoken_lifetime_days = 0",
+            "auth.token_lifetime_days",
+        ),
+    ];
+    for (text, expected) in wrong {
+        match load_file(text).unwrap_err() {
+            ConfigError::Value { key, .. } => assert_eq!(key, expected, "{text}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn flags_of_the_wrong_type_are_refused() {
+    for wrong in [
+        ["--listen", "here"],
+        ["--capacity", "-1"],
+        ["--latitude", "north"],
+    ] {
+        let all = ["pabal", "serve"].iter().chain(&wrong);
+        assert!(Cli::try_parse_from(all).is_err(), "{wrong:?}");
+    }
+}

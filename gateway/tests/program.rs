@@ -1,0 +1,144 @@
+//! The program itself: what it prints, how it stops, how it fails.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn pabal(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
+    command.arg("serve").arg("--data").arg(data).args(arguments);
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Starts the program and reads the address from its one line.
+async fn start(data: &Path, arguments: &[&str]) -> (Child, String) {
+    let mut child = pabal(data, arguments).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.as_mut().unwrap());
+    timeout(SOON, out.read_line(&mut line))
+        .await
+        .unwrap()
+        .unwrap();
+    let url = line
+        .trim_end()
+        .strip_prefix("listening on ")
+        .unwrap_or_else(|| panic!("{line:?}"));
+    let url = url.to_owned();
+    (child, url)
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([name, &id])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+/// How it ended, and what else stood on standard output and standard error.
+async fn end(mut child: Child) -> (Option<i32>, String, String) {
+    let (mut out, mut err) = (String::new(), String::new());
+    let (stdout, stderr) = (
+        child.stdout.as_mut().unwrap(),
+        child.stderr.as_mut().unwrap(),
+    );
+    let read = async {
+        stdout.read_to_string(&mut out).await.unwrap();
+        stderr.read_to_string(&mut err).await.unwrap();
+    };
+    timeout(SOON, read).await.unwrap();
+    let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
+    (status.code(), out, err)
+}
+
+#[tokio::test]
+async fn one_line_when_ready_and_a_clean_stop_on_either_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["-TERM", "-INT"] {
+        let (child, url) = start(folder.path(), &["--listen", "127.0.0.1:0"]).await;
+        let port = url.strip_prefix("http://127.0.0.1:").unwrap();
+        assert_ne!(port.parse::<u16>().unwrap(), 0);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        assert!(
+            http.get(format!("{url}/readyz"))
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
+        signal(&child, name);
+        let (code, out, err) = end(child).await;
+        assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+        assert!(err.contains("stopped"), "{err}");
+    }
+    assert!(folder.path().join("directory.sqlite").is_file());
+    assert!(folder.path().join("history").is_dir());
+}
+
+#[tokio::test]
+async fn what_it_cannot_use_is_one_line_on_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, data) = (folder.path().join("first"), folder.path().join("second"));
+    let (child, url) = start(&first, &["--listen", "127.0.0.1:0"]).await;
+    let taken = url.strip_prefix("http://").unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let failures = [
+        (pabal(&data, &["--listen", taken]), "cannot listen on"),
+        (pabal(&first, &["--listen", "127.0.0.1:0"]), "in use"),
+        (pabal(&file, &["--listen", "127.0.0.1:0"]), "data folder"),
+        (
+            pabal(&data, &["--config", "/nowhere.toml"]),
+            "/nowhere.toml",
+        ),
+        (pabal(&data, &["--node-name", "Not A Name"]), "node.name"),
+        (pabal(&data, &["--log", "a=b=c"]), "log.filter"),
+    ];
+    for (mut command, expected) in failures {
+        let (code, out, err) = end(command.spawn().unwrap()).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(
+            err.starts_with("pabal: ") && err.contains(expected),
+            "{err}"
+        );
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    signal(&child, "-TERM");
+    assert_eq!(end(child).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, url) = start(folder.path(), &["--listen", "127.0.0.1:0"]).await;
+    // A request in progress, which the stop would wait for.
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        content-length: 100\r\n\r\n{";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    signal(&child, "-TERM");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    signal(&child, "-TERM");
+    let begun = std::time::Instant::now();
+    let (code, _, err) = end(child).await;
+    assert_eq!(code, Some(1), "{err}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{err}");
+    assert!(err.contains("without waiting"), "{err}");
+}
