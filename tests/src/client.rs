@@ -394,6 +394,11 @@ async fn recover(state: &State, broken: &Break) -> Then {
         *state.position() = Position::default();
         return Then::Again;
     }
+    if broken.is_replaced() {
+        // The device has one line at a time, but one that it gave up may reach the server late.
+        state.note(|journal| journal.replaced += 1);
+        return Then::Again;
+    }
     if broken.is_passing() {
         sleep(REST).await;
         return Then::Again;

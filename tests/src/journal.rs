@@ -72,6 +72,8 @@ pub struct Journal {
     pub sessions: usize,
     /// How many times a line was opened.
     pub lines: usize,
+    /// How many lines were closed in favour of another one.
+    pub replaced: usize,
     /// Whether the token ended.
     pub logged_out: bool,
 }

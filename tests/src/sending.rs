@@ -50,9 +50,11 @@ impl Client {
         let name = Ledger::name(&self.account.username);
         self.ledger
             .begin(channel_id, self.account.user_id, &name, content);
-        let route = COUNT.fetch_add(1, Ordering::Relaxed);
-        self.repeat_until_acknowledged(channel_id, &name, content, route)
-            .await
+        let first = COUNT.fetch_add(1, Ordering::Relaxed) % Route::ALL.len();
+        let routes = Route::ALL.into_iter().cycle().skip(first);
+        let message_id = self.repeat(channel_id, &name, content, routes).await;
+        self.ledger.acknowledge(&name, message_id);
+        message_id
     }
 
     /// One attempt by one route, whatever comes of it.
@@ -72,21 +74,23 @@ impl Client {
         }
     }
 
-    async fn repeat_until_acknowledged(
+    /// Repeats by one route until there is an answer.
+    pub async fn insist(&self, route: Route, channel_id: Id, name: &str, content: &str) -> Id {
+        self.repeat(channel_id, name, content, std::iter::repeat(route))
+            .await
+    }
+
+    async fn repeat(
         &self,
         channel_id: Id,
         name: &str,
         content: &str,
-        first_route: usize,
+        routes: impl Iterator<Item = Route>,
     ) -> Id {
         let deadline = Instant::now() + GIVE_UP;
-        for attempt in first_route.. {
-            let route = Route::ALL[attempt % Route::ALL.len()];
+        for route in routes {
             match self.attempt(route, channel_id, name, content).await {
-                Outcome::Acknowledged(message_id) => {
-                    self.ledger.acknowledge(name, message_id);
-                    return message_id;
-                }
+                Outcome::Acknowledged(message_id) => return message_id,
                 Outcome::Repeat(why) => {
                     assert!(
                         Instant::now() < deadline,
@@ -97,7 +101,7 @@ impl Client {
                 Outcome::Refused(why) => panic!("{name} by {route:?}: {why}"),
             }
         }
-        unreachable!("attempts do not run out")
+        unreachable!("routes do not run out")
     }
 
     async fn attempt(&self, route: Route, channel_id: Id, name: &str, content: &str) -> Outcome {

@@ -17,19 +17,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::stage::{cast, finish, lines, listen, open, read_events};
 
-/// Sends from all devices, one after the other each, until `until`.
-async fn talk(channel: Id, devices: &[Client], until: Instant) {
+/// Sends from all devices, each one message after the other, for so long and until there are so many.
+async fn talk(channel: Id, devices: &[Client], ledger: &Ledger, time: Duration, count: usize) {
+    let until = Instant::now() + time;
     join_all(devices.iter().map(async |device| {
         for number in 0.. {
-            if Instant::now() >= until {
+            if Instant::now() >= until && ledger.acknowledged() >= count {
                 break;
             }
-            device
-                .send(
-                    channel,
-                    &format!("{number} of {}", device.account().username),
-                )
-                .await;
+            let content = format!("{number} of {}", device.account().username);
+            device.send(channel, &content).await;
             sleep(Duration::from_millis(4)).await;
         }
     }))
@@ -56,10 +53,9 @@ pub(crate) async fn resume_after_cut_connections(way: Way) {
             proxy.swallow(false);
         }
     };
-    let until = Instant::now() + Duration::from_millis(1_500);
-    join(talk(channel, &devices, until), cutting).await;
-    let (history, journals) = finish(channel, &ledger, &ann, devices).await;
-    assert!(history.len() > 20, "only {} messages", history.len());
+    let talking = talk(channel, &devices, &ledger, Duration::from_millis(1_500), 40);
+    join(talking, cutting).await;
+    let (_, journals) = finish(channel, &ledger, &ann, devices).await;
     assert!(proxy.connections() > 12, "connections were opened again");
     assert!(
         journals.iter().all(|journal| journal.sessions == 1),
@@ -84,14 +80,8 @@ pub(crate) async fn change_of_transport_under_load(way: Way) {
         listen(&bob, changing, channel, &ledger).await,
         listen(&bob.log_in().await, way, channel, &ledger).await,
     ];
-    talk(
-        channel,
-        &devices,
-        Instant::now() + Duration::from_millis(1_600),
-    )
-    .await;
-    let (history, journals) = finish(channel, &ledger, &ann, devices).await;
-    assert!(history.len() > 60, "only {} messages", history.len());
+    talk(channel, &devices, &ledger, Duration::from_millis(1_600), 60).await;
+    let (_, journals) = finish(channel, &ledger, &ann, devices).await;
     for journal in &journals[..2] {
         assert!(journal.lines >= 7, "only {} changes", journal.lines);
         assert_eq!(journal.sessions, 1, "in one session");
@@ -201,8 +191,8 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
             "a repeat gives the first message"
         );
         for again in Route::ALL {
-            let repeated = sender.try_send(again, channel, &name, &content).await;
-            assert_eq!(repeated, Ok(stored.message_id), "by {again:?}");
+            let repeated = sender.insist(again, channel, &name, &content).await;
+            assert_eq!(repeated, stored.message_id, "by {again:?}");
         }
         ledger.acknowledge(&name, stored.message_id);
         receiver.holds(channel, stored.message_id).await;
@@ -221,12 +211,7 @@ pub(crate) async fn slow_network(way: Way) {
     let far = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
     proxy.delay(Duration::from_millis(40));
     let devices = [near, far];
-    talk(
-        channel,
-        &devices,
-        Instant::now() + Duration::from_millis(900),
-    )
-    .await;
+    talk(channel, &devices, &ledger, Duration::from_millis(900), 20).await;
     finish(channel, &ledger, &ann, devices).await;
 }
 

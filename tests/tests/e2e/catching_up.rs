@@ -69,9 +69,7 @@ pub(crate) async fn as_the_session_opens(way: Way) {
     let come_back = async {
         let mut devices = Vec::new();
         for held in [0usize, 1, 150, 299, 300, 150] {
-            let cursor = held
-                .checked_sub(1)
-                .map_or(0, |at| before[at].message_id);
+            let cursor = held.checked_sub(1).map_or(0, |at| before[at].message_id);
             let cursors = Cursors::from([(channel, cursor)]);
             devices.push(Client::start(&bob, way, &cursors, &ledger).await);
             sleep(Duration::from_millis(20)).await;

@@ -75,6 +75,8 @@ on_every_transport! {
     deleted_session: ending::deleted_session,
     second_reader: ending::second_reader,
     deadline_without_news: waiting::deadline_without_news,
+    quiet_reader_keeps_its_session: waiting::a_quiet_reader_keeps_its_session,
+    reader_that_falls_silent: waiting::a_reader_that_falls_silent,
     resume_at_a_position: positions::resume_at_a_position,
     socket_in_one_step: sockets::in_one_step,
     socket_of_a_browser: sockets::of_a_browser,

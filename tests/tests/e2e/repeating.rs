@@ -28,14 +28,12 @@ pub(crate) async fn on_all_routes_at_once(way: Way) {
         let mut sends = Vec::new();
         for device in &devices {
             for route in Route::ALL {
-                sends.push(device.try_send(route, channel, &name, &content));
-                sends.push(device.try_send(route, channel, &name, &content));
+                sends.push(device.insist(route, channel, &name, &content));
+                sends.push(device.insist(route, channel, &name, &content));
             }
         }
-        let answers = join_all(sends).await;
-        for answer in &answers {
-            let message_id = answer.as_ref().expect("every repetition is answered");
-            ledger.acknowledge(&name, *message_id);
+        for message_id in join_all(sends).await {
+            ledger.acknowledge(&name, message_id);
         }
         // What it says now does not matter: the first message stands.
         let (status, first) = ann.say(channel, "something else", Some(&name)).await;
@@ -67,8 +65,7 @@ pub(crate) async fn after_a_crash(way: Way) {
     for route in Route::ALL {
         let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));
         ledger.begin(channel, ann.user_id, &name, &content);
-        let message_id = sender.try_send(route, channel, &name, &content).await;
-        let message_id = message_id.expect("an acknowledgement");
+        let message_id = sender.insist(route, channel, &name, &content).await;
         ledger.acknowledge(&name, message_id);
         said.push((name, content, message_id));
     }

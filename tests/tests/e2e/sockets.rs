@@ -11,7 +11,7 @@ use pabal_tests::line::{Handshake, Line, Transport, WebSocket};
 use pabal_tests::node::Node;
 use serde_json::json;
 
-use crate::stage::{cast, finish, from_the_start, lines};
+use crate::stage::{cast, finish, from_the_start, lines, listen};
 
 pub(crate) async fn in_one_step(way: Way) {
     one_step(way, Handshake::to("/v1/websocket")).await;
@@ -27,8 +27,11 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
+    let author = listen(&ann, way, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(10), &ledger).await;
+    // Acknowledged is not yet delivered: a session opened before might receive some.
+    author.holds(channel, ledger.newest(channel)).await;
     let (socket, session) = WebSocket::open_session(&bob, handshake)
         .await
         .expect("a session in one step");
@@ -97,7 +100,7 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     let journal = Journal::new("bob", &Cursors::from([(channel, held)]));
     let device = Client::resume(&bob, way, (&session, 0), journal, &ledger);
     let whole = Client::start(&bob, way, &from_the_start(channel), &ledger).await;
-    let (history, journals) = finish(channel, &ledger, &ann, [device, whole]).await;
+    let (history, journals) = finish(channel, &ledger, &ann, [device, whole, author]).await;
     assert_eq!(history.len(), 14);
     assert_eq!(journals[0].count(channel), 4);
     refuse_strangers(&bob).await;

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use pabal_tests::client::Way;
-use pabal_tests::line::{Batch, Transport};
+use pabal_tests::ledger::Ledger;
+use pabal_tests::line::{Batch, Line, Transport};
 use pabal_tests::node::Node;
+use pabal_tests::proxy::FaultProxy;
 use tokio::time::Instant;
 
-use crate::stage::{cast, open};
+use crate::stage::{cast, finish, listen, open, refusal};
+
+/// How often the server of [`a_quiet_reader_keeps_its_session`] shows that it is there.
+const PING_MS: u64 = 150;
+/// How long its sessions live with nobody reading.
+const RESUME_WINDOW_MS: u64 = 1_200;
 
 /// A short poll is answered at once and empty, a long poll at its deadline and says so, the streams
 /// stay open; afterwards each delivers.
@@ -59,4 +66,75 @@ pub(crate) async fn deadline_without_news(way: Way) {
         assert!(!batch.timeout);
         after = batch.next;
     }
+}
+
+/// Whoever reads keeps the session, however quiet it is, and the streams are pinged; a session that
+/// nobody reads ends with its resume window.
+pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
+    let (ping, window) = (PING_MS.to_string(), RESUME_WINDOW_MS.to_string());
+    let node = Node::start(&[
+        ("PABAL_LIMITS_PING_INTERVAL_MS", &ping),
+        ("PABAL_LIMITS_RESUME_WINDOW_MS", &window),
+    ])
+    .await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let (read, unread) = (bob.open(None).await, bob.open(None).await);
+    let mut line = open(way.first(), &bob, &read, 0).await;
+    let until = Instant::now() + 2 * Duration::from_millis(RESUME_WINDOW_MS);
+    while Instant::now() < until {
+        let quiet = line
+            .read(0, Duration::from_millis(300))
+            .await
+            .expect("an open line");
+        assert!(quiet.events.is_empty());
+    }
+    let signs = match &line {
+        Line::WebSocket(socket) => Some(socket.socket().pings()),
+        Line::Sse(sse) => Some(sse.comments() as u64),
+        Line::Polling(_) => None,
+    };
+    let expected = RESUME_WINDOW_MS / PING_MS;
+    assert!(
+        signs.is_none_or(|signs| signs >= expected),
+        "signs of life: {signs:?}"
+    );
+    ann.say(channel, "news", None).await;
+    let batch = line
+        .read(0, Duration::from_secs(10))
+        .await
+        .expect("an open line");
+    assert_eq!(batch.events.len(), 1);
+    let refused = refusal(way.first(), &bob, &unread, 0).await;
+    assert!(refused.is_gone(), "{refused}");
+}
+
+/// A client that answers no ping is taken for gone after two of them: its connection ends, its
+/// session does not, and it goes on in it.
+pub(crate) async fn a_reader_that_falls_silent(way: Way) {
+    let ping = PING_MS.to_string();
+    let node = Node::start(&[("PABAL_LIMITS_PING_INTERVAL_MS", &ping)]).await;
+    let proxy = FaultProxy::to(node.address()).await;
+    let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
+    let channel = ann.direct(&bob).await;
+    let ledger = Ledger::default();
+    let device = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
+    let author = listen(&ann, way, channel, &ledger).await;
+    let first = author.send(channel, "before").await;
+    device.holds(channel, first).await;
+    let lines = device.look(|journal| journal.lines);
+    proxy.stall(true);
+    for number in 0..10 {
+        author.send(channel, &format!("meanwhile {number}")).await;
+        tokio::time::sleep(Duration::from_millis(PING_MS / 2)).await;
+    }
+    proxy.stall(false);
+    let (_, journals) = finish(channel, &ledger, &ann, [device, author]).await;
+    if way == Way::Steady(Transport::WebSocket) {
+        assert!(
+            journals[0].lines > lines,
+            "the server gave the connection up"
+        );
+    }
+    assert_eq!(journals[0].sessions, 1, "and kept the session");
 }
