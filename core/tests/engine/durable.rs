@@ -5,6 +5,7 @@ use std::time::Duration;
 use pabal_core::model::MessageId;
 use pabal_core::ports::{HistoryStore, PageFrom};
 use pabal_core::protocol::ProblemCode;
+use tokio::time::timeout;
 
 use crate::harness::{Client, Trouble, World, code, quiet, say, sending, text};
 
@@ -93,7 +94,9 @@ async fn a_history_that_cannot_go_on_stops_the_engine_and_acknowledges_nobody() 
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     world.history.trouble(Trouble::Poisoned);
     let sends = [(); 3].map(|()| sending(&engine, ann, text(group, "hello")));
-    engine.failed().await;
+    timeout(RETRIED, engine.failed())
+        .await
+        .expect("tells that it cannot go on");
     // Whatever history says from now on, nobody may rely on it.
     world.history.trouble(Trouble::None);
     for send in sends {

@@ -29,6 +29,23 @@ async fn the_very_next_message_reaches_a_new_member() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_reaches_them_even_while_their_node_has_not_heard_of_it() {
+    let world = World::new();
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ben).await).await;
+    world.inbox.before_receive.shut();
+    world.add(&engine, group, ben).await;
+    let sent = say(&engine, ann, group).await;
+    quiet().await;
+    world.inbox.before_receive.open();
+    quiet().await;
+    client.poll();
+    assert_eq!(client.handed(group), [sent]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_former_member_may_not_send_at_once() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);

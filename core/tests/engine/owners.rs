@@ -15,7 +15,7 @@ use crate::harness::{Client, Trouble, World, named, quiet, say, sending};
 
 #[tokio::test(start_paused = true)]
 async fn two_owners_store_and_deliver_every_message_once_in_order() {
-    for seed in 0..40 {
+    for seed in 0..30 {
         let world = World::new();
         world.registry.grant_all.store(true, Ordering::SeqCst);
         world.history.delay_appends(seed);

@@ -33,7 +33,7 @@ fn keep_saying(
 
 #[tokio::test(start_paused = true)]
 async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let world = World::new();
         world.history.delay_pages(seed);
         world.history.delay_appends(seed);
@@ -86,7 +86,7 @@ fn none() -> MessageId {
 
 #[tokio::test(start_paused = true)]
 async fn a_live_session_may_catch_up_at_any_time() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let world = World::with(|limits| limits.mailbox_events = 32);
         world.history.delay_pages(seed);
         world.inbox.repeat(seed);

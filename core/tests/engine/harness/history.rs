@@ -41,8 +41,14 @@ pub(crate) struct TestHistory {
     reads_fail: Mutex<bool>,
     page_delays: Mutex<Option<StdRng>>,
     append_delays: Mutex<Option<StdRng>>,
-    /// Ids, and the same with their channels in the order in which they became visible.
-    visible: Mutex<(HashSet<MessageId>, Vec<(ChannelId, MessageId)>)>,
+    visible: Mutex<Visible>,
+}
+
+/// What became visible.
+#[derive(Default)]
+struct Visible {
+    known: HashSet<MessageId>,
+    in_order: Vec<(ChannelId, MessageId)>,
 }
 
 impl TestHistory {
@@ -75,8 +81,11 @@ impl TestHistory {
 
     /// What became visible of a channel, in the order in which it did.
     pub(crate) fn visible(&self, channel_id: ChannelId) -> Vec<MessageId> {
-        let (_, visible) = &*self.visible.lock().expect("no panic");
-        let of_channel = visible.iter().filter(|(channel, _)| *channel == channel_id);
+        let visible = self.visible.lock().expect("no panic");
+        let of_channel = visible
+            .in_order
+            .iter()
+            .filter(|(channel, _)| *channel == channel_id);
         of_channel.map(|(_, message_id)| *message_id).collect()
     }
 
@@ -93,11 +102,13 @@ impl TestHistory {
         messages: Vec<Message>,
     ) -> Result<Vec<Appended>, HistoryError> {
         let outcomes = self.inner.append(partition, messages.clone()).await?;
-        let (known, visible) = &mut *self.visible.lock().expect("no panic");
+        let mut visible = self.visible.lock().expect("no panic");
         for (message, outcome) in messages.into_iter().zip(&outcomes) {
             // One that was visible before is not new, whoever stores it again.
-            if *outcome == Appended::Stored && known.insert(message.message_id) {
-                visible.push((message.channel_id, message.message_id));
+            if *outcome == Appended::Stored && visible.known.insert(message.message_id) {
+                visible
+                    .in_order
+                    .push((message.channel_id, message.message_id));
             }
         }
         Ok(outcomes)

@@ -101,7 +101,7 @@ impl MessageLog for TestLog {
 }
 
 /// As far back repeats go.
-const LATE: usize = 30;
+const LATE: usize = 16;
 
 pub(crate) struct TestInbox {
     inner: MemoryNodeInbox,
