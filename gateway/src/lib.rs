@@ -9,6 +9,7 @@
 pub mod config;
 pub mod app;
 pub mod server;
+mod descriptors;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -26,6 +26,7 @@ use tower::Service;
 use crate::api::Peer;
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::descriptors;
 
 /// Connections that the kernel holds while they wait to be accepted, as when all clients come back
 /// at once.
@@ -113,7 +114,7 @@ impl Server {
             clients,
             administration,
         } = listeners;
-        let connections = config.server.max_connections;
+        let connections = descriptors::for_connections(config.server.max_connections);
         let per_address = if config.limits.rate_limits {
             config.server.max_connections_per_address
         } else {

@@ -86,7 +86,8 @@ pub(super) async fn discover(
     let message_rate = parameters.number("message_rate", 0.0..=1e6)?;
     let latency_ms = parameters.number("latency_ms", 0.0..=86_400_000.0)?;
     let mut nodes = api.engine.ports().registry.nodes().await?;
-    nodes.retain(|info| !info.draining && !(is_this(&api, info) && api.draining.is_cancelled()));
+    let leaving = api.draining.is_cancelled();
+    nodes.retain(|info| !(info.draining || leaving && is_this(&api, info)));
     for info in nodes.iter_mut().filter(|info| is_this(&api, info)) {
         // The client has just shown how it reaches this node, and its load is known exactly.
         info.url = reached.http();

@@ -26,7 +26,8 @@ pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<R
     let config = Config::new(["/openapi.json"])
         .validator_url("none")
         .persist_authorization(false)
-        .try_it_out_enabled(true);
+        .try_it_out_enabled(true)
+        .use_base_layout();
     let docs: Router<Api> = SwaggerUi::new("/docs").config(config).into();
     let shared = Arc::new(json);
     let openapi = move || {
