@@ -1,6 +1,6 @@
 //! What every [`HistoryStore`] must do: storing, positions and what is counted. Owns no
-//! adapter; run it with a factory of them. Repeats are in [`repeats`], pages in [`paging`], what
-//! several callers may see of each other in [`together`], what a restart must keep in [`reopened`].
+//! adapter; run it with a factory of them. Repeats are in `repeats`, pages in `paging`, what
+//! several callers may see of each other in `together`, what a restart must keep in `reopened`.
 
 use std::sync::Arc;
 use std::time::Duration;
