@@ -68,7 +68,9 @@ fn one_store(c: &mut Criterion, name: &str, history: &Arc<dyn HistoryStore>) {
                     id = id.successor();
                     group_message(id.get(), CONTENT)
                 });
-                runtime.block_on(history.append(partition, messages.collect())).expect("stored")
+                runtime
+                    .block_on(history.append(partition, messages.collect()))
+                    .expect("stored")
             });
         });
     }

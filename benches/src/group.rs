@@ -50,7 +50,9 @@ impl Listener {
 
     /// The next request, if it is one that asks.
     pub fn request(&self, after: u64) -> Option<Vec<u8>> {
-        let Self::Polls { before, behind } = self else { return None };
+        let Self::Polls { before, behind } = self else {
+            return None;
+        };
         let cursor = after.to_string();
         Some([before, cursor.as_bytes(), behind].concat())
     }
@@ -154,7 +156,10 @@ impl Group {
             }
         }
         let ledger = Ledger {
-            listeners: listeners.into_iter().map(|listener| (listener, 0)).collect(),
+            listeners: listeners
+                .into_iter()
+                .map(|listener| (listener, 0))
+                .collect(),
             sent: 0,
             completed: 0,
             received: [0; RING],
@@ -163,7 +168,12 @@ impl Group {
             counted: Counted::default(),
             sample: Vec::new(),
         };
-        Ok(Self { swarm, sender, text, ledger })
+        Ok(Self {
+            swarm,
+            sender,
+            text,
+            ledger,
+        })
     }
 
     /// The payload of a batch with one event, as last seen.
@@ -214,15 +224,27 @@ impl Group {
             self.ledger.sent_at[place] = Instant::now();
             self.ledger.sent += 1;
         }
-        if frames.is_empty() { Ok(()) } else { self.swarm.write(self.sender, &frames) }
+        if frames.is_empty() {
+            Ok(())
+        } else {
+            self.swarm.write(self.sender, &frames)
+        }
     }
 
     fn turn(&mut self) -> Outcome<()> {
         let (ledger, sender) = (&mut self.ledger, self.sender);
         let arrived = self.swarm.turn(STUCK, |number, stream, unit| {
-            if number == sender { refused(unit) } else { ledger.take(number, stream, unit) }
+            if number == sender {
+                refused(unit)
+            } else {
+                ledger.take(number, stream, unit)
+            }
         })?;
-        if arrived { Ok(()) } else { Err(self.ledger.stuck().into()) }
+        if arrived {
+            Ok(())
+        } else {
+            Err(self.ledger.stuck().into())
+        }
     }
 
     fn wait_for_all(&mut self, window: u64) -> Outcome<()> {
@@ -236,7 +258,9 @@ impl Group {
 
 /// Looks at what the sender receives: its own messages, and answers that may be refusals.
 fn refused(unit: Unit<'_>) -> Outcome<()> {
-    if unit.body.starts_with(b"{\"reply\"") && memchr::memmem::find(unit.body, b"\"error\"").is_some() {
+    if unit.body.starts_with(b"{\"reply\"")
+        && memchr::memmem::find(unit.body, b"\"error\"").is_some()
+    {
         return Err(format!("a send was refused: {}", String::from_utf8_lossy(unit.body)).into());
     }
     Ok(())
@@ -288,7 +312,10 @@ impl Ledger {
 
     fn stuck(&self) -> String {
         let least = self.listeners.iter().map(|(_, reached)| reached).min();
-        format!("{} messages were sent, but one listener has only {least:?}", self.sent)
+        format!(
+            "{} messages were sent, but one listener has only {least:?}",
+            self.sent
+        )
     }
 }
 

@@ -45,7 +45,10 @@ pub fn memory() -> Arc<dyn HistoryStore> {
 /// # Errors
 /// If it cannot be opened.
 pub fn on_disk(folder: &Path) -> Outcome<Arc<dyn HistoryStore>> {
-    let config = EmbeddedConfig { partitions: PARTITIONS, ..EmbeddedConfig::default() };
+    let config = EmbeddedConfig {
+        partitions: PARTITIONS,
+        ..EmbeddedConfig::default()
+    };
     Ok(EmbeddedStore::open(folder, &config)?.history)
 }
 
@@ -72,7 +75,9 @@ impl Node {
                 avatar_url: String::new(),
                 created_at: now,
             };
-            directory.sign_up(user, String::new(), node.access(number)).await?;
+            directory
+                .sign_up(user, String::new(), node.access(number))
+                .await?;
         }
         node.group(GROUP, 0..users).await?;
         Ok(node)
@@ -94,8 +99,15 @@ impl Node {
             registry: Arc::new(MemoryNodeRegistry::new()),
             clock,
         };
-        let limits = Limits { sends_per_second: None, ..Limits::default() };
-        let config = EngineConfig { node: "n1".parse()?, partitions: PARTITIONS, limits };
+        let limits = Limits {
+            sends_per_second: None,
+            ..Limits::default()
+        };
+        let config = EngineConfig {
+            node: "n1".parse()?,
+            partitions: PARTITIONS,
+            limits,
+        };
         Ok(Engine::start(config, ports).await?)
     }
 
@@ -110,9 +122,19 @@ impl Node {
     ) -> Outcome<()> {
         let name = Some("measured".to_owned());
         let kind = ChannelKind::Group;
-        let channel = Channel { channel_id, kind, name, created_at: self.now };
+        let channel = Channel {
+            channel_id,
+            kind,
+            name,
+            created_at: self.now,
+        };
         let (owner, members) = (user_id(members.start), members.map(user_id).collect());
-        Ok(self.engine.ports().directory.create_group(channel, owner, members).await?)
+        Ok(self
+            .engine
+            .ports()
+            .directory
+            .create_group(channel, owner, members)
+            .await?)
     }
 
     /// The token of a user.
@@ -148,8 +170,15 @@ impl Node {
     /// If it is refused.
     pub async fn send(&self, from: usize, to: ChannelId, content: &str) -> Outcome<Sent> {
         let content = content.to_owned();
-        let send = SendRequest { channel_id: to, content, client_message_id: None };
-        self.engine.submit(user_id(from), send).await.map_err(|problem| problem.detail.into())
+        let send = SendRequest {
+            channel_id: to,
+            content,
+            client_message_id: None,
+        };
+        self.engine
+            .submit(user_id(from), send)
+            .await
+            .map_err(|problem| problem.detail.into())
     }
 
     /// Serves the transports on a free loopback port for as long as the runtime lives.
@@ -163,7 +192,9 @@ impl Node {
         let admission = Admission::new(AdmissionLimits::default());
         tokio::spawn(async move {
             while let Ok((stream, from)) = listener.accept().await {
-                let Ok(permit) = admission.admit(from.ip()) else { continue };
+                let Ok(permit) = admission.admit(from.ip()) else {
+                    continue;
+                };
                 // A socket that cannot be set to send at once is broken, and ends below.
                 let _ = stream.set_nodelay(true);
                 let meter = transports.meters().connection();

@@ -1,5 +1,6 @@
 //! Thousands of connections read by one thread: non-blocking sockets, one shared buffer, one
-//! callback a frame or answer. It has to be cheap beside the server it measures.
+//! callback a frame or answer. It has to be cheap beside the server it measures. Pings are answered
+//! here.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
@@ -13,6 +14,10 @@ use crate::wire::{Framing, Unit};
 
 /// How long a write may find the socket full before the server counts as stuck.
 const STUCK: Duration = Duration::from_secs(5);
+/// First byte of a ping (RFC 6455 section 5.5.2).
+const PING: u8 = 0x89;
+/// A masked pong without a payload.
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
 /// Connections by number, in the order in which they were added.
 #[derive(Debug)]
@@ -58,8 +63,14 @@ impl Swarm {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let number = self.connections.len();
-        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-        self.connections.push(Connection { stream, framing, partial: already_read });
+        self.poll
+            .registry()
+            .register(&mut stream, Token(number), Interest::READABLE)?;
+        self.connections.push(Connection {
+            stream,
+            framing,
+            partial: already_read,
+        });
         Ok(number)
     }
 
@@ -111,12 +122,16 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             let (stream, framing) = (&mut self.stream, self.framing);
+            let mut take = |unit: Unit<'_>| match unit.head[0] {
+                PING if framing == Framing::WebSocket => write(stream, &PONG),
+                _ => take(stream, unit),
+            };
             if self.partial.is_empty() {
-                let used = cut(framing, &buffer[..read], |unit| take(stream, unit))?;
+                let used = cut(framing, &buffer[..read], &mut take)?;
                 self.partial.extend_from_slice(&buffer[used..read]);
             } else {
                 self.partial.extend_from_slice(&buffer[..read]);
-                let used = cut(framing, &self.partial, |unit| take(stream, unit))?;
+                let used = cut(framing, &self.partial, &mut take)?;
                 self.partial.drain(..used);
             }
             // A short read has emptied the socket (epoll(7), question 9).

@@ -21,7 +21,14 @@ struct Flags {
     /// Where the results go as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Another server binary than the one of this workspace, which is built first.
+    /// Messages in flight in fanout and long-poll: only this many.
+    #[arg(long, value_name = "COUNT", default_values_t = [1, 32])]
+    window: Vec<u64>,
+    /// No peers in fanout and long-poll, for a profiler: the process id is printed.
+    #[arg(long)]
+    alone: bool,
+    /// A server binary; then nothing is built, and the peers are those beside this program. Without
+    /// it, the server and the peers of this workspace are built first.
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
     /// On which disk data folders are made.
@@ -58,11 +65,29 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Outcome<bool> {
-    let peers = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
-    build(flags.server.is_none())?;
-    let pabal = flags.server.clone().unwrap_or_else(|| peers.join("pabal"));
-    let setting = Setting { pabal, peers, disk: flags.disk.clone(), quick: flags.quick };
-    let mut report = Report { machine: process::machine(), ..Report::default() };
+    let peers = std::env::current_exe()?
+        .parent()
+        .ok_or("no folder")?
+        .to_owned();
+    let pabal = match &flags.server {
+        Some(server) => server.clone(),
+        None => {
+            build()?;
+            peers.join("pabal")
+        }
+    };
+    let setting = Setting {
+        pabal,
+        peers,
+        disk: flags.disk.clone(),
+        quick: flags.quick,
+        windows: flags.window.clone(),
+        alone: flags.alone,
+    };
+    let mut report = Report {
+        machine: process::machine(),
+        ..Report::default()
+    };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
     let cells: [(Cell, Measure, &str); 6] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
@@ -83,15 +108,27 @@ fn run(flags: &Flags) -> Outcome<bool> {
     if let Some(file) = &flags.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
-    Ok(report.claims.iter().all(|claim| claim.holds() != Some(false)))
+    Ok(report
+        .claims
+        .iter()
+        .all(|claim| claim.holds() != Some(false)))
 }
 
-/// Builds the peers and, if it is wanted, the server.
-fn build(server: bool) -> Outcome<()> {
+/// Builds the server and its peers.
+fn build() -> Outcome<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "-p", "pabal-benches", "--bins"]);
-    if server {
-        cargo.args(["-p", "pabal-gateway"]);
+    cargo.args([
+        "build",
+        "--release",
+        "-p",
+        "pabal-gateway",
+        "-p",
+        "pabal-benches",
+        "--bins",
+    ]);
+    if cargo.status()?.success() {
+        Ok(())
+    } else {
+        Err("the build failed".into())
     }
-    if cargo.status()?.success() { Ok(()) } else { Err("the build failed".into()) }
 }

@@ -40,7 +40,9 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     }
     eprint!("\r");
     let rates = bare.iter().map(|bare| bare.per_second);
-    let (slowest, fastest) = rates.clone().fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+    let (slowest, fastest) = rates
+        .clone()
+        .fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
     let bare_rate = median(rates);
     let bare_us = median(bare.iter().map(|bare| bare.median_us));
     report.note(format!(
@@ -107,12 +109,20 @@ impl Senders {
             let (stream, read) = client.websocket(Some(user))?;
             swarm.add(stream, read, Framing::WebSocket)?;
         }
-        Ok(Self { swarm, channels, sent: 0 })
+        Ok(Self {
+            swarm,
+            channels,
+            sent: 0,
+        })
     }
 
     /// Lets the first `count` of them send for `span`.
     fn run(&mut self, count: usize, span: Duration) -> Outcome<Acks> {
-        let Self { swarm, channels, sent } = self;
+        let Self {
+            swarm,
+            channels,
+            sent,
+        } = self;
         let mut next = |number: usize| {
             *sent += 1;
             let mut text = String::new();

@@ -7,9 +7,6 @@ use crate::Outcome;
 use crate::group::{Counted, Round};
 use crate::report::{Claim, Report, Target, figure, median};
 
-/// Messages in flight.
-const WINDOWS: [u64; 2] = [1, 32];
-
 /// The turns that one server had with one window.
 struct Turns(Vec<Round>);
 
@@ -32,7 +29,9 @@ impl Turns {
             figure(self.cpu_us()),
             figure(latency(0.5)),
             figure(latency(0.99)),
-            figure(of(|round| round.counted.deliveries as f64 / round.counted.units as f64)),
+            figure(of(
+                |round| round.counted.deliveries as f64 / round.counted.units as f64
+            )),
             of(Round::server_share) * 100.0,
             of(Round::generator_share) * 100.0,
         ));
@@ -44,13 +43,23 @@ fn take_turns(setting: &Setting, scenes: &mut [&mut Scene], window: u64) -> Outc
     let mut turns: Vec<_> = scenes.iter().map(|_| Turns(Vec::new())).collect();
     for turn in 0..setting.turns() {
         for (scene, turns) in scenes.iter_mut().zip(&mut turns) {
-            eprint!("\r  W{window}, turn {} of {} ", turn + 1, setting.turns());
+            eprint!("\r  W{window}, turn {} of {} \r", turn + 1, setting.turns());
             let pid = scene.server.pid();
             turns.0.push(scene.group.run(pid, window, setting.span())?);
         }
     }
-    eprint!("\r");
     Ok(turns)
+}
+
+/// One server with nothing beside it.
+fn alone(setting: &Setting, transport: Transport, report: &mut Report) -> Outcome<()> {
+    let mut scene = Scene::pabal(setting, transport)?;
+    for &window in &setting.windows {
+        eprintln!("  Pabal is process {}", scene.server.pid());
+        let turns = take_turns(setting, &mut [&mut scene], window)?;
+        turns[0].note("Pabal", window, report);
+    }
+    Ok(())
 }
 
 /// The WebSocket claims.
@@ -58,9 +67,14 @@ fn take_turns(setting: &Setting, scenes: &mut [&mut Scene], window: u64) -> Outc
 /// # Errors
 /// If a server fails or a message is lost.
 pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
+    if setting.alone {
+        return alone(setting, Transport::WebSocket, report);
+    }
     let mut pabal = Scene::pabal(setting, Transport::WebSocket)?;
     // One short run shows how long a frame with one message is.
-    pabal.group.run(pabal.server.pid(), 1, std::time::Duration::from_millis(200))?;
+    pabal
+        .group
+        .run(pabal.server.pid(), 1, std::time::Duration::from_millis(200))?;
     let bytes = pabal.group.sample().len();
     let mut tungstenite = Scene::bare(setting, "bare_tungstenite", bytes)?;
     let mut frames = Scene::bare(setting, "bare_frames", bytes)?;
@@ -70,16 +84,25 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
          the disk syncs {}/s one at a time",
         figure(sync.per_second)
     ));
-    for window in WINDOWS {
+    for &window in &setting.windows {
         let scenes = &mut [&mut pabal, &mut tungstenite, &mut frames];
         let turns = take_turns(setting, scenes, window)?;
         for (turns, name) in turns.iter().zip(["Pabal", "tungstenite", "bare frames"]) {
             turns.note(name, window, report);
         }
-        let [ours, bare, limit] = &turns[..] else { return Err("three servers".into()) };
+        let [ours, bare, limit] = &turns[..] else {
+            return Err("three servers".into());
+        };
         let claim = |what: &str, ours, theirs, unit, target| {
             let what = format!("W{window} {what}");
-            Claim { cell: "fanout", what, ours, theirs: Some(theirs), unit, target }
+            Claim {
+                cell: "fanout",
+                what,
+                ours,
+                theirs: Some(theirs),
+                unit,
+                target,
+            }
         };
         let (cpu, rate) = match window {
             1 => (Target::AtMost(1.1), Target::None),
@@ -90,7 +113,13 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let what = "deliveries a second, to bare tungstenite";
         report.claim(claim(what, ours.rate(), bare.rate(), "/s", rate));
         let what = "CPU a delivery, to bare frames";
-        report.claim(claim(what, ours.cpu_us(), limit.cpu_us(), "µs", Target::None));
+        report.claim(claim(
+            what,
+            ours.cpu_us(),
+            limit.cpu_us(),
+            "µs",
+            Target::None,
+        ));
     }
     Ok(())
 }
@@ -100,12 +129,19 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
 /// # Errors
 /// If a server fails or a message is lost.
 pub fn long_poll(setting: &Setting, report: &mut Report) -> Outcome<()> {
+    if setting.alone {
+        return alone(setting, Transport::LongPolling, report);
+    }
     let mut websocket = Scene::pabal(setting, Transport::WebSocket)?;
     let mut polling = Scene::pabal(setting, Transport::LongPolling)?;
-    report.note(format!("{LISTENERS} sessions over long polling, beside as many over WebSocket"));
-    for window in WINDOWS {
+    report.note(format!(
+        "{LISTENERS} sessions over long polling, beside as many over WebSocket"
+    ));
+    for &window in &setting.windows {
         let turns = take_turns(setting, &mut [&mut websocket, &mut polling], window)?;
-        let [frames, polls] = &turns[..] else { return Err("two servers".into()) };
+        let [frames, polls] = &turns[..] else {
+            return Err("two servers".into());
+        };
         frames.note("WebSocket", window, report);
         polls.note("long polling", window, report);
         report.claim(Claim {

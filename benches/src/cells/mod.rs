@@ -20,6 +20,10 @@ pub struct Setting {
     pub disk: PathBuf,
     /// Shorter and coarser.
     pub quick: bool,
+    /// Messages in flight, one run each.
+    pub windows: Vec<u64>,
+    /// Without peers: nothing is compared, and a profiler sees one server at work.
+    pub alone: bool,
 }
 
 impl Setting {
@@ -38,6 +42,8 @@ impl Setting {
     /// # Errors
     /// If the disk refuses.
     pub fn folder(&self) -> crate::Outcome<tempfile::TempDir> {
-        Ok(tempfile::Builder::new().prefix("pabal-measure-").tempdir_in(&self.disk)?)
+        Ok(tempfile::Builder::new()
+            .prefix("pabal-measure-")
+            .tempdir_in(&self.disk)?)
     }
 }
