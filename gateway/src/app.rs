@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Parts};
 use crate::auth::{Attempts, PasswordError, Passwords};
-use crate::config::{Config, ConfigError, PublicUrl};
+use crate::config::{Config, PublicUrl};
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
 use crate::telemetry::{Metrics, Sources};
@@ -73,9 +73,6 @@ pub enum BuildError {
     /// The node cannot be announced.
     #[error(transparent)]
     Registry(#[from] pabal_core::ports::RegistryError),
-    /// The configuration makes no sense after all.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// Passwords cannot be hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -97,33 +94,35 @@ impl App {
     /// [`BuildError`]. What was opened is closed again.
     pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
         let (ports, directory) = ports(config).await?;
-        let name = config
-            .node
-            .name
-            .parse()
-            .map_err(|error| ConfigError::Value {
-                key: "node.name",
-                reason: format!("{error}"),
-            })?;
         let engine_config = EngineConfig {
-            node: name,
+            node: config.node.name.clone(),
             partitions: config.storage.partitions,
             limits: config.engine_limits(),
         };
-        let engine = Engine::start(engine_config, ports).await?;
-        let public_url = config
-            .server
-            .public_url
-            .as_deref()
-            .map(str::parse)
-            .transpose();
-        let public_url: Option<PublicUrl> =
-            public_url.map_err(|reason: &str| ConfigError::Value {
-                key: "server.public_url",
-                reason: reason.to_owned(),
-            })?;
+        let engine = match Engine::start(engine_config, ports).await {
+            Ok(engine) => engine,
+            Err(error) => {
+                directory.close().await;
+                return Err(error.into());
+            }
+        };
+        let assembled = Self::assemble(config, address, &engine, &directory).await;
+        if assembled.is_err() {
+            engine.shutdown().await;
+            directory.close().await;
+        }
+        assembled
+    }
+
+    async fn assemble(
+        config: &Config,
+        address: SocketAddr,
+        engine: &Engine,
+        directory: &SqliteDirectory,
+    ) -> Result<Self, BuildError> {
+        let public_url = config.server.public_url.clone();
         let fallback_url = reachable(address);
-        let transports = transports(config, &engine, public_url.as_ref());
+        let transports = transports(config, engine, public_url.as_ref());
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
@@ -150,8 +149,8 @@ impl App {
             reconnect_after: Duration::from_millis(config.server.reconnect_after_ms),
             stop: CancellationToken::new(),
             transports,
-            engine,
-            directory,
+            engine: engine.clone(),
+            directory: directory.clone(),
             draining,
             background,
             requests,
@@ -166,23 +165,26 @@ impl App {
         api: Api,
         url: &PublicUrl,
     ) -> Result<(), BuildError> {
+        let ports = self.engine.ports();
+        let webhook = |url: &String| {
+            let (queue, clock) = (Arc::clone(&ports.push), Arc::clone(&ports.clock));
+            Webhook::new(url, &config.push, queue, clock)
+        };
+        let webhook = config.push.webhook_url.as_ref().map(webhook).transpose()?;
         let info = discovery::node_info(&self.engine, &config.node, url);
         discovery::announce(&self.engine, info.clone(), false).await?;
         let (engine, draining) = (self.engine.clone(), self.draining.clone());
         let announced = discovery::keep_announced(engine, info, draining, self.stop.clone());
         self.background.spawn(announced);
+        if let Some(webhook) = webhook {
+            self.background.spawn(webhook.run(self.stop.clone()));
+        }
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;
                 api.attempts.tidy();
             }
         });
-        if let Some(url) = &config.push.webhook_url {
-            let ports = self.engine.ports();
-            let (queue, clock) = (Arc::clone(&ports.push), Arc::clone(&ports.clock));
-            let webhook = Webhook::new(url, &config.push, queue, clock)?;
-            self.background.spawn(webhook.run(self.stop.clone()));
-        }
         Ok(())
     }
 

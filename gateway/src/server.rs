@@ -184,6 +184,8 @@ fn http(server: &config::Server, tasks: &TaskTracker) -> Builder<Tracked> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(server.idle_connection_timeout_ms))
+        // Answers are small: one copy costs less than a second slice for the kernel to walk.
+        .writev(false)
         .max_buf_size(HEAD_BYTES);
     http.http2()
         .timer(TokioTimer::new())

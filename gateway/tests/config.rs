@@ -68,7 +68,7 @@ fn flags_go_before_environment_before_file() {
     let config = load(&["--config", path, "--node-name", "flag"], &environment).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:1");
     assert_eq!(config.node.region, "environment");
-    assert_eq!(config.node.name, "flag");
+    assert_eq!(config.node.name.as_str(), "flag");
 }
 
 #[test]
@@ -105,10 +105,9 @@ fn every_flag_sets_its_key() {
     assert_eq!(config.server.listen.to_string(), "[::1]:0");
     assert_eq!(config.storage.data_dir, PathBuf::from("/tmp/x"));
     assert_eq!(config.server.admin_listen.unwrap().port(), 9);
-    assert_eq!(
-        config.server.public_url.as_deref(),
-        Some("https://chat.example.org")
-    );
+    let public_url = config.server.public_url.as_ref().unwrap();
+    assert_eq!(public_url.http(), "https://chat.example.org");
+    assert_eq!(public_url.websocket(), "wss://chat.example.org");
     assert!(!config.limits.rate_limits && config.engine_limits().sends_per_second.is_none());
     assert_eq!(
         (config.node.name.as_str(), config.node.region.as_str()),
@@ -150,6 +149,19 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
     assert_eq!(line, 2);
     let (line, key, _) = wrong("[limits]\ncontent_bytes = -1\n");
     assert_eq!((line, key.as_str()), (2, "limits.content_bytes"));
+    for text in ["[node]\nname = 'Seoul'", "[node]\nname = ''"] {
+        let (line, key, _) = wrong(text);
+        assert_eq!((line, key.as_str()), (2, "node.name"), "{text}");
+    }
+    for url in [
+        "chat.example.org",
+        "https://example.org/chat",
+        "ws://x",
+        "https://a@b",
+    ] {
+        let (line, key, _) = wrong(&format!("[server]\npublic_url = '{url}'"));
+        assert_eq!((line, key.as_str()), (2, "server.public_url"), "{url}");
+    }
     let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
     assert!(
         shown.contains("pabal.toml:2: server.lisn: unknown field"),
@@ -226,20 +238,11 @@ fn what_is_wrong_in_the_environment_is_named() {
 #[test]
 fn values_out_of_range_name_their_key() {
     let wrong = [
-        ("[node]\nname = 'Seoul'", "node.name"),
         ("[node]\nlatitude = 91.0\nlongitude = 0.0", "node.latitude"),
         ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
         ("[node]\nlatitude = 1.0", "node.longitude"),
         ("[node]\nlongitude = 1.0", "node.latitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
-        (
-            "[server]\npublic_url = 'chat.example.org'",
-            "server.public_url",
-        ),
-        (
-            "[server]\npublic_url = 'https://example.org/chat'",
-            "server.public_url",
-        ),
         (
             "[server]\nidle_connection_timeout_ms = 0",
             "server.idle_connection_timeout_ms",
@@ -280,4 +283,39 @@ fn flags_of_the_wrong_type_are_refused() {
         let all = ["pabal", "serve"].iter().chain(&wrong);
         assert!(Cli::try_parse_from(all).is_err(), "{wrong:?}");
     }
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pabal.example.toml");
+    assert_eq!(load(&["--config", path], &[]).unwrap(), Config::default());
+    // With the optional keys as well, each key stands there once: an unknown one would be refused.
+    let text = std::fs::read_to_string(path).unwrap();
+    let optional = |line: &str| line.starts_with("# ") && line.contains(" = ");
+    let whole: Vec<&str> = text
+        .lines()
+        .map(|line| if optional(line) { &line[2..] } else { line })
+        .collect();
+    let config = load_file(&whole.join("\n")).unwrap();
+    let debug = format!("{config:?}");
+    assert!(
+        !debug.contains("None"),
+        "a key is not in the example: {debug}"
+    );
+    let keys = whole
+        .iter()
+        .filter(|line| !line.starts_with('#') && line.contains(" = "));
+    assert_eq!(keys.count(), config_keys(), "a key is not in the example");
+}
+
+/// As many keys as the configuration has: in the source each is a line `key: Type = default,`.
+fn config_keys() -> usize {
+    let source = include_str!("../src/config/keys.rs");
+    let is_key = |line: &&str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+        let (name, rest) = line.split_once(": ").unwrap_or_default();
+        let name = name.strip_prefix("        ").unwrap_or_default();
+        !name.is_empty() && name.chars().all(plain) && rest.contains(" = ")
+    };
+    source.lines().filter(is_key).count()
 }

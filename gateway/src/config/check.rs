@@ -2,15 +2,15 @@
 
 use std::str::FromStr;
 
-use pabal_core::model::{MAX_PARTITIONS, NodeId};
+use pabal_core::model::MAX_PARTITIONS;
 
 use super::{Config, ConfigError};
 
 impl Config {
     /// Looks at every value that can be of the right type and make no sense.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |key, reason: &str| {
-            let reason = reason.to_owned();
+        let wrong = |key: &str, reason: &str| {
+            let (key, reason) = (key.to_owned(), reason.to_owned());
             Err(ConfigError::Value { key, reason })
         };
         let Self {
@@ -22,16 +22,6 @@ impl Config {
             storage,
             ..
         } = self;
-        if let Some(url) = &server.public_url {
-            url.parse::<PublicUrl>()
-                .map_err(|reason| ConfigError::Value {
-                    key: "server.public_url",
-                    reason: reason.to_owned(),
-                })?;
-        }
-        if let Err(error) = node.name.parse::<NodeId>() {
-            return wrong("node.name", &error.to_string());
-        }
         match (node.latitude, node.longitude) {
             (None, None) => {}
             (Some(latitude), Some(longitude)) => {
@@ -142,7 +132,8 @@ fn is_http(url: &str) -> bool {
 }
 
 /// Where clients reach a node: a scheme, a host, perhaps a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct PublicUrl {
     /// Whether clients come by TLS.
     pub secure: bool,
@@ -168,6 +159,14 @@ impl FromStr for PublicUrl {
             secure,
             authority: authority.to_owned(),
         })
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 

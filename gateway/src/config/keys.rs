@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pabal_core::model::NodeId;
 use serde::Deserialize;
+
+use super::PublicUrl;
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)+ }) => {
@@ -69,7 +72,7 @@ section! {
         admin_listen: Option<SocketAddr> = None,
         /// How clients reach the node, if not under the name they use; behind a TLS proxy, its
         /// `https://` URL.
-        public_url: Option<String> = None,
+        public_url: Option<PublicUrl> = None,
         /// As many connections as are held at once: one a WebSocket or parked poll.
         max_connections: usize = 100_000,
         /// As many of them as one address may hold.
@@ -115,7 +118,7 @@ section! {
     Node {
         /// Its name, part of every session id: 1 to 32 of `a-z 0-9 -`. Short, because each poll
         /// carries it.
-        name: String = "n1".into(),
+        name: NodeId = default_name(),
         /// A name for where it stands.
         region: String = "local".into(),
         /// Degrees north; with `longitude`, discovery ranks by distance.
@@ -207,6 +210,11 @@ section! {
         /// How it looks.
         format: LogFormat = LogFormat::Text,
     }
+}
+
+#[expect(clippy::expect_used, reason = "a constant, which a test reads")]
+fn default_name() -> NodeId {
+    "n1".parse().expect("a node name")
 }
 
 /// How log lines look.

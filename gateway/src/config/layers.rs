@@ -89,12 +89,12 @@ impl Layers {
 
     /// All layers together.
     pub(super) fn finish(self) -> Result<Config, ConfigError> {
-        Value::Table(self.merged)
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Value {
-                key: "configuration",
-                reason: error.message().to_owned(),
-            })
+        serde_path_to_error::deserialize(Value::Table(self.merged)).map_err(|error| {
+            ConfigError::Value {
+                key: error.path().to_string(),
+                reason: error.inner().message().to_owned(),
+            }
+        })
     }
 }
 

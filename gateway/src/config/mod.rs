@@ -47,7 +47,7 @@ pub enum ConfigError {
     #[error("{key}: {reason}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What it must be.
         reason: String,
     },

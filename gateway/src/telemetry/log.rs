@@ -13,7 +13,7 @@ use crate::config::{ConfigError, Log, LogFormat};
 /// If the filter makes no sense.
 pub fn start(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| ConfigError::Value {
-        key: "log.filter",
+        key: "log.filter".to_owned(),
         reason: error.to_string(),
     })?;
     let lines = tracing_subscriber::fmt()

@@ -48,7 +48,7 @@ async fn one_node_names_itself_as_the_client_reaches_it() {
 #[tokio::test]
 async fn a_configured_url_goes_before_the_name_the_client_used() {
     let node = Node::start_with(|config| {
-        config.server.public_url = Some("https://chat.example.org".into());
+        config.server.public_url = Some("https://chat.example.org".parse().unwrap());
     })
     .await;
     let found = node.get("/v1/discover").await.json(200)["nodes"][0].clone();
