@@ -15,13 +15,9 @@ fn events(c: &mut Criterion) {
     for bytes in [128, 4096] {
         let message = group_message(1, &"x".repeat(bytes));
         group.throughput(Throughput::Bytes(bytes as u64));
-        group.bench_with_input(
-            BenchmarkId::new("message", bytes),
-            &message,
-            |b, message| {
-                b.iter(|| event::message(black_box(message)));
-            },
-        );
+        group.bench_with_input(BenchmarkId::new("message", bytes), &message, |b, message| {
+            b.iter(|| event::message(black_box(message)));
+        });
     }
     group.finish();
 }
@@ -60,9 +56,7 @@ fn commands(c: &mut Criterion) {
     });
     let body = format!(r#"{{"commands":[{}]}}"#, vec![send.as_str(); 16].join(","));
     group.throughput(Throughput::Elements(16));
-    group.bench_function("16 sends", |b| {
-        b.iter(|| parse_commands(black_box(body.as_bytes())))
-    });
+    group.bench_function("16 sends", |b| b.iter(|| parse_commands(black_box(body.as_bytes()))));
     group.finish();
 }
 

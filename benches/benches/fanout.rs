@@ -57,14 +57,10 @@ async fn read(session: Arc<Session>, received: Arc<Received>) {
 fn fanout(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let users = SESSIONS.div_ceil(OF_A_USER);
-    let node = runtime
-        .block_on(Node::start(memory(), users))
-        .expect("a node");
+    let node = runtime.block_on(Node::start(memory(), users)).expect("a node");
     let received = Arc::new(Received::default());
     for number in 0..SESSIONS {
-        let session = runtime
-            .block_on(node.session(number / OF_A_USER))
-            .expect("a session");
+        let session = runtime.block_on(node.session(number / OF_A_USER)).expect("a session");
         runtime.spawn(read(session, Arc::clone(&received)));
     }
     let content = "x".repeat(128);

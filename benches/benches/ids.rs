@@ -21,9 +21,7 @@ fn ids(c: &mut Criterion) {
     });
     group.bench_function("write", |b| b.iter(|| black_box(id).to_string()));
     let text = id.to_string();
-    group.bench_function("parse", |b| {
-        b.iter(|| black_box(text.as_str()).parse::<MessageId>())
-    });
+    group.bench_function("parse", |b| b.iter(|| black_box(text.as_str()).parse::<MessageId>()));
     let session = "00c0ffee00c0ffee.n1";
     group.bench_function("parse a session id", |b| {
         b.iter(|| black_box(session).parse::<SessionId>());

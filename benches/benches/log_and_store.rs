@@ -15,10 +15,7 @@ fn log(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let log = MemoryMessageLog::new(Arc::new(SystemClock), 8_192);
     let partition = Partition::of(GROUP, PARTITIONS);
-    let origin = || Origin {
-        node: "n1".parse().expect("a name"),
-        accepted_at: SystemClock.now(),
-    };
+    let origin = || Origin { node: "n1".parse().expect("a name"), accepted_at: SystemClock.now() };
     let draft = Draft {
         channel_id: GROUP,
         message_from: UserId::new(1),
@@ -68,9 +65,7 @@ fn one_store(c: &mut Criterion, name: &str, history: &Arc<dyn HistoryStore>) {
                     id = id.successor();
                     group_message(id.get(), CONTENT)
                 });
-                runtime
-                    .block_on(history.append(partition, messages.collect()))
-                    .expect("stored")
+                runtime.block_on(history.append(partition, messages.collect())).expect("stored")
             });
         });
     }

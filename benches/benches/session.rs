@@ -44,12 +44,9 @@ fn sessions(c: &mut Criterion) {
     }
     group.throughput(Throughput::Elements(1));
     let session = runtime.block_on(holding(&node, 1));
-    group.bench_function("confirm late", |b| {
-        b.iter(|| session.confirm(black_box(Seq::new(0))))
-    });
+    group.bench_function("confirm late", |b| b.iter(|| session.confirm(black_box(Seq::new(0)))));
     group.bench_function("attach, see news, leave", |b| {
-        b.to_async(&runtime)
-            .iter(|| async { session.attach().news(Seq::new(0)).await });
+        b.to_async(&runtime).iter(|| async { session.attach().news(Seq::new(0)).await });
     });
     runtime.block_on(node.engine.close_session(&session));
     group.bench_function("open and close", |b| {

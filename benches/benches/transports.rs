@@ -43,32 +43,19 @@ impl Scene {
         let runtime = Runtime::new().expect("a runtime");
         let node = runtime.block_on(Node::start(memory(), 1)).expect("a node");
         let address = runtime.block_on(node.serve()).expect("a port");
-        Self {
-            runtime,
-            node,
-            address,
-        }
+        Self { runtime, node, address }
     }
 
     fn open(&self) -> Reader {
         let mut client = Client::connect(self.address).expect("a connection");
-        let user = Account {
-            user_id: "1".into(),
-            token: Node::token(0),
-        };
+        let user = Account { user_id: "1".into(), token: Node::token(0) };
         let path = client.session(&user).expect("a session");
         let path = path.trim_end_matches("/long-poll").to_owned();
-        Reader {
-            client,
-            path,
-            token: user.token,
-        }
+        Reader { client, path, token: user.token }
     }
 
     fn send(&self) {
-        let sent = self
-            .runtime
-            .block_on(self.node.send(0, GROUP, &"x".repeat(128)));
+        let sent = self.runtime.block_on(self.node.send(0, GROUP, &"x".repeat(128)));
         sent.expect("sent");
     }
 
@@ -136,11 +123,7 @@ fn messages(c: &mut Criterion) {
             _ => reader.request(transport, 0),
         };
         reader.client.write(request.as_bytes()).expect("sent");
-        let opened: &[u8] = if transport == "websocket" {
-            b"101"
-        } else {
-            b"200"
-        };
+        let opened: &[u8] = if transport == "websocket" { b"101" } else { b"200" };
         reader.client.until(opened).expect("an answer");
         reader.client.until(b"\r\n\r\n").expect("headers");
         group.bench_function(transport, |b| {

@@ -59,11 +59,7 @@ impl Client {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self {
-            stream,
-            server,
-            received: Vec::new(),
-        })
+        Ok(Self { stream, server, received: Vec::new() })
     }
 
     /// One request; the answer as JSON if its status is a success.
@@ -96,11 +92,7 @@ impl Client {
         if !status.starts_with('2') {
             return Err(format!("{method} {path}: {status} {body}").into());
         }
-        Ok(if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&body)?
-        })
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_str(&body)? })
     }
 
     /// Signs a user up.
@@ -111,10 +103,7 @@ impl Client {
         let body = json!({"username": username, "password": "correct horse battery staple"});
         let answer = self.request("POST", "/v1/users", None, Some(&body))?;
         let user_id = text(&answer["user"]["user_id"])?;
-        Ok(Account {
-            user_id,
-            token: text(&answer["token"])?,
-        })
+        Ok(Account { user_id, token: text(&answer["token"])? })
     }
 
     /// Makes a group and answers its id.
@@ -261,9 +250,7 @@ pub fn sign_up_many(server: SocketAddr, count: usize) -> Outcome<Vec<Account>> {
             .collect()
     };
     let mut users = std::thread::scope(|scope| -> Outcome<Vec<_>> {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| scope.spawn(move || one(client)))
-            .collect();
+        let clients: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || one(client))).collect();
         let mut users = Vec::new();
         for client in clients {
             users.extend(client.join().map_err(|_| "a client panicked")??);
@@ -275,8 +262,5 @@ pub fn sign_up_many(server: SocketAddr, count: usize) -> Outcome<Vec<Account>> {
 }
 
 fn text(value: &Value) -> Outcome<String> {
-    Ok(value
-        .as_str()
-        .ok_or_else(|| format!("expected a string, not {value}"))?
-        .to_owned())
+    Ok(value.as_str().ok_or_else(|| format!("expected a string, not {value}"))?.to_owned())
 }

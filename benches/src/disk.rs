@@ -36,8 +36,5 @@ pub fn bare_sync(folder: &Path, bytes: usize, span: Duration) -> Outcome<BareSyn
     std::fs::remove_file(&path)?;
     times.sort_unstable();
     let median_us = times[times.len() / 2].as_secs_f64() * 1e6;
-    Ok(BareSync {
-        median_us,
-        per_second,
-    })
+    Ok(BareSync { median_us, per_second })
 }

@@ -156,10 +156,7 @@ impl Group {
             }
         }
         let ledger = Ledger {
-            listeners: listeners
-                .into_iter()
-                .map(|listener| (listener, 0))
-                .collect(),
+            listeners: listeners.into_iter().map(|listener| (listener, 0)).collect(),
             sent: 0,
             completed: 0,
             received: [0; RING],
@@ -168,12 +165,7 @@ impl Group {
             counted: Counted::default(),
             sample: Vec::new(),
         };
-        Ok(Self {
-            swarm,
-            sender,
-            text,
-            ledger,
-        })
+        Ok(Self { swarm, sender, text, ledger })
     }
 
     /// The payload of a batch with one event, as last seen.
@@ -224,27 +216,15 @@ impl Group {
             self.ledger.sent_at[place] = Instant::now();
             self.ledger.sent += 1;
         }
-        if frames.is_empty() {
-            Ok(())
-        } else {
-            self.swarm.write(self.sender, &frames)
-        }
+        if frames.is_empty() { Ok(()) } else { self.swarm.write(self.sender, &frames) }
     }
 
     fn turn(&mut self) -> Outcome<()> {
         let (ledger, sender) = (&mut self.ledger, self.sender);
         let arrived = self.swarm.turn(STUCK, |number, stream, unit| {
-            if number == sender {
-                refused(unit)
-            } else {
-                ledger.take(number, stream, unit)
-            }
+            if number == sender { refused(unit) } else { ledger.take(number, stream, unit) }
         })?;
-        if arrived {
-            Ok(())
-        } else {
-            Err(self.ledger.stuck().into())
-        }
+        if arrived { Ok(()) } else { Err(self.ledger.stuck().into()) }
     }
 
     fn wait_for_all(&mut self, window: u64) -> Outcome<()> {
@@ -312,10 +292,7 @@ impl Ledger {
 
     fn stuck(&self) -> String {
         let least = self.listeners.iter().map(|(_, reached)| reached).min();
-        format!(
-            "{} messages were sent, but one listener has only {least:?}",
-            self.sent
-        )
+        format!("{} messages were sent, but one listener has only {least:?}", self.sent)
     }
 }
 

@@ -13,9 +13,7 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            counts: vec![0; (STEPS * 40) as usize],
-        }
+        Self { counts: vec![0; (STEPS * 40) as usize] }
     }
 }
 
@@ -65,10 +63,7 @@ mod tests {
     fn a_bucket_begins_at_most_three_percent_below_what_falls_into_it() {
         for micros in (0..100_000u64).chain([1 << 30, (1 << 31) - 1]) {
             let begins = lower_bound(bucket(micros) as u64);
-            assert!(
-                begins <= micros && (micros - begins) * 32 <= micros,
-                "{micros}: {begins}"
-            );
+            assert!(begins <= micros && (micros - begins) * 32 <= micros, "{micros}: {begins}");
         }
     }
 

@@ -45,10 +45,7 @@ pub fn memory() -> Arc<dyn HistoryStore> {
 /// # Errors
 /// If it cannot be opened.
 pub fn on_disk(folder: &Path) -> Outcome<Arc<dyn HistoryStore>> {
-    let config = EmbeddedConfig {
-        partitions: PARTITIONS,
-        ..EmbeddedConfig::default()
-    };
+    let config = EmbeddedConfig { partitions: PARTITIONS, ..EmbeddedConfig::default() };
     Ok(EmbeddedStore::open(folder, &config)?.history)
 }
 
@@ -75,9 +72,7 @@ impl Node {
                 avatar_url: String::new(),
                 created_at: now,
             };
-            directory
-                .sign_up(user, String::new(), node.access(number))
-                .await?;
+            directory.sign_up(user, String::new(), node.access(number)).await?;
         }
         node.group(GROUP, 0..users).await?;
         Ok(node)
@@ -99,15 +94,8 @@ impl Node {
             registry: Arc::new(MemoryNodeRegistry::new()),
             clock,
         };
-        let limits = Limits {
-            sends_per_second: None,
-            ..Limits::default()
-        };
-        let config = EngineConfig {
-            node: "n1".parse()?,
-            partitions: PARTITIONS,
-            limits,
-        };
+        let limits = Limits { sends_per_second: None, ..Limits::default() };
+        let config = EngineConfig { node: "n1".parse()?, partitions: PARTITIONS, limits };
         Ok(Engine::start(config, ports).await?)
     }
 
@@ -122,19 +110,9 @@ impl Node {
     ) -> Outcome<()> {
         let name = Some("measured".to_owned());
         let kind = ChannelKind::Group;
-        let channel = Channel {
-            channel_id,
-            kind,
-            name,
-            created_at: self.now,
-        };
+        let channel = Channel { channel_id, kind, name, created_at: self.now };
         let (owner, members) = (user_id(members.start), members.map(user_id).collect());
-        Ok(self
-            .engine
-            .ports()
-            .directory
-            .create_group(channel, owner, members)
-            .await?)
+        Ok(self.engine.ports().directory.create_group(channel, owner, members).await?)
     }
 
     /// The token of a user.
@@ -170,15 +148,8 @@ impl Node {
     /// If it is refused.
     pub async fn send(&self, from: usize, to: ChannelId, content: &str) -> Outcome<Sent> {
         let content = content.to_owned();
-        let send = SendRequest {
-            channel_id: to,
-            content,
-            client_message_id: None,
-        };
-        self.engine
-            .submit(user_id(from), send)
-            .await
-            .map_err(|problem| problem.detail.into())
+        let send = SendRequest { channel_id: to, content, client_message_id: None };
+        self.engine.submit(user_id(from), send).await.map_err(|problem| problem.detail.into())
     }
 
     /// Serves the transports on a free loopback port for as long as the runtime lives.

@@ -52,11 +52,7 @@ impl Server {
                 // It may have ended already; then there is nothing to kill.
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(format!(
-                    "{} said {line:?} and not where it listens",
-                    program.display()
-                )
-                .into())
+                Err(format!("{} said {line:?} and not where it listens", program.display()).into())
             }
         }
     }
@@ -67,18 +63,10 @@ impl Server {
     /// As [`start`](Self::start).
     pub fn pabal(program: &Path, data: &Path, environment: &[(&str, &str)]) -> Outcome<Self> {
         let data = data.to_str().ok_or("the data folder's name is not UTF-8")?;
-        let arguments = [
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            data,
-            "--no-rate-limits",
-        ];
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data, "--no-rate-limits"];
         let quiet = ("PABAL_LOG_FILTER", "warn");
-        let environment: Vec<_> = std::iter::once(quiet)
-            .chain(environment.iter().copied())
-            .collect();
+        let environment: Vec<_> =
+            std::iter::once(quiet).chain(environment.iter().copied()).collect();
         Self::start(program, &arguments, &environment)
     }
 
@@ -141,35 +129,19 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
 /// If there is no such core, or no `taskset`.
 pub fn bind(cores: &str) -> Outcome<()> {
     let pid = std::process::id().to_string();
-    let done = Command::new("taskset")
-        .args(["-acp", cores, &pid])
-        .stdout(Stdio::null())
-        .status()?;
-    if done.success() {
-        Ok(())
-    } else {
-        Err(format!("cannot bind to core {cores}").into())
-    }
+    let done =
+        Command::new("taskset").args(["-acp", cores, &pid]).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(format!("cannot bind to core {cores}").into()) }
 }
 
 /// The machine, in one line.
 pub fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
-    let models: Vec<_> = cpus
-        .lines()
-        .filter(|line| line.starts_with("model name"))
-        .collect();
-    let model = models
-        .first()
-        .and_then(|line| line.split_once(": "))
-        .map_or("?", |(_, name)| name);
+    let models: Vec<_> = cpus.lines().filter(|line| line.starts_with("model name")).collect();
+    let model = models.first().and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or("?");
-    format!(
-        "{} × {model}, Linux {}, load {load}",
-        models.len(),
-        kernel.trim()
-    )
+    format!("{} × {model}, Linux {}, load {load}", models.len(), kernel.trim())
 }

@@ -48,14 +48,8 @@ impl Claim {
 
     fn line(&self) -> String {
         let theirs = self.theirs.map_or("–".into(), figure);
-        let ratio = self
-            .theirs
-            .map_or("–".into(), |_| format!("{:.2} ×", self.value()));
-        let unit = if self.theirs.is_some() {
-            "×"
-        } else {
-            self.unit
-        };
+        let ratio = self.theirs.map_or("–".into(), |_| format!("{:.2} ×", self.value()));
+        let unit = if self.theirs.is_some() { "×" } else { self.unit };
         let target = match self.target {
             Target::AtMost(most) => format!("≤ {} {unit}", figure(most)),
             Target::AtLeast(least) => format!("≥ {} {unit}", figure(least)),
@@ -66,13 +60,7 @@ impl Claim {
             Some(false) => "FAIL",
             None => "",
         };
-        let Self {
-            cell,
-            what,
-            ours,
-            unit,
-            ..
-        } = self;
+        let Self { cell, what, ours, unit, .. } = self;
         let ours = figure(*ours);
         format!("| {cell} | {what} | {ours} {unit} | {theirs} | {ratio} | {target} | {verdict} |")
     }

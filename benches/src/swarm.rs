@@ -63,14 +63,8 @@ impl Swarm {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let number = self.connections.len();
-        self.poll
-            .registry()
-            .register(&mut stream, Token(number), Interest::READABLE)?;
-        self.connections.push(Connection {
-            stream,
-            framing,
-            partial: already_read,
-        });
+        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+        self.connections.push(Connection { stream, framing, partial: already_read });
         Ok(number)
     }
 

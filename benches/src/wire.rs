@@ -29,10 +29,7 @@ impl Framing {
             Self::Http => answer_lengths(bytes)?,
         };
         let whole = bytes.get(..head + body)?;
-        Some(Unit {
-            head: &whole[..head],
-            body: &whole[head..],
-        })
+        Some(Unit { head: &whole[..head], body: &whole[head..] })
     }
 }
 
@@ -88,20 +85,11 @@ pub fn next_of(batch: &[u8]) -> Option<u64> {
     if !batch.starts_with(b"{\"events\":[") {
         return None;
     }
-    let rest = batch
-        .strip_suffix(b"\"}")
-        .or_else(|| batch.strip_suffix(b"\",\"timeout\":true}"))?;
-    let digits = rest
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let rest =
+        batch.strip_suffix(b"\"}").or_else(|| batch.strip_suffix(b"\",\"timeout\":true}"))?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let digits = &rest[rest.len() - digits..];
-    Some(
-        digits
-            .iter()
-            .fold(0, |next, digit| next * 10 + u64::from(digit - b'0')),
-    )
+    Some(digits.iter().fold(0, |next, digit| next * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -122,10 +110,7 @@ mod tests {
     #[test]
     fn a_batch_says_how_far_it_goes() {
         assert_eq!(next_of(br#"{"events":[{}],"next":"42"}"#), Some(42));
-        assert_eq!(
-            next_of(br#"{"events":[],"next":"7","timeout":true}"#),
-            Some(7)
-        );
+        assert_eq!(next_of(br#"{"events":[],"next":"7","timeout":true}"#), Some(7));
         assert_eq!(next_of(br#"{"reply":{"message_id":"1"}}"#), None);
     }
 }

@@ -232,10 +232,8 @@ impl App {
 /// The adapters of one node: what must last is on its disk, the rest in its memory.
 async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> {
     let (storage, folder) = (&config.storage, &config.storage.data_dir);
-    std::fs::create_dir_all(folder).map_err(|source| BuildError::Folder {
-        path: folder.clone(),
-        source,
-    })?;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
     let embedded = EmbeddedConfig {
         partitions: storage.partitions,
         cache_bytes: storage.cache_bytes,
@@ -293,10 +291,7 @@ fn reachable(address: SocketAddr) -> PublicUrl {
     } else {
         address.ip().to_string()
     };
-    PublicUrl {
-        secure: false,
-        authority: format!("{host}:{}", address.port()),
-    }
+    PublicUrl { secure: false, authority: format!("{host}:{}", address.port()) }
 }
 
 /// The cores this process may use, which its affinity may have narrowed.

@@ -10,10 +10,7 @@ const RESERVED: u64 = 512;
 /// `wanted`, leave the stores what they need.
 pub(crate) fn for_connections(wanted: usize) -> usize {
     let before = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: before.maximum,
-        ..before
-    };
+    let raised = Rlimit { current: before.maximum, ..before };
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => before.maximum,
         Err(error) => {

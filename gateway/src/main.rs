@@ -57,10 +57,7 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
 }
 
 fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores())
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).enable_all().build()
 }
 
 async fn run(config: &Config) -> Result<(), Failure> {

@@ -110,20 +110,14 @@ impl Server {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let Listeners {
-            clients,
-            administration,
-        } = listeners;
+        let Listeners { clients, administration } = listeners;
         let connections = descriptors::for_connections(config.server.max_connections);
         let per_address = if config.limits.rate_limits {
             config.server.max_connections_per_address
         } else {
             connections
         };
-        let limits = AdmissionLimits {
-            connections,
-            per_address,
-        };
+        let limits = AdmissionLimits { connections, per_address };
         let (meters, transports) = (app.transports.meters(), Some(app.transports.clone()));
         let part = |transports, router: &Router| Acceptor {
             transports,
@@ -137,10 +131,8 @@ impl Server {
         };
         server.accept(clients, part(transports, &app.router), limits);
         if let Some(listener) = administration {
-            let limits = AdmissionLimits {
-                connections: ADMINISTRATORS,
-                per_address: ADMINISTRATORS,
-            };
+            let limits =
+                AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
             server.accept(listener, part(None, &app.administration), limits);
         }
         server
@@ -167,10 +159,7 @@ impl Server {
         self.close();
         self.finishing.cancel();
         self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections were cut off");
             self.abort.cancel();
             self.tasks.wait().await;
@@ -233,8 +222,7 @@ impl Acceptor {
             };
             match admission.admit(peer.ip()) {
                 Ok(permit) => {
-                    self.tasks
-                        .spawn(Arc::clone(&self).serve(stream, peer, permit));
+                    self.tasks.spawn(Arc::clone(&self).serve(stream, peer, permit));
                 }
                 Err(refused) => tracing::debug!(%peer, %refused, "a connection was refused"),
             }

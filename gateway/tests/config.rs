@@ -21,10 +21,7 @@ fn file(text: &str) -> File {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pabal.toml");
     std::fs::write(&path, text).unwrap();
-    File {
-        path,
-        _folder: folder,
-    }
+    File { path, _folder: folder }
 }
 
 fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -46,24 +43,15 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.limits.body_bytes, 256 * 1024);
     assert_eq!(config.auth.token_lifetime_days, 30);
     let engine = config.engine_limits();
-    assert_eq!(
-        (engine.mailbox_events, engine.mailbox_bytes),
-        (1_024, 1024 * 1024)
-    );
-    assert_eq!(
-        (engine.sessions_per_user, config.limits.group_members),
-        (16, 10_000)
-    );
+    assert_eq!((engine.mailbox_events, engine.mailbox_bytes), (1_024, 1024 * 1024));
+    assert_eq!((engine.sessions_per_user, config.limits.group_members), (16, 10_000));
     assert!(engine.sends_per_second.is_some());
 }
 
 #[test]
 fn flags_go_before_environment_before_file() {
     let file = file("[server]\nlisten = '127.0.0.1:1'\n[node]\nregion = 'file'\nname = 'file'\n");
-    let environment = [
-        ("PABAL_NODE_REGION", "environment"),
-        ("PABAL_NODE_NAME", "environment"),
-    ];
+    let environment = [("PABAL_NODE_REGION", "environment"), ("PABAL_NODE_NAME", "environment")];
     let path = file.path.to_str().unwrap();
     let config = load(&["--config", path, "--node-name", "flag"], &environment).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:1");
@@ -109,36 +97,22 @@ fn every_flag_sets_its_key() {
     assert_eq!(public_url.http(), "https://chat.example.org");
     assert_eq!(public_url.websocket(), "wss://chat.example.org");
     assert!(!config.limits.rate_limits && config.engine_limits().sends_per_second.is_none());
-    assert_eq!(
-        (config.node.name.as_str(), config.node.region.as_str()),
-        ("a", "seoul")
-    );
-    assert_eq!(
-        (config.node.latitude, config.node.longitude),
-        (Some(-33.9), Some(18.4))
-    );
+    assert_eq!((config.node.name.as_str(), config.node.region.as_str()), ("a", "seoul"));
+    assert_eq!((config.node.latitude, config.node.longitude), (Some(-33.9), Some(18.4)));
     assert_eq!(config.engine_limits().sessions, 7);
-    assert_eq!(
-        config.push.webhook_url.as_deref(),
-        Some("https://push.example.org/x")
-    );
+    assert_eq!(config.push.webhook_url.as_deref(), Some("https://push.example.org/x"));
     assert_eq!(config.log.filter, "debug");
 }
 
 #[test]
 fn what_is_wrong_in_a_file_is_named_with_its_line() {
     let wrong = |text: &str| match load_file(text).unwrap_err() {
-        ConfigError::File {
-            line, key, reason, ..
-        } => (line, key, reason),
+        ConfigError::File { line, key, reason, .. } => (line, key, reason),
         other => panic!("{other:?}"),
     };
     let (line, key, reason) = wrong("[server]\n\nlisten = '127.0.0.1:1'\nlisn = 7\n");
     assert_eq!((line, key.as_str()), (4, "server.lisn"), "{reason}");
-    assert!(
-        reason.contains("unknown field") && reason.contains("listen"),
-        "{reason}"
-    );
+    assert!(reason.contains("unknown field") && reason.contains("listen"), "{reason}");
     let (line, key, _) = wrong("# a comment\n[limits]\nbody_bytes = 'many'\n");
     assert_eq!((line, key.as_str()), (3, "limits.body_bytes"));
     let (line, _, reason) = wrong("[server]\nlisten = 'here'\n");
@@ -153,32 +127,19 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         let (line, key, _) = wrong(text);
         assert_eq!((line, key.as_str()), (2, "node.name"), "{text}");
     }
-    for url in [
-        "chat.example.org",
-        "https://example.org/chat",
-        "ws://x",
-        "https://a@b",
-    ] {
+    for url in ["chat.example.org", "https://example.org/chat", "ws://x", "https://a@b"] {
         let (line, key, _) = wrong(&format!("[server]\npublic_url = '{url}'"));
         assert_eq!((line, key.as_str()), (2, "server.public_url"), "{url}");
     }
     let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
-    assert!(
-        shown.contains("pabal.toml:2: server.lisn: unknown field"),
-        "{shown}"
-    );
+    assert!(shown.contains("pabal.toml:2: server.lisn: unknown field"), "{shown}");
     assert!(!shown.contains('\n'), "{shown}");
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = load(&["--config", "/nowhere/pabal.toml"], &[])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("cannot read /nowhere/pabal.toml"),
-        "{error}"
-    );
+    let error = load(&["--config", "/nowhere/pabal.toml"], &[]).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read /nowhere/pabal.toml"), "{error}");
 }
 
 #[test]
@@ -204,14 +165,8 @@ fn the_environment_is_read_as_the_key_wants_it() {
     .unwrap();
     assert_eq!(config.limits.body_bytes, 4_096);
     assert!(!config.limits.rate_limits);
-    assert_eq!(
-        (config.node.name.as_str(), config.node.region.as_str()),
-        ("7", "true")
-    );
-    assert_eq!(
-        (config.node.latitude, config.node.longitude),
-        (Some(37.0), Some(127.5))
-    );
+    assert_eq!((config.node.name.as_str(), config.node.region.as_str()), ("7", "true"));
+    assert_eq!((config.node.latitude, config.node.longitude), (Some(37.0), Some(127.5)));
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
     assert_eq!(config.storage.data_dir, PathBuf::from("/var/lib/pabal"));
     assert_eq!(config.log.format, LogFormat::Json);
@@ -227,10 +182,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     assert_eq!(name, "PABAL_LIMITS_BODY_BITES");
     assert!(reason.contains("body_bytes"), "{reason}");
     let (name, reason) = wrong("PABAL_LIMITS_BODY_BYTES", "many");
-    assert!(
-        name == "PABAL_LIMITS_BODY_BYTES" && reason.contains("many"),
-        "{reason}"
-    );
+    assert!(name == "PABAL_LIMITS_BODY_BYTES" && reason.contains("many"), "{reason}");
     wrong("PABAL_SERVER_LISTEN", "here");
     wrong("PABAL_LOG_FORMAT", "xml");
 }
@@ -243,27 +195,15 @@ fn values_out_of_range_name_their_key() {
         ("[node]\nlatitude = 1.0", "node.longitude"),
         ("[node]\nlongitude = 1.0", "node.latitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
-        (
-            "[server]\nidle_connection_timeout_ms = 0",
-            "server.idle_connection_timeout_ms",
-        ),
-        (
-            "[push]\nwebhook_url = 'ftp://example.org'",
-            "push.webhook_url",
-        ),
+        ("[server]\nidle_connection_timeout_ms = 0", "server.idle_connection_timeout_ms"),
+        ("[push]\nwebhook_url = 'ftp://example.org'", "push.webhook_url"),
         ("[limits]\ngroup_members = 1", "limits.group_members"),
         ("[limits]\nmailbox_bytes = 100", "limits.mailbox_bytes"),
         ("[limits]\nbody_bytes = 1", "limits.body_bytes"),
-        (
-            "[limits]\nresume_window_ms = 90000000",
-            "limits.resume_window_ms",
-        ),
+        ("[limits]\nresume_window_ms = 90000000", "limits.resume_window_ms"),
         ("[storage]\npartitions = 0", "storage.partitions"),
         ("[storage]\npartitions = 1025", "storage.partitions"),
-        (
-            "[auth]\ntoken_lifetime_days = 0",
-            "auth.token_lifetime_days",
-        ),
+        ("[auth]\ntoken_lifetime_days = 0", "auth.token_lifetime_days"),
     ];
     for (text, expected) in wrong {
         match load_file(text).unwrap_err() {
@@ -275,11 +215,7 @@ fn values_out_of_range_name_their_key() {
 
 #[test]
 fn flags_of_the_wrong_type_are_refused() {
-    for wrong in [
-        ["--listen", "here"],
-        ["--capacity", "-1"],
-        ["--latitude", "north"],
-    ] {
+    for wrong in [["--listen", "here"], ["--capacity", "-1"], ["--latitude", "north"]] {
         let all = ["pabal", "serve"].iter().chain(&wrong);
         assert!(Cli::try_parse_from(all).is_err(), "{wrong:?}");
     }
@@ -292,19 +228,12 @@ fn the_example_holds_every_key_with_its_default() {
     // With the optional keys as well, each key stands there once: an unknown one would be refused.
     let text = std::fs::read_to_string(path).unwrap();
     let optional = |line: &str| line.starts_with("# ") && line.contains(" = ");
-    let whole: Vec<&str> = text
-        .lines()
-        .map(|line| if optional(line) { &line[2..] } else { line })
-        .collect();
+    let whole: Vec<&str> =
+        text.lines().map(|line| if optional(line) { &line[2..] } else { line }).collect();
     let config = load_file(&whole.join("\n")).unwrap();
     let debug = format!("{config:?}");
-    assert!(
-        !debug.contains("None"),
-        "a key is not in the example: {debug}"
-    );
-    let keys = whole
-        .iter()
-        .filter(|line| !line.starts_with('#') && line.contains(" = "));
+    assert!(!debug.contains("None"), "a key is not in the example: {debug}");
+    let keys = whole.iter().filter(|line| !line.starts_with('#') && line.contains(" = "));
     assert_eq!(keys.count(), config_keys(), "a key is not in the example");
 }
 

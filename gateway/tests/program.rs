@@ -14,10 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn pabal(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
     command.arg("serve").arg("--data").arg(data).args(arguments);
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
@@ -26,34 +23,22 @@ async fn start(data: &Path, arguments: &[&str]) -> (Child, String) {
     let mut child = pabal(data, arguments).spawn().unwrap();
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.as_mut().unwrap());
-    timeout(SOON, out.read_line(&mut line))
-        .await
-        .unwrap()
-        .unwrap();
-    let url = line
-        .trim_end()
-        .strip_prefix("listening on ")
-        .unwrap_or_else(|| panic!("{line:?}"));
+    timeout(SOON, out.read_line(&mut line)).await.unwrap().unwrap();
+    let url = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
     let url = url.to_owned();
     (child, url)
 }
 
 fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
-    let sent = std::process::Command::new("kill")
-        .args([name, &id])
-        .status()
-        .unwrap();
+    let sent = std::process::Command::new("kill").args([name, &id]).status().unwrap();
     assert!(sent.success());
 }
 
 /// How it ended, and what else stood on standard output and standard error.
 async fn end(mut child: Child) -> (Option<i32>, String, String) {
     let (mut out, mut err) = (String::new(), String::new());
-    let (stdout, stderr) = (
-        child.stdout.as_mut().unwrap(),
-        child.stderr.as_mut().unwrap(),
-    );
+    let (stdout, stderr) = (child.stdout.as_mut().unwrap(), child.stderr.as_mut().unwrap());
     let read = async {
         stdout.read_to_string(&mut out).await.unwrap();
         stderr.read_to_string(&mut err).await.unwrap();
@@ -71,14 +56,7 @@ async fn one_line_when_ready_and_a_clean_stop_on_either_signal() {
         let port = url.strip_prefix("http://127.0.0.1:").unwrap();
         assert_ne!(port.parse::<u16>().unwrap(), 0);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        assert!(
-            http.get(format!("{url}/readyz"))
-                .send()
-                .await
-                .unwrap()
-                .status()
-                .is_success()
-        );
+        assert!(http.get(format!("{url}/readyz")).send().await.unwrap().status().is_success());
         signal(&child, name);
         let (code, out, err) = end(child).await;
         assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
@@ -100,20 +78,14 @@ async fn what_it_cannot_use_is_one_line_on_standard_error() {
         (pabal(&data, &["--listen", taken]), "cannot listen on"),
         (pabal(&first, &["--listen", "127.0.0.1:0"]), "in use"),
         (pabal(&file, &["--listen", "127.0.0.1:0"]), "data folder"),
-        (
-            pabal(&data, &["--config", "/nowhere.toml"]),
-            "/nowhere.toml",
-        ),
+        (pabal(&data, &["--config", "/nowhere.toml"]), "/nowhere.toml"),
         (pabal(&data, &["--node-name", "Not A Name"]), "node.name"),
         (pabal(&data, &["--log", "a=b=c"]), "log.filter"),
     ];
     for (mut command, expected) in failures {
         let (code, out, err) = end(command.spawn().unwrap()).await;
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
-        assert!(
-            err.starts_with("pabal: ") && err.contains(expected),
-            "{err}"
-        );
+        assert!(err.starts_with("pabal: ") && err.contains(expected), "{err}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
     signal(&child, "-TERM");
@@ -129,9 +101,7 @@ async fn a_second_signal_does_not_wait() {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
         content-length: 100\r\n\r\n{";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
-        .await
-        .unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     signal(&child, "-TERM");
     tokio::time::sleep(Duration::from_millis(700)).await;

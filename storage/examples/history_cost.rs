@@ -19,52 +19,29 @@ const PARTITIONS: u16 = 64;
 
 #[tokio::main]
 async fn main() {
-    let folder = std::env::args()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = folder.join(format!("history-cost-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let sync = bare_sync(&folder, false);
     println!("fdatasync of 200 bytes written in place   {}", show(&sync));
-    println!(
-        "fdatasync of 200 bytes appended           {}",
-        show(&bare_sync(&folder, true))
-    );
+    println!("fdatasync of 200 bytes appended           {}", show(&bare_sync(&folder, true)));
     let store = EmbeddedStore::open(&folder.join("store"), &EmbeddedConfig::default());
     let store = store.expect("the store opens");
     single(&store.history).await;
     together(&store.history, 64).await;
-    println!(
-        "fdatasync of 200 bytes written in place   {}",
-        show(&bare_sync(&folder, false))
-    );
-    println!(
-        "fdatasync of 200 bytes appended           {}",
-        show(&bare_sync(&folder, true))
-    );
-    println!(
-        "memory before the load                    {} MiB",
-        resident_mib()
-    );
+    println!("fdatasync of 200 bytes written in place   {}", show(&bare_sync(&folder, false)));
+    println!("fdatasync of 200 bytes appended           {}", show(&bare_sync(&folder, true)));
+    println!("memory before the load                    {} MiB", resident_mib());
     load(&store.history).await;
-    println!(
-        "memory after the load                     {} MiB",
-        resident_mib()
-    );
+    println!("memory after the load                     {} MiB", resident_mib());
     read(&store.history, "after the load").await;
     drop(store);
     let started = Instant::now();
     let store = EmbeddedStore::open(&folder.join("store"), &EmbeddedConfig::default());
     let store = store.expect("the store opens again");
-    println!(
-        "opened again in                           {:?}",
-        started.elapsed()
-    );
+    println!("opened again in                           {:?}", started.elapsed());
     read(&store.history, "opened again").await;
-    println!(
-        "memory at the end                         {} MiB",
-        resident_mib()
-    );
+    println!("memory at the end                         {} MiB", resident_mib());
     drop(store);
     fs::remove_dir_all(&folder).expect("removed");
 }
@@ -163,10 +140,7 @@ async fn load(history: &Arc<FjallHistoryStore>) {
                             message(channel, id(partition, 100_000 + batch, sequence))
                         })
                         .collect();
-                    history
-                        .append(partition, messages)
-                        .await
-                        .expect("an append");
+                    history.append(partition, messages).await.expect("an append");
                 }
             })
         })
@@ -183,10 +157,7 @@ async fn read(history: &FjallHistoryStore, when: &str) {
     for round in 0..3_000_u64 {
         let channel = ChannelId::new(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % CHANNELS);
         let started = Instant::now();
-        let page = history
-            .page(channel, PageFrom::Newest, 50)
-            .await
-            .expect("a page");
+        let page = history.page(channel, PageFrom::Newest, 50).await.expect("a page");
         pages.push(started.elapsed());
         assert_eq!(page.messages.len(), 50);
         let started = Instant::now();
@@ -194,10 +165,7 @@ async fn read(history: &FjallHistoryStore, when: &str) {
         heads.push(started.elapsed());
         let started = Instant::now();
         let after = page.messages[20].message_id;
-        history
-            .count_unread(channel, after, UserId::new(99), 100)
-            .await
-            .expect("a count");
+        history.count_unread(channel, after, UserId::new(99), 100).await.expect("a count");
         unread.push(started.elapsed());
     }
     println!("last 50 of a channel, {when:<19} {}", show(&pages));
@@ -206,27 +174,17 @@ async fn read(history: &FjallHistoryStore, when: &str) {
     let mut there_and_back = Vec::new();
     for _ in 0..3_000 {
         let started = Instant::now();
-        tokio::task::spawn_blocking(|| ())
-            .await
-            .expect("a blocking thread");
+        tokio::task::spawn_blocking(|| ()).await.expect("a blocking thread");
         there_and_back.push(started.elapsed());
     }
-    println!(
-        "to a blocking thread and back             {}",
-        show(&there_and_back)
-    );
+    println!("to a blocking thread and back             {}", show(&there_and_back));
 }
 
 fn show(times: &[Duration]) -> String {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_micros();
-    format!(
-        "p50 {} µs, p90 {} µs, p99 {} µs",
-        at(0.5),
-        at(0.9),
-        at(0.99)
-    )
+    format!("p50 {} µs, p90 {} µs, p99 {} µs", at(0.5), at(0.9), at(0.99))
 }
 
 fn resident_mib() -> u64 {

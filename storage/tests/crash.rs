@@ -21,10 +21,7 @@ const OWNERS: u16 = 4;
 
 /// Tables are written and merged all the time, so that the end may come in the middle of it.
 fn config() -> EmbeddedConfig {
-    EmbeddedConfig {
-        message_memtable_bytes: 64 << 10,
-        ..EmbeddedConfig::default()
-    }
+    EmbeddedConfig { message_memtable_bytes: 64 << 10, ..EmbeddedConfig::default() }
 }
 
 fn open(folder: &Path) -> EmbeddedStore {
@@ -57,20 +54,13 @@ fn start_of(number: u16) -> MessageId {
 
 async fn channel_of(store: &EmbeddedStore, number: u16) -> Vec<Message> {
     let everything = PageFrom::After(MessageId::new(0));
-    store
-        .history
-        .page(channel(number), everything, usize::MAX)
-        .await
-        .expect("a page")
-        .messages
+    store.history.page(channel(number), everything, usize::MAX).await.expect("a page").messages
 }
 
 /// Starts `test` of this binary as a child that works in `folder`.
 fn child(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(env::current_exe().expect("this binary"));
-    command
-        .args(["--exact", test, "--nocapture"])
-        .env(FOLDER, folder);
+    command.args(["--exact", test, "--nocapture"]).env(FOLDER, folder);
     command
 }
 
@@ -89,22 +79,15 @@ async fn child_appends_until_killed() {
     for number in 0..OWNERS {
         let history = store.history.clone();
         tasks.push(tokio::spawn(async move {
-            let position = history
-                .stored_position(partition(number))
-                .await
-                .expect("a position");
+            let position = history.stored_position(partition(number)).await.expect("a position");
             let mut next = position.max(start_of(number)).successor();
             loop {
                 let size = 1 + next.get() as usize % 5;
-                let ids: Vec<_> = iter::successors(Some(next), |id| Some(id.successor()))
-                    .take(size)
-                    .collect();
+                let ids: Vec<_> =
+                    iter::successors(Some(next), |id| Some(id.successor())).take(size).collect();
                 next = ids[size - 1].successor();
                 let batch: Vec<_> = ids.iter().map(|id| message(number, *id)).collect();
-                let answer = history
-                    .append(partition(number), batch)
-                    .await
-                    .expect("an append");
+                let answer = history.append(partition(number), batch).await.expect("an append");
                 assert!(answer.iter().all(|became| *became == Appended::Stored));
                 for id in ids {
                     println!("acknowledged {number} {id}");
@@ -163,40 +146,22 @@ async fn kill_9_loses_nothing_acknowledged_or_seen() {
             }
         }
         running.wait().expect("the child has ended");
-        assert!(
-            acknowledged >= last_words,
-            "the child ended by itself in round {round}"
-        );
+        assert!(acknowledged >= last_words, "the child ended by itself in round {round}");
         let store = open(folder.path());
         for number in 0..OWNERS {
             let stored = channel_of(&store, number).await;
             let ids: Vec<_> = stored.iter().map(|message| message.message_id).collect();
             assert!(ids.is_sorted_by(|one, next| one < next), "round {round}");
             let stored_ids = ids.iter().copied().collect();
-            let lost: Vec<_> = told
-                .entry(number)
-                .or_default()
-                .difference(&stored_ids)
-                .collect();
-            assert!(
-                lost.is_empty(),
-                "round {round} lost {lost:?} of channel {number}"
-            );
+            let lost: Vec<_> = told.entry(number).or_default().difference(&stored_ids).collect();
+            assert!(lost.is_empty(), "round {round} lost {lost:?} of channel {number}");
             let position = store.history.stored_position(partition(number)).await;
             let last = ids.last().copied().unwrap_or_default();
-            assert_eq!(
-                position.expect("a position"),
-                last,
-                "messages and position are one step"
-            );
+            assert_eq!(position.expect("a position"), last, "messages and position are one step");
             for message in &stored {
                 let key = message.send_key().expect("a named send");
                 let first = store.history.find_sent(key).await.expect("a look");
-                assert_eq!(
-                    first,
-                    Some(message.message_id),
-                    "message and send are one step"
-                );
+                assert_eq!(first, Some(message.message_id), "message and send are one step");
             }
         }
     }
@@ -212,10 +177,7 @@ async fn child_appends_until_the_disk_refuses() {
     let owner = partition(0);
     let mut next = start_of(0).successor();
     let refused = loop {
-        let one = Message {
-            content: "x".repeat(4_000).into(),
-            ..message(0, next)
-        };
+        let one = Message { content: "x".repeat(4_000).into(), ..message(0, next) };
         match store.history.append(owner, vec![one]).await {
             Ok(_) => println!("acknowledged 0 {next}"),
             Err(error) => break error,
@@ -226,36 +188,17 @@ async fn child_appends_until_the_disk_refuses() {
     assert!(!refused.retryable());
     // Small enough to be written, but the store does not know any more what is.
     let answers = [
-        store
-            .history
-            .append(owner, vec![message(0, next)])
-            .await
-            .err(),
+        store.history.append(owner, vec![message(0, next)]).await.err(),
         store.history.append(owner, vec![]).await.err(),
         store.history.stored_position(owner).await.err(),
-        store
-            .history
-            .page(channel(0), PageFrom::Newest, 1)
-            .await
-            .err(),
+        store.history.page(channel(0), PageFrom::Newest, 1).await.err(),
         store.history.get(channel(0), next).await.err(),
         store.history.heads(&[channel(0)]).await.err(),
-        store
-            .history
-            .count_unread(channel(0), next, UserId::new(1), 1)
-            .await
-            .err(),
-        store
-            .history
-            .find_sent(message(0, next).send_key().expect("named"))
-            .await
-            .err(),
+        store.history.count_unread(channel(0), next, UserId::new(1), 1).await.err(),
+        store.history.find_sent(message(0, next).send_key().expect("named")).await.err(),
     ];
     for answer in answers {
-        assert!(
-            matches!(answer, Some(HistoryError::Poisoned(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Some(HistoryError::Poisoned(_))), "{answer:?}");
     }
     let notification = Notification {
         user_id: UserId::new(1),
@@ -279,30 +222,15 @@ async fn a_disk_that_refuses_poisons_the_store() {
     let this = child("child_appends_until_the_disk_refuses", folder.path());
     let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", limited])
-        .arg(this.get_program())
-        .args(this.get_args());
-    let output = shell
-        .env(FOLDER, folder.path())
-        .output()
-        .expect("the child runs");
+    shell.args(["-c", limited]).arg(this.get_program()).args(this.get_args());
+    let output = shell.env(FOLDER, folder.path()).output().expect("the child runs");
     let said = String::from_utf8(output.stdout).expect("text");
     assert!(said.contains("all is refused"), "{said}");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let store = open(folder.path());
-    let stored: BTreeSet<_> = channel_of(&store, 0)
-        .await
-        .iter()
-        .map(|message| message.message_id.to_string())
-        .collect();
-    let acknowledged = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("acknowledged 0 "));
+    let stored: BTreeSet<_> =
+        channel_of(&store, 0).await.iter().map(|message| message.message_id.to_string()).collect();
+    let acknowledged = said.lines().filter_map(|line| line.strip_prefix("acknowledged 0 "));
     assert!(acknowledged.clone().count() > 10, "{said}");
     for id in acknowledged {
         assert!(stored.contains(id), "{id} was acknowledged");

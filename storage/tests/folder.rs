@@ -27,10 +27,7 @@ fn open(folder: &Path) -> EmbeddedStore {
 /// A folder with 2,000 messages in tables and in the journal, closed.
 async fn filled() -> TempDir {
     let folder = folder();
-    let small = EmbeddedConfig {
-        message_memtable_bytes: 16 << 10,
-        ..EmbeddedConfig::default()
-    };
+    let small = EmbeddedConfig { message_memtable_bytes: 16 << 10, ..EmbeddedConfig::default() };
     let store = open_with(folder.path(), &small).expect("a new folder");
     let partition = Partition::new(0).expect("a partition");
     let mut next = MessageId::first_at(Timestamp::from_millis(1_790_000_000_000), partition);
@@ -47,21 +44,14 @@ async fn filled() -> TempDir {
             });
             next = next.successor();
         }
-        store
-            .history
-            .append(partition, messages)
-            .await
-            .expect("an append");
+        store.history.append(partition, messages).await.expect("an append");
     }
     drop(store);
     folder
 }
 
 async fn all(store: &EmbeddedStore) -> Result<Vec<Message>, HistoryError> {
-    let page = store
-        .history
-        .page(ROOM, PageFrom::After(MessageId::new(0)), usize::MAX)
-        .await;
+    let page = store.history.page(ROOM, PageFrom::After(MessageId::new(0)), usize::MAX).await;
     page.map(|page| page.messages)
 }
 
@@ -70,13 +60,8 @@ async fn a_folder_belongs_to_one_store_at_a_time() {
     let folder = folder();
     let store = open(folder.path());
     let second = open_with(folder.path(), &EmbeddedConfig::default());
-    let Err(error @ OpenError::InUse(_)) = second else {
-        panic!("opened twice")
-    };
-    assert!(
-        error.to_string().contains("in use by another process"),
-        "{error}"
-    );
+    let Err(error @ OpenError::InUse(_)) = second else { panic!("opened twice") };
+    assert!(error.to_string().contains("in use by another process"), "{error}");
     drop(store);
     open(folder.path());
 }
@@ -84,33 +69,17 @@ async fn a_folder_belongs_to_one_store_at_a_time() {
 #[tokio::test]
 async fn a_folder_keeps_its_partitions() {
     let folder = folder();
-    let of = |partitions| EmbeddedConfig {
-        partitions,
-        ..EmbeddedConfig::default()
-    };
+    let of = |partitions| EmbeddedConfig { partitions, ..EmbeddedConfig::default() };
     drop(open_with(folder.path(), &of(16)).expect("a new folder"));
-    let Err(error) = open_with(folder.path(), &of(32)) else {
-        panic!("opened with others")
-    };
-    let OpenError::OtherPartitions {
-        recorded: 16,
-        asked: 32,
-        ..
-    } = error
-    else {
+    let Err(error) = open_with(folder.path(), &of(32)) else { panic!("opened with others") };
+    let OpenError::OtherPartitions { recorded: 16, asked: 32, .. } = error else {
         panic!("{error}")
     };
-    assert!(
-        error.to_string().contains("made for 16 partitions"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("made for 16 partitions"), "{error}");
     open_with(folder.path(), &of(16)).expect("the same number");
     for impossible in [0, 1_025] {
         let refused = open_with(folder.path(), &of(impossible));
-        assert!(matches!(
-            refused,
-            Err(OpenError::ImpossiblePartitions { .. })
-        ));
+        assert!(matches!(refused, Err(OpenError::ImpossiblePartitions { .. })));
     }
 }
 
@@ -118,11 +87,7 @@ fn files_under(path: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).expect("a folder") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(files_under(&path))
-        } else {
-            files.push(path)
-        }
+        if path.is_dir() { files.extend(files_under(&path)) } else { files.push(path) }
     }
     files.sort();
     files
@@ -140,11 +105,7 @@ fn assert_damaged(folder: &Path, part: &str) {
 
 #[tokio::test]
 async fn a_folder_that_lost_files_is_refused_and_left_as_it_is() {
-    let lost = [
-        "fjall/version",
-        "fjall/keyspaces/0/current",
-        "fjall/keyspaces/1/current",
-    ];
+    let lost = ["fjall/version", "fjall/keyspaces/0/current", "fjall/keyspaces/1/current"];
     for name in lost {
         let folder = filled().await;
         fs::remove_file(folder.path().join(name)).expect("a file to lose");
@@ -169,31 +130,22 @@ async fn a_marker_that_makes_no_sense_is_refused() {
     let marker = folder.path().join("pabal-store");
     let right = fs::read_to_string(&marker).expect("a marker");
     assert_eq!(right, "pabal-store 1\npartitions 64\n");
-    for wrong in [
-        "",
-        "pabal-store 2\npartitions 64\n",
-        "pabal-store 1\npartitions many\n",
-        "\u{0}",
-    ] {
+    for wrong in ["", "pabal-store 2\npartitions 64\n", "pabal-store 1\npartitions many\n", "\u{0}"]
+    {
         fs::write(&marker, wrong).expect("written");
         assert_damaged(folder.path(), "expected \"pabal-store 1\"");
     }
     fs::remove_file(&marker).expect("a file to lose");
     assert_damaged(folder.path(), "no pabal-store");
     fs::write(&marker, right).expect("written");
-    assert_eq!(
-        all(&open(folder.path())).await.expect("a page").len(),
-        2_000
-    );
+    assert_eq!(all(&open(folder.path())).await.expect("a page").len(), 2_000);
 }
 
 /// Turns one byte of the words that stand in the middle of `file`.
 fn damage_words(file: &Path) {
     let mut bytes = fs::read(file).expect("a file");
     let middle = bytes.len() / 2;
-    let words = bytes[middle..]
-        .windows(WORDS.len())
-        .position(|bytes| bytes == WORDS.as_bytes());
+    let words = bytes[middle..].windows(WORDS.len()).position(|bytes| bytes == WORDS.as_bytes());
     bytes[middle + words.expect("words to damage") + 7] ^= 1;
     fs::write(file, bytes).expect("written");
 }
@@ -233,8 +185,5 @@ async fn a_cut_file_is_refused() {
         }
         fs::write(&file, &bytes).expect("written");
     }
-    assert_eq!(
-        all(&open(folder.path())).await.expect("a page").len(),
-        2_000
-    );
+    assert_eq!(all(&open(folder.path())).await.expect("a page").len(), 2_000);
 }

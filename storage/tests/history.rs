@@ -29,10 +29,7 @@ fn open_with(folder: &Path, config: &EmbeddedConfig) -> EmbeddedStore {
 
 /// So small that tables are written and merged all the time.
 fn restless() -> EmbeddedConfig {
-    EmbeddedConfig {
-        message_memtable_bytes: 16 << 10,
-        ..EmbeddedConfig::default()
-    }
+    EmbeddedConfig { message_memtable_bytes: 16 << 10, ..EmbeddedConfig::default() }
 }
 
 fn partition(number: u16) -> Partition {
@@ -56,25 +53,15 @@ fn said(ms: u64, content: &str) -> Message {
 }
 
 fn sent(ms: u64, name: &str) -> Message {
-    Message {
-        client_message_id: Some(name.into()),
-        ..said(ms, name)
-    }
+    Message { client_message_id: Some(name.into()), ..said(ms, name) }
 }
 
 async fn append(store: &EmbeddedStore, messages: Vec<Message>) -> Vec<Appended> {
-    store
-        .history
-        .append(partition(0), messages)
-        .await
-        .expect("an append")
+    store.history.append(partition(0), messages).await.expect("an append")
 }
 
 async fn all(store: &EmbeddedStore) -> Vec<Message> {
-    let page = store
-        .history
-        .page(ROOM, PageFrom::After(MessageId::new(0)), usize::MAX)
-        .await;
+    let page = store.history.page(ROOM, PageFrom::After(MessageId::new(0)), usize::MAX).await;
     page.expect("a page").messages
 }
 
@@ -108,10 +95,7 @@ async fn keeps_the_contract_with(config: EmbeddedConfig) {
     history_store::run(async || {
         let folder = folder();
         let store = open_with(folder.path(), &config);
-        OnDisk {
-            store,
-            _folder: Some(folder),
-        }
+        OnDisk { store, _folder: Some(folder) }
     })
     .await;
 }
@@ -166,14 +150,8 @@ async fn readers_see_batches_whole() {
         let (mut held, mut last_round) = (0, false);
         while !last_round {
             last_round = is_done.try_recv().is_ok();
-            let page = history
-                .page(ROOM, PageFrom::After(id(held)), usize::MAX)
-                .await;
-            let ids = page
-                .expect("a page")
-                .messages
-                .into_iter()
-                .map(|m| m.message_id);
+            let page = history.page(ROOM, PageFrom::After(id(held)), usize::MAX).await;
+            let ids = page.expect("a page").messages.into_iter().map(|m| m.message_id);
             let expected = (held + 1..).map(id);
             let mut seen = 0;
             for (id, expected) in ids.zip(expected) {
@@ -205,21 +183,10 @@ async fn one_of_many_concurrent_sends_is_stored() {
             (id(ms), answer.expect("an append")[0])
         })
     }));
-    let answers: Vec<_> = answers
-        .await
-        .into_iter()
-        .map(|a| a.expect("an answer"))
-        .collect();
-    let stored: Vec<_> = answers
-        .iter()
-        .filter(|(_, b)| *b == Appended::Stored)
-        .collect();
-    let [(first, _)] = stored[..] else {
-        panic!("stored {} times", stored.len())
-    };
-    let repeats = answers
-        .iter()
-        .filter(|(_, became)| *became == Appended::Repeat(*first));
+    let answers: Vec<_> = answers.await.into_iter().map(|a| a.expect("an answer")).collect();
+    let stored: Vec<_> = answers.iter().filter(|(_, b)| *b == Appended::Stored).collect();
+    let [(first, _)] = stored[..] else { panic!("stored {} times", stored.len()) };
+    let repeats = answers.iter().filter(|(_, became)| *became == Appended::Repeat(*first));
     assert_eq!(repeats.count(), 63);
     assert_eq!(all(&store).await.len(), 1);
 }
@@ -232,11 +199,7 @@ async fn a_send_is_forgotten_right_after_the_window() {
     append(&store, vec![sent(1, "a"), sent(1_000, "b")]).await;
     let answer = append(&store, vec![sent(window + 1, "a"), sent(window + 2, "a")]).await;
     let again = Appended::Stored;
-    assert_eq!(
-        answer,
-        [Appended::Repeat(id(1)), again],
-        "the window ends between the two"
-    );
+    assert_eq!(answer, [Appended::Repeat(id(1)), again], "the window ends between the two");
     let find = async |name| {
         let key = sent(1, name).send_key().expect("a named send");
         store.history.find_sent(key).await.expect("a look")
@@ -256,9 +219,7 @@ async fn a_closed_store_can_be_opened_at_once() {
     for round in 1..=3 {
         let EmbeddedStore { history, push } = open(folder.path());
         drop(push);
-        let answer = history
-            .append(partition(0), vec![said(round, "words")])
-            .await;
+        let answer = history.append(partition(0), vec![said(round, "words")]).await;
         assert_eq!(answer.expect("an append"), [Appended::Stored]);
     }
     assert_eq!(all(&open(folder.path())).await.len(), 3);

@@ -9,10 +9,7 @@ use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
 
 fn open(folder: &Path, push_capacity: usize) -> EmbeddedStore {
-    let config = EmbeddedConfig {
-        push_capacity,
-        ..EmbeddedConfig::default()
-    };
+    let config = EmbeddedConfig { push_capacity, ..EmbeddedConfig::default() };
     EmbeddedStore::open(folder, &config).expect("the store opens")
 }
 
@@ -48,10 +45,7 @@ fn folder() -> TempDir {
 async fn keeps_the_contract() {
     push_notifier::run(async |capacity| {
         let folder = folder();
-        OnDisk {
-            store: open(folder.path(), capacity),
-            _folder: Some(folder),
-        }
+        OnDisk { store: open(folder.path(), capacity), _folder: Some(folder) }
     })
     .await;
 }

@@ -28,9 +28,8 @@ pub fn id(value: &Value) -> Id {
 
 /// Cursors as the wire carries them.
 pub fn cursors_json(cursors: &Cursors) -> Value {
-    let pairs = cursors
-        .iter()
-        .map(|(channel, cursor)| (channel.to_string(), json!(cursor.to_string())));
+    let pairs =
+        cursors.iter().map(|(channel, cursor)| (channel.to_string(), json!(cursor.to_string())));
     Value::Object(pairs.collect())
 }
 
@@ -55,10 +54,7 @@ impl Message {
     /// Reads the JSON form, requiring what the contract requires.
     pub fn of(value: &Value) -> Self {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
-        assert!(
-            text("created_at").is_some_and(|at| at.ends_with('Z')),
-            "no time: {value}"
-        );
+        assert!(text("created_at").is_some_and(|at| at.ends_with('Z')), "no time: {value}");
         Self {
             message_id: id(&value["message_id"]),
             channel_id: id(&value["channel_id"]),
@@ -86,9 +82,7 @@ impl Session {
     pub fn of(document: &Value) -> Self {
         let session_id = document["session_id"].as_str();
         Self {
-            session_id: session_id
-                .unwrap_or_else(|| panic!("no session: {document}"))
-                .to_owned(),
+            session_id: session_id.unwrap_or_else(|| panic!("no session: {document}")).to_owned(),
             next: id(&document["next"]),
             document: document.clone(),
         }
@@ -123,14 +117,8 @@ impl Account {
         let username = format!("{name}{count}");
         let body = json!({"username": username, "password": PASSWORD});
         let http = Http::default();
-        let ask = Ask {
-            body: Some(&body),
-            ..Ask::new(Method::POST, "/v1/users")
-        };
-        let answer = http
-            .call(address, ask, ANSWER_WITHIN)
-            .await
-            .expect("the node answers");
+        let ask = Ask { body: Some(&body), ..Ask::new(Method::POST, "/v1/users") };
+        let answer = http.call(address, ask, ANSWER_WITHIN).await.expect("the node answers");
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json);
         Self::of(&answer.json, username, address.clone())
     }
@@ -154,11 +142,7 @@ impl Account {
 
     /// The same device by another way, such as a proxy, with connections of its own.
     pub fn via(&self, address: &Address) -> Self {
-        Self {
-            address: address.clone(),
-            http: Http::default(),
-            ..self.clone()
-        }
+        Self { address: address.clone(), http: Http::default(), ..self.clone() }
     }
 
     /// Where it calls.
@@ -195,11 +179,7 @@ impl Account {
         body: Option<&Value>,
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let ask = Ask {
-            token: Some(&self.token),
-            body,
-            ..Ask::new(method, path)
-        };
+        let ask = Ask { token: Some(&self.token), body, ..Ask::new(method, path) };
         self.http.call(&self.address, ask, within).await
     }
 
@@ -213,36 +193,23 @@ impl Account {
     ) -> Value {
         let answer = self.call(method.clone(), path, body).await;
         let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        assert_eq!(
-            answer.status.as_u16(),
-            status,
-            "{method} {path}: {}",
-            answer.json
-        );
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.json);
         answer.json
     }
 
     /// The direct channel with another user.
     pub async fn direct(&self, with: &Account) -> Id {
         let path = format!("/v1/direct/{}", with.user_id);
-        let answer = self
-            .call(Method::PUT, &path, None)
-            .await
-            .expect("the node answers");
+        let answer = self.call(Method::PUT, &path, None).await.expect("the node answers");
         assert!(answer.status.is_success(), "{}", answer.json);
         id(&answer.json["channel"]["channel_id"])
     }
 
     /// A new group with these members.
     pub async fn group(&self, members: &[&Account]) -> Id {
-        let members: Vec<_> = members
-            .iter()
-            .map(|member| member.user_id.to_string())
-            .collect();
+        let members: Vec<_> = members.iter().map(|member| member.user_id.to_string()).collect();
         let body = json!({"name": "a group", "members": members});
-        let json = self
-            .must(Method::POST, "/v1/channels", Some(&body), 201)
-            .await;
+        let json = self.must(Method::POST, "/v1/channels", Some(&body), 201).await;
         id(&json["channel"]["channel_id"])
     }
 
@@ -251,10 +218,8 @@ impl Account {
         let mut messages: Vec<Message> = Vec::new();
         loop {
             let from = messages.last().map_or(after, |message| message.message_id);
-            let (mut page, has_more) = self
-                .page(channel_id, from)
-                .await
-                .expect("history is answered");
+            let (mut page, has_more) =
+                self.page(channel_id, from).await.expect("history is answered");
             messages.append(&mut page);
             if !has_more {
                 return messages;
@@ -273,14 +238,9 @@ impl Account {
             return Err(NoAnswer::Connection(answer.code().to_owned()));
         }
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.json);
-        let messages = answer.json["messages"]
-            .as_array()
-            .expect("a list of messages");
+        let messages = answer.json["messages"].as_array().expect("a list of messages");
         let has_more = answer.json["has_more"].as_bool().expect("has_more");
-        assert!(
-            !has_more || !messages.is_empty(),
-            "more, but nothing here: {path}"
-        );
+        assert!(!has_more || !messages.is_empty(), "more, but nothing here: {path}");
         Ok((messages.iter().map(Message::of).collect(), has_more))
     }
 
@@ -313,8 +273,7 @@ impl Account {
 
     /// Ends a session, which has to be there.
     pub async fn close(&self, session: &Session) {
-        self.must(Method::DELETE, &session.path(""), None, 204)
-            .await;
+        self.must(Method::DELETE, &session.path(""), None, 204).await;
     }
 
     /// Says something once by `POST …/messages`, which has to be answered.
@@ -332,10 +291,7 @@ impl Account {
             body["client_message_id"] = json!(name);
         }
         let path = format!("/v1/channels/{channel_id}/messages");
-        let answer = self
-            .call(Method::POST, &path, Some(&body))
-            .await
-            .expect("the node answers");
+        let answer = self.call(Method::POST, &path, Some(&body)).await.expect("the node answers");
         assert!(answer.status.is_success(), "{path}: {}", answer.json);
         (answer.status.as_u16(), Message::of(&answer.json["message"]))
     }
@@ -351,30 +307,18 @@ impl Account {
         // A body holds 256 KiB and 256 commands.
         let longest = contents.iter().map(String::len).max().unwrap_or(1);
         for some in contents.chunks((200_000 / (longest + 200)).clamp(1, 200)) {
-            let named: Vec<_> = some
-                .iter()
-                .map(|content| (Ledger::name(&self.username), content))
-                .collect();
+            let named: Vec<_> =
+                some.iter().map(|content| (Ledger::name(&self.username), content)).collect();
             let command = |(name, content): &(String, &String)| {
                 ledger.begin(channel_id, self.user_id, name, content);
                 json!({"type": "send", "channel_id": channel_id.to_string(), "id": name,
                        "client_message_id": name, "content": content})
             };
             let body = json!({"commands": named.iter().map(command).collect::<Vec<_>>()});
-            let json = self
-                .must(Method::POST, &session.path("/commands"), Some(&body), 200)
-                .await;
-            for (reply, (name, _)) in json["replies"]
-                .as_array()
-                .expect("replies")
-                .iter()
-                .zip(named)
+            let json = self.must(Method::POST, &session.path("/commands"), Some(&body), 200).await;
+            for (reply, (name, _)) in json["replies"].as_array().expect("replies").iter().zip(named)
             {
-                assert_eq!(
-                    reply["id"],
-                    json!(name),
-                    "replies stand in the order of the commands"
-                );
+                assert_eq!(reply["id"], json!(name), "replies stand in the order of the commands");
                 ledger.acknowledge(&name, id(&reply["message_id"]));
             }
         }

@@ -18,9 +18,7 @@ impl Default for Address {
 impl Address {
     /// An address that is this for now.
     pub fn new(at: SocketAddr) -> Self {
-        Self {
-            at: Arc::new(Mutex::new(at)),
-        }
+        Self { at: Arc::new(Mutex::new(at)) }
     }
 
     /// What it is now.

@@ -17,11 +17,7 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--quiet", "-p", "pabal-gateway", "--bin", "pabal"])
-        .args([
-            "--message-format=json-render-diagnostics",
-            "--profile",
-            &profile(),
-        ])
+        .args(["--message-format=json-render-diagnostics", "--profile", &profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit());
     // The variables that `cargo test` sets for this package are not meant for another one's build.
@@ -49,10 +45,7 @@ fn is_of_this_package(name: &OsString) -> bool {
 /// The profile this test was built with: the folder above `deps`.
 fn profile() -> String {
     let executable = std::env::current_exe().expect("the test knows its path");
-    let folder = executable
-        .parent()
-        .and_then(Path::parent)
-        .and_then(Path::file_name);
+    let folder = executable.parent().and_then(Path::parent).and_then(Path::file_name);
     match folder.map(|name| name.to_string_lossy().into_owned()) {
         Some(name) if name != "debug" => name,
         _ => "dev".into(),

@@ -75,9 +75,7 @@ impl Client {
     pub async fn start(account: &Account, way: Way, cursors: &Cursors, ledger: &Ledger) -> Self {
         let journal = Journal::new(&account.username, cursors);
         let client = Self::begin(account, way, journal, Position::default(), ledger);
-        client
-            .until("has a session", |journal| journal.sessions > 0)
-            .await;
+        client.until("has a session", |journal| journal.sessions > 0).await;
         client
     }
 
@@ -89,11 +87,7 @@ impl Client {
         journal: Journal,
         ledger: &Ledger,
     ) -> Self {
-        let position = Position {
-            session: Some(session.clone()),
-            after,
-            socket: None,
-        };
+        let position = Position { session: Some(session.clone()), after, socket: None };
         Self::begin(account, way, journal, position, ledger)
     }
 
@@ -111,12 +105,7 @@ impl Client {
         });
         let task = tokio::spawn(run(account.clone(), way, Arc::clone(&state)));
         let (account, ledger) = (account.clone(), ledger.clone());
-        Self {
-            account,
-            ledger,
-            state,
-            task: Some(task),
-        }
+        Self { account, ledger, state, task: Some(task) }
     }
 
     /// The same device, which sends over HTTP through another address from now on.
@@ -154,21 +143,14 @@ impl Client {
             let ended = self.task.as_ref().is_none_or(JoinHandle::is_finished);
             let report = {
                 let journal = self.state.journal();
-                assert!(
-                    journal.violations.is_empty(),
-                    "{name}: {:?}",
-                    journal.violations
-                );
+                assert!(journal.violations.is_empty(), "{name}: {:?}", journal.violations);
                 if shows(&journal) {
                     return;
                 }
                 summary(&journal)
             };
             assert!(!ended, "{name} stopped reading before: {what}; {report}");
-            assert!(
-                Instant::now() < deadline,
-                "{name}, not within {SOON:?}: {what}; {report}"
-            );
+            assert!(Instant::now() < deadline, "{name}, not within {SOON:?}: {what}; {report}");
             // A reader that fails changes nothing, so look again now and then.
             let again = (Instant::now() + Duration::from_millis(200)).min(deadline);
             let _ = timeout_at(again, changed.changed()).await;
@@ -178,8 +160,7 @@ impl Client {
     /// Waits until the device holds `channel_id` up to `message_id`.
     pub async fn holds(&self, channel_id: Id, message_id: Id) {
         let what = format!("holds {channel_id} up to {message_id}");
-        self.until(&what, |journal| journal.cursor(channel_id) >= message_id)
-            .await;
+        self.until(&what, |journal| journal.cursor(channel_id) >= message_id).await;
     }
 
     /// Stops reading without a word to the server, and gives the journal.
@@ -208,18 +189,9 @@ impl Drop for Client {
 }
 
 fn summary(journal: &Journal) -> String {
-    let counts = journal
-        .messages
-        .iter()
-        .map(|(channel, list)| (channel, list.len()));
+    let counts = journal.messages.iter().map(|(channel, list)| (channel, list.len()));
     let counts: Vec<_> = counts.collect();
-    let Journal {
-        resyncs,
-        sessions,
-        lines,
-        logged_out,
-        ..
-    } = journal;
+    let Journal { resyncs, sessions, lines, logged_out, .. } = journal;
     format!(
         "messages {counts:?}, cursors {:?}, {} other events, {resyncs} resyncs, {sessions} \
          sessions, {lines} lines, logged out: {logged_out}",
@@ -301,11 +273,8 @@ async fn session(account: &Account, state: &State) -> Option<(Session, Id)> {
         let cursors = state.journal().cursors();
         match account.try_open(Some(&cursors)).await {
             Ok(Ok(session)) => {
-                *state.position() = Position {
-                    after: session.next,
-                    session: Some(session),
-                    socket: None,
-                };
+                *state.position() =
+                    Position { after: session.next, session: Some(session), socket: None };
                 state.note(|journal| journal.sessions += 1);
             }
             Ok(Err(answer)) => {
@@ -370,10 +339,7 @@ async fn fetch(account: &Account, state: &State, resync: Resync) {
             continue;
         };
         state.note(|journal| {
-            for message in page
-                .into_iter()
-                .filter(|message| message.message_id <= upto)
-            {
+            for message in page.into_iter().filter(|message| message.message_id <= upto) {
                 journal.message(message);
             }
         });
@@ -405,21 +371,14 @@ async fn recover(state: &State, broken: &Break) -> Then {
     }
     let refused = matches!(broken, Break::Refused(answer) if answer.code() == "invalid");
     state.violation(if refused {
-        Violation::PositionRefused {
-            answer: broken.to_string(),
-        }
+        Violation::PositionRefused { answer: broken.to_string() }
     } else {
-        Violation::Unexpected {
-            what: broken.to_string(),
-        }
+        Violation::Unexpected { what: broken.to_string() }
     });
     Then::Stop
 }
 
 /// The events of a journal, for messages of assertions.
 pub fn types(events: &[Value]) -> Vec<&str> {
-    events
-        .iter()
-        .map(|event| event["type"].as_str().unwrap_or("?"))
-        .collect()
+    events.iter().map(|event| event["type"].as_str().unwrap_or("?")).collect()
 }

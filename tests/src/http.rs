@@ -71,13 +71,7 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// A request without token or body.
     pub fn new(method: Method, path: &'a str) -> Self {
-        Self {
-            method,
-            path,
-            token: None,
-            body: None,
-            header: None,
-        }
+        Self { method, path, token: None, body: None, header: None }
     }
 }
 
@@ -85,9 +79,7 @@ impl Default for Http {
     fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-        }
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 }
 
@@ -104,21 +96,11 @@ impl Http {
     ) -> Result<Answer, NoAnswer> {
         let answer = async {
             let (parts, body) = self.open(at, ask).await?.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map_err(|error| broke(&error))?
-                .to_bytes();
+            let body = body.collect().await.map_err(|error| broke(&error))?.to_bytes();
             let json = serde_json::from_slice(&body).unwrap_or_default();
-            Ok(Answer {
-                status: parts.status,
-                headers: parts.headers,
-                json,
-            })
+            Ok(Answer { status: parts.status, headers: parts.headers, json })
         };
-        timeout(within, answer)
-            .await
-            .unwrap_or(Err(NoAnswer::Deadline(within)))
+        timeout(within, answer).await.unwrap_or(Err(NoAnswer::Deadline(within)))
     }
 
     /// Sends a request and waits for the head of the answer only.
@@ -127,9 +109,7 @@ impl Http {
     /// [`NoAnswer`].
     pub async fn open(&self, at: &Address, ask: Ask<'_>) -> Result<Response<Incoming>, NoAnswer> {
         let mut request =
-            Request::builder()
-                .method(ask.method)
-                .uri(format!("http://{}{}", at.get(), ask.path));
+            Request::builder().method(ask.method).uri(format!("http://{}{}", at.get(), ask.path));
         if let Some(token) = ask.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -144,10 +124,7 @@ impl Http {
             None => Full::default(),
         };
         let request = request.body(body).expect("a request that can be written");
-        self.client
-            .request(request)
-            .await
-            .map_err(|error| broke(&error))
+        self.client.request(request).await.map_err(|error| broke(&error))
     }
 }
 

@@ -81,11 +81,7 @@ pub struct Journal {
 impl Journal {
     /// The record of a device that holds messages up to these.
     pub fn new(name: impl Into<String>, cursors: &Cursors) -> Self {
-        Self {
-            name: name.into(),
-            started_at: cursors.clone(),
-            ..Self::default()
-        }
+        Self { name: name.into(), started_at: cursors.clone(), ..Self::default() }
     }
 
     /// The highest message id held, by channel.
@@ -102,15 +98,8 @@ impl Journal {
 
     /// The highest message id held of a channel.
     pub fn cursor(&self, channel_id: Id) -> Id {
-        let began = self
-            .started_at
-            .get(&channel_id)
-            .copied()
-            .unwrap_or_default();
-        let messages = self
-            .messages
-            .get(&channel_id)
-            .and_then(|messages| messages.last());
+        let began = self.started_at.get(&channel_id).copied().unwrap_or_default();
+        let messages = self.messages.get(&channel_id).and_then(|messages| messages.last());
         messages.map_or(began, |message| message.message_id)
     }
 
@@ -121,20 +110,14 @@ impl Journal {
 
     /// The events of a type.
     pub fn events_of(&self, kind: &str) -> impl Iterator<Item = &Value> {
-        self.events
-            .iter()
-            .filter(move |event| event["type"] == kind)
+        self.events.iter().filter(move |event| event["type"] == kind)
     }
 
     /// Checks the form of a batch that was asked for behind `after`.
     pub fn batch(&mut self, after: Id, batch: &Batch) {
         let events = batch.events.len();
         if batch.next != after + events as Id {
-            self.violations.push(Violation::WrongNext {
-                after,
-                events,
-                next: batch.next,
-            });
+            self.violations.push(Violation::WrongNext { after, events, next: batch.next });
         }
     }
 
@@ -168,8 +151,7 @@ impl Journal {
         } else if held.iter().any(|other| other.message_id == message_id) {
             self.violations.push(Violation::Repeated { message_id });
         } else {
-            self.violations
-                .push(Violation::Reordered { message_id, cursor });
+            self.violations.push(Violation::Reordered { message_id, cursor });
         }
     }
 }
@@ -202,47 +184,28 @@ mod tests {
 
     #[test]
     fn a_repeated_message_is_seen() {
-        assert_eq!(
-            violations(&[11, 12, 11]),
-            [Violation::Repeated { message_id: 11 }]
-        );
-        assert_eq!(
-            violations(&[11, 11]),
-            [Violation::Repeated { message_id: 11 }]
-        );
+        assert_eq!(violations(&[11, 12, 11]), [Violation::Repeated { message_id: 11 }]);
+        assert_eq!(violations(&[11, 11]), [Violation::Repeated { message_id: 11 }]);
     }
 
     #[test]
     fn a_late_smaller_id_is_seen() {
-        let late = Violation::Reordered {
-            message_id: 12,
-            cursor: 15,
-        };
+        let late = Violation::Reordered { message_id: 12, cursor: 15 };
         assert_eq!(violations(&[11, 15, 12]), [late]);
-        let below_start = Violation::Reordered {
-            message_id: 9,
-            cursor: 10,
-        };
+        let below_start = Violation::Reordered { message_id: 9, cursor: 10 };
         assert_eq!(violations(&[9]), [below_start]);
     }
 
     #[test]
     fn a_hole_in_the_positions_is_seen() {
         let mut journal = Journal::default();
-        let batch = |events: usize, next| Batch {
-            events: vec![message(1); events],
-            next,
-            timeout: false,
-        };
+        let batch =
+            |events: usize, next| Batch { events: vec![message(1); events], next, timeout: false };
         journal.batch(4, &batch(2, 6));
         journal.batch(6, &batch(0, 6));
         assert_eq!(journal.violations, []);
         journal.batch(6, &batch(1, 8));
-        let hole = Violation::WrongNext {
-            after: 6,
-            events: 1,
-            next: 8,
-        };
+        let hole = Violation::WrongNext { after: 6, events: 1, next: 8 };
         assert_eq!(journal.violations, [hole]);
     }
 
@@ -250,12 +213,6 @@ mod tests {
     fn a_resync_says_what_to_fetch() {
         let mut journal = Journal::default();
         let event = json!({"type": "resync", "channel_id": "7", "cur_max_message_id": "20"});
-        assert_eq!(
-            journal.event(&event),
-            Some(Resync {
-                channel_id: 7,
-                upto: 20
-            })
-        );
+        assert_eq!(journal.event(&event), Some(Resync { channel_id: 7, upto: 20 }));
     }
 }

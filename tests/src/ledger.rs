@@ -49,10 +49,7 @@ impl Ledger {
             acknowledged: None,
         };
         let before = self.lock().insert(client_message_id.to_owned(), entry);
-        assert!(
-            before.is_none(),
-            "a name was used twice: {client_message_id}"
-        );
+        assert!(before.is_none(), "a name was used twice: {client_message_id}");
     }
 
     /// Notes an acknowledgement.
@@ -65,10 +62,7 @@ impl Ledger {
         match entry.acknowledged {
             None => entry.acknowledged = Some((Instant::now(), message_id)),
             Some((_, before)) => {
-                assert_eq!(
-                    before, message_id,
-                    "{client_message_id} was acknowledged as two"
-                );
+                assert_eq!(before, message_id, "{client_message_id} was acknowledged as two");
             }
         }
     }
@@ -80,21 +74,14 @@ impl Ledger {
 
     /// How many sends were acknowledged.
     pub fn acknowledged(&self) -> usize {
-        self.lock()
-            .values()
-            .filter(|entry| entry.acknowledged.is_some())
-            .count()
+        self.lock().values().filter(|entry| entry.acknowledged.is_some()).count()
     }
 
     /// The highest acknowledged id of a channel; 0 if there is none.
     pub fn newest(&self, channel_id: Id) -> Id {
         let entries = self.lock();
-        let ids = entries
-            .values()
-            .filter(|entry| entry.channel_id == channel_id);
-        ids.filter_map(|entry| entry.acknowledged.map(|(_, id)| id))
-            .max()
-            .unwrap_or_default()
+        let ids = entries.values().filter(|entry| entry.channel_id == channel_id);
+        ids.filter_map(|entry| entry.acknowledged.map(|(_, id)| id)).max().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {

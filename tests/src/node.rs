@@ -95,10 +95,7 @@ impl Node {
         wait::until("the process ends", async || {
             let mut slot = self.lock();
             let running = slot.as_mut().expect("the node runs");
-            let status = running
-                .child
-                .try_wait()
-                .expect("the process can be asked")?;
+            let status = running.child.try_wait().expect("the process can be asked")?;
             slot.take();
             Some(status)
         })
@@ -115,10 +112,7 @@ impl Node {
     }
 
     async fn run(&self, port: u16) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path());
+        let log = File::options().create(true).append(true).open(self.log_path());
         let mut command = Command::new(binary::path());
         command
             .args(["serve", "--no-rate-limits"])
@@ -150,10 +144,7 @@ impl Node {
                 }
             }
         });
-        *self.lock() = Some(Running {
-            child,
-            reader: Some(reader),
-        });
+        *self.lock() = Some(Running { child, reader: Some(reader) });
         let address = tokio::time::timeout(wait::SOON, told).await;
         match address {
             Ok(Ok(address)) => self.address.set(address),
@@ -195,14 +186,8 @@ impl Drop for Node {
             let log = fs::read_to_string(self.log_path()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             let shown = lines.len().saturating_sub(60);
-            eprintln!(
-                "--- the node's log, last lines ---\n{}",
-                lines[shown..].join("\n")
-            );
+            eprintln!("--- the node's log, last lines ---\n{}", lines[shown..].join("\n"));
         }
-        debug_assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "SIGKILL is prompt"
-        );
+        debug_assert!(started.elapsed() < Duration::from_secs(5), "SIGKILL is prompt");
     }
 }

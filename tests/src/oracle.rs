@@ -70,10 +70,7 @@ pub fn judge(
     journals: &[Journal],
 ) -> Vec<Fault> {
     let said = ledger.entries();
-    let said: Vec<_> = said
-        .iter()
-        .filter(|entry| entry.channel_id == channel_id)
-        .collect();
+    let said: Vec<_> = said.iter().filter(|entry| entry.channel_id == channel_id).collect();
     let mut faults = judge_history(&said, history);
     faults.extend(judge_order(&said));
     for journal in journals {
@@ -108,39 +105,26 @@ fn judge_history(said: &[&Entry], history: &[Message]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for pair in history.windows(2) {
         if pair[1].message_id <= pair[0].message_id {
-            faults.push(Fault::HistoryOrder {
-                message_id: pair[1].message_id,
-            });
+            faults.push(Fault::HistoryOrder { message_id: pair[1].message_id });
         }
     }
-    let entries: HashMap<&str, &Entry> = said
-        .iter()
-        .map(|entry| (entry.client_message_id.as_str(), *entry))
-        .collect();
+    let entries: HashMap<&str, &Entry> =
+        said.iter().map(|entry| (entry.client_message_id.as_str(), *entry)).collect();
     let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
     for message in history {
         let name = message.client_message_id.as_deref().unwrap_or_default();
         *copies.entry(name).or_default() += 1;
-        if !entries
-            .get(name)
-            .is_some_and(|entry| is_same(entry, message))
-        {
-            faults.push(Fault::NeverSaid {
-                message_id: message.message_id,
-            });
+        if !entries.get(name).is_some_and(|entry| is_same(entry, message)) {
+            faults.push(Fault::NeverSaid { message_id: message.message_id });
         }
     }
     for (name, count) in copies {
         if count > 1 {
-            faults.push(Fault::StoredTwice {
-                client_message_id: name.to_owned(),
-            });
+            faults.push(Fault::StoredTwice { client_message_id: name.to_owned() });
         }
     }
-    let by_id: HashMap<Id, &Message> = history
-        .iter()
-        .map(|message| (message.message_id, message))
-        .collect();
+    let by_id: HashMap<Id, &Message> =
+        history.iter().map(|message| (message.message_id, message)).collect();
     for entry in said {
         let Some((_, message_id)) = entry.acknowledged else {
             continue;
@@ -148,10 +132,7 @@ fn judge_history(said: &[&Entry], history: &[Message]) -> Vec<Fault> {
         let found = by_id.get(&message_id).copied();
         if !found.is_some_and(|message| is_same(entry, message)) {
             let client_message_id = entry.client_message_id.clone();
-            faults.push(Fault::Acknowledged {
-                client_message_id,
-                found: found.cloned(),
-            });
+            faults.push(Fault::Acknowledged { client_message_id, found: found.cloned() });
         }
     }
     faults
@@ -171,10 +152,7 @@ fn judge_order(said: &[&Entry]) -> Vec<Fault> {
         if let Some((before, acknowledged)) = earliest
             && before < begun
         {
-            faults.push(Fault::LateSmallerId {
-                message_id,
-                acknowledged,
-            });
+            faults.push(Fault::LateSmallerId { message_id, acknowledged });
         }
         if earliest.is_none_or(|(before, _)| at < before) {
             earliest = Some((at, message_id));
@@ -186,54 +164,31 @@ fn judge_order(said: &[&Entry]) -> Vec<Fault> {
 fn judge_device(channel_id: Id, history: &[Message], journal: &Journal) -> Vec<Fault> {
     let name = || journal.name.clone();
     let seen = journal.violations.iter().cloned();
-    let mut faults: Vec<_> = seen
-        .map(|violation| Fault::Seen {
-            name: name(),
-            violation,
-        })
-        .collect();
-    let began = journal
-        .started_at
-        .get(&channel_id)
-        .copied()
-        .unwrap_or_default();
-    let received = journal
-        .messages
-        .get(&channel_id)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let by_id: HashMap<Id, &Message> = received
-        .iter()
-        .map(|message| (message.message_id, message))
-        .collect();
+    let mut faults: Vec<_> =
+        seen.map(|violation| Fault::Seen { name: name(), violation }).collect();
+    let began = journal.started_at.get(&channel_id).copied().unwrap_or_default();
+    let received = journal.messages.get(&channel_id).map(Vec::as_slice).unwrap_or_default();
+    let by_id: HashMap<Id, &Message> =
+        received.iter().map(|message| (message.message_id, message)).collect();
     let mut known = 0;
     for message in history.iter().filter(|message| message.message_id > began) {
         let message_id = message.message_id;
         match by_id.get(&message_id) {
-            None => faults.push(Fault::Lost {
-                name: name(),
-                message_id,
-            }),
+            None => faults.push(Fault::Lost { name: name(), message_id }),
             Some(same) if *same == message => known += 1,
             Some(_) => {
                 known += 1;
-                faults.push(Fault::Altered {
-                    name: name(),
-                    message_id,
-                });
+                faults.push(Fault::Altered { name: name(), message_id });
             }
         }
     }
     if known < received.len() {
         let held: std::collections::HashSet<Id> =
             history.iter().map(|message| message.message_id).collect();
-        let foreign = received
-            .iter()
-            .filter(|message| !held.contains(&message.message_id));
-        faults.extend(foreign.map(|message| Fault::Altered {
-            name: name(),
-            message_id: message.message_id,
-        }));
+        let foreign = received.iter().filter(|message| !held.contains(&message.message_id));
+        faults.extend(
+            foreign.map(|message| Fault::Altered { name: name(), message_id: message.message_id }),
+        );
     }
     faults
 }
@@ -278,10 +233,7 @@ mod tests {
     #[test]
     fn one_story_has_no_fault() {
         let whole = history(&[1, 2, 3]);
-        assert_eq!(
-            judge(7, &ledger([1, 2, 3]), &whole, &[received(&[1, 2, 3])]),
-            []
-        );
+        assert_eq!(judge(7, &ledger([1, 2, 3]), &whole, &[received(&[1, 2, 3])]), []);
         let mut late = Journal::new("bob", &Cursors::from([(7, 2)]));
         late.message(message(3));
         assert_eq!(judge(7, &ledger([1, 2, 3]), &whole, &[late]), []);
@@ -289,89 +241,39 @@ mod tests {
 
     #[test]
     fn a_message_lost_on_the_way_is_found() {
-        let faults = judge(
-            7,
-            &ledger([1, 2, 3]),
-            &history(&[1, 2, 3]),
-            &[received(&[1, 3])],
-        );
-        assert_eq!(
-            faults,
-            [Fault::Lost {
-                name: "ann".into(),
-                message_id: 2
-            }]
-        );
+        let faults = judge(7, &ledger([1, 2, 3]), &history(&[1, 2, 3]), &[received(&[1, 3])]);
+        assert_eq!(faults, [Fault::Lost { name: "ann".into(), message_id: 2 }]);
         let faults = judge(7, &ledger([1, 2]), &history(&[1, 2]), &[received(&[])]);
         assert_eq!(faults.len(), 2);
     }
 
     #[test]
     fn a_message_delivered_twice_is_found() {
-        let faults = judge(
-            7,
-            &ledger([1, 2]),
-            &history(&[1, 2]),
-            &[received(&[1, 2, 2])],
-        );
+        let faults = judge(7, &ledger([1, 2]), &history(&[1, 2]), &[received(&[1, 2, 2])]);
         let violation = Violation::Repeated { message_id: 2 };
-        assert_eq!(
-            faults,
-            [Fault::Seen {
-                name: "ann".into(),
-                violation
-            }]
-        );
+        assert_eq!(faults, [Fault::Seen { name: "ann".into(), violation }]);
     }
 
     #[test]
     fn messages_out_of_order_are_found() {
-        let faults = judge(
-            7,
-            &ledger([1, 2, 3]),
-            &history(&[1, 2, 3]),
-            &[received(&[1, 3, 2])],
-        );
-        let violation = Violation::Reordered {
-            message_id: 2,
-            cursor: 3,
-        };
-        assert!(
-            faults.contains(&Fault::Seen {
-                name: "ann".into(),
-                violation
-            }),
-            "{faults:?}"
-        );
+        let faults = judge(7, &ledger([1, 2, 3]), &history(&[1, 2, 3]), &[received(&[1, 3, 2])]);
+        let violation = Violation::Reordered { message_id: 2, cursor: 3 };
+        assert!(faults.contains(&Fault::Seen { name: "ann".into(), violation }), "{faults:?}");
     }
 
     #[test]
     fn an_acknowledged_message_that_is_gone_is_found() {
         let faults = judge(7, &ledger([1, 2]), &history(&[1]), &[]);
         let client_message_id = "m2".to_owned();
-        assert_eq!(
-            faults,
-            [Fault::Acknowledged {
-                client_message_id,
-                found: None
-            }]
-        );
+        assert_eq!(faults, [Fault::Acknowledged { client_message_id, found: None }]);
     }
 
     #[test]
     fn a_send_that_became_two_is_found() {
         let mut twice = history(&[1, 2]);
-        twice.push(Message {
-            message_id: 3,
-            ..message(2)
-        });
+        twice.push(Message { message_id: 3, ..message(2) });
         let faults = judge(7, &ledger([1, 2]), &twice, &[]);
-        assert_eq!(
-            faults,
-            [Fault::StoredTwice {
-                client_message_id: "m2".into()
-            }]
-        );
+        assert_eq!(faults, [Fault::StoredTwice { client_message_id: "m2".into() }]);
     }
 
     #[test]
@@ -383,26 +285,11 @@ mod tests {
     #[test]
     fn altered_content_is_found() {
         let mut altered = received(&[]);
-        altered.message(Message {
-            content: "other".into(),
-            ..message(1)
-        });
+        altered.message(Message { content: "other".into(), ..message(1) });
         let faults = judge(7, &ledger([1]), &history(&[1]), &[altered]);
-        assert_eq!(
-            faults,
-            [Fault::Altered {
-                name: "ann".into(),
-                message_id: 1
-            }]
-        );
+        assert_eq!(faults, [Fault::Altered { name: "ann".into(), message_id: 1 }]);
         let faults = judge(7, &ledger([1]), &history(&[1]), &[received(&[1, 2])]);
-        assert_eq!(
-            faults,
-            [Fault::Altered {
-                name: "ann".into(),
-                message_id: 2
-            }]
-        );
+        assert_eq!(faults, [Fault::Altered { name: "ann".into(), message_id: 2 }]);
     }
 
     #[test]
@@ -415,12 +302,6 @@ mod tests {
     fn an_id_below_one_acknowledged_before_is_found() {
         // The ledger notes them one after the other, so each began after the one before was told.
         let faults = judge(7, &ledger([2, 1]), &history(&[1, 2]), &[]);
-        assert_eq!(
-            faults,
-            [Fault::LateSmallerId {
-                message_id: 1,
-                acknowledged: 2
-            }]
-        );
+        assert_eq!(faults, [Fault::LateSmallerId { message_id: 1, acknowledged: 2 }]);
     }
 }

@@ -69,12 +69,7 @@ impl FaultProxy {
                 });
             }
         });
-        Self {
-            address,
-            faults,
-            counts,
-            accepting,
-        }
+        Self { address, faults, counts, accepting }
     }
 
     /// Where clients connect.
@@ -104,8 +99,7 @@ impl FaultProxy {
 
     /// Begins to throw away what the server writes, or stops doing so.
     pub fn swallow(&self, swallowing: bool) {
-        self.faults
-            .send_modify(|faults| faults.swallowing = swallowing);
+        self.faults.send_modify(|faults| faults.swallowing = swallowing);
     }
 
     /// How many bytes the server wrote in vain.
@@ -188,13 +182,9 @@ async fn pass_down(
         let Ok(size @ 1..) = from.read(&mut chunk).await else {
             return;
         };
-        let Faults {
-            delay, swallowing, ..
-        } = *watched.borrow();
+        let Faults { delay, swallowing, .. } = *watched.borrow();
         if swallowing {
-            counts
-                .swallowed_bytes
-                .fetch_add(size as u64, Ordering::Relaxed);
+            counts.swallowed_bytes.fetch_add(size as u64, Ordering::Relaxed);
             continue;
         }
         tokio::time::sleep(delay).await;

@@ -48,8 +48,7 @@ impl Client {
     pub async fn send(&self, channel_id: Id, content: &str) -> Id {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = Ledger::name(&self.account.username);
-        self.ledger
-            .begin(channel_id, self.account.user_id, &name, content);
+        self.ledger.begin(channel_id, self.account.user_id, &name, content);
         let first = COUNT.fetch_add(1, Ordering::Relaxed) % Route::ALL.len();
         let routes = Route::ALL.into_iter().cycle().skip(first);
         let message_id = self.repeat(channel_id, &name, content, routes).await;
@@ -76,8 +75,7 @@ impl Client {
 
     /// Repeats by one route until there is an answer.
     pub async fn insist(&self, route: Route, channel_id: Id, name: &str, content: &str) -> Id {
-        self.repeat(channel_id, name, content, std::iter::repeat(route))
-            .await
+        self.repeat(channel_id, name, content, std::iter::repeat(route)).await
     }
 
     async fn repeat(
@@ -92,10 +90,7 @@ impl Client {
             match self.attempt(route, channel_id, name, content).await {
                 Outcome::Acknowledged(message_id) => return message_id,
                 Outcome::Repeat(why) => {
-                    assert!(
-                        Instant::now() < deadline,
-                        "{name} was never acknowledged: {why}"
-                    );
+                    assert!(Instant::now() < deadline, "{name} was never acknowledged: {why}");
                     sleep(REST).await;
                 }
                 Outcome::Refused(why) => panic!("{name} by {route:?}: {why}"),
@@ -118,9 +113,7 @@ impl Client {
             (Route::Frame | Route::Commands, _, Some(session)) => {
                 let body = json!({"commands": [as_command(&said, channel_id)]});
                 let path = session.path("/commands");
-                let call = self
-                    .account
-                    .call_within(Method::POST, &path, Some(&body), ATTEMPT);
+                let call = self.account.call_within(Method::POST, &path, Some(&body), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
                     Ok(answer) if answer.status == 200 => of_reply(&answer.json["replies"][0]),
@@ -133,9 +126,7 @@ impl Client {
             }
             _ => {
                 let path = format!("/v1/channels/{channel_id}/messages");
-                let call = self
-                    .account
-                    .call_within(Method::POST, &path, Some(&said), ATTEMPT);
+                let call = self.account.call_within(Method::POST, &path, Some(&said), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
                     Ok(answer) if matches!(answer.status.as_u16(), 200 | 201) => {

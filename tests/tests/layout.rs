@@ -14,10 +14,7 @@ const ALLOWED: [(&str, &[&str]); 4] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core"]),
-    (
-        "pabal-gateway",
-        &["pabal-core", "pabal-storage", "pabal-transports"],
-    ),
+    ("pabal-gateway", &["pabal-core", "pabal-storage", "pabal-transports"]),
 ];
 
 #[derive(Default)]
@@ -35,11 +32,7 @@ impl Imports {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let name_of: BTreeMap<String, String> = list(&metadata["packages"])
@@ -53,10 +46,7 @@ impl Imports {
             let tested = imports.tested_with.entry(name).or_default();
             for dependency in list(&node["deps"]) {
                 let imported = name_of[&text(&dependency["pkg"])].clone();
-                if list(&dependency["dep_kinds"])
-                    .iter()
-                    .any(|kind| kind["kind"] != "dev")
-                {
+                if list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev") {
                     built.insert(imported.clone());
                 }
                 tested.insert(imported);
@@ -110,10 +100,7 @@ fn transports_reach_no_backend_and_storage_no_transport() {
     let imports = Imports::of_workspace();
     let transports = imports.reached_from("pabal-transports");
     for name in ["redis", "sqlx", "fjall", "pabal-storage"] {
-        assert!(
-            !transports.contains(name),
-            "pabal-transports reaches {name}"
-        );
+        assert!(!transports.contains(name), "pabal-transports reaches {name}");
     }
     let storage = imports.reached_from("pabal-storage");
     for name in ["tokio-tungstenite", "pabal-transports"] {
@@ -121,9 +108,6 @@ fn transports_reach_no_backend_and_storage_no_transport() {
     }
     let gateway = imports.reached_from("pabal-gateway");
     for name in ["hyper", "sqlx", "fjall", "tokio-tungstenite"] {
-        assert!(
-            gateway.contains(name),
-            "the walk finds {name} where it belongs"
-        );
+        assert!(gateway.contains(name), "the walk finds {name} where it belongs");
     }
 }

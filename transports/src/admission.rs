@@ -18,10 +18,7 @@ pub struct AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self {
-            connections: 100_000,
-            per_address: 4_096,
-        }
+        Self { connections: 100_000, per_address: 4_096 }
     }
 }
 
@@ -52,10 +49,7 @@ pub enum Refused {
 impl Admission {
     /// Admission with these bounds and nobody in.
     pub fn new(limits: AdmissionLimits) -> Self {
-        Self {
-            limits,
-            held: Arc::default(),
-        }
+        Self { limits, held: Arc::default() }
     }
 
     /// Lets a connection in.
@@ -73,10 +67,7 @@ impl Admission {
         }
         *here += 1;
         held.all += 1;
-        Ok(Permit {
-            admission: self.clone(),
-            address,
-        })
+        Ok(Permit { admission: self.clone(), address })
     }
 
     /// How many connections are held now.
@@ -115,10 +106,7 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_places_come_back() {
-        let admission = Admission::new(AdmissionLimits {
-            connections: 2,
-            per_address: 1,
-        });
+        let admission = Admission::new(AdmissionLimits { connections: 2, per_address: 1 });
         let [a, b, c]: [IpAddr; 3] =
             [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]].map(Into::into);
         let first = admission.admit(a).unwrap();

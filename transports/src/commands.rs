@@ -29,24 +29,13 @@ async fn begin(
     command: Result<Command, Problem>,
 ) -> Begun {
     let outcome = match command {
-        Ok(Command::Send {
-            channel_id,
-            client_message_id,
-            content,
-        }) => {
-            let send = SendRequest {
-                channel_id,
-                content,
-                client_message_id,
-            };
+        Ok(Command::Send { channel_id, client_message_id, content }) => {
+            let send = SendRequest { channel_id, content, client_message_id };
             match engine.begin_submit(user_id, send).await {
                 Ok(submission) => {
                     return Begun::Storing(Box::pin(async move {
                         let stored = submission.stored().await;
-                        Reply {
-                            id,
-                            outcome: stored.map(|sent| Some(sent.message.message_id)),
-                        }
+                        Reply { id, outcome: stored.map(|sent| Some(sent.message.message_id)) }
                     }));
                 }
                 Err(problem) => Err(problem),
@@ -126,10 +115,7 @@ impl Work {
     ) -> Poll<Option<Reply>> {
         loop {
             if self.beginning.is_none() && self.storing.len() < OPEN_JOBS {
-                self.beginning = self
-                    .waiting
-                    .pop_front()
-                    .map(|job| job.begin(engine, session));
+                self.beginning = self.waiting.pop_front().map(|job| job.begin(engine, session));
             }
             let Some(beginning) = &mut self.beginning else {
                 break;
@@ -140,10 +126,7 @@ impl Work {
             self.beginning = None;
             match begun {
                 // Catch-up is answered by the events themselves.
-                Begun::Done(Reply {
-                    id: None,
-                    outcome: Ok(None),
-                }) => {}
+                Begun::Done(Reply { id: None, outcome: Ok(None) }) => {}
                 Begun::Done(reply) => return Poll::Ready(Some(reply)),
                 Begun::Storing(reply) => self.storing.push(reply),
             }
@@ -167,16 +150,10 @@ impl Job {
                 if asked > at_most {
                     let problem =
                         Problem::invalid("channels", format!("at most {at_most} at once"));
-                    return Begun::Done(Reply {
-                        id: None,
-                        outcome: Err(problem),
-                    });
+                    return Begun::Done(Reply { id: None, outcome: Err(problem) });
                 }
                 engine.catch_up(&session, cursors).await;
-                Begun::Done(Reply {
-                    id: None,
-                    outcome: Ok(None),
-                })
+                Begun::Done(Reply { id: None, outcome: Ok(None) })
             }),
         }
     }

@@ -22,11 +22,7 @@ pub struct Connection<S> {
 impl<S> Connection<S> {
     /// Joins the three.
     pub fn new(stream: S, meter: Arc<ConnectionMeter>, permit: Permit) -> Self {
-        Self {
-            stream,
-            meter,
-            _permit: permit,
-        }
+        Self { stream, meter, _permit: permit }
     }
 }
 

@@ -54,9 +54,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Full(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
+            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -88,10 +86,7 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
 }
 
 /// A problem as an answer, RFC 9457.
-#[expect(
-    clippy::expect_used,
-    reason = "problems are plain strings and always serialise"
-)]
+#[expect(clippy::expect_used, reason = "problems are plain strings and always serialise")]
 pub fn problem_response(problem: &Problem) -> Response<Body> {
     let body = serde_json::to_vec(problem).expect("a problem serialises");
     let status = StatusCode::from_u16(problem.code.status());
@@ -114,18 +109,13 @@ pub(crate) fn require_method<B>(request: &Request<B>, method: &Method) -> Result
     if request.method() == method {
         return Ok(());
     }
-    Err(Problem::new(
-        ProblemCode::MethodNotAllowed,
-        format!("only {method} is allowed here"),
-    ))
+    Err(Problem::new(ProblemCode::MethodNotAllowed, format!("only {method} is allowed here")))
 }
 
 /// As [`problem_response`], naming the method that would do.
 pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> Response<Body> {
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(allow));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
     response
 }
@@ -137,14 +127,10 @@ where
 {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
-            ProblemCode::TooLarge,
-            format!("body: at most {limit} bytes"),
-        )),
-        Err(error) => Err(Problem::new(
-            ProblemCode::Invalid,
-            format!("body broke off: {error}"),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(ProblemCode::TooLarge, format!("body: at most {limit} bytes")))
+        }
+        Err(error) => Err(Problem::new(ProblemCode::Invalid, format!("body broke off: {error}"))),
     }
 }
 
@@ -170,8 +156,7 @@ impl<'a> Query<'a> {
     /// `invalid`.
     pub fn after(self) -> Result<Option<Seq>, Problem> {
         let parse = |text: &str| {
-            text.parse()
-                .map_err(|_| Problem::invalid("after", "must be a decimal number"))
+            text.parse().map_err(|_| Problem::invalid("after", "must be a decimal number"))
         };
         self.get("after").map(parse).transpose()
     }
@@ -181,10 +166,8 @@ impl<'a> Query<'a> {
     /// # Errors
     /// `invalid`.
     pub fn number(self, name: &'static str) -> Result<Option<u64>, Problem> {
-        let parse = |text: &str| {
-            text.parse()
-                .map_err(|_| Problem::invalid(name, "must be a whole number"))
-        };
+        let parse =
+            |text: &str| text.parse().map_err(|_| Problem::invalid(name, "must be a whole number"));
         self.get(name).map(parse).transpose()
     }
 }

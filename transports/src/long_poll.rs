@@ -71,34 +71,17 @@ impl Waiting {
     fn new(attach: Attach, max_wait: Duration) -> Result<Self, Problem> {
         attach.require_get()?;
         let query = attach.query();
-        let wait = query
-            .number("wait_ms")?
-            .map_or(max_wait, Duration::from_millis)
-            .min(max_wait);
+        let wait = query.number("wait_ms")?.map_or(max_wait, Duration::from_millis).min(max_wait);
         let (after, limit) = (query.after()?, limit(&attach)?);
         let after = attach.session.position(after)?;
         let reader = attach.session.attach();
         attach.session.confirm(after);
         let Attach { engine, meter, .. } = attach;
-        Ok(Self {
-            engine,
-            reader,
-            meter,
-            after,
-            limit,
-            wait,
-        })
+        Ok(Self { engine, reader, meter, after, limit, wait })
     }
 
     async fn answer(self) -> Result<Response<Body>, Problem> {
-        let Self {
-            engine,
-            reader,
-            meter,
-            after,
-            limit,
-            wait,
-        } = self;
+        let Self { engine, reader, meter, after, limit, wait } = self;
         let attached = meter.attached();
         let news = timeout(wait, reader.news(after)).await;
         drop(attached);

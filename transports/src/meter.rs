@@ -71,19 +71,11 @@ impl Meters {
             latency_micros: AtomicU64::new(0),
             attached: AtomicUsize::new(0),
         };
-        Self(
-            std::iter::once("api")
-                .chain(transports)
-                .map(counters)
-                .collect(),
-        )
+        Self(std::iter::once("api").chain(transports).map(counters).collect())
     }
 
     pub(crate) fn transport(&self, index: usize) -> TransportMeter {
-        TransportMeter {
-            meters: self.clone(),
-            index: index + 1,
-        }
+        TransportMeter { meters: self.clone(), index: index + 1 }
     }
 
     /// A fresh set of counters for a connection; its bytes count as `api` until a transport takes
@@ -207,20 +199,14 @@ impl ConnectionMeter {
     }
 
     pub(crate) fn sent(&self, bytes: u64) {
-        add(
-            &self.meters.0[self.index.load(Ordering::Relaxed)].bytes_out,
-            bytes,
-        );
+        add(&self.meters.0[self.index.load(Ordering::Relaxed)].bytes_out, bytes);
     }
 
     /// Gives the bytes received so far to whoever has the connection.
     pub(crate) fn settle(&self) {
         let bytes = self.unclaimed.swap(0, Ordering::Relaxed);
         if bytes > 0 {
-            add(
-                &self.meters.0[self.index.load(Ordering::Relaxed)].bytes_in,
-                bytes,
-            );
+            add(&self.meters.0[self.index.load(Ordering::Relaxed)].bytes_in, bytes);
         }
     }
 }
@@ -244,11 +230,8 @@ mod tests {
         connection.sent(5);
         connection.received(7);
         connection.claim_for_api();
-        let read: Vec<_> = meters
-            .read()
-            .iter()
-            .map(|m| (m.name, m.bytes_in, m.bytes_out))
-            .collect();
+        let read: Vec<_> =
+            meters.read().iter().map(|m| (m.name, m.bytes_in, m.bytes_out)).collect();
         assert_eq!(read, [("api", 7, 0), ("a", 0, 0), ("b", 10, 5)]);
     }
 
@@ -257,14 +240,9 @@ mod tests {
         let meters = Meters::new(std::iter::once("a"));
         let now = Timestamp::from_micros(1_000_000_000);
         let ago = |micros: u64| Timestamp::from_micros(1_000_000_000 - micros);
-        meters
-            .transport(0)
-            .delivered(now, [ago(100), ago(101), ago(60_000_000)].into_iter());
+        meters.transport(0).delivered(now, [ago(100), ago(101), ago(60_000_000)].into_iter());
         let reading = &meters.read()[1];
-        assert_eq!(
-            (reading.latency[0], reading.latency[1], reading.latency[16]),
-            (1, 1, 1)
-        );
+        assert_eq!((reading.latency[0], reading.latency[1], reading.latency[16]), (1, 1, 1));
         assert_eq!(reading.events, 3);
     }
 }

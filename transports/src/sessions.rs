@@ -97,20 +97,9 @@ impl TransportsBuilder {
 
     /// All of them, ready to serve.
     pub fn build(self) -> Transports {
-        let Self {
-            engine,
-            config,
-            mounted,
-            websocket,
-        } = self;
+        let Self { engine, config, mounted, websocket } = self;
         let meters = Meters::new(mounted.iter().map(|mounted| mounted.name));
-        let inner = Arc::new(Inner {
-            engine,
-            config,
-            mounted,
-            websocket,
-            meters,
-        });
+        let inner = Arc::new(Inner { engine, config, mounted, websocket, meters });
         Transports { inner }
     }
 }
@@ -125,23 +114,12 @@ impl Transports {
     pub fn builder(engine: Engine, config: TransportsConfig) -> TransportsBuilder {
         let websocket = WebSocket::new(config.ping_interval, config.body_bytes);
         let mounted = vec![
-            Mounted::new(ShortPolling {
-                min_interval: config.poll_min_interval,
-            }),
-            Mounted::new(LongPolling {
-                max_wait: config.long_poll_max_wait,
-            }),
+            Mounted::new(ShortPolling { min_interval: config.poll_min_interval }),
+            Mounted::new(LongPolling { max_wait: config.long_poll_max_wait }),
             Mounted::new(websocket.clone()),
-            Mounted::new(ServerSentEvents {
-                keep_alive: config.ping_interval,
-            }),
+            Mounted::new(ServerSentEvents { keep_alive: config.ping_interval }),
         ];
-        TransportsBuilder {
-            engine,
-            config,
-            mounted,
-            websocket: (2, websocket),
-        }
+        TransportsBuilder { engine, config, mounted, websocket: (2, websocket) }
     }
 
     /// The counters of all transports.
@@ -208,16 +186,9 @@ impl Transports {
         mount: &str,
         request: &Request<Incoming>,
     ) -> Result<(Arc<Session>, Option<usize>), Problem> {
-        let index = self
-            .inner
-            .mounted
-            .iter()
-            .position(|mounted| mounted.mount == mount);
+        let index = self.inner.mounted.iter().position(|mounted| mounted.mount == mount);
         if index.is_none() && mount != "commands" {
-            return Err(Problem::new(
-                ProblemCode::NotFound,
-                "there is no such transport",
-            ));
+            return Err(Problem::new(ProblemCode::NotFound, "there is no such transport"));
         }
         Ok((self.session(id, request.headers()).await?, index))
     }
@@ -238,8 +209,10 @@ impl Transports {
         connection: &Arc<ConnectionMeter>,
     ) -> Response<Body> {
         let attach = self.attachment(index, session, request, connection);
-        let response = (self.inner.mounted[index].call)(attach).await;
-        with_allow(response, "GET")
+        match (self.inner.mounted[index].call)(attach).await {
+            Ok(response) => with_allow(response, "GET"),
+            Err(never) => match never {},
+        }
     }
 
     fn attachment(
@@ -253,13 +226,7 @@ impl Transports {
         meter.claim(connection);
         meter.request();
         let (engine, connection) = (self.inner.engine.clone(), Arc::clone(connection));
-        Attach {
-            engine,
-            session,
-            request,
-            meter,
-            connection,
-        }
+        Attach { engine, session, request, meter, connection }
     }
 
     async fn open_session(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -294,20 +261,14 @@ impl Transports {
         connection: &Arc<ConnectionMeter>,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::GET)?;
-        let access = self
-            .inner
-            .engine
-            .authenticate(token(request.headers())?)
-            .await?;
+        let access = self.inner.engine.authenticate(token(request.headers())?).await?;
         let session = self.inner.engine.open_session(&access, None).await?;
         let document = self.document(&session, request.uri(), request.headers());
         let greeting = serde_json::json!({ "session": document }).to_string();
         let (index, websocket) = &self.inner.websocket;
         let attach = self.attachment(*index, Arc::clone(&session), request, connection);
         let answer = websocket.open(attach, Some(Bytes::from(greeting)));
-        let opened = answer
-            .as_ref()
-            .is_ok_and(|it| it.status().is_informational());
+        let opened = answer.as_ref().is_ok_and(|it| it.status().is_informational());
         if !opened {
             // Nobody knows of it, so nobody would end it.
             self.inner.engine.close_session(&session).await;
@@ -328,11 +289,7 @@ impl Transports {
         let used = uri.authority().map(http::uri::Authority::as_str);
         let used = used.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
         let authority = config.authority.as_deref().or(used).unwrap_or("localhost");
-        let at = Location {
-            path: &path,
-            authority,
-            secure: config.secure,
-        };
+        let at = Location { path: &path, authority, secure: config.secure };
         let transports: serde_json::Map<String, serde_json::Value> = self
             .inner
             .mounted
@@ -352,22 +309,14 @@ impl Transports {
 
 /// The bearer token of a request, hashed.
 fn token(headers: &HeaderMap) -> Result<TokenHash, Problem> {
-    let header = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    bearer
-        .or_else(|| offered_token(headers))
-        .map(TokenHash::of)
-        .ok_or_else(|| {
-            Problem::new(
-                ProblemCode::Unauthenticated,
-                "a bearer token is needed: log in",
-            )
-        })
+    bearer.or_else(|| offered_token(headers)).map(TokenHash::of).ok_or_else(|| {
+        Problem::new(ProblemCode::Unauthenticated, "a bearer token is needed: log in")
+    })
 }
 
 fn cursors(body: &[u8]) -> Result<Option<Cursors>, Problem> {
@@ -379,10 +328,7 @@ fn cursors(body: &[u8]) -> Result<Option<Cursors>, Problem> {
         return Ok(None);
     }
     let open: Open = serde_json::from_slice(body).map_err(|error| {
-        Problem::invalid(
-            "channels",
-            format!("must map channel ids to message ids: {error}"),
-        )
+        Problem::invalid("channels", format!("must map channel ids to message ids: {error}"))
     })?;
     Ok(open.channels)
 }

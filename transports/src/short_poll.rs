@@ -52,9 +52,7 @@ fn poll(attach: &Attach) -> Result<Response<Body>, Problem> {
     attach.require_get()?;
     let (after, limit) = (attach.query().after()?, limit(attach)?);
     let now = attach.engine.ports().clock.now();
-    let body = attach
-        .session
-        .read(after, limit, |view| batch_body(&view, &attach.meter, now))?;
+    let body = attach.session.read(after, limit, |view| batch_body(&view, &attach.meter, now))?;
     Ok(json_response(StatusCode::OK, body))
 }
 

@@ -120,16 +120,14 @@ impl http_body::Body for Events {
         }
         let mut out = Vec::new();
         let (clock, meter) = (&this.engine.ports().clock, &this.meter);
-        let streamed = this
-            .reader
-            .poll_stream(cx, this.after, CHUNK_BYTES, |view| {
-                let batch = view.batch();
-                out.reserve_exact(batch.len() + 40);
-                out.extend_from_slice(format!("id: {}\ndata: ", view.next()).as_bytes());
-                batch.write(&mut out);
-                out.extend_from_slice(b"\n\n");
-                meter.delivered(clock.now(), view.accepted_at());
-            });
+        let streamed = this.reader.poll_stream(cx, this.after, CHUNK_BYTES, |view| {
+            let batch = view.batch();
+            out.reserve_exact(batch.len() + 40);
+            out.extend_from_slice(format!("id: {}\ndata: ", view.next()).as_bytes());
+            batch.write(&mut out);
+            out.extend_from_slice(b"\n\n");
+            meter.delivered(clock.now(), view.accepted_at());
+        });
         match streamed {
             Poll::Ready(Streamed::UpTo(next)) => {
                 this.after = next;

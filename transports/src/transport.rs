@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use pabal_core::engine::{Engine, Session};
 use pabal_core::protocol::Problem;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use crate::http::{Body, Query, problem_response};
 use crate::meter::{ConnectionMeter, TransportMeter};
@@ -83,7 +83,8 @@ impl Attach {
     }
 }
 
-type Call = Box<dyn Fn(Attach) -> BoxFuture<'static, ::http::Response<Body>> + Send + Sync>;
+type Answer = Result<::http::Response<Body>, Infallible>;
+type Call = Box<dyn Fn(Attach) -> BoxFuture<'static, Answer> + Send + Sync>;
 type Describe = Box<dyn Fn(&Location<'_>) -> serde_json::Value + Send + Sync>;
 
 /// A transport in the table of those that are mounted.
@@ -101,15 +102,8 @@ impl Mounted {
             name: T::NAME,
             mount: T::MOUNT,
             describe: Box::new(move |at| described.describe(at)),
-            call: Box::new(move |attach| {
-                let answer = transport.clone().oneshot(attach);
-                Box::pin(async move {
-                    match answer.await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
-                })
-            }),
+            // Ready at once, as the contract says, so there is nothing to poll before the call.
+            call: Box::new(move |attach| Box::pin(transport.clone().call(attach))),
         }
     }
 }

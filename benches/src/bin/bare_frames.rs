@@ -67,9 +67,7 @@ async fn serve(
         head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let key = head
-        .lines()
-        .find_map(|line| line.strip_prefix("sec-websocket-key: "));
+    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
     let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -105,10 +103,7 @@ async fn repeat(mut reader: OwnedReadHalf, broadcast: mpsc::Sender<Vec<u8>>) -> 
 /// `bytes`, if it is whole. The generator's frames are shorter than 64 KiB.
 fn masked_frame(bytes: &[u8]) -> Option<(usize, usize)> {
     let (header, length) = match bytes.get(1)? & 0x7f {
-        126 => (
-            8,
-            usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-        ),
+        126 => (8, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
         length => (6, usize::from(length)),
     };
     (bytes.len() >= header + length).then_some((header, length))

@@ -65,10 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Outcome<bool> {
-    let peers = std::env::current_exe()?
-        .parent()
-        .ok_or("no folder")?
-        .to_owned();
+    let peers = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
     let pabal = match &flags.server {
         Some(server) => server.clone(),
         None => {
@@ -84,10 +81,7 @@ fn run(flags: &Flags) -> Outcome<bool> {
         windows: flags.window.clone(),
         alone: flags.alone,
     };
-    let mut report = Report {
-        machine: process::machine(),
-        ..Report::default()
-    };
+    let mut report = Report { machine: process::machine(), ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
     let cells: [(Cell, Measure, &str); 6] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
@@ -108,27 +102,12 @@ fn run(flags: &Flags) -> Outcome<bool> {
     if let Some(file) = &flags.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
-    Ok(report
-        .claims
-        .iter()
-        .all(|claim| claim.holds() != Some(false)))
+    Ok(report.claims.iter().all(|claim| claim.holds() != Some(false)))
 }
 
 /// Builds the server and its peers.
 fn build() -> Outcome<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--release",
-        "-p",
-        "pabal-gateway",
-        "-p",
-        "pabal-benches",
-        "--bins",
-    ]);
-    if cargo.status()?.success() {
-        Ok(())
-    } else {
-        Err("the build failed".into())
-    }
+    cargo.args(["build", "--release", "-p", "pabal-gateway", "-p", "pabal-benches", "--bins"]);
+    if cargo.status()?.success() { Ok(()) } else { Err("the build failed".into()) }
 }

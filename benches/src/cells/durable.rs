@@ -31,18 +31,22 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     eprintln!("  signing {SENDERS} users up");
     let mut senders = Senders::connect(&server)?;
     let (mut bare, mut together, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cpu_us, mut cpu_share) = (Vec::new(), Vec::new());
     for turn in 0..setting.turns() {
         eprint!("\r  turn {} of {} ", turn + 1, setting.turns());
         bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
-        together.push(senders.run(SENDERS, setting.span())?);
+        let cpu = server.cpu()?;
+        let acks = senders.run(SENDERS, setting.span())?;
+        let cpu = (server.cpu()? - cpu).as_secs_f64();
+        cpu_us.push(cpu * 1e6 / acks.micros.len() as f64);
+        cpu_share.push(cpu / acks.wall.as_secs_f64());
+        together.push(acks);
         bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
         alone.push(senders.run(1, setting.span())?);
     }
     eprint!("\r");
     let rates = bare.iter().map(|bare| bare.per_second);
-    let (slowest, fastest) = rates
-        .clone()
-        .fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+    let (slowest, fastest) = rates.clone().fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
     let bare_rate = median(rates);
     let bare_us = median(bare.iter().map(|bare| bare.median_us));
     report.note(format!(
@@ -62,9 +66,12 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     });
     let quantile = |acks: &[Acks], share: f64| median(acks.iter().map(|acks| acks.quantile(share)));
     report.note(format!(
-        "{SENDERS} senders: acknowledged after p50 {} p99 {} ms",
+        "{SENDERS} senders: acknowledged after p50 {} p99 {} ms; {} µs of server CPU an acknowledged \
+         and twice delivered send, {:.0} % of its core",
         figure(quantile(&together, 0.5) / 1e3),
-        figure(quantile(&together, 0.99) / 1e3)
+        figure(quantile(&together, 0.99) / 1e3),
+        figure(median(cpu_us)),
+        median(cpu_share) * 100.0
     ));
     report.claim(Claim {
         cell: "durable",
@@ -109,20 +116,12 @@ impl Senders {
             let (stream, read) = client.websocket(Some(user))?;
             swarm.add(stream, read, Framing::WebSocket)?;
         }
-        Ok(Self {
-            swarm,
-            channels,
-            sent: 0,
-        })
+        Ok(Self { swarm, channels, sent: 0 })
     }
 
     /// Lets the first `count` of them send for `span`.
     fn run(&mut self, count: usize, span: Duration) -> Outcome<Acks> {
-        let Self {
-            swarm,
-            channels,
-            sent,
-        } = self;
+        let Self { swarm, channels, sent } = self;
         let mut next = |number: usize| {
             *sent += 1;
             let mut text = String::new();

@@ -29,9 +29,7 @@ impl Turns {
             figure(self.cpu_us()),
             figure(latency(0.5)),
             figure(latency(0.99)),
-            figure(of(
-                |round| round.counted.deliveries as f64 / round.counted.units as f64
-            )),
+            figure(of(|round| round.counted.deliveries as f64 / round.counted.units as f64)),
             of(Round::server_share) * 100.0,
             of(Round::generator_share) * 100.0,
         ));
@@ -72,9 +70,7 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
     }
     let mut pabal = Scene::pabal(setting, Transport::WebSocket)?;
     // One short run shows how long a frame with one message is.
-    pabal
-        .group
-        .run(pabal.server.pid(), 1, std::time::Duration::from_millis(200))?;
+    pabal.group.run(pabal.server.pid(), 1, std::time::Duration::from_millis(200))?;
     let bytes = pabal.group.sample().len();
     let mut tungstenite = Scene::bare(setting, "bare_tungstenite", bytes)?;
     let mut frames = Scene::bare(setting, "bare_frames", bytes)?;
@@ -95,14 +91,7 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
         };
         let claim = |what: &str, ours, theirs, unit, target| {
             let what = format!("W{window} {what}");
-            Claim {
-                cell: "fanout",
-                what,
-                ours,
-                theirs: Some(theirs),
-                unit,
-                target,
-            }
+            Claim { cell: "fanout", what, ours, theirs: Some(theirs), unit, target }
         };
         let (cpu, rate) = match window {
             1 => (Target::AtMost(1.1), Target::None),
@@ -113,13 +102,7 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let what = "deliveries a second, to bare tungstenite";
         report.claim(claim(what, ours.rate(), bare.rate(), "/s", rate));
         let what = "CPU a delivery, to bare frames";
-        report.claim(claim(
-            what,
-            ours.cpu_us(),
-            limit.cpu_us(),
-            "µs",
-            Target::None,
-        ));
+        report.claim(claim(what, ours.cpu_us(), limit.cpu_us(), "µs", Target::None));
     }
     Ok(())
 }
@@ -134,9 +117,7 @@ pub fn long_poll(setting: &Setting, report: &mut Report) -> Outcome<()> {
     }
     let mut websocket = Scene::pabal(setting, Transport::WebSocket)?;
     let mut polling = Scene::pabal(setting, Transport::LongPolling)?;
-    report.note(format!(
-        "{LISTENERS} sessions over long polling, beside as many over WebSocket"
-    ));
+    report.note(format!("{LISTENERS} sessions over long polling, beside as many over WebSocket"));
     for &window in &setting.windows {
         let turns = take_turns(setting, &mut [&mut websocket, &mut polling], window)?;
         let [frames, polls] = &turns[..] else {

@@ -78,20 +78,14 @@ fn one(
             swarm.write(number, &request)?;
         }
     }
-    eprintln!(
-        "\r  {} sessions after {:.0} s",
-        sessions + FIRST,
-        start.elapsed().as_secs_f64()
-    );
+    eprintln!("\r  {} sessions after {:.0} s", sessions + FIRST, start.elapsed().as_secs_f64());
     settle(&mut swarm, SETTLE)?;
     let opened = server.rss()?;
     steps.push(opened);
     let a_session = |from: u64, to: u64, sessions: usize| {
         to.saturating_sub(from) as f64 / 1024.0 / sessions as f64
     };
-    let thousands = steps
-        .windows(2)
-        .map(|step| figure(a_session(step[0], step[1], 1000)));
+    let thousands = steps.windows(2).map(|step| figure(a_session(step[0], step[1], 1000)));
     report.note(format!(
         "{transport:?}: {} MiB before; KiB a session, thousand by thousand: {}",
         figure(before as f64 / 1024.0 / 1024.0),

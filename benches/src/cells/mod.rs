@@ -42,8 +42,6 @@ impl Setting {
     /// # Errors
     /// If the disk refuses.
     pub fn folder(&self) -> crate::Outcome<tempfile::TempDir> {
-        Ok(tempfile::Builder::new()
-            .prefix("pabal-measure-")
-            .tempdir_in(&self.disk)?)
+        Ok(tempfile::Builder::new().prefix("pabal-measure-").tempdir_in(&self.disk)?)
     }
 }

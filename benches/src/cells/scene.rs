@@ -59,11 +59,7 @@ impl Scene {
         let sender = swarm.add(stream, read, Framing::WebSocket)?;
         let text = send_command(&channel, &"x".repeat(CONTENT)).into_bytes();
         let group = Group::new(swarm, listeners, sender, text)?;
-        Ok(Self {
-            server,
-            group,
-            folder: Some(folder),
-        })
+        Ok(Self { server, group, folder: Some(folder) })
     }
 
     /// A bare broadcaster with a thousand connections and a sender of `bytes` of text.
@@ -80,11 +76,7 @@ impl Scene {
         }
         let listeners = (0..LISTENERS).map(|_| Listener::Frames).collect();
         let group = Group::new(swarm, listeners, LISTENERS, vec![b'x'; bytes])?;
-        Ok(Self {
-            server,
-            group,
-            folder: None,
-        })
+        Ok(Self { server, group, folder: None })
     }
 
     /// The bare rate of the disk that the server stores on, for messages of this size.
@@ -93,11 +85,7 @@ impl Scene {
     /// If there is none, or it refuses.
     pub fn bare_sync(&self) -> Outcome<BareSync> {
         let folder = self.folder.as_ref().ok_or("this server stores nothing")?;
-        bare_sync(
-            folder.path(),
-            CONTENT,
-            std::time::Duration::from_millis(500),
-        )
+        bare_sync(folder.path(), CONTENT, std::time::Duration::from_millis(500))
     }
 }
 
@@ -123,11 +111,7 @@ pub fn open(
             let path = client.session(user)?;
             let (stream, read) = client.into_stream();
             swarm.add(stream, read, Framing::Http)?;
-            Ok(Listener::polls(
-                &path,
-                &server.address().to_string(),
-                &user.token,
-            ))
+            Ok(Listener::polls(&path, &server.address().to_string(), &user.token))
         }
     }
 }

@@ -35,9 +35,8 @@ async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize)
     // A while ago, so that ids of new messages are above.
     let began = SystemClock.now().as_millis() - 86_400_000;
     let began = pabal_core::model::Timestamp::from_millis(began);
-    let mut last: Vec<_> = Partition::all(PARTITIONS)
-        .map(|partition| MessageId::first_at(began, partition))
-        .collect();
+    let mut last: Vec<_> =
+        Partition::all(PARTITIONS).map(|partition| MessageId::first_at(began, partition)).collect();
     let mut waiting: Vec<Vec<Message>> = vec![Vec::new(); usize::from(PARTITIONS)];
     let start = Instant::now();
     for number in 0..messages {
@@ -55,18 +54,16 @@ async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize)
         let full = (number + 1) % (BATCH * usize::from(PARTITIONS)) == 0;
         if full || number + 1 == messages {
             // All partitions at once, as their owners do.
-            let appends = Partition::all(PARTITIONS)
-                .zip(&mut waiting)
-                .map(|(partition, batch)| {
-                    let batch = std::mem::take(batch);
-                    async move {
-                        if batch.is_empty() {
-                            Ok(())
-                        } else {
-                            history.append(partition, batch).await.map(drop)
-                        }
+            let appends = Partition::all(PARTITIONS).zip(&mut waiting).map(|(partition, batch)| {
+                let batch = std::mem::take(batch);
+                async move {
+                    if batch.is_empty() {
+                        Ok(())
+                    } else {
+                        history.append(partition, batch).await.map(drop)
                     }
-                });
+                }
+            });
             futures::future::try_join_all(appends).await?;
             eprint!("\r  {} stored ", number + 1);
         }
@@ -114,11 +111,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 /// # Errors
 /// If the disk refuses.
 pub fn history(setting: &Setting, report: &mut Report) -> Outcome<()> {
-    let (messages, channels) = if setting.quick {
-        (200_000, 2_000)
-    } else {
-        (1_000_000, 10_000)
-    };
+    let (messages, channels) = if setting.quick { (200_000, 2_000) } else { (1_000_000, 10_000) };
     let folder = setting.folder()?;
     Runtime::new()?.block_on(async {
         let store = on_disk(folder.path())?;
@@ -163,11 +156,18 @@ struct Cost {
 /// # Errors
 /// If the disk refuses.
 pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
-    let by_messages: &[_] = if setting.quick {
-        &[10_000, 100_000]
-    } else {
-        &[10_000, 100_000, 1_000_000]
-    };
+    // Never fewer than a hundred messages a channel, so that every page is full.
+    let most = if setting.quick { 100_000 } else { 1_000_000 };
+    let by_messages: Vec<_> = [10_000, 100_000, 1_000_000]
+        .into_iter()
+        .filter(|&messages| messages <= most)
+        .map(|messages| (messages, 100))
+        .collect();
+    let by_channels: Vec<_> = [100, 1_000, 10_000]
+        .into_iter()
+        .filter(|channels| channels * 100 <= most)
+        .map(|channels| (most, channels))
+        .collect();
     let mut grow = |what: &str, sizes: &[(usize, usize)]| -> Outcome<()> {
         let mut costs = Vec::new();
         for &(messages, channels) in sizes {
@@ -182,10 +182,9 @@ pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let [first, .., last] = &costs[..] else {
             return Err("two sizes at least".into());
         };
-        for (figure, ours, theirs) in [
-            ("CPU of a message", last.cpu_us, first.cpu_us),
-            ("page", last.page_us, first.page_us),
-        ] {
+        for (figure, ours, theirs) in
+            [("CPU of a message", last.cpu_us, first.cpu_us), ("page", last.page_us, first.page_us)]
+        {
             report.claim(Claim {
                 cell: "flat",
                 what: format!("{figure}, {what}"),
@@ -197,16 +196,8 @@ pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
         }
         Ok(())
     };
-    let sizes: Vec<_> = by_messages
-        .iter()
-        .map(|&messages| (messages, 1_000))
-        .collect();
-    grow(
-        &format!("{} to {} stored", sizes[sizes.len() - 1].0, sizes[0].0),
-        &sizes,
-    )?;
-    let sizes = [100, 1_000, 10_000].map(|channels| (by_messages[1], channels));
-    grow("10000 to 100 channels", &sizes)
+    grow(&format!("{most} to 10000 stored"), &by_messages)?;
+    grow(&format!("{} to 100 channels", most / 100), &by_channels)
 }
 
 fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
@@ -239,9 +230,8 @@ fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
         // What is believed of memberships is there before it is measured.
         send(0, channels.min(1_000)).await?;
         let before = process::cpu(std::process::id())?;
-        let tasks: Vec<_> = (0..AT_ONCE as u64)
-            .map(|seed| tokio::spawn(send(seed + 1, SENDS / AT_ONCE)))
-            .collect();
+        let tasks: Vec<_> =
+            (0..AT_ONCE as u64).map(|seed| tokio::spawn(send(seed + 1, SENDS / AT_ONCE))).collect();
         for task in tasks {
             task.await??;
         }
@@ -249,9 +239,6 @@ fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
         let micros = pages(&history, channels, 5_000).await?;
         drop(sessions);
         node.engine.shutdown().await;
-        Ok(Cost {
-            cpu_us: cpu.as_secs_f64() * 1e6 / SENDS as f64,
-            page_us: quantile(&micros, 0.5),
-        })
+        Ok(Cost { cpu_us: cpu.as_secs_f64() * 1e6 / SENDS as f64, page_us: quantile(&micros, 0.5) })
     })
 }

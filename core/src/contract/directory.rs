@@ -84,20 +84,14 @@ async fn people<const N: usize>(directory: &Dir) -> [UserId; N] {
 /// Signs up users 1, 2, … with these names.
 async fn named(directory: &Dir, names: &[&str]) {
     for (number, name) in (1..).zip(names) {
-        let user = User {
-            username: (*name).into(),
-            ..user(number)
-        };
+        let user = User { username: (*name).into(), ..user(number) };
         sign_up(directory, user).await.expect("a sign-up");
     }
 }
 
 /// The names of the users that begin with `prefix`.
 async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
-    let users = directory
-        .users_by_prefix(prefix, limit)
-        .await
-        .expect("users");
+    let users = directory.users_by_prefix(prefix, limit).await.expect("users");
     users.into_iter().map(|user| user.username).collect()
 }
 
@@ -112,32 +106,19 @@ fn created_at(number: u64) -> Timestamp {
 /// A direct channel as a caller offers it.
 fn direct(number: u64) -> Channel {
     let channel_id = channel_id(number);
-    Channel {
-        channel_id,
-        kind: ChannelKind::Direct,
-        name: None,
-        created_at: created_at(number),
-    }
+    Channel { channel_id, kind: ChannelKind::Direct, name: None, created_at: created_at(number) }
 }
 
 /// A group as a caller offers it.
 fn group(number: u64) -> Channel {
     let (channel_id, name) = (channel_id(number), Some(format!("Group {number}")));
-    Channel {
-        channel_id,
-        kind: ChannelKind::Group,
-        name,
-        created_at: created_at(number),
-    }
+    Channel { channel_id, kind: ChannelKind::Group, name, created_at: created_at(number) }
 }
 
 /// The members of a channel as pairs.
 async fn roles(directory: &Dir, channel_id: ChannelId) -> Vec<(UserId, Role)> {
     let members = directory.members(channel_id).await.expect("members");
-    members
-        .into_iter()
-        .map(|Member { user_id, role }| (user_id, role))
-        .collect()
+    members.into_iter().map(|Member { user_id, role }| (user_id, role)).collect()
 }
 
 /// Makes `call` with each of `inputs`, all at the same time, each in a task of its own. Answers in

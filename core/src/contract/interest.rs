@@ -76,11 +76,7 @@ async fn answers_stand_in_the_order_asked(interest: Adapter) {
     let wanted = interest.nodes(&asked).await.expect("answers");
     assert_eq!(wanted.len(), asked.len());
     for (nodes, channel_id) in wanted.iter().zip(&asked) {
-        let expected = if channel_id.get() % 2 == 0 {
-            std::slice::from_ref(&a)
-        } else {
-            &[]
-        };
+        let expected = if channel_id.get() % 2 == 0 { std::slice::from_ref(&a) } else { &[] };
         assert_eq!(nodes.as_slice(), expected, "for channel {channel_id}");
     }
 }
@@ -98,9 +94,7 @@ async fn concurrent_joins_all_count(interest: Adapter) {
     for node in nodes(16) {
         interest.renew(&node, LONG_LEASE).await.expect("renews");
         let interest = interest.clone();
-        joins.push(tokio::spawn(async move {
-            join(&interest, &node, &[NEWS]).await
-        }));
+        joins.push(tokio::spawn(async move { join(&interest, &node, &[NEWS]).await }));
     }
     for joined in joins {
         answer(joined).await;
@@ -185,13 +179,6 @@ async fn wanted(interest: &Adapter, channel_id: ChannelId) -> Vec<NodeId> {
 async fn assert_wanted(interest: &Adapter, channel_id: ChannelId, names: &[&str]) {
     let found = wanted(interest, channel_id).await;
     let distinct: BTreeSet<_> = found.iter().map(NodeId::as_str).collect();
-    assert_eq!(
-        distinct.len(),
-        found.len(),
-        "a node is named twice: {found:?}"
-    );
-    assert!(
-        distinct.into_iter().eq(names.iter().copied()),
-        "{found:?} instead of {names:?}"
-    );
+    assert_eq!(distinct.len(), found.len(), "a node is named twice: {found:?}");
+    assert!(distinct.into_iter().eq(names.iter().copied()), "{found:?} instead of {names:?}");
 }

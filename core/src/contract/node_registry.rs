@@ -52,12 +52,7 @@ async fn a_heartbeat_announces_a_node_as_it_is(registry: Registry) {
 
 async fn a_heartbeat_replaces_the_one_before(registry: Registry) {
     beat(&registry, &info("a"), LONG_LEASE).await;
-    let draining = NodeInfo {
-        load: 3,
-        draining: true,
-        location: Some((0.0, 0.0)),
-        ..info("a")
-    };
+    let draining = NodeInfo { load: 3, draining: true, location: Some((0.0, 0.0)), ..info("a") };
     beat(&registry, &draining, LONG_LEASE).await;
     assert_eq!(list(&registry).await, [draining]);
     beat(&registry, &info("a"), LONG_LEASE).await;
@@ -111,12 +106,8 @@ async fn a_partition_that_is_held_is_refused(registry: Registry) {
 
 async fn partitions_are_independent(registry: Registry) {
     let [one, other] = [partition(1), partition(2)];
-    let held = take(&registry, "a", one, LONG_LEASE)
-        .await
-        .expect("is free");
-    let others = take(&registry, "b", other, LONG_LEASE)
-        .await
-        .expect("is free");
+    let held = take(&registry, "a", one, LONG_LEASE).await.expect("is free");
+    let others = take(&registry, "b", other, LONG_LEASE).await.expect("is free");
     release(&registry, &held).await;
     assert_eq!(owner(&registry, one).await, None);
     assert_eq!(owner(&registry, other).await, Some(node("b")));
@@ -127,12 +118,7 @@ async fn one_of_many_concurrent_takers_gets_the_partition(registry: Registry) {
     let p = partition(1);
     let spawn = |node: NodeId| {
         let registry = registry.clone();
-        tokio::spawn(async move {
-            registry
-                .acquire(&node, p, LONG_LEASE)
-                .await
-                .expect("answers")
-        })
+        tokio::spawn(async move { registry.acquire(&node, p, LONG_LEASE).await.expect("answers") })
     };
     let takers: Vec<_> = nodes(16).into_iter().map(spawn).collect();
     let mut held = Vec::new();
@@ -151,13 +137,9 @@ async fn a_lease_that_ended_is_free_for_another(registry: Registry) {
     for p in [p, same] {
         eventually(async || owner(&registry, p).await.is_none()).await;
     }
-    take(&registry, "b", p, LONG_LEASE)
-        .await
-        .expect("has ended");
+    take(&registry, "b", p, LONG_LEASE).await.expect("has ended");
     assert_eq!(owner(&registry, p).await, Some(node("b")));
-    let again = take(&registry, "a", same, LONG_LEASE)
-        .await
-        .expect("has ended");
+    let again = take(&registry, "a", same, LONG_LEASE).await.expect("has ended");
     assert!(renew(&registry, &again, LONG_LEASE).await);
 }
 
@@ -165,17 +147,13 @@ async fn a_renewed_lease_outlives_the_one_before(registry: Registry) {
     let [p, later] = [partition(1), partition(2)];
     // The short lease may end before the renewal on a slow day; then there is nothing to renew.
     let held = loop {
-        let held = take(&registry, "a", p, SHORT_LEASE)
-            .await
-            .expect("nobody else takes it");
+        let held = take(&registry, "a", p, SHORT_LEASE).await.expect("nobody else takes it");
         if renew(&registry, &held, LONG_LEASE).await {
             break held;
         }
     };
     // When a lease that was begun later has ended, the first one has too.
-    take(&registry, "a", later, SHORT_LEASE)
-        .await
-        .expect("is free");
+    take(&registry, "a", later, SHORT_LEASE).await.expect("is free");
     eventually(async || owner(&registry, later).await.is_none()).await;
     assert_eq!(owner(&registry, p).await, Some(node("a")));
     assert_eq!(take(&registry, "b", p, LONG_LEASE).await, None);
@@ -185,12 +163,8 @@ async fn a_renewed_lease_outlives_the_one_before(registry: Registry) {
 async fn taking_what_is_held_extends_the_lease(registry: Registry) {
     let [p, later] = [partition(1), partition(2)];
     take(&registry, "a", p, SHORT_LEASE).await.expect("is free");
-    let held = take(&registry, "a", p, LONG_LEASE)
-        .await
-        .expect("has it already");
-    take(&registry, "a", later, SHORT_LEASE)
-        .await
-        .expect("is free");
+    let held = take(&registry, "a", p, LONG_LEASE).await.expect("has it already");
+    take(&registry, "a", later, SHORT_LEASE).await.expect("is free");
     eventually(async || owner(&registry, later).await.is_none()).await;
     assert_eq!(owner(&registry, p).await, Some(node("a")));
     assert!(renew(&registry, &held, LONG_LEASE).await);
@@ -202,10 +176,7 @@ async fn a_lost_lease_can_not_be_renewed(registry: Registry) {
     let held = eventually_take(&registry, "b", p).await;
     assert!(!renew(&registry, &lost, LONG_LEASE).await);
     assert_eq!(owner(&registry, p).await, Some(node("b")));
-    assert!(
-        renew(&registry, &held, LONG_LEASE).await,
-        "the new owner was disturbed"
-    );
+    assert!(renew(&registry, &held, LONG_LEASE).await, "the new owner was disturbed");
     // Not even when its node owns the partition again, under a later epoch.
     release(&registry, &held).await;
     let again = take(&registry, "a", p, LONG_LEASE).await.expect("is free");
@@ -244,18 +215,14 @@ async fn the_epoch_rises_with_every_change_of_owner(registry: Registry) {
         assert!(Some(released.epoch) > epoch, "{released:?} after {epoch:?}");
         release(&registry, &released).await;
         let other = if name == "a" { "b" } else { "a" };
-        let ended = take(&registry, other, p, SHORT_LEASE)
-            .await
-            .expect("is free");
+        let ended = take(&registry, other, p, SHORT_LEASE).await.expect("is free");
         assert!(ended.epoch > released.epoch, "{ended:?} after {released:?}");
         epoch = Some(ended.epoch);
         let taken = eventually_take(&registry, name, p).await;
         assert!(Some(taken.epoch) > epoch, "{taken:?} after {epoch:?}");
         epoch = Some(taken.epoch);
         release(&registry, &taken).await;
-        let back = take(&registry, other, p, LONG_LEASE)
-            .await
-            .expect("is free");
+        let back = take(&registry, other, p, LONG_LEASE).await.expect("is free");
         assert!(Some(back.epoch) > epoch, "{back:?} after {epoch:?}");
         epoch = Some(back.epoch);
         release(&registry, &back).await;
@@ -280,10 +247,7 @@ fn info(name: &str) -> NodeInfo {
 }
 
 async fn beat(registry: &Registry, info: &NodeInfo, lease: Duration) {
-    registry
-        .heartbeat(info.clone(), lease)
-        .await
-        .expect("announces");
+    registry.heartbeat(info.clone(), lease).await.expect("announces");
 }
 
 async fn list(registry: &Registry) -> Vec<NodeInfo> {
@@ -291,10 +255,7 @@ async fn list(registry: &Registry) -> Vec<NodeInfo> {
 }
 
 async fn take(registry: &Registry, name: &str, p: Partition, lease: Duration) -> Option<Lease> {
-    registry
-        .acquire(&node(name), p, lease)
-        .await
-        .expect("answers")
+    registry.acquire(&node(name), p, lease).await.expect("answers")
 }
 
 /// Takes `p` for long once the lease of another node has ended.

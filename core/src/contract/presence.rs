@@ -76,23 +76,11 @@ async fn answers_stand_in_the_order_asked(presence: Adapter) {
     let mut asked: Vec<_> = (0..1_000).rev().map(UserId::new).collect();
     asked.extend([UserId::new(6), UserId::new(7), UserId::new(6)]);
     let online = presence.online(&asked).await.expect("answers");
-    assert!(
-        online
-            .iter()
-            .copied()
-            .eq(asked.iter().map(|user_id| user_id.get() % 2 == 0))
-    );
+    assert!(online.iter().copied().eq(asked.iter().map(|user_id| user_id.get() % 2 == 0)));
     let located = presence.locate(&asked).await.expect("answers");
     assert_eq!(located.len(), asked.len());
     for (nodes, online) in located.iter().zip(online) {
-        assert_eq!(
-            nodes.as_slice(),
-            if online {
-                std::slice::from_ref(&a)
-            } else {
-                &[]
-            }
-        );
+        assert_eq!(nodes.as_slice(), if online { std::slice::from_ref(&a) } else { &[] });
     }
 }
 
@@ -106,9 +94,7 @@ async fn one_of_many_concurrent_joins_is_the_first(presence: Adapter) {
     for node in nodes(16) {
         presence.renew(&node, LONG_LEASE).await.expect("renews");
         let presence = presence.clone();
-        joins.push(tokio::spawn(
-            async move { join(&presence, &node, ANN).await },
-        ));
+        joins.push(tokio::spawn(async move { join(&presence, &node, ANN).await }));
     }
     let mut firsts = 0;
     for joined in joins {
@@ -155,14 +141,8 @@ async fn a_dead_node_counts_for_no_join_and_no_leave(presence: Adapter) {
     }
     join(&presence, &b, BEN).await;
     eventually(async || !is_online(&presence, ANN).await).await;
-    assert!(
-        join(&presence, &b, ANN).await,
-        "was online only on a dead node"
-    );
-    assert!(
-        leave(&presence, &b, BEN).await,
-        "is online only on a dead node"
-    );
+    assert!(join(&presence, &b, ANN).await, "was online only on a dead node");
+    assert!(leave(&presence, &b, BEN).await, "is online only on a dead node");
 }
 
 async fn a_renewal_outlives_the_lease_before_it(presence: Adapter) {
@@ -232,14 +212,7 @@ async fn assert_located(presence: &Adapter, user_id: UserId, names: &[&str]) {
     let mut located = presence.locate(&[user_id]).await.expect("answers");
     let found = located.pop().expect("an answer for each user");
     let distinct: BTreeSet<_> = found.iter().map(NodeId::as_str).collect();
-    assert_eq!(
-        distinct.len(),
-        found.len(),
-        "a node is named twice: {found:?}"
-    );
-    assert!(
-        distinct.into_iter().eq(names.iter().copied()),
-        "{found:?} instead of {names:?}"
-    );
+    assert_eq!(distinct.len(), found.len(), "a node is named twice: {found:?}");
+    assert!(distinct.into_iter().eq(names.iter().copied()), "{found:?} instead of {names:?}");
     assert_eq!(is_online(presence, user_id).await, !names.is_empty());
 }

@@ -42,10 +42,7 @@ pub(super) use properties;
 /// Runs `property`, which must come to its end.
 pub(super) async fn ends(name: &str, property: impl Future<Output = ()>) {
     let ended = timeout(PROPERTY_DEADLINE, property).await;
-    assert!(
-        ended.is_ok(),
-        "{name} did not end within {PROPERTY_DEADLINE:?}"
-    );
+    assert!(ended.is_ok(), "{name} did not end within {PROPERTY_DEADLINE:?}");
 }
 
 /// Waits until `condition` holds; the deadline of the property ends the wait.
@@ -81,7 +78,5 @@ pub(super) fn node(name: &str) -> NodeId {
 
 /// Nodes `node-0`, `node-1`, …
 pub(super) fn nodes(count: usize) -> Vec<NodeId> {
-    (0..count)
-        .map(|number| node(&format!("node-{number}")))
-        .collect()
+    (0..count).map(|number| node(&format!("node-{number}"))).collect()
 }

@@ -91,10 +91,7 @@ fn notifications(numbers: impl IntoIterator<Item = u64>) -> Vec<Notification> {
 }
 
 async fn enqueue(queue: &Queue, numbers: impl IntoIterator<Item = u64>) {
-    queue
-        .enqueue(notifications(numbers))
-        .await
-        .expect("an enqueue");
+    queue.enqueue(notifications(numbers)).await.expect("an enqueue");
 }
 
 async fn pending(queue: &Queue, after: PushPosition, limit: usize) -> Vec<QueuedNotification> {
@@ -112,10 +109,7 @@ async fn held(queue: &Queue) -> Vec<u64> {
 }
 
 fn numbers(entries: &[QueuedNotification]) -> Vec<u64> {
-    assert!(
-        entries.is_sorted_by(|one, next| one.position < next.position),
-        "{entries:?}"
-    );
+    assert!(entries.is_sorted_by(|one, next| one.position < next.position), "{entries:?}");
     let number = |entry: &QueuedNotification| entry.notification.user_id.get() - 100;
     entries.iter().map(number).collect()
 }
@@ -126,10 +120,7 @@ async fn notifications_come_in_order_as_they_were_given(queue: Queue) {
     let entries = pending(&queue, START, ROOMY).await;
     assert_eq!(numbers(&entries), [0, 1, 2, 3]);
     assert!(entries[0].position > START);
-    let given: Vec<_> = entries
-        .into_iter()
-        .map(|entry| entry.notification)
-        .collect();
+    let given: Vec<_> = entries.into_iter().map(|entry| entry.notification).collect();
     assert_eq!(given, notifications(0..4));
 }
 
@@ -147,14 +138,8 @@ async fn a_read_starts_behind_its_position_and_keeps_to_its_limit(queue: Queue) 
     enqueue(&queue, 0..5).await;
     let entries = pending(&queue, START, ROOMY).await;
     for (place, entry) in entries.iter().enumerate().take(4) {
-        assert_eq!(
-            pending(&queue, entry.position, ROOMY).await,
-            entries[place + 1..]
-        );
-        assert_eq!(
-            pending(&queue, entry.position, 1).await,
-            entries[place + 1..place + 2]
-        );
+        assert_eq!(pending(&queue, entry.position, ROOMY).await, entries[place + 1..]);
+        assert_eq!(pending(&queue, entry.position, 1).await, entries[place + 1..place + 2]);
     }
     assert_eq!(pending(&queue, START, 2).await, entries[..2]);
     assert_eq!(pending(&queue, START, usize::MAX).await, entries);
@@ -173,9 +158,7 @@ async fn a_read_waits_until_there_is_one(queue: Queue) {
 }
 
 async fn every_waiting_reader_is_woken(queue: Queue) {
-    let mut readers: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(reading(&queue, START)))
-        .collect();
+    let mut readers: Vec<_> = (0..3).map(|_| tokio::spawn(reading(&queue, START))).collect();
     for reader in &mut readers {
         assert_waits(reader).await;
     }
@@ -224,10 +207,7 @@ async fn confirming_again_changes_nothing(queue: Queue) {
         confirm(&queue, &entries[..2]).await;
         assert_eq!(held(&queue).await, [2]);
     }
-    queue
-        .confirm(&[START, PushPosition(u64::MAX)])
-        .await
-        .expect("positions never given");
+    queue.confirm(&[START, PushPosition(u64::MAX)]).await.expect("positions never given");
     assert_eq!(held(&queue).await, [2]);
 }
 
@@ -280,10 +260,7 @@ async fn all_that_a_message_can_be_comes_back(queue: Queue) {
     }
     queue.enqueue(given.clone()).await.expect("an enqueue");
     let entries = pending(&queue, START, ROOMY).await;
-    let read: Vec<_> = entries
-        .into_iter()
-        .map(|entry| entry.notification)
-        .collect();
+    let read: Vec<_> = entries.into_iter().map(|entry| entry.notification).collect();
     assert!(read == given, "a notification changed");
 }
 
@@ -310,10 +287,7 @@ async fn confirming_twice_makes_room_once(queue: Queue) {
     confirm(&queue, &first).await;
     confirm(&queue, &first).await;
     confirm(&queue, &[first[0].clone(), first[0].clone()]).await;
-    queue
-        .confirm(&[PushPosition(u64::MAX)])
-        .await
-        .expect("a position never given");
+    queue.confirm(&[PushPosition(u64::MAX)]).await.expect("a position never given");
     enqueue(&queue, [4]).await;
     assert_full(&queue, [5]).await;
 }

@@ -26,40 +26,26 @@ impl Engine {
     /// If the caller does not wait for the end, because its connection is gone, it goes on: until
     /// then the live messages of these channels wait.
     pub async fn catch_up(&self, session: &Arc<Session>, cursors: Cursors) {
-        self.finish_catch_up(session, begin_catch_up(session, cursors))
-            .await;
+        self.finish_catch_up(session, begin_catch_up(session, cursors)).await;
     }
 
     /// See [`catch_up`](Self::catch_up).
     pub(super) async fn finish_catch_up(&self, session: &Arc<Session>, catch_ups: Vec<CatchUp>) {
         let (engine, session) = (self.clone(), Arc::clone(session));
-        let (done, is_done) = tokio::sync::oneshot::channel();
-        self.spawn(async move {
-            engine.catch_up_all(&session, catch_ups).await;
-            // Whoever asked may be gone.
-            let _ = done.send(());
-        });
-        // It fails only with the engine.
-        let _ = is_done.await;
+        self.complete(async move { engine.catch_up_all(&session, catch_ups).await }).await;
     }
 
     async fn catch_up_all(&self, session: &Arc<Session>, mut catch_ups: Vec<CatchUp>) {
         let mut allowed = Vec::with_capacity(catch_ups.len());
         for catch_up in catch_ups.drain(..) {
-            match self
-                .membership(session.user_id(), catch_up.channel_id)
-                .await
-            {
+            match self.membership(session.user_id(), catch_up.channel_id).await {
                 Ok(_) => allowed.push(catch_up),
                 Err(problem) if problem.code == ProblemCode::NotAMember => {
                     session.abandon_catch_up(&catch_up);
                     let payload =
                         event::member(catch_up.channel_id, session.user_id(), false, None);
                     let accepted_at = self.inner.ports.clock.now();
-                    let event = Event {
-                        payload,
-                        accepted_at,
-                    };
+                    let event = Event { payload, accepted_at };
                     session.push_event(event, None);
                 }
                 Err(_) => session.resync(&catch_up, catch_up.cursor),
@@ -95,10 +81,7 @@ impl Engine {
         }
         let mut from = catch_up.cursor.min(head);
         loop {
-            match self
-                .backlog(catch_up.channel_id, from, session.free_slots())
-                .await
-            {
+            match self.backlog(catch_up.channel_id, from, session.free_slots()).await {
                 Ok(Backlog::Fits(page)) => {
                     from = page.last().map_or(from, |message| message.message_id);
                     if !session.push_catch_up(catch_up, &page) {
@@ -125,22 +108,13 @@ impl Engine {
         let mut from = from;
         loop {
             let history = &self.inner.ports.history;
-            let page = history
-                .page(channel_id, PageFrom::After(from), PAGE)
-                .await?;
-            from = page
-                .messages
-                .last()
-                .map_or(from, |message| message.message_id);
+            let page = history.page(channel_id, PageFrom::After(from), PAGE).await?;
+            from = page.messages.last().map_or(from, |message| message.message_id);
             found.extend(
-                page.messages
-                    .iter()
-                    .map(|message| message_event(message, message.created_at())),
+                page.messages.iter().map(|message| message_event(message, message.created_at())),
             );
             if found.len() > room {
-                return Ok(Backlog::TooMuch {
-                    head: self.head(channel_id).await?,
-                });
+                return Ok(Backlog::TooMuch { head: self.head(channel_id).await? });
             }
             if !page.has_more {
                 return Ok(Backlog::Fits(found));
@@ -158,9 +132,7 @@ impl Engine {
 /// From now on the live messages of these channels wait for catch-up.
 pub(super) fn begin_catch_up(session: &Session, cursors: Cursors) -> Vec<CatchUp> {
     let cursors = cursors.into_iter();
-    cursors
-        .map(|(channel_id, cursor)| session.begin_catch_up(channel_id, cursor))
-        .collect()
+    cursors.map(|(channel_id, cursor)| session.begin_catch_up(channel_id, cursor)).collect()
 }
 
 enum Backlog {

@@ -57,11 +57,7 @@ struct Inner<'a> {
 impl<'a> Inner<'a> {
     fn of(engine: &'a Engine) -> Self {
         let inner = &engine.inner;
-        Self {
-            inbox: &inner.ports.inbox,
-            node: &inner.node,
-            batch: inner.limits.batch,
-        }
+        Self { inbox: &inner.ports.inbox, node: &inner.node, batch: inner.limits.batch }
     }
 }
 
@@ -71,10 +67,7 @@ impl Engine {
         let mut run: Vec<MessageEvent> = Vec::new();
         while let Some(delivery) = entries.next() {
             match delivery {
-                Delivery::Message {
-                    message,
-                    accepted_at,
-                } => {
+                Delivery::Message { message, accepted_at } => {
                     let channel_id = message.channel_id;
                     run.push(message_event(&message, accepted_at));
                     let continues = matches!(
@@ -88,11 +81,7 @@ impl Engine {
                     }
                 }
                 Delivery::Event { audience, event } => self.hand_event(&audience, event),
-                Delivery::Membership {
-                    channel_id,
-                    user_id,
-                    joined,
-                } => {
+                Delivery::Membership { channel_id, user_id, joined } => {
                     self.forget_membership(user_id, channel_id).await;
                     sessions::change_membership(self, channel_id, user_id, joined).await;
                 }
@@ -102,13 +91,8 @@ impl Engine {
                 Delivery::EndSessions { user_id, token } => {
                     self.end_sessions(user_id, token).await;
                 }
-                Delivery::Stored {
-                    message_id,
-                    first_id,
-                } => {
-                    self.inner
-                        .sequencer
-                        .stored(std::iter::once((message_id, first_id)));
+                Delivery::Stored { message_id, first_id } => {
+                    self.inner.sequencer.stored(std::iter::once((message_id, first_id)));
                 }
             }
         }
@@ -124,18 +108,12 @@ impl Engine {
             }
             tokio::task::yield_now().await;
         }
-        self.inner
-            .stats
-            .deliveries
-            .add((sessions.len() * messages.len()) as u64);
+        self.inner.stats.deliveries.add((sessions.len() * messages.len()) as u64);
     }
 
     /// Events that are no messages are few, so they are handed over without a pause.
     fn hand_event(&self, audience: &Audience, payload: bytes::Bytes) {
-        let event = Event {
-            payload,
-            accepted_at: self.inner.ports.clock.now(),
-        };
+        let event = Event { payload, accepted_at: self.inner.ports.clock.now() };
         let mut handed = 0;
         let mut hand = |session: &Arc<Session>, about| {
             session.push_event(event.clone(), about);
@@ -150,10 +128,7 @@ impl Engine {
                 }
             }
             Audience::Users(users) => {
-                for session in users
-                    .iter()
-                    .flat_map(|&user| self.inner.local.of_user(user))
-                {
+                for session in users.iter().flat_map(|&user| self.inner.local.of_user(user)) {
                     hand(&session, None);
                 }
             }
@@ -164,12 +139,6 @@ impl Engine {
 
 /// A stored message as mailboxes hold it.
 pub(super) fn message_event(message: &Message, accepted_at: Timestamp) -> MessageEvent {
-    let event = Event {
-        payload: event::message(message),
-        accepted_at,
-    };
-    MessageEvent {
-        message_id: message.message_id,
-        event,
-    }
+    let event = Event { payload: event::message(message), accepted_at };
+    MessageEvent { message_id: message.message_id, event }
 }

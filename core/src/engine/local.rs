@@ -45,9 +45,7 @@ pub(super) struct Removed {
 
 impl Local {
     pub(super) fn session(&self, id: &SessionId) -> Option<Arc<Session>> {
-        self.sessions
-            .get(&id.key())
-            .map(|session| Arc::clone(&session))
+        self.sessions.get(&id.key()).map(|session| Arc::clone(&session))
     }
 
     pub(super) fn count(&self) -> usize {
@@ -55,23 +53,15 @@ impl Local {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions
-            .iter()
-            .map(|session| Arc::clone(&session))
-            .collect()
+        self.sessions.iter().map(|session| Arc::clone(&session)).collect()
     }
 
     pub(super) fn of_user(&self, user_id: UserId) -> Vec<Arc<Session>> {
-        self.users
-            .get(&user_id)
-            .map(|user| user.sessions.clone())
-            .unwrap_or_default()
+        self.users.get(&user_id).map(|user| user.sessions.clone()).unwrap_or_default()
     }
 
     pub(super) fn of_channel(&self, channel_id: ChannelId) -> Option<Sessions> {
-        self.channels
-            .get(&channel_id)
-            .map(|sessions| Arc::clone(&sessions))
+        self.channels.get(&channel_id).map(|sessions| Arc::clone(&sessions))
     }
 
     /// Enters a session that is being opened; refused at `at_most` sessions of its user. From now on
@@ -83,8 +73,7 @@ impl Local {
         }
         user.opening.push(session.id().key());
         user.sessions.push(Arc::clone(session));
-        self.sessions
-            .insert(session.id().key(), Arc::clone(session));
+        self.sessions.insert(session.id().key(), Arc::clone(session));
         Ok(())
     }
 
@@ -98,11 +87,7 @@ impl Local {
         let Some(mut user) = self.users.get_mut(&session.user_id()) else {
             return Vec::new();
         };
-        if !user
-            .sessions
-            .iter()
-            .any(|other| Arc::ptr_eq(other, session))
-        {
+        if !user.sessions.iter().any(|other| Arc::ptr_eq(other, session)) {
             return Vec::new();
         }
         user.channels.extend(memberships);
@@ -114,11 +99,7 @@ impl Local {
             }
         }
         user.finish_opening(session);
-        user.channels
-            .iter()
-            .copied()
-            .filter(|&id| self.want(id, session))
-            .collect()
+        user.channels.iter().copied().filter(|&id| self.want(id, session)).collect()
     }
 
     /// Takes back what [`subscribe`](Self::subscribe) did for the lists of channels.
@@ -157,10 +138,7 @@ impl Local {
 
     /// A channel is no more.
     pub(super) fn end_channel(&self, channel_id: ChannelId) {
-        let sessions = self
-            .channels
-            .remove(&channel_id)
-            .map(|(_, sessions)| sessions);
+        let sessions = self.channels.remove(&channel_id).map(|(_, sessions)| sessions);
         for session in sessions.iter().flat_map(|sessions| sessions.iter()) {
             session.forget_channel(channel_id);
             if let Some(mut user) = self.users.get_mut(&session.user_id()) {

@@ -87,12 +87,8 @@ impl Mailbox {
     /// Whether at least half of the room is free, by count and by size.
     pub(super) fn half_empty(&self, room: Room) -> bool {
         let streamed = (self.streamed.saturating_sub(self.base)) as usize;
-        let unread_bytes: usize = self
-            .events
-            .iter()
-            .skip(streamed)
-            .map(|event| event.payload.len())
-            .sum();
+        let unread_bytes: usize =
+            self.events.iter().skip(streamed).map(|event| event.payload.len()).sum();
         self.free_slots(room) * 2 >= room.events && unread_bytes * 2 <= room.bytes
     }
 
@@ -131,11 +127,7 @@ impl Mailbox {
             let (confirmed, last) = (Seq::new(self.confirmed), self.last());
             return Err(OutOfRange::Invalid { confirmed, last });
         }
-        if position < self.base {
-            Err(OutOfRange::Gone)
-        } else {
-            Ok(())
-        }
+        if position < self.base { Err(OutOfRange::Gone) } else { Ok(()) }
     }
 
     /// The events behind `after`, which [`check`](Self::check) has passed: at most `limit`, and no
@@ -156,10 +148,7 @@ impl Mailbox {
             .count();
         let next = Seq::new(after + count as u64);
         let start = skip.min(self.events.len());
-        Window {
-            events: self.events.range(start..start + count),
-            next,
-        }
+        Window { events: self.events.range(start..start + count), next }
     }
 
     fn drop_first(&mut self) {
@@ -198,16 +187,10 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Room = Room {
-        events: 4,
-        bytes: 100,
-    };
+    const ROOM: Room = Room { events: 4, bytes: 100 };
 
     fn event(size: usize) -> Event {
-        Event {
-            payload: vec![b'x'; size].into(),
-            accepted_at: Timestamp::default(),
-        }
+        Event { payload: vec![b'x'; size].into(), accepted_at: Timestamp::default() }
     }
 
     fn filled(count: usize) -> Mailbox {
@@ -232,10 +215,7 @@ mod tests {
         let mut mailbox = filled(4);
         assert!(mailbox.push(event(1), ROOM).is_err());
         mailbox.confirm(Seq::new(1));
-        assert!(
-            mailbox.push(event(98), ROOM).is_err(),
-            "3 + 98 bytes are more than 100"
-        );
+        assert!(mailbox.push(event(98), ROOM).is_err(), "3 + 98 bytes are more than 100");
         assert!(mailbox.push(event(97), ROOM).is_ok());
     }
 
@@ -245,11 +225,7 @@ mod tests {
         mailbox.streamed(Seq::new(2));
         assert!(mailbox.push(event(1), ROOM).is_ok());
         assert_eq!(mailbox.check(Seq::new(0)), Err(OutOfRange::Gone));
-        assert_eq!(
-            mailbox.check(Seq::new(1)),
-            Ok(()),
-            "no more than needed was dropped"
-        );
+        assert_eq!(mailbox.check(Seq::new(1)), Ok(()), "no more than needed was dropped");
         assert_eq!(mailbox.last(), Seq::new(5));
     }
 
@@ -257,19 +233,12 @@ mod tests {
     fn tells_a_wrong_position_from_a_lost_one() {
         let mut mailbox = filled(4);
         mailbox.confirm(Seq::new(2));
-        let invalid = OutOfRange::Invalid {
-            confirmed: Seq::new(2),
-            last: Seq::new(4),
-        };
+        let invalid = OutOfRange::Invalid { confirmed: Seq::new(2), last: Seq::new(4) };
         assert_eq!(mailbox.check(Seq::new(1)), Err(invalid));
         assert_eq!(mailbox.check(Seq::new(5)), Err(invalid));
         assert_eq!(mailbox.check(Seq::new(4)), Ok(()));
         mailbox.confirm(Seq::new(1));
-        assert_eq!(
-            mailbox.check(Seq::new(2)),
-            Ok(()),
-            "a late confirmation changes nothing"
-        );
+        assert_eq!(mailbox.check(Seq::new(2)), Ok(()), "a late confirmation changes nothing");
     }
 
     #[test]
@@ -279,11 +248,7 @@ mod tests {
             mailbox.push(event(size), ROOM).expect("room");
         }
         assert_eq!(mailbox.window(Seq::new(0), 10, 22).len(), 2);
-        assert_eq!(
-            mailbox.window(Seq::new(2), 10, 22).len(),
-            1,
-            "one always fits"
-        );
+        assert_eq!(mailbox.window(Seq::new(2), 10, 22).len(), 1, "one always fits");
         assert_eq!(mailbox.window(Seq::new(3), 10, 22).len(), 0);
     }
 

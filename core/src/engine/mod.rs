@@ -76,9 +76,7 @@ struct Inner {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("node", &self.inner.node)
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("node", &self.inner.node).finish_non_exhaustive()
     }
 }
 
@@ -107,20 +105,11 @@ impl Engine {
     /// # Errors
     /// If a port does not answer: nothing is left running.
     pub async fn start(config: EngineConfig, ports: Ports) -> Result<Self, StartError> {
-        let EngineConfig {
-            node,
-            partitions,
-            limits,
-        } = config;
+        let EngineConfig { node, partitions, limits } = config;
         ports.inbox.open(&node).await?;
         let mut floors = Vec::new();
         for partition in Partition::all(partitions) {
-            if ports
-                .registry
-                .acquire(&node, partition, limits.lease)
-                .await?
-                .is_none()
-            {
+            if ports.registry.acquire(&node, partition, limits.lease).await?.is_none() {
                 return Err(StartError::PartitionOwned(partition.get()));
             }
             floors.push(ports.history.stored_position(partition).await?);
@@ -195,6 +184,19 @@ impl Engine {
 
     fn partition(&self, channel_id: ChannelId) -> Partition {
         Partition::of(channel_id, self.inner.partitions)
+    }
+
+    /// Runs `task` to its end and waits for that. It goes on if the caller is dropped, as handlers
+    /// are whose client hangs up: for what must not be left half done.
+    async fn complete(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        self.spawn(async move {
+            task.await;
+            // Whoever asked may be gone.
+            let _ = done.send(());
+        });
+        // It fails only with the engine.
+        let _ = is_done.await;
     }
 
     /// Runs `task` until it ends or the engine is shut down.

@@ -44,11 +44,7 @@ enum Gate {
     Open,
     /// It is noted: the catch-up of this number is reading history and will come to it. With `cut`
     /// something was lost meanwhile, and catch-up will end in a `resync`.
-    CatchingUp {
-        number: u64,
-        newest: MessageId,
-        cut: bool,
-    },
+    CatchingUp { number: u64, newest: MessageId, cut: bool },
     /// It is noted: the mailbox was full, and a `resync` up to `newest` follows once there is room.
     Behind { newest: MessageId },
 }
@@ -107,9 +103,7 @@ impl Places {
                 place.gate = Gate::Behind { newest };
                 self.behind += 1;
             }
-            Gate::CatchingUp {
-                newest: noted, cut, ..
-            } => {
+            Gate::CatchingUp { newest: noted, cut, .. } => {
                 *noted = newest.max(*noted);
                 *cut = true;
             }
@@ -160,11 +154,7 @@ impl Places {
                 },
             };
         }
-        CatchUp {
-            channel_id,
-            cursor,
-            number,
-        }
+        CatchUp { channel_id, cursor, number }
     }
 
     /// Hands over one page of catch-up and answers whether another is needed, because live messages
@@ -241,11 +231,9 @@ impl Places {
     fn catching_up(&mut self, catch_up: &CatchUp) -> Option<(&mut Place, MessageId, bool)> {
         let place = self.channels.get_mut(&catch_up.channel_id)?;
         match place.gate {
-            Gate::CatchingUp {
-                number,
-                newest,
-                cut,
-            } if Some(number) == catch_up.number => Some((place, newest, cut)),
+            Gate::CatchingUp { number, newest, cut } if Some(number) == catch_up.number => {
+                Some((place, newest, cut))
+            }
             _ => None,
         }
     }

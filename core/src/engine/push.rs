@@ -35,14 +35,25 @@ pub(super) async fn run(engine: Engine, mut waiting: mpsc::Receiver<Message>) {
     let mut messages = Vec::new();
     while waiting.recv_many(&mut messages, 256).await > 0 {
         let mut notifications = Vec::new();
+        // Who is away is asked once a channel for all messages that wait together.
+        let mut away: HashMap<ChannelId, Vec<PushTarget>> = HashMap::new();
         for message in messages.drain(..) {
-            match engine.away(&mut targets, &message).await {
-                Ok(mut away) => notifications.append(&mut away),
-                Err(error) => {
-                    engine.inner.stats.pushes_dropped.add(1);
-                    tracing::warn!(%error, "nobody was notified of a message");
+            let channel_id = message.channel_id;
+            if !away.contains_key(&channel_id) {
+                match engine.away(&mut targets, channel_id).await {
+                    Ok(members) => drop(away.insert(channel_id, members)),
+                    Err(error) => {
+                        engine.inner.stats.pushes_dropped.add(1);
+                        tracing::warn!(%error, "nobody was notified of a message");
+                    }
                 }
             }
+            let queued_at = engine.inner.ports.clock.now();
+            let members = away.get(&channel_id).into_iter().flatten();
+            notifications.extend(members.filter(|target| wants(target, &message)).map(|target| {
+                let (user_id, message) = (target.user_id, message.clone());
+                Notification { user_id, message, queued_at }
+            }));
             while notifications.len() >= TOGETHER {
                 let rest = notifications.split_off(TOGETHER);
                 engine.enqueue_pushes(notifications).await;
@@ -84,16 +95,14 @@ impl Engine {
         }
     }
 
+    /// The members of a channel who are connected nowhere.
     async fn away(
         &self,
         known: &mut Targets,
-        message: &Message,
-    ) -> Result<Vec<Notification>, AwayError> {
+        channel_id: ChannelId,
+    ) -> Result<Vec<PushTarget>, AwayError> {
         let now = Instant::now();
-        let channel_id = message.channel_id;
-        let fresh = known
-            .get(&channel_id)
-            .is_some_and(|(since, _)| now - *since < BELIEVE);
+        let fresh = known.get(&channel_id).is_some_and(|(since, _)| now - *since < BELIEVE);
         if !fresh {
             if known.len() >= REMEMBER {
                 known.clear();
@@ -101,30 +110,19 @@ impl Engine {
             let targets = self.inner.ports.directory.push_targets(channel_id).await?;
             known.insert(channel_id, (now, targets));
         }
-        let Some((_, targets)) = known.get(&channel_id) else {
-            return Ok(Vec::new());
-        };
+        let Some((_, targets)) = known.get(&channel_id) else { return Ok(Vec::new()) };
         let users: Vec<_> = targets.iter().map(|target| target.user_id).collect();
         let online = self.inner.ports.presence.online(&users).await?;
-        let queued_at = self.inner.ports.clock.now();
-        let away = targets
-            .iter()
-            .zip(online)
-            .filter(|(_, online)| !online)
-            .map(|(target, _)| target);
-        Ok(away
-            .filter(|target| target.user_id != message.message_from && wants(target, message))
-            .map(|target| Notification {
-                user_id: target.user_id,
-                message: message.clone(),
-                queued_at,
-            })
-            .collect())
+        let away = targets.iter().zip(online).filter(|(_, online)| !online);
+        Ok(away.map(|(target, _)| target.clone()).collect())
     }
 }
 
 /// Whether a member wants to hear of this message.
 fn wants(target: &PushTarget, message: &Message) -> bool {
+    if target.user_id == message.message_from {
+        return false;
+    }
     match target.level {
         NotificationLevel::All => true,
         NotificationLevel::None => false,
@@ -138,10 +136,7 @@ fn wants(target: &PushTarget, message: &Message) -> bool {
 fn mentions(content: &str, username: &str) -> bool {
     let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     content.match_indices('@').any(|(at, _)| {
-        let name = content[at + 1..]
-            .split(|c: char| !part_of_name(c))
-            .next()
-            .unwrap_or_default();
+        let name = content[at + 1..].split(|c: char| !part_of_name(c)).next().unwrap_or_default();
         name.trim_end_matches('.').to_lowercase() == username
     })
 }

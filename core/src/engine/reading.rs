@@ -17,6 +17,26 @@ pub struct ChannelSync {
     pub has_more: bool,
 }
 
+/// About as many bytes of content as one synchronisation answers; what does not fit has `has_more`.
+const SYNC_BYTES: usize = 4 * 1024 * 1024;
+
+impl ChannelSync {
+    /// As much of a page as there is room for in the whole answer.
+    fn from_page(cursor: MessageId, page: Page, room: &mut usize) -> Self {
+        let Page { mut messages, has_more } = page;
+        let fit = messages.iter().take_while(|message| {
+            let fits = *room > 0;
+            *room = room.saturating_sub(message.content.len());
+            fits
+        });
+        let fit = fit.count();
+        let has_more = has_more || fit < messages.len();
+        messages.truncate(fit);
+        let cur_max_message_id = messages.last().map_or(cursor, |message| message.message_id);
+        Self { messages, cur_max_message_id, has_more }
+    }
+}
+
 impl Engine {
     /// Part of a channel, for a member of it.
     ///
@@ -30,16 +50,12 @@ impl Engine {
         limit: usize,
     ) -> Result<Page, Problem> {
         self.membership(user_id, channel_id).await?;
-        Ok(self
-            .inner
-            .ports
-            .history
-            .page(channel_id, from, limit)
-            .await?)
+        Ok(self.inner.ports.history.page(channel_id, from, limit).await?)
     }
 
-    /// What the channels of a user hold beyond `cursors`, at most `limit` messages a channel. The
-    /// user's channels that are not named come with their newest message, if they have one.
+    /// What the channels of a user hold beyond `cursors`, at most `limit` messages a channel and
+    /// about 4 MiB in all. The user's channels that are not named come with their newest message,
+    /// if they have one.
     ///
     /// # Errors
     /// `invalid` for too many channels; `not_a_member`; `unavailable`.
@@ -51,43 +67,19 @@ impl Engine {
     ) -> Result<Vec<(ChannelId, ChannelSync)>, Problem> {
         self.check_channel_count(cursors.len())?;
         let mut synced = Vec::with_capacity(cursors.len());
+        let mut room = SYNC_BYTES;
         for (&channel_id, &cursor) in cursors {
-            let page = self
-                .page(user_id, channel_id, PageFrom::After(cursor), limit)
-                .await?;
-            let cur_max_message_id = page
-                .messages
-                .last()
-                .map_or(cursor, |message| message.message_id);
-            let Page { messages, has_more } = page;
-            synced.push((
-                channel_id,
-                ChannelSync {
-                    messages,
-                    cur_max_message_id,
-                    has_more,
-                },
-            ));
+            let page = self.page(user_id, channel_id, PageFrom::After(cursor), limit).await?;
+            synced.push((channel_id, ChannelSync::from_page(cursor, page, &mut room)));
         }
         let memberships = self.inner.ports.directory.memberships(user_id).await?;
-        let unnamed = memberships
-            .iter()
-            .map(|membership| membership.channel.channel_id);
+        let unnamed = memberships.iter().map(|membership| membership.channel.channel_id);
         for channel_id in unnamed.filter(|channel_id| !cursors.contains_key(channel_id)) {
-            let page = self
-                .inner
-                .ports
-                .history
-                .page(channel_id, PageFrom::Newest, 1)
-                .await?;
+            let page = self.inner.ports.history.page(channel_id, PageFrom::Newest, 1).await?;
             if let Some(newest) = page.messages.into_iter().next() {
                 let cur_max_message_id = newest.message_id;
                 let messages = vec![newest];
-                let head = ChannelSync {
-                    messages,
-                    cur_max_message_id,
-                    has_more: false,
-                };
+                let head = ChannelSync { messages, cur_max_message_id, has_more: false };
                 synced.push((channel_id, head));
             }
         }
@@ -100,10 +92,7 @@ impl Engine {
     /// `not_a_member`; `unavailable`.
     pub async fn typing(&self, user_id: UserId, channel_id: ChannelId) -> Result<(), Problem> {
         self.membership(user_id, channel_id).await?;
-        let audience = Audience::Channel {
-            channel_id,
-            except: Some(user_id),
-        };
+        let audience = Audience::Channel { channel_id, except: Some(user_id) };
         let event = event::typing(channel_id, user_id);
         self.publish(Delivery::Event { audience, event }).await;
         Ok(())
@@ -122,10 +111,7 @@ impl Engine {
     ) -> Result<(), Problem> {
         self.membership(user_id, channel_id).await?;
         if message_id > self.head(channel_id).await? {
-            return Err(Problem::invalid(
-                "message_id",
-                "is beyond the newest message",
-            ));
+            return Err(Problem::invalid("message_id", "is beyond the newest message"));
         }
         let directory = &self.inner.ports.directory;
         if !directory.mark_read(channel_id, user_id, message_id).await? {
@@ -133,10 +119,7 @@ impl Engine {
         }
         let event = event::read(channel_id, user_id, message_id);
         let audience = if directory.settings(user_id).await?.share_read {
-            Audience::Channel {
-                channel_id,
-                except: None,
-            }
+            Audience::Channel { channel_id, except: None }
         } else {
             Audience::Users(vec![user_id])
         };
@@ -151,11 +134,41 @@ impl Engine {
     pub async fn tell(&self, user_id: UserId, command: Command) -> Result<(), Problem> {
         match command {
             Command::Typing { channel_id } => self.typing(user_id, channel_id).await,
-            Command::Read {
-                channel_id,
-                message_id,
-            } => self.read(user_id, channel_id, message_id).await,
+            Command::Read { channel_id, message_id } => {
+                self.read(user_id, channel_id, message_id).await
+            }
             Command::Send { .. } => Err(Problem::invalid("type", "is a send")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UserId;
+
+    fn page(count: u64, bytes: usize) -> Page {
+        let message = |id| Message {
+            message_id: MessageId::new(id),
+            channel_id: ChannelId::new(1),
+            message_from: UserId::new(1),
+            message_to: None,
+            content: "x".repeat(bytes).into(),
+            client_message_id: None,
+        };
+        Page { messages: (1..=count).map(message).collect(), has_more: false }
+    }
+
+    #[test]
+    fn an_answer_ends_where_its_room_does_and_says_that_more_lies_beyond() {
+        let mut room = 25;
+        let first = ChannelSync::from_page(MessageId::new(0), page(2, 10), &mut room);
+        assert_eq!((first.messages.len(), first.has_more), (2, false));
+        let second = ChannelSync::from_page(MessageId::new(0), page(2, 10), &mut room);
+        assert_eq!((second.messages.len(), second.has_more), (1, true));
+        assert_eq!(second.cur_max_message_id, MessageId::new(1));
+        let third = ChannelSync::from_page(MessageId::new(7), page(1, 10), &mut room);
+        assert_eq!((third.messages.len(), third.has_more), (0, true));
+        assert_eq!(third.cur_max_message_id, MessageId::new(7));
     }
 }

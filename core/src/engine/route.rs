@@ -25,14 +25,8 @@ impl Engine {
             if entry.origin.node == self.inner.node {
                 here.push((message_id, first_id));
             } else {
-                let stored = Delivery::Stored {
-                    message_id,
-                    first_id,
-                };
-                elsewhere
-                    .entry(&entry.origin.node)
-                    .or_default()
-                    .push(stored);
+                let stored = Delivery::Stored { message_id, first_id };
+                elsewhere.entry(&entry.origin.node).or_default().push(stored);
             }
         }
         self.inner.sequencer.stored(here.into_iter());
@@ -55,10 +49,7 @@ impl Engine {
         let mut inboxes: BTreeMap<NodeId, Vec<Delivery>> = BTreeMap::new();
         for ((message, accepted_at), nodes) in messages.into_iter().zip(interested) {
             for node in nodes {
-                let delivery = Delivery::Message {
-                    message: message.clone(),
-                    accepted_at,
-                };
+                let delivery = Delivery::Message { message: message.clone(), accepted_at };
                 inboxes.entry(node).or_default().push(delivery);
             }
             self.push_if_away(message).await;
@@ -69,51 +60,36 @@ impl Engine {
     }
 
     /// Sends what is no message to the nodes it concerns. When this returns, it stands in their
-    /// inboxes, before whatever is routed to them later.
+    /// inboxes, before whatever is routed to them later. It gets there even if the caller does not
+    /// wait.
     pub async fn publish(&self, delivery: Delivery) {
+        let engine = self.clone();
+        self.complete(async move { engine.publish_all(delivery).await }).await;
+    }
+
+    async fn publish_all(&self, delivery: Delivery) {
         let nodes = match &delivery {
-            Delivery::Event {
-                audience: Audience::Channel { channel_id, .. },
-                ..
+            Delivery::Event { audience: Audience::Channel { channel_id, .. }, .. }
+            | Delivery::ChannelEnded { channel_id } => {
+                self.interested(&[*channel_id]).await.into_iter().flatten().collect()
             }
-            | Delivery::ChannelEnded { channel_id } => self
-                .interested(&[*channel_id])
-                .await
-                .into_iter()
-                .flatten()
-                .collect(),
-            Delivery::Event {
-                audience: Audience::Users(users),
-                ..
-            } => {
+            Delivery::Event { audience: Audience::Users(users), .. } => {
                 let mut nodes: Vec<_> = self.locate(users).await.into_iter().flatten().collect();
                 nodes.sort_unstable();
                 nodes.dedup();
                 nodes
             }
-            Delivery::Membership {
-                channel_id,
-                user_id,
-                joined,
-            } => {
+            Delivery::Membership { channel_id, user_id, joined } => {
                 self.forget_membership(*user_id, *channel_id).await;
-                let nodes = self
-                    .locate(&[*user_id])
-                    .await
-                    .into_iter()
-                    .flatten()
-                    .collect();
+                let nodes = self.locate(&[*user_id]).await.into_iter().flatten().collect();
                 if *joined {
                     self.join_interest(&nodes, *channel_id).await;
                 }
                 nodes
             }
-            Delivery::EndSessions { user_id, .. } => self
-                .locate(&[*user_id])
-                .await
-                .into_iter()
-                .flatten()
-                .collect(),
+            Delivery::EndSessions { user_id, .. } => {
+                self.locate(&[*user_id]).await.into_iter().flatten().collect()
+            }
             Delivery::Message { .. } | Delivery::Stored { .. } => Vec::<NodeId>::new(),
         };
         for node in nodes {

@@ -29,10 +29,8 @@ impl Engine {
         let partition = self.partition(draft.channel_id);
         let sequencer = &self.inner.sequencer;
         let floor = sequencer.floor(partition);
-        let origin = Origin {
-            node: self.inner.node.clone(),
-            accepted_at: self.inner.ports.clock.now(),
-        };
+        let origin =
+            Origin { node: self.inner.node.clone(), accepted_at: self.inner.ports.clock.now() };
         let log = &self.inner.ports.log;
         let sequenced = log.append(partition, floor, draft.clone(), origin).await?;
         let (message_id, repeat) = match sequenced {
@@ -41,21 +39,11 @@ impl Engine {
         };
         sequencer.raise_floor(message_id);
         let stored = sequencer.wait_for(message_id, repeat);
-        Ok(Pending {
-            message: draft.at(message_id),
-            repeat,
-            stored,
-            deadline,
-        })
+        Ok(Pending { message: draft.at(message_id), repeat, stored, deadline })
     }
 
     pub(super) async fn confirmed(&self, pending: Pending) -> Result<Sent, Problem> {
-        let Pending {
-            message,
-            repeat,
-            mut stored,
-            deadline,
-        } = pending;
+        let Pending { message, repeat, mut stored, deadline } = pending;
         if !repeat {
             if let Ok(Ok(first_id)) = timeout_at(deadline, &mut stored).await {
                 return self.sent(message, first_id).await;
@@ -70,10 +58,7 @@ impl Engine {
             let (channel_id, first_id) = (message.channel_id, message.message_id);
             if let Some(first) = self.inner.ports.history.get(channel_id, first_id).await? {
                 self.inner.stats.sends_repeated.add(1);
-                return Ok(Sent {
-                    message: first,
-                    repeat: true,
-                });
+                return Ok(Sent { message: first, repeat: true });
             }
             if Instant::now() >= deadline {
                 self.inner.stats.sends_not_confirmed.add(1);
@@ -82,10 +67,7 @@ impl Engine {
             let next = (Instant::now() + pause).min(deadline);
             if let Ok(Ok(first_id)) = timeout_at(next, &mut stored).await {
                 let sent = self.sent(message, first_id).await?;
-                return Ok(Sent {
-                    repeat: true,
-                    ..sent
-                });
+                return Ok(Sent { repeat: true, ..sent });
             }
             pause = (pause * 2).min(Duration::from_millis(100));
         }
@@ -94,23 +76,11 @@ impl Engine {
     /// The answer to a send that is stored under `first_id`.
     async fn sent(&self, message: Message, first_id: MessageId) -> Result<Sent, Problem> {
         if first_id == message.message_id {
-            return Ok(Sent {
-                message,
-                repeat: false,
-            });
+            return Ok(Sent { message, repeat: false });
         }
         self.inner.stats.sends_repeated.add(1);
-        match self
-            .inner
-            .ports
-            .history
-            .get(message.channel_id, first_id)
-            .await?
-        {
-            Some(first) => Ok(Sent {
-                message: first,
-                repeat: true,
-            }),
+        match self.inner.ports.history.get(message.channel_id, first_id).await? {
+            Some(first) => Ok(Sent { message: first, repeat: true }),
             None => Err(not_confirmed()),
         }
     }
@@ -144,10 +114,7 @@ const KEEP_OUTCOME: Duration = Duration::from_secs(30);
 impl Sequencer {
     pub(super) fn new(floors: &[MessageId]) -> Self {
         Self {
-            floors: floors
-                .iter()
-                .map(|floor| AtomicU64::new(floor.get()))
-                .collect(),
+            floors: floors.iter().map(|floor| AtomicU64::new(floor.get())).collect(),
             slots: Mutex::default(),
         }
     }
@@ -171,10 +138,7 @@ impl Sequencer {
     fn wait_for(&self, message_id: MessageId, repeat: bool) -> oneshot::Receiver<MessageId> {
         let (tell, told) = oneshot::channel();
         let mut slots = self.lock();
-        match slots
-            .entry(message_id)
-            .or_insert_with(|| Slot::Waiting(Vec::with_capacity(1)))
-        {
+        match slots.entry(message_id).or_insert_with(|| Slot::Waiting(Vec::with_capacity(1))) {
             Slot::Waiting(waiting) => {
                 // Repeats of one send that gave up waiting must not pile up behind it.
                 waiting.retain(|other| !other.is_closed());
@@ -205,13 +169,7 @@ impl Sequencer {
                     }
                 }
                 Some(Slot::Done { .. }) | None => {
-                    slots.insert(
-                        message_id,
-                        Slot::Done {
-                            first_id,
-                            at: Instant::now(),
-                        },
-                    );
+                    slots.insert(message_id, Slot::Done { first_id, at: Instant::now() });
                 }
             }
         }

@@ -100,10 +100,7 @@ impl View<'_> {
 
     /// The document that transports send.
     pub fn batch(&self) -> Batch<impl Iterator<Item = &Bytes> + Clone> {
-        Batch::new(
-            self.window.events().map(|event| &event.payload),
-            self.next(),
-        )
+        Batch::new(self.window.events().map(|event| &event.payload), self.next())
     }
 
     /// When each of the events was accepted, for the measurement of latency.
@@ -188,9 +185,7 @@ impl Session {
             state.idle_since = Instant::now();
         }
         let woken = state.settle(self.room);
-        let answer = read(View {
-            window: state.mailbox.window(after, limit, usize::MAX),
-        });
+        let answer = read(View { window: state.mailbox.window(after, limit, usize::MAX) });
         drop(state);
         wake(woken);
         Ok(answer)
@@ -209,10 +204,7 @@ impl Session {
         if let Some(previous) = previous {
             previous.wake();
         }
-        Reader {
-            session: Arc::clone(self),
-            number,
-        }
+        Reader { session: Arc::clone(self), number }
     }
 
     /// The client has the events up to here. Late or repeated confirmations change nothing.
@@ -237,9 +229,7 @@ impl Session {
     pub(super) fn push_messages(&self, channel_id: ChannelId, messages: &[MessageEvent]) {
         let woken = {
             let mut state = self.lock();
-            let State {
-                places, mailbox, ..
-            } = &mut *state;
+            let State { places, mailbox, .. } = &mut *state;
             for message in messages {
                 places.push(mailbox, self.room, channel_id, message);
             }
@@ -272,9 +262,7 @@ impl Session {
     pub(super) fn push_catch_up(&self, catch_up: &CatchUp, page: &[MessageEvent]) -> bool {
         let (more, woken) = {
             let mut state = self.lock();
-            let State {
-                places, mailbox, ..
-            } = &mut *state;
+            let State { places, mailbox, .. } = &mut *state;
             let more = places.push_catch_up(mailbox, self.room, catch_up, page);
             (more, state.announce(self.room))
         };
@@ -365,11 +353,7 @@ impl State {
     /// Announces what fell behind, if there is room, and answers who waits for that.
     #[must_use = "the reader waits"]
     fn settle(&mut self, room: Room) -> Option<Waker> {
-        if self.places.settle(&mut self.mailbox, room) {
-            self.waker.take()
-        } else {
-            None
-        }
+        if self.places.settle(&mut self.mailbox, room) { self.waker.take() } else { None }
     }
 
     /// The same, and there may be other news to wake the reader for.

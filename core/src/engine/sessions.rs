@@ -53,24 +53,15 @@ impl Engine {
             let problem = Problem::new(ProblemCode::Unavailable, "this node has no room");
             return Err(problem.retry_after(Duration::from_secs(1)));
         }
-        let room = Room {
-            events: limits.mailbox_events,
-            bytes: limits.mailbox_bytes,
-        };
+        let room = Room { events: limits.mailbox_events, bytes: limits.mailbox_bytes };
         let id = SessionId::generate(self.inner.node.clone());
         let session = Arc::new(Session::new(id, access, room));
         let catch_ups = cursors.map(|cursors| begin_catch_up(&session, cursors));
-        self.inner
-            .local
-            .enter(&session, limits.sessions_per_user)
-            .map_err(|()| {
-                let detail = format!("at most {} sessions at once", limits.sessions_per_user);
-                Problem::new(ProblemCode::RateLimited, detail).retry_after(limits.resume_window)
-            })?;
-        let guard = OpeningGuard {
-            engine: self,
-            session: Some(&session),
-        };
+        self.inner.local.enter(&session, limits.sessions_per_user).map_err(|()| {
+            let detail = format!("at most {} sessions at once", limits.sessions_per_user);
+            Problem::new(ProblemCode::RateLimited, detail).retry_after(limits.resume_window)
+        })?;
+        let guard = OpeningGuard { engine: self, session: Some(&session) };
         // A drain that began meanwhile may have looked for sessions before this one was entered.
         if self.inner.draining.is_cancelled() {
             return Err(Ended::Draining.into());
@@ -85,11 +76,7 @@ impl Engine {
     }
 
     async fn subscribe(&self, session: &Arc<Session>) -> Result<(), Problem> {
-        let Ports {
-            presence,
-            interest,
-            directory,
-        } = Ports::of(self);
+        let Ports { presence, interest, directory } = Ports::of(self);
         let (node, user_id) = (&self.inner.node, session.user_id());
         // Present first: whoever changes a membership or ends a token from here on tells this node.
         let came = {
@@ -109,9 +96,7 @@ impl Engine {
         let memberships = directory.memberships(user_id).await?;
         {
             let _one_at_a_time = self.inner.interest.lock().await;
-            let channels = memberships
-                .iter()
-                .map(|membership| membership.channel.channel_id);
+            let channels = memberships.iter().map(|membership| membership.channel.channel_id);
             let first = self.inner.local.subscribe(session, channels);
             if !first.is_empty()
                 && let Err(error) = interest.join(node, &first).await
@@ -140,10 +125,7 @@ impl Engine {
         let access = self.authenticate(token).await?;
         match session {
             Some(session) if session.user_id() == access.device.user_id => Ok(session),
-            Some(_) => Err(Problem::new(
-                ProblemCode::Forbidden,
-                "this is another user's session",
-            )),
+            Some(_) => Err(Problem::new(ProblemCode::Forbidden, "this is another user's session")),
             None => Err(Ended::Expired.into()),
         }
     }
@@ -155,12 +137,10 @@ impl Engine {
     pub async fn authenticate(&self, token: TokenHash) -> Result<Access, Problem> {
         let access = self.inner.ports.directory.access(token).await?;
         let now = self.inner.ports.clock.now();
-        access
-            .filter(|access| now < access.expires_at)
-            .ok_or_else(|| {
-                let detail = "the token is unknown, or has ended: log in";
-                Problem::new(ProblemCode::Unauthenticated, detail)
-            })
+        access.filter(|access| now < access.expires_at).ok_or_else(|| {
+            let detail = "the token is unknown, or has ended: log in";
+            Problem::new(ProblemCode::Unauthenticated, detail)
+        })
     }
 
     /// Ends a session that its client wants no more.
@@ -178,14 +158,22 @@ impl Engine {
     }
 
     pub(super) async fn end_all(&self, reason: Ended) {
-        for session in self.inner.local.all() {
-            self.end(&session, reason).await;
-        }
+        // All are told before the first is cleared away, which may take its time.
+        let mut ended = self.inner.local.all();
+        ended.retain(|session| session.end(reason));
+        let engine = self.clone();
+        self.complete(async move {
+            for session in &ended {
+                engine.remove(session).await;
+            }
+        })
+        .await;
     }
 
     async fn end(&self, session: &Arc<Session>, reason: Ended) {
         if session.end(reason) {
-            self.remove(session).await;
+            let (engine, session) = (self.clone(), Arc::clone(session));
+            self.complete(async move { engine.remove(&session).await }).await;
         }
     }
 
@@ -247,9 +235,7 @@ impl Engine {
                     return Ok(Vec::new());
                 }
                 let friends = directory.friends(user_id).await?;
-                let friends = friends
-                    .iter()
-                    .filter(|friend| friend.state == FriendState::Friends);
+                let friends = friends.iter().filter(|friend| friend.state == FriendState::Friends);
                 Ok::<_, crate::ports::DirectoryError>(friends.map(|f| f.user_id).collect())
             };
             match told.await {
@@ -267,10 +253,7 @@ impl Engine {
     pub(super) fn check_channel_count(&self, count: usize) -> Result<(), Problem> {
         let at_most = self.inner.limits.channels_per_request;
         if count > at_most {
-            return Err(Problem::invalid(
-                "channels",
-                format!("at most {at_most} at once"),
-            ));
+            return Err(Problem::invalid("channels", format!("at most {at_most} at once")));
         }
         Ok(())
     }
@@ -305,11 +288,7 @@ impl<'a> Ports<'a> {
     fn of(engine: &'a Engine) -> Self {
         let ports = &engine.inner.ports;
         let (presence, interest) = (&ports.presence, &ports.interest);
-        Self {
-            presence,
-            interest,
-            directory: &ports.directory,
-        }
+        Self { presence, interest, directory: &ports.directory }
     }
 }
 
@@ -329,8 +308,7 @@ impl Drop for OpeningGuard<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session {
             let (engine, session) = (self.engine.clone(), Arc::clone(session));
-            self.engine
-                .spawn(async move { engine.end(&session, Ended::Closed).await });
+            self.engine.spawn(async move { engine.end(&session, Ended::Closed).await });
         }
     }
 }
@@ -411,10 +389,7 @@ pub(super) async fn drain(engine: &Engine, reconnect_after: Duration) {
     engine.inner.draining.cancel();
     let millis = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
     let accepted_at = engine.inner.ports.clock.now();
-    let event = Event {
-        payload: event::draining(millis, None),
-        accepted_at,
-    };
+    let event = Event { payload: event::draining(millis, None), accepted_at };
     let sessions = engine.inner.local.all();
     for session in &sessions {
         session.push_event(event.clone(), None);

@@ -44,17 +44,9 @@ impl Engine {
     async fn store(&self, partition: Partition, entries: &[LogEntry]) -> Option<Vec<Appended>> {
         let messages: Vec<Message> = entries.iter().map(|entry| entry.message.clone()).collect();
         loop {
-            match self
-                .inner
-                .ports
-                .history
-                .append(partition, messages.clone())
-                .await
-            {
+            match self.inner.ports.history.append(partition, messages.clone()).await {
                 Ok(outcomes) => {
-                    let new = outcomes
-                        .iter()
-                        .filter(|outcome| **outcome == Appended::Stored);
+                    let new = outcomes.iter().filter(|outcome| **outcome == Appended::Stored);
                     self.inner.stats.messages_stored.add(new.count() as u64);
                     self.inner.stats.history_batches.add(1);
                     return Some(outcomes);

@@ -77,10 +77,7 @@ impl Engine {
     ) -> Result<Submission, Problem> {
         let draft = self.authorize(from, send).await?;
         let sequenced = self.sequence(draft).await?;
-        Ok(Submission {
-            engine: self.clone(),
-            sequenced,
-        })
+        Ok(Submission { engine: self.clone(), sequenced })
     }
 
     async fn authorize(&self, from: UserId, send: SendRequest) -> Result<Draft, Problem> {
@@ -88,11 +85,7 @@ impl Engine {
             return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
         }
         self.inner.permits.check_rate(from)?;
-        let SendRequest {
-            channel_id,
-            content,
-            client_message_id,
-        } = send;
+        let SendRequest { channel_id, content, client_message_id } = send;
         let limit = self.inner.limits.content_bytes;
         if content.is_empty() {
             return Err(Problem::invalid("content", "must not be empty"));
@@ -103,19 +96,13 @@ impl Engine {
         }
         // An empty name would make one send of all that carry it.
         let names = 1..=MAX_NAME_BYTES;
-        if client_message_id
-            .as_ref()
-            .is_some_and(|name| !names.contains(&name.len()))
-        {
+        if client_message_id.as_ref().is_some_and(|name| !names.contains(&name.len())) {
             let detail = format!("must have 1 to {MAX_NAME_BYTES} bytes");
             return Err(Problem::invalid("client_message_id", detail));
         }
         let membership = self.membership(from, channel_id).await?;
         if membership.blocked {
-            return Err(Problem::new(
-                ProblemCode::Blocked,
-                "this user does not accept messages",
-            ));
+            return Err(Problem::new(ProblemCode::Blocked, "this user does not accept messages"));
         }
         Ok(Draft {
             channel_id,
@@ -137,30 +124,19 @@ impl Engine {
     ) -> Result<Arc<Membership>, Problem> {
         let directory = &self.inner.ports.directory;
         let load = directory.membership(user_id, channel_id);
-        let known = self
-            .inner
-            .permits
-            .memberships
-            .try_get_with((user_id, channel_id), async {
-                Ok::<_, DirectoryError>(load.await?.map(Arc::new))
-            });
+        let known = self.inner.permits.memberships.try_get_with((user_id, channel_id), async {
+            Ok::<_, DirectoryError>(load.await?.map(Arc::new))
+        });
         match known.await {
             Ok(Some(membership)) => Ok(membership),
-            Ok(None) => Err(Problem::new(
-                ProblemCode::NotAMember,
-                "not a member of this channel",
-            )),
+            Ok(None) => Err(Problem::new(ProblemCode::NotAMember, "not a member of this channel")),
             Err(error) => Err(Problem::from(&*error)),
         }
     }
 
     /// A membership or block was changed: what is believed about this user there is forgotten.
     pub(super) async fn forget_membership(&self, user_id: UserId, channel_id: ChannelId) {
-        self.inner
-            .permits
-            .memberships
-            .invalidate(&(user_id, channel_id))
-            .await;
+        self.inner.permits.memberships.invalidate(&(user_id, channel_id)).await;
     }
 }
 
@@ -176,13 +152,10 @@ impl Permits {
             .max_capacity(limits.permissions)
             .time_to_live(limits.permission_ttl)
             .build();
-        let rate = limits
-            .sends_per_second
-            .and_then(NonZeroU32::new)
-            .map(|per_second| {
-                let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(9));
-                RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
-            });
+        let rate = limits.sends_per_second.and_then(NonZeroU32::new).map(|per_second| {
+            let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(9));
+            RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
+        });
         Self { memberships, rate }
     }
 

@@ -12,15 +12,10 @@ use crate::ports::Clock;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the clock everything else asks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock everything else asks")]
     fn now(&self) -> Timestamp {
         // A clock before 1970 is not set at all; ids and leases do not rely on it being right.
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::default().plus(since_epoch)
     }
 }
@@ -34,9 +29,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// Stands at `moment`.
     pub const fn at(moment: Timestamp) -> Self {
-        Self {
-            micros: AtomicU64::new(moment.as_micros()),
-        }
+        Self { micros: AtomicU64::new(moment.as_micros()) }
     }
 
     /// Jumps to `moment`, which may be earlier.
@@ -75,10 +68,7 @@ mod tests {
 
     #[test]
     fn the_system_clock_is_past_the_year_in_which_this_was_written() {
-        assert!(
-            SystemClock.now() > Timestamp::from_millis(1_767_225_600_000),
-            "before 2026"
-        );
+        assert!(SystemClock.now() > Timestamp::from_millis(1_767_225_600_000), "before 2026");
     }
 
     #[test]

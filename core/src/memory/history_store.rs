@@ -59,10 +59,7 @@ impl HistoryStore for MemoryHistoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
         let records = lock(&self.records);
-        let page = records
-            .channels
-            .get(&channel_id)
-            .map(|channel| page(channel, from, limit));
+        let page = records.channels.get(&channel_id).map(|channel| page(channel, from, limit));
         ready(Ok(page.unwrap_or_default()))
     }
 
@@ -72,10 +69,7 @@ impl HistoryStore for MemoryHistoryStore {
         message_id: MessageId,
     ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>> {
         let records = lock(&self.records);
-        let message = records
-            .channels
-            .get(&channel_id)
-            .and_then(|all| all.get(&message_id));
+        let message = records.channels.get(&channel_id).and_then(|all| all.get(&message_id));
         ready(Ok(message.cloned()))
     }
 
@@ -84,16 +78,8 @@ impl HistoryStore for MemoryHistoryStore {
         channel_ids: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>> {
         let records = lock(&self.records);
-        let head = |id| {
-            records
-                .channels
-                .get(id)
-                .and_then(|all| Some(*all.last_key_value()?.0))
-        };
-        ready(Ok(channel_ids
-            .iter()
-            .map(|id| head(id).unwrap_or_default())
-            .collect()))
+        let head = |id| records.channels.get(id).and_then(|all| Some(*all.last_key_value()?.0));
+        ready(Ok(channel_ids.iter().map(|id| head(id).unwrap_or_default()).collect()))
     }
 
     fn count_unread(
@@ -107,9 +93,7 @@ impl HistoryStore for MemoryHistoryStore {
         let Some(channel) = records.channels.get(&channel_id) else {
             return ready(Ok(0));
         };
-        let of_others = channel
-            .range(above(after))
-            .filter(|(_, m)| m.message_from != reader);
+        let of_others = channel.range(above(after)).filter(|(_, m)| m.message_from != reader);
         ready(Ok(of_others.take(at_most).count()))
     }
 
@@ -123,10 +107,7 @@ impl HistoryStore for MemoryHistoryStore {
 
 impl Records {
     fn append(&mut self, partition: Partition, messages: Vec<Message>) -> Vec<Appended> {
-        messages
-            .into_iter()
-            .map(|message| self.append_one(partition, message))
-            .collect()
+        messages.into_iter().map(|message| self.append_one(partition, message)).collect()
     }
 
     fn append_one(&mut self, partition: Partition, message: Message) -> Appended {
@@ -173,10 +154,7 @@ fn page(channel: &BTreeMap<MessageId, Message>, from: PageFrom, limit: usize) ->
             below.reverse();
             let from_on = take(channel.range(id..), limit - below.len());
             below.extend(from_on.messages);
-            Page {
-                messages: below,
-                has_more: from_on.has_more,
-            }
+            Page { messages: below, has_more: from_on.has_more }
         }
     }
 }
@@ -185,15 +163,8 @@ fn take<'a>(
     mut messages: impl Iterator<Item = (&'a MessageId, &'a Message)>,
     limit: usize,
 ) -> Page {
-    let taken = messages
-        .by_ref()
-        .take(limit)
-        .map(|(_, message)| message.clone())
-        .collect();
-    Page {
-        messages: taken,
-        has_more: messages.next().is_some(),
-    }
+    let taken = messages.by_ref().take(limit).map(|(_, message)| message.clone()).collect();
+    Page { messages: taken, has_more: messages.next().is_some() }
 }
 
 #[cfg(test)]

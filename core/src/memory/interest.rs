@@ -19,9 +19,7 @@ pub struct MemoryInterest {
 impl MemoryInterest {
     /// No node wants anything.
     pub fn new() -> Self {
-        Self {
-            channels: LeasedNodes::new(),
-        }
+        Self { channels: LeasedNodes::new() }
     }
 }
 

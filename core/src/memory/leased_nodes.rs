@@ -49,10 +49,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
     /// `node` holds `key` now; answers whether no living node did before.
     pub(super) fn join(&self, node: &NodeId, key: K) -> bool {
         let (node, now) = (self.leased(node), self.now());
-        let mut holders = self
-            .holders
-            .entry(key)
-            .or_insert_with(|| Vec::with_capacity(1));
+        let mut holders = self.holders.entry(key).or_insert_with(|| Vec::with_capacity(1));
         let nobody_did = !holders.iter().any(|holder| holder.is_alive(now));
         if !holders.iter().any(|holder| Arc::ptr_eq(holder, &node)) {
             holders.push(node);
@@ -98,9 +95,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
     /// `node` is alive for `lease` from now.
     pub(super) fn renew(&self, node: &NodeId, lease: Duration) {
         let lease = u64::try_from(lease.as_micros()).unwrap_or(NEVER);
-        self.leased(node)
-            .ends
-            .store(self.now().saturating_add(lease), Ordering::Relaxed);
+        self.leased(node).ends.store(self.now().saturating_add(lease), Ordering::Relaxed);
     }
 
     fn leased(&self, node: &NodeId) -> Arc<LeasedNode> {
@@ -110,12 +105,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         };
         known.unwrap_or_else(|| {
             let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-            let new = || {
-                Arc::new(LeasedNode {
-                    node: node.clone(),
-                    ends: AtomicU64::new(NEVER),
-                })
-            };
+            let new = || Arc::new(LeasedNode { node: node.clone(), ends: AtomicU64::new(NEVER) });
             nodes.entry(node.clone()).or_insert_with(new).clone()
         })
     }

@@ -27,11 +27,7 @@ impl MemoryMessageLog {
     /// partition until they are trimmed.
     pub fn new(clock: Arc<dyn Clock>, capacity_per_partition: usize) -> Self {
         let partitions = (0..MAX_PARTITIONS).map(|_| OnceLock::new()).collect();
-        Self {
-            clock,
-            capacity: capacity_per_partition.max(1),
-            partitions,
-        }
+        Self { clock, capacity: capacity_per_partition.max(1), partitions }
     }
 
     fn partition(&self, partition: Partition) -> &PartitionLog {
@@ -121,27 +117,20 @@ impl Entries {
         if let Some(key) = key {
             self.sent.insert(key, message_id);
         }
-        self.queue.push_back(LogEntry {
-            message: draft.at(message_id),
-            origin,
-        });
+        self.queue.push_back(LogEntry { message: draft.at(message_id), origin });
         Ok(Sequenced::New(message_id))
     }
 
     /// Up to `limit` entries above `after`, or nothing if there is none.
     fn read(&self, after: MessageId, limit: usize) -> Option<Vec<LogEntry>> {
         // The usual reader asks behind the last entry it saw, and all before that is trimmed.
-        let start = self
-            .queue
-            .partition_point(|entry| entry.message.message_id <= after);
+        let start = self.queue.partition_point(|entry| entry.message.message_id <= after);
         let end = self.queue.len().min(start.saturating_add(limit));
         (start < self.queue.len()).then(|| self.queue.range(start..end).cloned().collect())
     }
 
     fn trim(&mut self, stored: MessageId) {
-        while let Some(entry) = self
-            .queue
-            .pop_front_if(|entry| entry.message.message_id <= stored)
+        while let Some(entry) = self.queue.pop_front_if(|entry| entry.message.message_id <= stored)
         {
             if let Some(key) = entry.message.send_key() {
                 self.sent.remove(&key);

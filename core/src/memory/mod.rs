@@ -19,8 +19,8 @@ mod node_registry;
 mod directory;
 
 pub use clock::{ManualClock, SystemClock};
-pub use history_store::MemoryHistoryStore;
 pub use directory::MemoryDirectory;
+pub use history_store::MemoryHistoryStore;
 pub use interest::MemoryInterest;
 pub use message_log::MemoryMessageLog;
 pub use node_inbox::MemoryNodeInbox;

@@ -36,10 +36,7 @@ impl MemoryNodeInbox {
 
     fn inbox(&self, node: &NodeId) -> Result<Arc<Inbox>, InboxError> {
         let inboxes = self.inboxes.read().unwrap_or_else(PoisonError::into_inner);
-        inboxes
-            .get(node)
-            .cloned()
-            .ok_or_else(|| InboxError::UnknownNode(node.clone()))
+        inboxes.get(node).cloned().ok_or_else(|| InboxError::UnknownNode(node.clone()))
     }
 }
 
@@ -130,17 +127,8 @@ struct Inbox {
 impl Inbox {
     /// Empty; its first entry stands right behind `last`.
     fn new(node: NodeId, last: u64) -> Self {
-        let entries = Entries {
-            queue: VecDeque::new(),
-            last,
-            closed: false,
-        };
-        Self {
-            node,
-            entries: Mutex::new(entries),
-            arrived: Notify::new(),
-            freed: Notify::new(),
-        }
+        let entries = Entries { queue: VecDeque::new(), last, closed: false };
+        Self { node, entries: Mutex::new(entries), arrived: Notify::new(), freed: Notify::new() }
     }
 }
 
@@ -167,10 +155,7 @@ impl Entries {
         let before = self.queue.len();
         for delivery in deliveries.take(capacity.saturating_sub(before)) {
             self.last += 1;
-            self.queue.push_back(InboxEntry {
-                position: InboxPosition(self.last),
-                delivery,
-            });
+            self.queue.push_back(InboxEntry { position: InboxPosition(self.last), delivery });
         }
         Some(self.queue.len() - before)
     }
@@ -178,11 +163,7 @@ impl Entries {
     /// Forgets up to and including `after`; answers whether that made room.
     fn confirm(&mut self, after: InboxPosition) -> bool {
         let before = self.queue.len();
-        while self
-            .queue
-            .pop_front_if(|entry| entry.position <= after)
-            .is_some()
-        {}
+        while self.queue.pop_front_if(|entry| entry.position <= after).is_some() {}
         self.queue.len() < before
     }
 

@@ -34,27 +34,16 @@ impl NodeRegistry for MemoryNodeRegistry {
         info: NodeInfo,
         lease: Duration,
     ) -> BoxFuture<'_, Result<(), RegistryError>> {
-        let announced = Announced {
-            info,
-            ends: end_of(lease),
-        };
-        lock(&self.state)
-            .nodes
-            .insert(announced.info.node.clone(), announced);
+        let announced = Announced { info, ends: end_of(lease) };
+        lock(&self.state).nodes.insert(announced.info.node.clone(), announced);
         ready(Ok(()))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, RegistryError>> {
         let now = Instant::now();
         let mut state = lock(&self.state);
-        state
-            .nodes
-            .retain(|_, announced| lives(announced.ends, now));
-        ready(Ok(state
-            .nodes
-            .values()
-            .map(|announced| announced.info.clone())
-            .collect()))
+        state.nodes.retain(|_, announced| lives(announced.ends, now));
+        ready(Ok(state.nodes.values().map(|announced| announced.info.clone()).collect()))
     }
 
     fn acquire(
@@ -66,11 +55,7 @@ impl NodeRegistry for MemoryNodeRegistry {
         let mut state = lock(&self.state);
         let ownership = state.partitions.entry(partition).or_default();
         let epoch = ownership.acquire(node, lease);
-        ready(Ok(epoch.map(|epoch| Lease {
-            partition,
-            node: node.clone(),
-            epoch,
-        })))
+        ready(Ok(epoch.map(|epoch| Lease { partition, node: node.clone(), epoch })))
     }
 
     fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>> {

@@ -19,9 +19,7 @@ pub struct MemoryPresence {
 impl MemoryPresence {
     /// Nobody is connected.
     pub fn new() -> Self {
-        Self {
-            users: LeasedNodes::new(),
-        }
+        Self { users: LeasedNodes::new() }
     }
 }
 

@@ -33,11 +33,7 @@ impl MemoryPushNotifier {
     /// An empty queue that holds up to `capacity` (at least 1) notifications until they are
     /// confirmed.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity: capacity.max(1),
-            queue: Mutex::default(),
-            arrived: Notify::new(),
-        }
+        Self { capacity: capacity.max(1), queue: Mutex::default(), arrived: Notify::new() }
     }
 }
 

@@ -203,11 +203,7 @@ pub struct Partition(u16);
 impl Partition {
     /// The partition with this number, if an id can name it.
     pub const fn new(number: u16) -> Option<Self> {
-        if number < MAX_PARTITIONS {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number < MAX_PARTITIONS { Some(Self(number)) } else { None }
     }
 
     /// Where `channel` lives among `partitions` (1 to [`MAX_PARTITIONS`]). The same on every node
@@ -288,10 +284,7 @@ pub struct SessionId {
 impl SessionId {
     /// A new, unguessable session id on `node`.
     pub fn generate(node: NodeId) -> Self {
-        Self {
-            key: rand::random(),
-            node,
-        }
+        Self { key: rand::random(), node }
     }
 
     /// The node the session lives on.
@@ -321,10 +314,7 @@ impl FromStr for SessionId {
             return Err(EXPECTED);
         }
         let key = u64::from_str_radix(key, 16).map_err(|_| EXPECTED)?;
-        Ok(Self {
-            key,
-            node: node.parse().map_err(|_| EXPECTED)?,
-        })
+        Ok(Self { key, node: node.parse().map_err(|_| EXPECTED)? })
     }
 }
 
@@ -387,23 +377,10 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_decimal_id() {
-        for text in [
-            "",
-            "-1",
-            "+1",
-            " 1",
-            "1 ",
-            "0x1",
-            "1e3",
-            "9223372036854775808",
-            "１",
-        ] {
+        for text in ["", "-1", "+1", " 1", "1 ", "0x1", "1e3", "9223372036854775808", "１"] {
             assert!(text.parse::<MessageId>().is_err(), "{text:?}");
         }
-        assert!(
-            serde_json::from_str::<MessageId>("7").is_err(),
-            "ids are strings"
-        );
+        assert!(serde_json::from_str::<MessageId>("7").is_err(), "ids are strings");
     }
 
     #[test]
@@ -420,9 +397,6 @@ mod tests {
         for raw in 0..64_000 {
             counts[usize::from(Partition::of(ChannelId::new(raw), 64).get())] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (800..1_200).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
     }
 }

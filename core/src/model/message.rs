@@ -31,11 +31,7 @@ impl Message {
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
-        Some(SendKey {
-            message_from,
-            channel_id,
-            client_message_id,
-        })
+        Some(SendKey { message_from, channel_id, client_message_id })
     }
 }
 
@@ -71,11 +67,7 @@ impl Draft {
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
-        Some(SendKey {
-            message_from,
-            channel_id,
-            client_message_id,
-        })
+        Some(SendKey { message_from, channel_id, client_message_id })
     }
 }
 

@@ -21,11 +21,7 @@ pub struct Batch<I> {
 impl<'a, I: Iterator<Item = &'a Bytes> + Clone> Batch<I> {
     /// `events`, each a JSON object, and the seq of the last of them.
     pub fn new(events: I, next: Seq) -> Self {
-        Self {
-            events,
-            next,
-            timeout: false,
-        }
+        Self { events, next, timeout: false }
     }
 
     /// The same batch, saying that the deadline passed without news.

@@ -77,13 +77,7 @@ impl Serialize for Reply {
             Ok(message_id) => (*message_id, None),
             Err(problem) => (None, Some(problem)),
         };
-        Wire {
-            r#type: "reply",
-            id: self.id.as_deref(),
-            message_id,
-            error,
-        }
-        .serialize(serializer)
+        Wire { r#type: "reply", id: self.id.as_deref(), message_id, error }.serialize(serializer)
     }
 }
 
@@ -121,10 +115,7 @@ pub(crate) const MAX_NAME_BYTES: usize = 128;
 const MAX_COMMANDS: usize = 256;
 
 fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(
-        ProblemCode::Invalid,
-        format!("not the JSON expected here: {error}"),
-    )
+    Problem::new(ProblemCode::Invalid, format!("not the JSON expected here: {error}"))
 }
 
 /// Reads a WebSocket text frame: an object (ack, channels, a command) or an array of commands.
@@ -136,30 +127,15 @@ pub fn parse_client_frame(frame: &[u8]) -> Result<ClientFrame, Problem> {
     if first == Some(&b'[') {
         let raw: Vec<Raw<'_>> = serde_json::from_slice(frame).map_err(|error| malformed(&error))?;
         let commands = commands(raw)?;
-        return Ok(ClientFrame {
-            commands,
-            ..ClientFrame::default()
-        });
+        return Ok(ClientFrame { commands, ..ClientFrame::default() });
     }
     let raw: Raw<'_> = serde_json::from_slice(frame).map_err(|error| malformed(&error))?;
-    let ack = raw
-        .ack
-        .as_ref()
-        .map(|text| parsed("ack", text))
-        .transpose()?;
+    let ack = raw.ack.as_ref().map(|text| parsed("ack", text)).transpose()?;
     let channels = raw.channels.as_ref().map(cursors).transpose()?;
     if raw.kind.is_none() && (ack.is_some() || channels.is_some()) {
-        return Ok(ClientFrame {
-            ack,
-            channels,
-            commands: Vec::new(),
-        });
+        return Ok(ClientFrame { ack, channels, commands: Vec::new() });
     }
-    Ok(ClientFrame {
-        ack,
-        channels,
-        commands: commands(vec![raw])?,
-    })
+    Ok(ClientFrame { ack, channels, commands: commands(vec![raw])? })
 }
 
 /// Reads the body `{"commands":[…]}`.
@@ -212,9 +188,9 @@ fn command(raw: Raw<'_>) -> Result<Command, Problem> {
                 None => return Err(Problem::invalid("content", "is required")),
             },
         }),
-        "typing" => Ok(Command::Typing {
-            channel_id: required_id("channel_id", raw.channel_id.as_ref())?,
-        }),
+        "typing" => {
+            Ok(Command::Typing { channel_id: required_id("channel_id", raw.channel_id.as_ref())? })
+        }
         "read" => Ok(Command::Read {
             channel_id: required_id("channel_id", raw.channel_id.as_ref())?,
             message_id: required_id("message_id", raw.message_id.as_ref())?,
@@ -250,10 +226,7 @@ fn parsed<T: std::str::FromStr<Err = crate::model::InvalidId>>(
 fn name(field: &'static str, value: &Text<'_>) -> Result<String, Problem> {
     let text = required(field, Some(value))?;
     if text.is_empty() || text.len() > MAX_NAME_BYTES {
-        return Err(Problem::invalid(
-            field,
-            format!("must have 1 to {MAX_NAME_BYTES} bytes"),
-        ));
+        return Err(Problem::invalid(field, format!("must have 1 to {MAX_NAME_BYTES} bytes")));
     }
     Ok(text.to_owned())
 }
@@ -295,10 +268,7 @@ mod tests {
 
     #[test]
     fn a_reply_has_the_form_of_the_contract() {
-        let sent = Reply {
-            id: Some("c1".into()),
-            outcome: Ok(Some(MessageId::new(9))),
-        };
+        let sent = Reply { id: Some("c1".into()), outcome: Ok(Some(MessageId::new(9))) };
         let text = serde_json::to_string(&sent).expect("serialises");
         assert_eq!(text, r#"{"type":"reply","id":"c1","message_id":"9"}"#);
     }

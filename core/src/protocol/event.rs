@@ -87,10 +87,7 @@ pub enum Action {
     Deleted,
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "plain structs with string keys always serialise"
-)]
+#[expect(clippy::expect_used, reason = "plain structs with string keys always serialise")]
 fn json(event: &Event<'_>, size_hint: usize) -> Bytes {
     let mut out = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut out, event).expect("an event serialises");
@@ -101,35 +98,17 @@ fn json(event: &Event<'_>, size_hint: usize) -> Bytes {
 
 /// A message was stored.
 pub fn message(message: &Message) -> Bytes {
-    json(
-        &Event::Message {
-            message: message.into(),
-        },
-        288 + message.content.len(),
-    )
+    json(&Event::Message { message: message.into() }, 288 + message.content.len())
 }
 
 /// A member has read up to a message.
 pub fn read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> Bytes {
-    json(
-        &Event::Read {
-            channel_id,
-            user_id,
-            message_id,
-        },
-        128,
-    )
+    json(&Event::Read { channel_id, user_id, message_id }, 128)
 }
 
 /// A member is writing.
 pub fn typing(channel_id: ChannelId, user_id: UserId) -> Bytes {
-    json(
-        &Event::Typing {
-            channel_id,
-            user_id,
-        },
-        96,
-    )
+    json(&Event::Typing { channel_id, user_id }, 96)
 }
 
 /// A friend connected or left.
@@ -144,50 +123,22 @@ pub fn channel(
     kind: ChannelKind,
     name: Option<&str>,
 ) -> Bytes {
-    json(
-        &Event::Channel {
-            action,
-            channel_id,
-            kind,
-            name,
-        },
-        160,
-    )
+    json(&Event::Channel { action, channel_id, kind, name }, 160)
 }
 
 /// A user came to a channel, left it, or has another role.
 pub fn member(channel_id: ChannelId, user_id: UserId, joined: bool, role: Option<Role>) -> Bytes {
-    json(
-        &Event::Member {
-            channel_id,
-            user_id,
-            joined,
-            role,
-        },
-        128,
-    )
+    json(&Event::Member { channel_id, user_id, joined, role }, 128)
 }
 
 /// The session could not hold a part of a channel, which goes up to `cur_max_message_id`.
 pub fn resync(channel_id: ChannelId, cur_max_message_id: MessageId) -> Bytes {
-    json(
-        &Event::Resync {
-            channel_id,
-            cur_max_message_id,
-        },
-        112,
-    )
+    json(&Event::Resync { channel_id, cur_max_message_id }, 112)
 }
 
 /// The node is about to stop.
 pub fn draining(reconnect_after_ms: u64, url: Option<&str>) -> Bytes {
-    json(
-        &Event::Draining {
-            reconnect_after_ms,
-            url,
-        },
-        96,
-    )
+    json(&Event::Draining { reconnect_after_ms, url }, 96)
 }
 
 #[cfg(test)]

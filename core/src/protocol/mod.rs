@@ -7,9 +7,9 @@ mod batch;
 mod command;
 
 pub use batch::Batch;
+pub(crate) use command::MAX_NAME_BYTES;
 pub use command::{
     ClientFrame, Command, Cursors, NamedCommand, Reply, parse_client_frame, parse_commands,
 };
-pub(crate) use command::MAX_NAME_BYTES;
 pub use event::MessageView;
 pub use problem::{FieldError, Problem, ProblemCode};

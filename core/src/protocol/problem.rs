@@ -111,13 +111,7 @@ pub struct FieldError {
 impl Problem {
     /// A problem with a sentence for people.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            retry_after: None,
-            errors: Vec::new(),
-            url: None,
-        }
+        Self { code, detail: detail.into(), retry_after: None, errors: Vec::new(), url: None }
     }
 
     /// A field is not what it must be.

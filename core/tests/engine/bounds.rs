@@ -19,10 +19,7 @@ async fn a_full_log_refuses_sends_until_there_is_room() {
     world.history.before_append.shut();
     let accepted = [(); 4].map(|()| sending(&engine, ann, text(group, "hello")));
     quiet().await;
-    let refused = engine
-        .submit(ann, text(group, "hello"))
-        .await
-        .expect_err("is full");
+    let refused = engine.submit(ann, text(group, "hello")).await.expect_err("is full");
     assert_eq!(refused.code, ProblemCode::Unavailable);
     assert!(refused.retryable() && refused.retry_after.is_some());
     world.history.before_append.open();
@@ -56,10 +53,7 @@ async fn a_full_inbox_slows_senders_down_and_loses_nothing() {
         }
         quiet().await;
     }
-    assert!(
-        refused > 30,
-        "{refused} of 60 refused although nothing was delivered"
-    );
+    assert!(refused > 30, "{refused} of 60 refused although nothing was delivered");
     world.inbox.before_receive.open();
     for submission in taken {
         submission.stored().await.expect("is stored");
@@ -77,42 +71,22 @@ async fn a_user_has_so_many_sessions_and_a_node_too() {
         limits.sessions_per_user = 3;
         limits.sessions = 5;
     });
-    let (ann, ben, cho) = (
-        world.user("ann").await,
-        world.user("ben").await,
-        world.user("cho").await,
-    );
+    let (ann, ben, cho) =
+        (world.user("ann").await, world.user("ben").await, world.user("cho").await);
     let engine = world.start().await;
     let mut sessions = Vec::new();
     for user in [ann, ann, ann, ben] {
-        sessions.push(
-            engine
-                .open_session(&world.log_in(user).await, None)
-                .await
-                .expect("opens"),
-        );
+        sessions.push(engine.open_session(&world.log_in(user).await, None).await.expect("opens"));
     }
-    let refused = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect_err("too many");
+    let refused = engine.open_session(&world.log_in(ann).await, None).await.expect_err("too many");
     assert_eq!(refused.code, ProblemCode::RateLimited);
     assert!(refused.retry_after.is_some());
-    engine
-        .open_session(&world.log_in(cho).await, None)
-        .await
-        .expect("opens");
-    let refused = engine
-        .open_session(&world.log_in(ben).await, None)
-        .await
-        .expect_err("no room");
+    engine.open_session(&world.log_in(cho).await, None).await.expect("opens");
+    let refused = engine.open_session(&world.log_in(ben).await, None).await.expect_err("no room");
     assert_eq!(refused.code, ProblemCode::Unavailable);
     assert_eq!(engine.stats().sessions, 5);
     engine.close_session(&sessions[0]).await;
-    engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,9 +98,7 @@ async fn the_bound_of_a_node_holds_for_sessions_that_open_at_once() {
     for number in 0..12 {
         let user = world.user(&format!("user-{number}")).await;
         let (engine, access) = (engine.clone(), world.log_in(user).await);
-        opening.push(tokio::spawn(async move {
-            engine.open_session(&access, None).await
-        }));
+        opening.push(tokio::spawn(async move { engine.open_session(&access, None).await }));
     }
     quiet().await;
     world.presence.after_join.open();
@@ -185,17 +157,9 @@ async fn who_may_not_send_is_told_why() {
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let (group, direct) = (world.group(&[ben]).await, world.direct(ann, ben).await);
     let engine = world.start().await;
-    assert_eq!(
-        code(engine.submit(ann, text(group, "hello")).await),
-        ProblemCode::NotAMember
-    );
-    pabal_core::ports::Directory::block(&*world.directory, ben, ann)
-        .await
-        .expect("blocks");
-    assert_eq!(
-        code(engine.submit(ann, text(direct, "hello")).await),
-        ProblemCode::Blocked
-    );
+    assert_eq!(code(engine.submit(ann, text(group, "hello")).await), ProblemCode::NotAMember);
+    pabal_core::ports::Directory::block(&*world.directory, ben, ann).await.expect("blocks");
+    assert_eq!(code(engine.submit(ann, text(direct, "hello")).await), ProblemCode::Blocked);
     say(&engine, ben, direct).await;
 }
 
@@ -216,10 +180,7 @@ async fn who_sends_too_fast_is_told_when_to_go_on_and_others_are_not() {
     assert!(sent >= 20, "ten times the rate at once, not {sent}");
     assert_eq!(refused.code, ProblemCode::RateLimited);
     let wait = refused.retry_after.expect("tells when");
-    assert!(
-        wait > Duration::ZERO && wait <= Duration::from_millis(500),
-        "{wait:?}"
-    );
+    assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
     say(&engine, ben, group).await;
 }
 
@@ -236,11 +197,7 @@ async fn a_full_push_queue_holds_nobody_up_and_is_counted() {
     }
     let stats = engine.stats();
     assert_eq!((stats.pushes_queued, stats.pushes_dropped), (10, 20));
-    let queued = world
-        .push
-        .pending(PushPosition(0), 100)
-        .await
-        .expect("reads");
+    let queued = world.push.pending(PushPosition(0), 100).await.expect("reads");
     assert_eq!(queued.len(), 10);
 }
 
@@ -255,18 +212,12 @@ async fn a_big_group_does_not_need_its_notifications_to_fit_at_once() {
     let group = world.group(&users).await;
     let engine = world.start().await;
     // Ten messages to 499 who are away, all before push comes to the first of them.
-    let sends: Vec<_> = (0..10)
-        .map(|_| sending(&engine, users[0], text(group, "hi")))
-        .collect();
+    let sends: Vec<_> = (0..10).map(|_| sending(&engine, users[0], text(group, "hi"))).collect();
     for send in sends {
         send.await.expect("no panic").expect("is stored");
     }
     quiet().await;
     let stats = engine.stats();
     assert_eq!(stats.pushes_queued + stats.pushes_dropped, 4_990);
-    assert!(
-        stats.pushes_queued >= 1_000,
-        "{} were queued",
-        stats.pushes_queued
-    );
+    assert!(stats.pushes_queued >= 1_000, "{} were queued", stats.pushes_queued);
 }

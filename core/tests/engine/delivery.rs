@@ -14,11 +14,7 @@ use crate::harness::{Client, World, code, node, quiet, read, say, sending, strea
 #[tokio::test(start_paused = true)]
 async fn every_session_sees_every_message_of_its_channels_once_in_order() {
     let world = World::new();
-    let users = [
-        world.user("ann").await,
-        world.user("ben").await,
-        world.user("cho").await,
-    ];
+    let users = [world.user("ann").await, world.user("ben").await, world.user("cho").await];
     let all = world.group(&users).await;
     let two = world.group(&users[..2]).await;
     let direct = world.direct(users[1], users[2]).await;
@@ -30,11 +26,7 @@ async fn every_session_sees_every_message_of_its_channels_once_in_order() {
     let mut sends = Vec::new();
     for number in 0..90 {
         let (from, channel) = [(0, all), (1, two), (2, direct)][number % 3];
-        sends.push(sending(
-            &engine,
-            users[from],
-            text(channel, &number.to_string()),
-        ));
+        sends.push(sending(&engine, users[from], text(channel, &number.to_string())));
     }
     for send in sends {
         send.await.expect("no panic").expect("is stored");
@@ -43,24 +35,15 @@ async fn every_session_sees_every_message_of_its_channels_once_in_order() {
     for client in &mut clients {
         client.poll();
     }
-    let [in_all, in_two, in_direct] = [
-        world.stored(all).await,
-        world.stored(two).await,
-        world.stored(direct).await,
-    ];
-    for (client, sees_two, sees_direct) in [
-        (0, true, false),
-        (1, true, false),
-        (2, true, true),
-        (3, false, true),
-    ] {
+    let [in_all, in_two, in_direct] =
+        [world.stored(all).await, world.stored(two).await, world.stored(direct).await];
+    for (client, sees_two, sees_direct) in
+        [(0, true, false), (1, true, false), (2, true, true), (3, false, true)]
+    {
         let client = &clients[client];
         assert_eq!(client.handed(all), in_all);
         assert_eq!(client.handed(two), if sees_two { &in_two[..] } else { &[] });
-        assert_eq!(
-            client.handed(direct),
-            if sees_direct { &in_direct[..] } else { &[] }
-        );
+        assert_eq!(client.handed(direct), if sees_direct { &in_direct[..] } else { &[] });
     }
 }
 
@@ -102,11 +85,7 @@ async fn a_full_mailbox_yields_one_resync_a_channel_and_goes_live_again() {
         quiet().await;
         client.poll_all();
         for group in &groups {
-            assert_eq!(
-                client.resyncs(*group),
-                round,
-                "one resync for each time it fell behind"
-            );
+            assert_eq!(client.resyncs(*group), round, "one resync for each time it fell behind");
             say(&engine, ann, *group).await;
         }
         quiet().await;
@@ -126,10 +105,7 @@ async fn a_mailbox_is_full_by_bytes_too() {
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..10 {
-        engine
-            .submit(ann, text(group, &"x".repeat(1_000)))
-            .await
-            .expect("is stored");
+        engine.submit(ann, text(group, &"x".repeat(1_000))).await.expect("is stored");
     }
     quiet().await;
     client.poll_all();
@@ -195,22 +171,10 @@ async fn a_late_repeat_does_not_lower_what_a_resync_announces() {
     for _ in 0..10 {
         ids.push(say(&engine, ann, group).await);
     }
-    let message = world
-        .history
-        .get(group, ids[6])
-        .await
-        .expect("reads")
-        .expect("is there");
+    let message = world.history.get(group, ids[6]).await.expect("reads").expect("is there");
     let accepted_at = message.created_at();
-    let repeat = Delivery::Message {
-        message,
-        accepted_at,
-    };
-    world
-        .inbox
-        .send(&node("one"), vec![repeat])
-        .await
-        .expect("sends");
+    let repeat = Delivery::Message { message, accepted_at };
+    world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
     quiet().await;
     client.poll_all();
     assert_eq!(client.channels[&group].top, ids[9]);
@@ -224,10 +188,7 @@ async fn a_resync_wakes_whoever_waits() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let session = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     say(&engine, ann, group).await;
     quiet().await;
     let reader = session.attach();
@@ -235,12 +196,8 @@ async fn a_resync_wakes_whoever_waits() {
     let waiting = tokio::spawn(async move { reader.news(Seq::new(1)).await });
     quiet().await;
     // The session was handed messages above this cursor, so all it can get is a resync.
-    engine
-        .catch_up(&session, [(group, MessageId::new(0))].into())
-        .await;
-    let news = timeout(Duration::from_secs(1), waiting)
-        .await
-        .expect("is woken");
+    engine.catch_up(&session, [(group, MessageId::new(0))].into()).await;
+    let news = timeout(Duration::from_secs(1), waiting).await.expect("is woken");
     assert_eq!(news.expect("no panic"), News::Events);
 }
 
@@ -255,9 +212,7 @@ async fn a_stream_whose_client_never_confirms_is_not_stuck() {
     for _ in 0..50 {
         say(&engine, ann, group).await;
         quiet().await;
-        let events = stream(&reader, client.after, 10_000)
-            .expect("news")
-            .expect("lives");
+        let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
         assert_eq!(client.take(events), 1);
     }
     assert_eq!(client.resyncs(group), 0, "what was written makes room");
@@ -299,9 +254,7 @@ async fn a_reader_that_begins_where_everything_was_read_is_told_of_what_was_miss
     assert_eq!(client.poll(), 4);
     // The next transport begins behind all that is held, and does not confirm it first.
     let reader = client.session.attach();
-    let events = stream(&reader, client.after, 10_000)
-        .expect("news")
-        .expect("lives");
+    let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
     assert_eq!((client.take(events), client.resyncs(group)), (1, 1));
 }
 
@@ -316,23 +269,14 @@ async fn a_resume_below_what_is_held_is_session_gone() {
     for _ in 0..20 {
         say(&engine, ann, group).await;
         quiet().await;
-        let events = stream(&reader, client.after, 10_000)
-            .expect("news")
-            .expect("lives");
+        let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
         client.take(events);
     }
     drop(reader);
     let session = &client.session;
-    assert_eq!(
-        code(session.position(Some(Seq::new(11)))),
-        ProblemCode::SessionGone
-    );
+    assert_eq!(code(session.position(Some(Seq::new(11)))), ProblemCode::SessionGone);
     assert_eq!(code(read(session, 11, 50)), ProblemCode::SessionGone);
-    assert_eq!(
-        session.start(),
-        Seq::new(12),
-        "no more was let go of than there was need for"
-    );
+    assert_eq!(session.start(), Seq::new(12), "no more was let go of than there was need for");
     assert_eq!(read(session, 12, 50).expect("is held").0.len(), 8);
 }
 

@@ -58,25 +58,15 @@ async fn while_history_is_away_nobody_is_acknowledged_and_then_everybody_is() {
         let engine = world.start().await;
         let mut client = Client::open(&engine, &world.log_in(ann).await).await;
         world.history.trouble(trouble);
-        let sends: Vec<_> = (0..10)
-            .map(|n| sending(&engine, ann, text(group, &n.to_string())))
-            .collect();
+        let sends: Vec<_> =
+            (0..10).map(|n| sending(&engine, ann, text(group, &n.to_string()))).collect();
         tokio::time::sleep(RETRIED).await;
-        assert!(
-            sends.iter().all(|send| !send.is_finished()),
-            "acknowledged under {trouble:?}"
-        );
+        assert!(sends.iter().all(|send| !send.is_finished()), "acknowledged under {trouble:?}");
         assert_eq!(client.poll(), 0, "delivered under {trouble:?}");
         world.history.trouble(Trouble::None);
         let mut ids = Vec::new();
         for send in sends {
-            ids.push(
-                send.await
-                    .expect("no panic")
-                    .expect("is stored")
-                    .message
-                    .message_id,
-            );
+            ids.push(send.await.expect("no panic").expect("is stored").message.message_id);
         }
         quiet().await;
         client.poll();
@@ -94,16 +84,11 @@ async fn a_history_that_cannot_go_on_stops_the_engine_and_acknowledges_nobody() 
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     world.history.trouble(Trouble::Poisoned);
     let sends = [(); 3].map(|()| sending(&engine, ann, text(group, "hello")));
-    timeout(RETRIED, engine.failed())
-        .await
-        .expect("tells that it cannot go on");
+    timeout(RETRIED, engine.failed()).await.expect("tells that it cannot go on");
     // Whatever history says from now on, nobody may rely on it.
     world.history.trouble(Trouble::None);
     for send in sends {
-        assert_eq!(
-            code(send.await.expect("no panic")),
-            ProblemCode::NotConfirmed
-        );
+        assert_eq!(code(send.await.expect("no panic")), ProblemCode::NotConfirmed);
     }
     assert_eq!(client.poll(), 0);
     assert_eq!(engine.stats().messages_stored, 0);
@@ -140,10 +125,7 @@ async fn what_was_acknowledged_is_there_after_the_engine_went_away() {
     world.log.lose();
     world.history.before_append.open();
     let engine = world.start().await;
-    assert_eq!(
-        code(unstored.await.expect("no panic")),
-        ProblemCode::NotConfirmed
-    );
+    assert_eq!(code(unstored.await.expect("no panic")), ProblemCode::NotConfirmed);
     let next = say(&engine, ann, group).await;
     assert_eq!(world.stored(group).await, [first, next]);
 }

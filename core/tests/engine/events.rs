@@ -25,14 +25,7 @@ async fn room() -> Room {
     let open = async |user| Client::open(&engine, &world.log_in(user).await).await;
     let devices = [open(ann).await, open(ann).await];
     let ben = open(ben).await;
-    Room {
-        world,
-        engine,
-        ann,
-        group,
-        devices,
-        ben,
-    }
+    Room { world, engine, ann, group, devices, ben }
 }
 
 impl Room {
@@ -50,9 +43,7 @@ impl Room {
 #[tokio::test(start_paused = true)]
 async fn the_others_are_told_that_somebody_is_typing() {
     let mut room = room().await;
-    let typing = Command::Typing {
-        channel_id: room.group,
-    };
+    let typing = Command::Typing { channel_id: room.group };
     room.engine.tell(room.ann, typing).await.expect("is told");
     assert_eq!(room.count("typing").await, [0, 0, 1]);
     let refused = room.engine.typing(room.ann, ChannelId::new(999)).await;
@@ -64,80 +55,42 @@ async fn everybody_is_told_how_far_somebody_has_read_once() {
     let mut room = room().await;
     let message_id = say(&room.engine, room.ann, room.group).await;
     for _ in 0..2 {
-        let read = Command::Read {
-            channel_id: room.group,
-            message_id,
-        };
+        let read = Command::Read { channel_id: room.group, message_id };
         room.engine.tell(room.ann, read).await.expect("is told");
     }
     assert_eq!(room.count("read").await, [1, 1, 1]);
     let beyond = MessageId::new(message_id.get() + 1);
-    assert_eq!(
-        code(room.engine.read(room.ann, room.group, beyond).await),
-        ProblemCode::Invalid
-    );
+    assert_eq!(code(room.engine.read(room.ann, room.group, beyond).await), ProblemCode::Invalid);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_share_reading_tells_only_their_own_devices() {
     let mut room = room().await;
-    let change = SettingsChange {
-        share_read: Some(false),
-        ..SettingsChange::default()
-    };
-    room.world
-        .directory
-        .change_settings(room.ann, change)
-        .await
-        .expect("changes");
+    let change = SettingsChange { share_read: Some(false), ..SettingsChange::default() };
+    room.world.directory.change_settings(room.ann, change).await.expect("changes");
     let message_id = say(&room.engine, room.ann, room.group).await;
-    room.engine
-        .read(room.ann, room.group, message_id)
-        .await
-        .expect("is told");
+    room.engine.read(room.ann, room.group, message_id).await.expect("is told");
     assert_eq!(room.count("read").await, [1, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sync_gives_named_channels_from_their_cursor_and_the_others_with_their_head() {
     let room = room().await;
-    let (quiet_one, other) = (
-        room.world.group(&[room.ann]).await,
-        room.world.group(&[room.ann]).await,
-    );
+    let (quiet_one, other) =
+        (room.world.group(&[room.ann]).await, room.world.group(&[room.ann]).await);
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(say(&room.engine, room.ann, room.group).await);
     }
     let head = say(&room.engine, room.ann, other).await;
     let cursors = [(room.group, ids[0])].into();
-    let synced = room
-        .engine
-        .sync(room.ann, &cursors, 2)
-        .await
-        .expect("reads");
-    assert_eq!(
-        synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-        [room.group, other]
-    );
+    let synced = room.engine.sync(room.ann, &cursors, 2).await.expect("reads");
+    assert_eq!(synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [room.group, other]);
     let (named, unnamed) = (&synced[0].1, &synced[1].1);
-    assert_eq!(
-        named
-            .messages
-            .iter()
-            .map(|m| m.message_id)
-            .collect::<Vec<_>>(),
-        ids[1..3]
-    );
+    assert_eq!(named.messages.iter().map(|m| m.message_id).collect::<Vec<_>>(), ids[1..3]);
     assert_eq!((named.cur_max_message_id, named.has_more), (ids[2], true));
-    assert_eq!(
-        (unnamed.cur_max_message_id, unnamed.messages.len()),
-        (head, 1)
-    );
+    assert_eq!((unnamed.cur_max_message_id, unnamed.messages.len()), (head, 1));
     let strange = [(ChannelId::new(999), MessageId::new(0))].into();
-    assert_eq!(
-        code(room.engine.sync(room.ann, &strange, 2).await),
-        ProblemCode::NotAMember
-    );
+    assert_eq!(code(room.engine.sync(room.ann, &strange, 2).await), ProblemCode::NotAMember);
     let _ = quiet_one;
 }

@@ -1,6 +1,7 @@
 //! I2: no late smaller id.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pabal_core::engine::Engine;
@@ -30,10 +31,7 @@ async fn send_from_many(
                 let mut rng = StdRng::seed_from_u64(seed);
                 let mut last = MessageId::new(0);
                 for _ in 0..each {
-                    let sent = engine
-                        .submit(from, text(channel, "hello"))
-                        .await
-                        .expect("stored");
+                    let sent = engine.submit(from, text(channel, "hello")).await.expect("stored");
                     assert!(sent.message.message_id > last, "a sender saw its ids fall");
                     last = sent.message.message_id;
                     tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
@@ -61,10 +59,7 @@ fn restless(clock: Arc<ManualClock>) -> tokio::task::JoinHandle<()> {
 fn assert_rising(ids: &[MessageId], count: usize) {
     assert_eq!(ids.len(), count);
     let falls = ids.windows(2).find(|pair| pair[0] >= pair[1]);
-    assert!(
-        falls.is_none(),
-        "became visible the other way round: {falls:?}"
-    );
+    assert!(falls.is_none(), "became visible the other way round: {falls:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,10 +67,7 @@ async fn ids_rise_in_the_order_in_which_they_become_visible() {
     let world = World::new();
     world.history.delay_appends(1);
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
-    let groups = [
-        world.group(&[ann, ben]).await,
-        world.group(&[ann, ben]).await,
-    ];
+    let groups = [world.group(&[ann, ben]).await, world.group(&[ann, ben]).await];
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
     let clock = restless(world.clock.clone());
@@ -92,6 +84,25 @@ async fn ids_rise_in_the_order_in_which_they_become_visible() {
         assert_rising(&world.history.visible(group), 200);
     }
     clock.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_rise_whichever_of_two_nodes_accepts() {
+    let world = World::new();
+    world.registry.grant_all.store(true, Ordering::SeqCst);
+    world.history.delay_appends(4);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engines = [world.start_node("one").await, world.start_node("two").await];
+    let clock = restless(world.clock.clone());
+    let sends = engines.map(|engine| {
+        tokio::spawn(async move { send_from_many(&engine, ann, group, 4, 20).await })
+    });
+    for send in sends {
+        send.await.expect("no panic");
+    }
+    clock.abort();
+    assert_rising(&world.history.visible(group), 160);
 }
 
 #[tokio::test(start_paused = true)]

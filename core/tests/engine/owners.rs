@@ -24,10 +24,7 @@ async fn two_owners_store_and_deliver_every_message_once_in_order() {
             world.inbox.repeat(seed);
         }
         let (ann, ben) = (world.user("ann").await, world.user("ben").await);
-        let groups = [
-            world.group(&[ann, ben]).await,
-            world.group(&[ann, ben]).await,
-        ];
+        let groups = [world.group(&[ann, ben]).await, world.group(&[ann, ben]).await];
         let engines = [world.start_node("one").await, world.start_node("two").await];
         let mut clients = Vec::new();
         for engine in &engines {
@@ -39,17 +36,11 @@ async fn two_owners_store_and_deliver_every_message_once_in_order() {
         let mut sends = Vec::new();
         for number in 0..80 {
             // Every tenth name is used again, here or on the other node.
-            let send = named(
-                groups[number % 2],
-                &(number - number % 20 / 18 * 2).to_string(),
-            );
+            let send = named(groups[number % 2], &(number - number % 20 / 18 * 2).to_string());
             sends.push(sending(&engines[rng.random_range(0..2)], ann, send));
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..2))).await;
         }
-        let cursors: Cursors = groups
-            .iter()
-            .map(|group| (*group, MessageId::new(0)))
-            .collect();
+        let cursors: Cursors = groups.iter().map(|group| (*group, MessageId::new(0))).collect();
         let late = Client::open_from(&engines[1], &world.log_in(ben).await, cursors).await;
         let mut acknowledged = BTreeSet::new();
         for send in sends {
@@ -60,20 +51,13 @@ async fn two_owners_store_and_deliver_every_message_once_in_order() {
         for mut client in clients.into_iter().chain([late]) {
             client.poll_all();
             for group in groups {
-                assert_eq!(
-                    client.handed(group),
-                    world.stored(group).await,
-                    "seed {seed}"
-                );
+                assert_eq!(client.handed(group), world.stored(group).await, "seed {seed}");
                 assert_eq!(world.history.visible(group), world.stored(group).await);
             }
         }
         let mut stored = world.stored(groups[0]).await;
         stored.extend(world.stored(groups[1]).await);
-        assert!(
-            acknowledged.iter().eq(&BTreeSet::from_iter(stored)),
-            "seed {seed}"
-        );
+        assert!(acknowledged.iter().eq(&BTreeSet::from_iter(stored)), "seed {seed}");
         for engine in engines {
             engine.shutdown().await;
         }
@@ -93,10 +77,7 @@ async fn an_owner_that_was_paused_changes_nothing_when_it_goes_on() {
     assert_eq!(pause.waiting(), 1);
     let owner = world.start_node("two").await;
     let mut client = Client::open(&owner, &world.log_in(ann).await).await;
-    let first = owner
-        .submit(ann, named(group, "once"))
-        .await
-        .expect("is stored");
+    let first = owner.submit(ann, named(group, "once")).await.expect("is stored");
     for _ in 0..10 {
         say(&owner, ann, group).await;
     }
@@ -135,11 +116,7 @@ async fn an_id_whose_write_is_in_doubt_is_not_given_to_another_message() {
     let mut contents = Vec::new();
     for send in [in_doubt, next] {
         let message = send.await.expect("no panic").expect("is stored").message;
-        let stored = world
-            .history
-            .get(group, message.message_id)
-            .await
-            .expect("reads");
+        let stored = world.history.get(group, message.message_id).await.expect("reads");
         let stored = stored.expect("what is acknowledged is there");
         assert_eq!(stored.content, message.content);
         contents.push(stored.content);

@@ -1,5 +1,6 @@
 //! Presence follows sessions, and friends are told.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pabal_core::engine::Engine;
@@ -45,21 +46,11 @@ async fn a_user_is_present_from_the_first_session_to_the_last() {
     let stranger = world.user("cho").await;
     let mut stranger = Client::open(&engine, &world.log_in(stranger).await).await;
     assert!(!online(&world, ann).await);
-    let first = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
-    let second = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let first = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    let second = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     quiet().await;
     assert!(online(&world, ann).await);
-    assert_eq!(
-        told(&mut ben),
-        [(ann.to_string(), true)],
-        "once for two sessions"
-    );
+    assert_eq!(told(&mut ben), [(ann.to_string(), true)], "once for two sessions");
     engine.close_session(&first).await;
     quiet().await;
     assert!(online(&world, ann).await);
@@ -70,10 +61,7 @@ async fn a_user_is_present_from_the_first_session_to_the_last() {
         told(&mut ben);
         assert_eq!(told(&mut stranger), []);
     }
-    assert!(
-        !online(&world, ann).await,
-        "the last session was not read for its resume window"
-    );
+    assert!(!online(&world, ann).await, "the last session was not read for its resume window");
     assert_eq!(told(&mut ben).len(), 2);
 }
 
@@ -83,20 +71,14 @@ async fn friends_are_told_once_when_somebody_comes_and_once_when_they_go() {
     let engine = world.start().await;
     let (ann, mut ben) = friends(&world, &engine).await;
     for round in 1..=3 {
-        let session = engine
-            .open_session(&world.log_in(ann).await, None)
-            .await
-            .expect("opens");
+        let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
         quiet().await;
         engine.close_session(&session).await;
         engine.close_session(&session).await;
         quiet().await;
         let told = told(&mut ben);
         assert_eq!(told.len(), round * 2);
-        assert_eq!(
-            told[round * 2 - 2..],
-            [(ann.to_string(), true), (ann.to_string(), false)]
-        );
+        assert_eq!(told[round * 2 - 2..], [(ann.to_string(), true), (ann.to_string(), false)]);
     }
 }
 
@@ -105,19 +87,9 @@ async fn who_does_not_share_presence_is_not_announced() {
     let world = World::new();
     let engine = world.start().await;
     let (ann, mut ben) = friends(&world, &engine).await;
-    let change = SettingsChange {
-        share_presence: Some(false),
-        ..SettingsChange::default()
-    };
-    world
-        .directory
-        .change_settings(ann, change)
-        .await
-        .expect("changes");
-    let session = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let change = SettingsChange { share_presence: Some(false), ..SettingsChange::default() };
+    world.directory.change_settings(ann, change).await.expect("changes");
+    let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     quiet().await;
     engine.close_session(&session).await;
     quiet().await;
@@ -131,10 +103,7 @@ async fn one_who_only_asked_to_be_a_friend_is_not_told() {
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     world.directory.befriend(ben, ann).await.expect("asks");
     let mut ben = Client::open(&engine, &world.log_in(ben).await).await;
-    let _session = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let _session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     quiet().await;
     assert_eq!(told(&mut ben), []);
 }
@@ -142,30 +111,33 @@ async fn one_who_only_asked_to_be_a_friend_is_not_told() {
 #[tokio::test(start_paused = true)]
 async fn a_user_on_two_nodes_is_present_until_the_last_of_them() {
     let world = World::new();
-    world
-        .registry
-        .grant_all
-        .store(true, std::sync::atomic::Ordering::SeqCst);
+    world.registry.grant_all.store(true, Ordering::SeqCst);
     let engines = [world.start_node("one").await, world.start_node("two").await];
     let (ann, mut ben) = friends(&world, &engines[0]).await;
-    let one = engines[0]
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
-    let two = engines[1]
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let one = engines[0].open_session(&world.log_in(ann).await, None).await.expect("opens");
+    let two = engines[1].open_session(&world.log_in(ann).await, None).await.expect("opens");
     engines[0].close_session(&one).await;
     quiet().await;
     assert!(online(&world, ann).await);
     engines[1].close_session(&two).await;
     quiet().await;
     assert!(!online(&world, ann).await);
-    assert_eq!(
-        told(&mut ben),
-        [(ann.to_string(), true), (ann.to_string(), false)]
-    );
+    assert_eq!(told(&mut ben), [(ann.to_string(), true), (ann.to_string(), false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_presence_that_could_not_be_given_back_is_given_back_later() {
+    let world = World::new();
+    let engine = world.start().await;
+    let (ann, mut ben) = friends(&world, &engine).await;
+    let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    quiet().await;
+    world.presence.failing_leaves.store(3, Ordering::SeqCst);
+    engine.close_session(&session).await;
+    assert!(online(&world, ann).await);
+    sleep(Duration::from_secs(5)).await;
+    assert!(!online(&world, ann).await);
+    assert_eq!(told(&mut ben), [(ann.to_string(), true), (ann.to_string(), false)]);
 }
 
 /// A page that is loaded again closes one session and opens another at the same moment.
@@ -176,10 +148,7 @@ async fn a_user_whose_sessions_change_over_stays_present_and_reachable() {
     let (ann, mut ben) = friends(&world, &engine).await;
     let owner = world.user("cho").await;
     let group = world.group(&[owner]).await;
-    let old = engine
-        .open_session(&world.log_in(ann).await, None)
-        .await
-        .expect("opens");
+    let old = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     quiet().await;
     world.presence.before_leave.shut();
     let closing = tokio::spawn({
@@ -202,9 +171,5 @@ async fn a_user_whose_sessions_change_over_stays_present_and_reachable() {
     assert_eq!(client.handed(group), [sent]);
     assert!(online(&world, ann).await);
     let last = told(&mut ben).pop();
-    assert_eq!(
-        last,
-        Some((ann.to_string(), true)),
-        "what friends heard last is true"
-    );
+    assert_eq!(last, Some((ann.to_string(), true)), "what friends heard last is true");
 }

@@ -17,9 +17,7 @@ async fn events_stay_until_a_read_behind_them_confirms_them() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let session = Client::open(&engine, &world.log_in(ann).await)
-        .await
-        .session;
+    let session = Client::open(&engine, &world.log_in(ann).await).await.session;
     let mut ids = Vec::new();
     for _ in 0..4 {
         ids.push(say(&engine, ann, group).await);
@@ -31,11 +29,7 @@ async fn events_stay_until_a_read_behind_them_confirms_them() {
         assert_eq!(next, Seq::new(4));
     }
     assert_eq!(read(&session, 3, 50).expect("reads").0.len(), 1);
-    assert_eq!(
-        session.start(),
-        Seq::new(3),
-        "what was confirmed is let go of"
-    );
+    assert_eq!(session.start(), Seq::new(3), "what was confirmed is let go of");
     let named_none = session.read(None, 50, |view| (view.len(), view.next()));
     assert_eq!(named_none.expect("reads"), (1, Seq::new(4)));
     assert_eq!(read(&session, 4, 50).expect("reads"), (vec![], Seq::new(4)));
@@ -47,37 +41,22 @@ async fn a_position_lies_between_what_is_confirmed_and_what_was_sent() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let session = Client::open(&engine, &world.log_in(ann).await)
-        .await
-        .session;
+    let session = Client::open(&engine, &world.log_in(ann).await).await.session;
     for _ in 0..6 {
         say(&engine, ann, group).await;
     }
     quiet().await;
     for wrong in [7, u64::MAX >> 1] {
         assert_eq!(code(read(&session, wrong, 50)), ProblemCode::Invalid);
-        assert_eq!(
-            code(session.position(Some(Seq::new(wrong)))),
-            ProblemCode::Invalid
-        );
+        assert_eq!(code(session.position(Some(Seq::new(wrong)))), ProblemCode::Invalid);
     }
-    assert_eq!(
-        read(&session, 0, 50).expect("reads").0.len(),
-        6,
-        "a wrong one confirms nothing"
-    );
+    assert_eq!(read(&session, 0, 50).expect("reads").0.len(), 6, "a wrong one confirms nothing");
     session.confirm(Seq::new(4));
     session.confirm(Seq::new(2));
     let refused = read(&session, 3, 50).expect_err("is confirmed");
-    assert_eq!(
-        (refused.code, &*refused.errors[0].field),
-        (ProblemCode::Invalid, "after")
-    );
+    assert_eq!((refused.code, &*refused.errors[0].field), (ProblemCode::Invalid, "after"));
     assert_eq!(read(&session, 4, 50).expect("reads").0.len(), 2);
-    assert_eq!(
-        session.position(Some(Seq::new(6))).expect("is a position"),
-        Seq::new(6)
-    );
+    assert_eq!(session.position(Some(Seq::new(6))).expect("is a position"), Seq::new(6));
     assert_eq!(session.position(None).expect("is a position"), Seq::new(4));
 }
 

@@ -48,10 +48,7 @@ async fn a_repeat_after_a_restart_names_the_first() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let first = engine
-        .submit(ann, named(group, "once"))
-        .await
-        .expect("is stored");
+    let first = engine.submit(ann, named(group, "once")).await.expect("is stored");
     engine.shutdown().await;
     for loses_its_log in [false, true] {
         if loses_its_log {
@@ -59,10 +56,7 @@ async fn a_repeat_after_a_restart_names_the_first() {
         }
         let engine = world.start().await;
         let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-        let again = engine
-            .submit(ann, named(group, "once"))
-            .await
-            .expect("is known");
+        let again = engine.submit(ann, named(group, "once")).await.expect("is known");
         assert_eq!((again.message, again.repeat), (first.message.clone(), true));
         quiet().await;
         assert_eq!(client.poll(), 0, "delivered again");
@@ -80,10 +74,7 @@ async fn a_repeat_after_not_confirmed_is_the_same_send() {
         let engine = world.start().await;
         let mut client = Client::open(&engine, &world.log_in(ann).await).await;
         world.history.trouble(Trouble::AwayAfterStoring);
-        let refused = engine
-            .submit(ann, named(group, "once"))
-            .await
-            .expect_err("no answer");
+        let refused = engine.submit(ann, named(group, "once")).await.expect_err("no answer");
         assert_eq!(refused.code, ProblemCode::NotConfirmed);
         assert!(refused.retryable() && refused.retry_after.is_some());
         if loses_its_log {
@@ -105,10 +96,7 @@ async fn a_repeat_after_not_confirmed_is_the_same_send() {
 async fn only_the_same_name_of_the_same_sender_in_the_same_channel_is_a_repeat() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
-    let (group, other) = (
-        world.group(&[ann, ben]).await,
-        world.group(&[ann, ben]).await,
-    );
+    let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
     let engine = world.start().await;
     let mut ids = BTreeSet::new();
     for (from, send) in [
@@ -125,16 +113,9 @@ async fn only_the_same_name_of_the_same_sender_in_the_same_channel_is_a_repeat()
         ids.insert(sent.message.message_id);
     }
     assert_eq!(ids.len(), 6);
-    let reworded = SendRequest {
-        content: "otherwise".into(),
-        ..named(group, "a")
-    };
+    let reworded = SendRequest { content: "otherwise".into(), ..named(group, "a") };
     let again = engine.submit(ann, reworded).await.expect("is known");
-    assert_eq!(
-        (again.repeat, &*again.message.content),
-        (true, "a"),
-        "the first stands"
-    );
+    assert_eq!((again.repeat, &*again.message.content), (true, "a"), "the first stands");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,29 +124,11 @@ async fn a_name_is_known_for_a_day() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    assert!(
-        !engine
-            .submit(ann, named(group, "a"))
-            .await
-            .expect("is stored")
-            .repeat
-    );
+    assert!(!engine.submit(ann, named(group, "a")).await.expect("is stored").repeat);
     world.clock.advance(DAY - Duration::from_secs(1));
-    assert!(
-        engine
-            .submit(ann, named(group, "a"))
-            .await
-            .expect("is known")
-            .repeat
-    );
+    assert!(engine.submit(ann, named(group, "a")).await.expect("is known").repeat);
     world.clock.advance(DAY);
-    assert!(
-        !engine
-            .submit(ann, named(group, "a"))
-            .await
-            .expect("is stored")
-            .repeat
-    );
+    assert!(!engine.submit(ann, named(group, "a")).await.expect("is stored").repeat);
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,10 +144,7 @@ async fn a_sender_that_hears_from_the_log_after_it_is_stored_is_acknowledged() {
     quiet().await;
     assert_eq!(world.stored(group).await.len(), 1);
     world.log.answer_at_once();
-    let repeat = engine
-        .submit(ann, named(group, "once"))
-        .await
-        .expect("is known");
+    let repeat = engine.submit(ann, named(group, "once")).await.expect("is known");
     gate.open();
     let first = first.await.expect("no panic").expect("is acknowledged");
     assert_eq!(first.message.message_id, repeat.message.message_id);
@@ -197,16 +157,10 @@ async fn a_send_that_its_caller_gave_up_goes_its_way() {
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     world.history.before_append.shut();
-    let given_up = engine
-        .begin_submit(ann, named(group, "once"))
-        .await
-        .expect("has its place");
+    let given_up = engine.begin_submit(ann, named(group, "once")).await.expect("has its place");
     drop(given_up);
     world.history.before_append.open();
-    let again = engine
-        .submit(ann, named(group, "once"))
-        .await
-        .expect("is known");
+    let again = engine.submit(ann, named(group, "once")).await.expect("is known");
     quiet().await;
     assert_eq!(world.stored(group).await, [again.message.message_id]);
 }

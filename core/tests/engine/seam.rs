@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 
-use crate::harness::{Client, World, code, node, quiet, say, text};
+use crate::harness::{Client, DOORS, World, code, door, node, opening_at, quiet, say, text};
 
 /// Says `count` things in some of `channels` with some ms between them.
 fn keep_saying(
@@ -48,16 +48,10 @@ async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
             for group in groups {
                 let stored = world.stored(group).await;
                 let held = stored.len() / (pause as usize + 1);
-                cursors.insert(
-                    group,
-                    held.checked_sub(1).map_or_else(none, |last| stored[last]),
-                );
+                cursors.insert(group, held.checked_sub(1).map_or_else(none, |last| stored[last]));
             }
             let access = world.log_in(ann).await;
-            clients.push((
-                Client::open_from(&engine, &access, cursors.clone()).await,
-                cursors,
-            ));
+            clients.push((Client::open_from(&engine, &access, cursors.clone()).await, cursors));
         }
         for sender in senders {
             sender.await.expect("no panic");
@@ -66,11 +60,7 @@ async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
         for (mut client, cursors) in clients {
             client.poll_all();
             for group in groups {
-                assert_eq!(
-                    client.resyncs(group),
-                    0,
-                    "there is room for all, seed {seed}"
-                );
+                assert_eq!(client.resyncs(group), 0, "there is room for all, seed {seed}");
                 let mut expected = world.stored(group).await;
                 expected.retain(|id| *id > cursors[&group]);
                 assert_eq!(client.handed(group), expected, "seed {seed}");
@@ -82,6 +72,27 @@ async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
 
 fn none() -> MessageId {
     MessageId::new(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_whatever_moment_of_the_opening_a_message_comes_it_is_seen_once_in_order() {
+    for number in 0..DOORS {
+        let world = World::new();
+        let ann = world.user("ann").await;
+        let group = world.group(&[ann]).await;
+        let engine = world.start().await;
+        say(&engine, ann, group).await;
+        let opening = opening_at(&world, number, &engine, ann, group).await;
+        say(&engine, ann, group).await;
+        quiet().await;
+        door(&world, number).open();
+        let mut client = opening.await.expect("no panic");
+        say(&engine, ann, group).await;
+        quiet().await;
+        client.poll_all();
+        assert_eq!(client.resyncs(group), 0, "at door {number}");
+        assert_eq!(client.handed(group), world.stored(group).await, "at door {number}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,11 +144,12 @@ async fn a_live_session_may_catch_up_at_any_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_catch_up_that_is_given_up_is_announced_and_the_channel_goes_on() {
+async fn a_catch_up_that_its_caller_gave_up_comes_to_its_end() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
+    say(&engine, ann, group).await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     world.history.after_page.shut();
     let catch_up = tokio::spawn({
@@ -145,6 +157,7 @@ async fn a_catch_up_that_is_given_up_is_announced_and_the_channel_goes_on() {
         async move { engine.catch_up(&session, [(group, none())].into()).await }
     });
     quiet().await;
+    assert_eq!(world.history.after_page.waiting(), 1);
     say(&engine, ann, group).await;
     quiet().await;
     catch_up.abort();
@@ -172,22 +185,10 @@ async fn a_late_repeat_does_not_end_a_catch_up_before_its_time() {
     quiet().await;
     // The page was read and holds the first; the second goes by live, and then the first again.
     say(&engine, ann, group).await;
-    let message = world
-        .history
-        .get(group, first)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let message = world.history.get(group, first).await.expect("reads").expect("is there");
     let accepted_at = message.created_at();
-    let repeat = Delivery::Message {
-        message,
-        accepted_at,
-    };
-    world
-        .inbox
-        .send(&node("one"), vec![repeat])
-        .await
-        .expect("sends");
+    let repeat = Delivery::Message { message, accepted_at };
+    world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
     quiet().await;
     world.history.after_page.open();
     let mut client = opening.await.expect("no panic");
@@ -200,10 +201,7 @@ async fn a_late_repeat_does_not_end_a_catch_up_before_its_time() {
 async fn an_event_without_room_does_not_cost_a_catch_up() {
     let world = World::with(|limits| limits.mailbox_events = 4);
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
-    let (group, other) = (
-        world.group(&[ann, ben]).await,
-        world.group(&[ann, ben]).await,
-    );
+    let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
     let engine = world.start().await;
     say(&engine, ann, group).await;
     let newest = say(&engine, ann, group).await;
@@ -296,16 +294,11 @@ async fn a_cursor_beyond_the_newest_message_hides_nothing() {
     let engine = world.start().await;
     say(&engine, ann, group).await;
     let cursors = Cursors::from([(group, MessageId::new(i64::MAX as u64))]);
-    let session = engine
-        .open_session(&world.log_in(ann).await, Some(cursors))
-        .await;
+    let session = engine.open_session(&world.log_in(ann).await, Some(cursors)).await;
     let session = session.expect("opens");
     say(&engine, ann, group).await;
     quiet().await;
-    assert_eq!(
-        session.read(Some(Seq::new(0)), 50, |view| view.len()),
-        Ok(1)
-    );
+    assert_eq!(session.read(Some(Seq::new(0)), 50, |view| view.len()), Ok(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,14 +323,9 @@ async fn too_many_cursors_are_refused() {
     let ann = world.user("ann").await;
     let engine = world.start().await;
     let cursors: Cursors = (1..=3).map(|id| (ChannelId::new(id), none())).collect();
-    let opened = engine
-        .open_session(&world.log_in(ann).await, Some(cursors.clone()))
-        .await;
+    let opened = engine.open_session(&world.log_in(ann).await, Some(cursors.clone())).await;
     assert_eq!(code(opened), ProblemCode::Invalid);
-    assert_eq!(
-        code(engine.sync(ann, &cursors, 50).await),
-        ProblemCode::Invalid
-    );
+    assert_eq!(code(engine.sync(ann, &cursors, 50).await), ProblemCode::Invalid);
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,16 +337,11 @@ async fn interest_that_could_not_be_joined_is_joined_by_the_next_session() {
     world.interest.failing_joins.store(1, Ordering::SeqCst);
     let (first, second) = (world.log_in(ann).await, world.log_in(ben).await);
     // The second opens before what is left of the first has been cleared away.
-    let (refused, opened) = tokio::join!(
-        engine.open_session(&first, None),
-        engine.open_session(&second, None)
-    );
+    let (refused, opened) =
+        tokio::join!(engine.open_session(&first, None), engine.open_session(&second, None));
     assert_eq!(code(refused), ProblemCode::Unavailable);
     let session = opened.expect("opens");
-    engine
-        .submit(ann, text(group, "hello"))
-        .await
-        .expect("is stored");
+    engine.submit(ann, text(group, "hello")).await.expect("is stored");
     quiet().await;
     assert_eq!(session.read(None, 50, |view| view.len()), Ok(1));
 }

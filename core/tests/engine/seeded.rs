@@ -64,26 +64,14 @@ impl Run {
             world.history.delay_appends(seed);
             world.history.delay_pages(seed);
         }
-        let users = [
-            world.user("ann").await,
-            world.user("ben").await,
-            world.user("cho").await,
-        ];
+        let users = [world.user("ann").await, world.user("ben").await, world.user("cho").await];
         let mut channels = Vec::new();
         for members in [&users[..], &users[..2], &users[1..]] {
             channels.push((world.group(members).await, members.to_vec()));
         }
         let engine = world.start().await;
         let (named, acknowledged) = (BTreeMap::new(), BTreeMap::new());
-        let mut run = Self {
-            world,
-            engine,
-            rng,
-            channels,
-            devices: vec![],
-            named,
-            acknowledged,
-        };
+        let mut run = Self { world, engine, rng, channels, devices: vec![], named, acknowledged };
         for user in users {
             run.come(user).await;
         }
@@ -93,22 +81,11 @@ impl Run {
     /// A device of `user` opens its first session, from the beginning of its channels.
     async fn come(&mut self, user: UserId) {
         let access = self.world.log_in(user).await;
-        let of_user = self
-            .channels
-            .iter()
-            .filter(|(_, members)| members.contains(&user));
+        let of_user = self.channels.iter().filter(|(_, members)| members.contains(&user));
         let channels: Vec<_> = of_user.map(|(channel, _)| *channel).collect();
-        let cursors = channels
-            .iter()
-            .map(|channel| (*channel, MessageId::new(0)))
-            .collect();
+        let cursors = channels.iter().map(|channel| (*channel, MessageId::new(0))).collect();
         let client = Client::open_from(&self.engine, &access, cursors).await;
-        self.devices.push(Device {
-            access,
-            channels,
-            client,
-            reader: None,
-        });
+        self.devices.push(Device { access, channels, client, reader: None });
     }
 
     async fn step(&mut self) {
@@ -146,11 +123,7 @@ impl Run {
                 client_message_id: (name < 20).then(|| name.to_string()),
                 ..text(channel, "hello")
             };
-            let submission = self
-                .engine
-                .begin_submit(from, send)
-                .await
-                .expect("is taken");
+            let submission = self.engine.begin_submit(from, send).await.expect("is taken");
             begun.push((channel, name, submission));
         }
         for (channel, name, submission) in begun {
@@ -159,18 +132,11 @@ impl Run {
             let ids = self.acknowledged.entry(channel).or_default();
             let highest = ids.last().copied().unwrap_or_default();
             if name < 20 {
-                let first = *self
-                    .named
-                    .entry((from, channel, name))
-                    .or_insert(message_id);
+                let first = *self.named.entry((from, channel, name)).or_insert(message_id);
                 assert_eq!(message_id, first, "a repeat has another id");
             }
             assert_eq!(sent.repeat, ids.contains(&message_id));
-            assert_eq!(
-                ids.insert(message_id),
-                message_id > highest,
-                "a late smaller id"
-            );
+            assert_eq!(ids.insert(message_id), message_id > highest, "a late smaller id");
         }
     }
 
@@ -207,10 +173,7 @@ impl Run {
     fn attach(&mut self, device: usize) {
         let device = &mut self.devices[device];
         let session = &device.client.session;
-        if session
-            .position(Some(Seq::new(device.client.after)))
-            .is_ok()
-        {
+        if session.position(Some(Seq::new(device.client.after))).is_ok() {
             device.reader = Some(session.attach());
         }
     }
@@ -264,9 +227,7 @@ impl Run {
             // As many as a user may have were left behind.
             Err(problem) => {
                 assert_eq!(problem.code, ProblemCode::RateLimited);
-                self.engine
-                    .end_sessions(device.access.device.user_id, None)
-                    .await;
+                self.engine.end_sessions(device.access.device.user_id, None).await;
                 return;
             }
         };
@@ -306,15 +267,7 @@ impl Run {
 /// What a device holds of its channels.
 fn cursors(device: &Device) -> Cursors {
     let top = |channel: &ChannelId| {
-        device
-            .client
-            .channels
-            .get(channel)
-            .map_or(MessageId::new(0), |c| c.top)
+        device.client.channels.get(channel).map_or(MessageId::new(0), |c| c.top)
     };
-    device
-        .channels
-        .iter()
-        .map(|channel| (*channel, top(channel)))
-        .collect()
+    device.channels.iter().map(|channel| (*channel, top(channel))).collect()
 }

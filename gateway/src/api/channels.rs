@@ -63,10 +63,7 @@ pub(super) async fn create(
         for _ in 0..3 {
             let channel = work.new_channel(ChannelKind::Group, Some(name.clone()));
             let (channel_id, directory) = (channel.channel_id, work.directory());
-            match directory
-                .create_group(channel, owner, members.clone())
-                .await
-            {
+            match directory.create_group(channel, owner, members.clone()).await {
                 Err(DirectoryError::IdTaken) => continue,
                 outcome => outcome?,
             }
@@ -118,11 +115,7 @@ pub(super) async fn direct(
                 work.publish_event(audience, event).await;
             }
             let channel = work.channel_view(user_id, channel_id).await?;
-            let status = if made {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
+            let status = if made { StatusCode::CREATED } else { StatusCode::OK };
             return Ok((status, Answer(ChannelAnswer { channel })));
         }
         Err(DirectoryError::IdTaken.into())
@@ -264,12 +257,7 @@ pub(super) fn require_role(membership: &Membership, least: Role) -> Result<(), P
 impl Api {
     fn new_channel(&self, kind: ChannelKind, name: Option<String>) -> Channel {
         let created_at = self.engine.ports().clock.now();
-        Channel {
-            channel_id: ChannelId::generate(created_at),
-            kind,
-            name,
-            created_at,
-        }
+        Channel { channel_id: ChannelId::generate(created_at), kind, name, created_at }
     }
 
     /// A channel as one of its members has it now.
@@ -280,9 +268,7 @@ impl Api {
     ) -> Result<ChannelView, Problem> {
         let membership = self.membership(user_id, channel_id).await?;
         let mut views = self.channel_views(user_id, vec![membership]).await?;
-        views
-            .pop()
-            .ok_or_else(|| Problem::new(ProblemCode::Internal, "one channel has no view"))
+        views.pop().ok_or_else(|| Problem::new(ProblemCode::Internal, "one channel has no view"))
     }
 
     async fn channel_views(
@@ -291,18 +277,13 @@ impl Api {
         memberships: Vec<Membership>,
     ) -> Result<Vec<ChannelView>, Problem> {
         let history = &self.engine.ports().history;
-        let ids: Vec<_> = memberships
-            .iter()
-            .map(|one| one.channel.channel_id)
-            .collect();
+        let ids: Vec<_> = memberships.iter().map(|one| one.channel.channel_id).collect();
         let heads = history.heads(&ids).await?;
         let mut views = Vec::with_capacity(memberships.len());
         for (membership, head) in memberships.into_iter().zip(heads) {
             let (channel_id, read) = (membership.channel.channel_id, membership.read_up_to);
             let unread = if head > read {
-                history
-                    .count_unread(channel_id, read, user_id, MOST_UNREAD)
-                    .await?
+                history.count_unread(channel_id, read, user_id, MOST_UNREAD).await?
             } else {
                 0
             };
@@ -313,17 +294,12 @@ impl Api {
 
     /// Hands an event to `audience`.
     pub(super) async fn publish_event(&self, audience: Audience, event: bytes::Bytes) {
-        self.engine
-            .publish(Delivery::Event { audience, event })
-            .await;
+        self.engine.publish(Delivery::Event { audience, event }).await;
     }
 
     /// Hands an event to all sessions that want a channel.
     pub(super) async fn publish_to_channel(&self, channel_id: ChannelId, event: bytes::Bytes) {
-        let audience = Audience::Channel {
-            channel_id,
-            except: None,
-        };
+        let audience = Audience::Channel { channel_id, except: None };
         self.publish_event(audience, event).await;
     }
 
@@ -334,8 +310,6 @@ impl Api {
         let event = event::channel(Action::Deleted, channel_id, kind, channel.name.as_deref());
         self.publish_to_channel(channel_id, event).await;
         self.publish_membership(channel_id, members, false).await;
-        self.engine
-            .publish(Delivery::ChannelEnded { channel_id })
-            .await;
+        self.engine.publish(Delivery::ChannelEnded { channel_id }).await;
     }
 }

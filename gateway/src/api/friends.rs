@@ -82,11 +82,7 @@ async fn with_presence(api: &Api, friends: Vec<Friend>) -> Result<Vec<FriendView
         let online = connected
             && state == FriendState::Friends
             && api.directory().settings(user_id).await?.share_presence;
-        views.push(FriendView {
-            user_id,
-            state,
-            online,
-        });
+        views.push(FriendView { user_id, state, online });
     }
     Ok(views)
 }
@@ -108,20 +104,12 @@ pub(super) async fn put(
     At(other): At<UserId>,
 ) -> Result<Answer<FriendAnswer>, Failure> {
     another(caller.user_id(), other)?;
-    if api
-        .directory()
-        .blocks(other)
-        .await?
-        .contains(&caller.user_id())
-    {
+    if api.directory().blocks(other).await?.contains(&caller.user_id()) {
         let detail = "this user does not accept requests";
         return Err(Problem::new(ProblemCode::Blocked, detail).into());
     }
     let state = api.directory().befriend(caller.user_id(), other).await?;
-    let friend = Friend {
-        user_id: other,
-        state,
-    };
+    let friend = Friend { user_id: other, state };
     let mut views = with_presence(&api, vec![friend]).await?;
     match views.pop() {
         Some(friend) => Ok(Answer(FriendAnswer { friend })),

@@ -34,9 +34,7 @@ pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<R
         let json = Bytes::clone(&shared);
         async move { ([(CONTENT_TYPE, "application/json")], json) }
     };
-    let guarded = docs
-        .route("/", get(landing))
-        .layer(axum::middleware::map_response(guard));
+    let guarded = docs.route("/", get(landing)).layer(axum::middleware::map_response(guard));
     Ok(guarded.route("/openapi.json", get(openapi)))
 }
 
@@ -46,14 +44,10 @@ async fn landing(ReachedAt(reached): ReachedAt) -> Html<String> {
 }
 
 async fn guard<B>(mut response: http::Response<B>) -> http::Response<B> {
-    let set: [(HeaderName, &'static str); 2] = [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
+    let set: [(HeaderName, &'static str); 2] =
+        [(CONTENT_SECURITY_POLICY, POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     for (name, value) in set {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -79,11 +79,7 @@ pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, A
     let token = new_token();
     let access = Access {
         token: TokenHash::of(&token),
-        device: Device {
-            device_id: DeviceId::generate(now),
-            user_id,
-            name,
-        },
+        device: Device { device_id: DeviceId::generate(now), user_id, name },
         expires_at: now.plus(api.token_lifetime),
     };
     (token, access)
@@ -102,9 +98,7 @@ pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<St
         // Here at once; on other nodes by way of their inboxes.
         engine.end_sessions(user_id, Some(token)).await;
         let token = Some(token);
-        engine
-            .publish(Delivery::EndSessions { user_id, token })
-            .await;
+        engine.publish(Delivery::EndSessions { user_id, token }).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

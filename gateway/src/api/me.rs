@@ -62,10 +62,7 @@ pub(super) async fn change(
         status_text: rule(body.status_text, rules::status_text)?,
         avatar_url: rule(body.avatar_url, rules::avatar_url)?,
     };
-    let user = api
-        .directory()
-        .change_profile(caller.user_id(), change)
-        .await?;
+    let user = api.directory().change_profile(caller.user_id(), change).await?;
     Ok(Answer(UserAnswer { user: user.into() }))
 }
 
@@ -117,10 +114,6 @@ pub(super) async fn change_settings(
         share_presence: body.share_presence,
         share_read: body.share_read,
     };
-    let settings = api
-        .directory()
-        .change_settings(caller.user_id(), change)
-        .await?
-        .into();
+    let settings = api.directory().change_settings(caller.user_id(), change).await?.into();
     Ok(Answer(SettingsAnswer { settings }))
 }

@@ -109,18 +109,14 @@ pub(super) async fn put(
     require_role(&mine, Role::Admin)?;
     let before = api.directory().membership(user_id, channel_id).await?;
     let before = before.map(|membership| membership.role);
-    if body
-        .role
-        .is_some_and(|role| role != before.unwrap_or(Role::Member))
-    {
+    if body.role.is_some_and(|role| role != before.unwrap_or(Role::Member)) {
         require_role(&mine, Role::Owner)?;
     }
     let work = api.clone();
     api.finish(async move {
         let directory = work.directory();
-        let (new, role) = directory
-            .put_member(channel_id, user_id, body.role, work.group_members)
-            .await?;
+        let (new, role) =
+            directory.put_member(channel_id, user_id, body.role, work.group_members).await?;
         if new {
             work.publish_membership(channel_id, &[user_id], true).await;
             let (kind, name) = (ChannelKind::Group, mine.channel.name.as_deref());
@@ -132,11 +128,7 @@ pub(super) async fn put(
             let event = event::member(channel_id, user_id, true, Some(role));
             work.publish_to_channel(channel_id, event).await;
         }
-        let status = if new {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
+        let status = if new { StatusCode::CREATED } else { StatusCode::OK };
         let member = MemberView { user_id, role };
         Ok((status, Answer(MemberAnswer { member })))
     })
@@ -202,8 +194,7 @@ impl Api {
         self.publish_membership(channel_id, &[user_id], false).await;
         let left = event::member(channel_id, user_id, false, None);
         // Those who left are not in the channel's audience any more.
-        self.publish_event(Audience::Users(vec![user_id]), left.clone())
-            .await;
+        self.publish_event(Audience::Users(vec![user_id]), left.clone()).await;
         let after = self.directory().members(channel_id).await?;
         if after.is_empty() {
             self.publish_end(channel, &[]).await;

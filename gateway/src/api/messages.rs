@@ -64,11 +64,7 @@ pub(super) async fn send(
         client_message_id: body.client_message_id,
     };
     let sent = api.engine.submit(caller.user_id(), request).await?;
-    let status = if sent.repeat {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
+    let status = if sent.repeat { StatusCode::OK } else { StatusCode::CREATED };
     let message = MessageView::from(&sent.message);
     Ok((status, Answer(MessageAnswer { message })).into_response())
 }
@@ -122,13 +118,7 @@ pub(super) async fn list(
         let detail = "at most one of after, before and around";
         return Err(Problem::invalid("after", detail).into());
     }
-    let page = api
-        .engine
-        .page(caller.user_id(), channel_id, from, limit)
-        .await?;
-    let answer = MessagesAnswer {
-        messages: views(&page.messages),
-        has_more: page.has_more,
-    };
+    let page = api.engine.page(caller.user_id(), channel_id, from, limit).await?;
+    let answer = MessagesAnswer { messages: views(&page.messages), has_more: page.has_more };
     Ok(Answer(answer).into_response())
 }

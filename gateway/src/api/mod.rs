@@ -125,11 +125,7 @@ impl Api {
     /// subscribed, or not any more.
     async fn publish_membership(&self, channel_id: ChannelId, users: &[UserId], joined: bool) {
         for &user_id in users {
-            let membership = Delivery::Membership {
-                channel_id,
-                user_id,
-                joined,
-            };
+            let membership = Delivery::Membership { channel_id, user_id, joined };
             self.engine.publish(membership).await;
         }
     }

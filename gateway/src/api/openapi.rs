@@ -62,13 +62,8 @@ pub(super) fn frame() -> OpenApi {
 pub fn document() -> OpenApi {
     let (_, mut document) = router::described().split_for_parts();
     for path in document.paths.paths.values_mut() {
-        let operations = [
-            &mut path.get,
-            &mut path.put,
-            &mut path.post,
-            &mut path.delete,
-            &mut path.patch,
-        ];
+        let operations =
+            [&mut path.get, &mut path.put, &mut path.post, &mut path.delete, &mut path.patch];
         for operation in operations.into_iter().flatten() {
             add_problems(operation);
         }
@@ -87,10 +82,7 @@ fn add_problems(operation: &mut Operation) {
         entry.or_insert_with(|| RefOr::T(response));
     };
     if needs_token {
-        add(
-            "401",
-            "`unauthenticated`: no token, or one that is unknown or has ended",
-        );
+        add("401", "`unauthenticated`: no token, or one that is unknown or has ended");
     }
     add("default", "Any other problem");
     for (status, response) in responses.iter_mut() {
@@ -100,9 +92,7 @@ fn add_problems(operation: &mut Operation) {
         {
             let schema = Ref::from_schema_name("Problem");
             let content = ContentBuilder::new().schema(Some(schema)).build();
-            response
-                .content
-                .insert("application/problem+json".to_owned(), RefOr::T(content));
+            response.content.insert("application/problem+json".to_owned(), RefOr::T(content));
         }
     }
 }

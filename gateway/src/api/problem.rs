@@ -38,10 +38,7 @@ impl From<PresenceError> for Failure {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         tracing::warn!(%error, "a port is away");
-        Self(Problem::new(
-            ProblemCode::Unavailable,
-            "the node registry is away",
-        ))
+        Self(Problem::new(ProblemCode::Unavailable, "the node registry is away"))
     }
 }
 
@@ -53,10 +50,7 @@ impl IntoResponse for Failure {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

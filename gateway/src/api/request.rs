@@ -67,9 +67,8 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         }
         let detail = error.to_string();
         // A missing field is reported at the object that lacks it.
-        let missing = detail
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
+        let missing =
+            detail.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         match (missing, path.as_str()) {
             (Some(field), ".") => Problem::invalid(field, "is required"),
             (Some(field), path) => Problem::invalid(format!("{path}.{field}"), "is required"),
@@ -77,8 +76,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
             (None, path) => Problem::invalid(path, detail),
         }
     })?;
-    json.end()
-        .map_err(|error| Problem::invalid("body", format!("is not JSON: {error}")))?;
+    json.end().map_err(|error| Problem::invalid("body", format!("is not JSON: {error}")))?;
     Ok(value)
 }
 
@@ -144,10 +142,7 @@ impl Parameters {
             Ok(number) if range.contains(&number) => Ok(Some(number)),
             _ => {
                 let (start, end) = range.into_inner();
-                Err(Problem::invalid(
-                    name,
-                    format!("must be a number from {start} to {end}"),
-                ))
+                Err(Problem::invalid(name, format!("must be a number from {start} to {end}")))
             }
         }
     }
@@ -177,9 +172,7 @@ impl FromRequestParts<Api> for From {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<Peer>();
-        Ok(Self(
-            peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |Peer(address)| address.ip()),
-        ))
+        Ok(Self(peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |Peer(address)| address.ip())))
     }
 }
 
@@ -196,9 +189,8 @@ impl FromRequestParts<Api> for ReachedAt {
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let used = authority
-            .or(host)
-            .and_then(|authority| format!("http://{authority}").parse().ok());
+        let used =
+            authority.or(host).and_then(|authority| format!("http://{authority}").parse().ok());
         Ok(Self(used.unwrap_or_else(|| api.fallback_url.clone())))
     }
 }

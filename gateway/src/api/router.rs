@@ -79,8 +79,7 @@ async fn meter(
     let (begun, method) = (Instant::now(), request.method().clone());
     let response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
-    api.metrics
-        .answered(known(&method), path.as_str(), status, took);
+    api.metrics.answered(known(&method), path.as_str(), status, took);
     response
 }
 

@@ -67,17 +67,11 @@ pub(super) fn avatar_url(text: &str) -> Result<String, Problem> {
         return Ok(String::new());
     }
     if text.len() > 2_048 {
-        return Err(Problem::invalid(
-            "avatar_url",
-            "must have at most 2048 bytes",
-        ));
+        return Err(Problem::invalid("avatar_url", "must have at most 2048 bytes"));
     }
     match url::Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url.into()),
-        _ => Err(Problem::invalid(
-            "avatar_url",
-            "must be an http:// or https:// URL",
-        )),
+        _ => Err(Problem::invalid("avatar_url", "must be an http:// or https:// URL")),
     }
 }
 
@@ -94,10 +88,7 @@ pub(super) fn locale(text: &str) -> Result<String, Problem> {
     if well_formed {
         return Ok(text.to_owned());
     }
-    Err(Problem::invalid(
-        "locale",
-        "must be a language tag such as en or ko-KR",
-    ))
+    Err(Problem::invalid("locale", "must be a language tag such as en or ko-KR"))
 }
 
 /// Text on one line, without spaces around it, counted in characters.

@@ -65,10 +65,8 @@ pub(super) async fn sign_up(
             created_at: now,
         };
         let (token, access) = new_access(&api, user.user_id, String::new());
-        let signed_up = api
-            .directory()
-            .sign_up(user.clone(), password_hash.clone(), access.clone())
-            .await;
+        let signed_up =
+            api.directory().sign_up(user.clone(), password_hash.clone(), access.clone()).await;
         match signed_up {
             Err(DirectoryError::IdTaken) => continue,
             outcome => outcome?,

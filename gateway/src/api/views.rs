@@ -158,13 +158,7 @@ pub(super) struct ChannelView {
 impl ChannelView {
     /// A channel with the newest message it holds and how many the caller has not read.
     pub(super) fn new(membership: Membership, last_message_id: MessageId, unread: usize) -> Self {
-        let Membership {
-            channel,
-            role,
-            peer,
-            read_up_to,
-            ..
-        } = membership;
+        let Membership { channel, role, peer, read_up_to, .. } = membership;
         Self {
             channel_id: channel.channel_id,
             kind: channel.kind,
@@ -258,9 +252,7 @@ pub(super) fn page<T, I: Ord + Copy>(
     after: Option<I>,
     limit: usize,
 ) -> (Vec<T>, bool) {
-    let mut rest = all
-        .into_iter()
-        .filter(|entry| after.is_none_or(|after| id(entry) > after));
+    let mut rest = all.into_iter().filter(|entry| after.is_none_or(|after| id(entry) > after));
     let page: Vec<T> = rest.by_ref().take(limit).collect();
     let has_more = rest.next().is_some();
     (page, has_more)

@@ -32,10 +32,7 @@ impl Attempts {
         });
         let by_username = on(auth.attempts_per_username_per_minute)
             .map(|per_minute| RateLimiter::keyed(Quota::per_minute(per_minute)));
-        Self {
-            by_address,
-            by_username,
-        }
+        Self { by_address, by_username }
     }
 
     /// One more from `address`.
@@ -43,11 +40,7 @@ impl Attempts {
     /// # Errors
     /// `rate_limited`, with the time to wait.
     pub fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
-        check(
-            self.by_address.as_ref(),
-            &network(address),
-            "from this address",
-        )
+        check(self.by_address.as_ref(), &network(address), "from this address")
     }
 
     /// One more for `username`.
@@ -55,11 +48,7 @@ impl Attempts {
     /// # Errors
     /// `rate_limited`, with the time to wait.
     pub fn for_username(&self, username: &str) -> Result<(), Problem> {
-        check(
-            self.by_username.as_ref(),
-            &username.to_owned(),
-            "for this username",
-        )
+        check(self.by_username.as_ref(), &username.to_owned(), "for this username")
     }
 
     /// Forgets whoever has been quiet, so that what is counted does not grow for ever.
@@ -85,11 +74,8 @@ fn check<K: std::hash::Hash + Eq + Clone>(
     };
     limiter.check_key(key).map_err(|busy| {
         let wait = busy.wait_time_from(DefaultClock::default().now());
-        Problem::new(
-            ProblemCode::RateLimited,
-            format!("too many attempts {what}"),
-        )
-        .retry_after(wait.max(Duration::from_millis(1)))
+        Problem::new(ProblemCode::RateLimited, format!("too many attempts {what}"))
+            .retry_after(wait.max(Duration::from_millis(1)))
     })
 }
 
@@ -109,10 +95,7 @@ mod tests {
     use super::*;
 
     fn attempts(rate_limits: bool) -> Attempts {
-        let limits = config::Limits {
-            rate_limits,
-            ..config::Limits::default()
-        };
+        let limits = config::Limits { rate_limits, ..config::Limits::default() };
         let auth = config::Auth {
             attempts_per_address_per_second: 1,
             attempts_per_username_per_minute: 3,
@@ -127,11 +110,7 @@ mod tests {
         assert!((0..3).all(|_| attempts.for_username("mina").is_ok()));
         let refused = attempts.for_username("mina").expect_err("too many");
         assert_eq!(refused.code, ProblemCode::RateLimited);
-        assert!(
-            refused
-                .retry_after
-                .is_some_and(|wait| wait <= Duration::from_secs(20))
-        );
+        assert!(refused.retry_after.is_some_and(|wait| wait <= Duration::from_secs(20)));
         assert!(attempts.for_username("jun").is_ok());
     }
 

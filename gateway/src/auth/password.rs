@@ -68,9 +68,8 @@ impl Passwords {
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
         let exists = stored.is_some();
         let nobody = Arc::clone(&self.nobody);
-        let same = self
-            .run(move || verify(&password, stored.as_deref().unwrap_or(&nobody)))
-            .await?;
+        let same =
+            self.run(move || verify(&password, stored.as_deref().unwrap_or(&nobody))).await?;
         Ok(exists && same)
     }
 
@@ -82,13 +81,8 @@ impl Passwords {
             Problem::new(ProblemCode::Unavailable, "too many log-ins at once")
                 .retry_after(Duration::from_secs(1))
         };
-        let place = Arc::clone(&self.admitted)
-            .try_acquire_owned()
-            .map_err(|_| busy())?;
-        let turn = Arc::clone(&self.at_work)
-            .acquire_owned()
-            .await
-            .map_err(|_| busy())?;
+        let place = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
+        let turn = Arc::clone(&self.at_work).acquire_owned().await.map_err(|_| busy())?;
         // The permits go along: a caller who left does not make room before the work is done.
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
@@ -137,10 +131,7 @@ mod tests {
     async fn only_the_same_password_fits() {
         let passwords = Passwords::new(2, 8).expect("parameters");
         let stored = passwords.hash("correct horse".into()).await.expect("hash");
-        assert!(
-            stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{stored}"
-        );
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         let fits = |password: &str| passwords.verify(password.into(), Some(stored.clone()));
         assert!(fits("correct horse").await.expect("checked"));
         assert!(!fits("correct house").await.expect("checked"));
@@ -152,10 +143,7 @@ mod tests {
         let passwords = Passwords::new(1, 1).expect("parameters");
         let _held = passwords.at_work.acquire().await.expect("open");
         let _places = passwords.admitted.acquire_many(2).await.expect("open");
-        let refused = passwords
-            .hash("whatever".into())
-            .await
-            .expect_err("no room");
+        let refused = passwords.hash("whatever".into()).await.expect_err("no room");
         assert_eq!(refused.code, ProblemCode::Unavailable);
         assert!(refused.retry_after.is_some());
     }

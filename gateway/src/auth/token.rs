@@ -21,10 +21,6 @@ mod tests {
         let tokens: HashSet<_> = (0..1_000).map(|_| new_token()).collect();
         assert_eq!(tokens.len(), 1_000);
         let plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        assert!(
-            tokens
-                .iter()
-                .all(|token| token.len() == LENGTH && plain(token))
-        );
+        assert!(tokens.iter().all(|token| token.len() == LENGTH && plain(token)));
     }
 }

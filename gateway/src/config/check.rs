@@ -13,15 +13,7 @@ impl Config {
             let (key, reason) = (key.to_owned(), reason.to_owned());
             Err(ConfigError::Value { key, reason })
         };
-        let Self {
-            server,
-            node,
-            auth,
-            limits,
-            push,
-            storage,
-            ..
-        } = self;
+        let Self { server, node, auth, limits, push, storage, .. } = self;
         match (node.latitude, node.longitude) {
             (None, None) => {}
             (Some(latitude), Some(longitude)) => {
@@ -42,29 +34,14 @@ impl Config {
         }
         let counts = [
             ("server.max_connections", server.max_connections),
-            (
-                "server.max_connections_per_address",
-                server.max_connections_per_address,
-            ),
-            (
-                "storage.log_messages_per_partition",
-                storage.log_messages_per_partition,
-            ),
+            ("server.max_connections_per_address", server.max_connections_per_address),
+            ("storage.log_messages_per_partition", storage.log_messages_per_partition),
             ("storage.inbox_deliveries", storage.inbox_deliveries),
-            (
-                "storage.push_queue_notifications",
-                storage.push_queue_notifications,
-            ),
+            ("storage.push_queue_notifications", storage.push_queue_notifications),
             ("node.capacity", node.capacity as usize),
-            (
-                "auth.token_lifetime_days",
-                auth.token_lifetime_days as usize,
-            ),
+            ("auth.token_lifetime_days", auth.token_lifetime_days as usize),
             ("auth.waiting_hashes", auth.waiting_hashes),
-            (
-                "auth.attempts_per_address_per_second",
-                auth.attempts_per_address_per_second as usize,
-            ),
+            ("auth.attempts_per_address_per_second", auth.attempts_per_address_per_second as usize),
             (
                 "auth.attempts_per_username_per_minute",
                 auth.attempts_per_username_per_minute as usize,
@@ -76,10 +53,7 @@ impl Config {
             ("limits.sends_per_second", limits.sends_per_second as usize),
             ("push.concurrent_posts", push.concurrent_posts),
             ("push.waiting_retries", push.waiting_retries),
-            (
-                "push.give_up_after_hours",
-                push.give_up_after_hours as usize,
-            ),
+            ("push.give_up_after_hours", push.give_up_after_hours as usize),
         ];
         for (key, count) in counts {
             if count == 0 {
@@ -101,14 +75,8 @@ impl Config {
             return wrong("limits.mailbox_bytes", reason);
         }
         let waits = [
-            (
-                "server.first_request_timeout_ms",
-                server.first_request_timeout_ms,
-            ),
-            (
-                "server.idle_connection_timeout_ms",
-                server.idle_connection_timeout_ms,
-            ),
+            ("server.first_request_timeout_ms", server.first_request_timeout_ms),
+            ("server.idle_connection_timeout_ms", server.idle_connection_timeout_ms),
             ("server.body_timeout_ms", server.body_timeout_ms),
             ("limits.long_poll_max_wait_ms", limits.long_poll_max_wait_ms),
             ("limits.ping_interval_ms", limits.ping_interval_ms),
@@ -155,10 +123,7 @@ impl FromStr for PublicUrl {
         if !is_http(text) || authority.contains(['/', '?', '#', '@']) {
             return Err("must be a scheme, a host and perhaps a port, without a path");
         }
-        Ok(Self {
-            secure,
-            authority: authority.to_owned(),
-        })
+        Ok(Self { secure, authority: authority.to_owned() })
     }
 }
 
@@ -173,19 +138,11 @@ impl TryFrom<String> for PublicUrl {
 impl PublicUrl {
     /// As `http://…` or `https://…`, without a slash at the end.
     pub fn http(&self) -> String {
-        format!(
-            "http{}://{}",
-            if self.secure { "s" } else { "" },
-            self.authority
-        )
+        format!("http{}://{}", if self.secure { "s" } else { "" }, self.authority)
     }
 
     /// As `ws://…` or `wss://…`, without a slash at the end.
     pub fn websocket(&self) -> String {
-        format!(
-            "ws{}://{}",
-            if self.secure { "s" } else { "" },
-            self.authority
-        )
+        format!("ws{}://{}", if self.secure { "s" } else { "" }, self.authority)
     }
 }

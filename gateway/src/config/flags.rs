@@ -76,28 +76,16 @@ impl ServeFlags {
         let float = |value: &f64| Value::Float(*value);
         let set = [
             ("server", "listen", self.listen.as_ref().map(address)),
-            (
-                "server",
-                "admin_listen",
-                self.admin_listen.as_ref().map(address),
-            ),
+            ("server", "admin_listen", self.admin_listen.as_ref().map(address)),
             ("server", "public_url", self.public_url.as_ref().map(text)),
             ("node", "name", self.node_name.as_ref().map(text)),
             ("node", "region", self.region.as_ref().map(text)),
             ("node", "latitude", self.latitude.as_ref().map(float)),
             ("node", "longitude", self.longitude.as_ref().map(float)),
-            (
-                "node",
-                "capacity",
-                self.capacity.map(|count| Value::Integer(count.into())),
-            ),
+            ("node", "capacity", self.capacity.map(|count| Value::Integer(count.into()))),
             ("push", "webhook_url", self.push_webhook.as_ref().map(text)),
             ("log", "filter", self.log.as_ref().map(text)),
-            (
-                "limits",
-                "rate_limits",
-                self.no_rate_limits.then_some(Value::Boolean(false)),
-            ),
+            ("limits", "rate_limits", self.no_rate_limits.then_some(Value::Boolean(false))),
         ];
         for (section, key, value) in set {
             if let Some(value) = value {

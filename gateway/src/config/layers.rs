@@ -78,10 +78,7 @@ impl Layers {
 
     /// Sets one key.
     pub(super) fn set(&mut self, section: &str, key: &str, value: Value) {
-        let section = self
-            .merged
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let section = self.merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = section {
             section.insert(key.to_owned(), value);
         }
@@ -111,9 +108,7 @@ fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
         let mut sections = Table::new();
         sections.insert(section.to_owned(), Value::Table(keys));
         let tried: Result<Config, toml::de::Error> = Value::Table(sections).try_into();
-        tried
-            .map(|_| ())
-            .map_err(|error| error.message().to_owned())
+        tried.map(|_| ()).map_err(|error| error.message().to_owned())
     };
     let plain = Value::String(text.to_owned());
     let Ok(value) = text.parse::<Value>() else {

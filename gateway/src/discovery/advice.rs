@@ -75,11 +75,7 @@ mod tests {
         assert_eq!(transport(None, None), "websocket");
         assert_eq!(transport(Some(100.0), Some(50.0)), "websocket");
         assert_eq!(transport(Some(0.01), None), "long_polling");
-        assert_eq!(
-            transport(Some(0.01), Some(5_000.0)),
-            "long_polling",
-            "most polls were empty"
-        );
+        assert_eq!(transport(Some(0.01), Some(5_000.0)), "long_polling", "most polls were empty");
         assert_eq!(transport(Some(2.0), Some(5_000.0)), "polling");
         assert_eq!(transport(None, Some(1_000.0)), "polling");
     }

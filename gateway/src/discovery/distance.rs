@@ -25,14 +25,8 @@ mod tests {
         let near = |value: f64, expected: f64| (value - expected).abs() < expected * 0.005;
         assert!(near(distance_km(SEOUL, BUSAN), 325.0));
         assert!(near(distance_km(SEOUL, FRANKFURT), 8_560.0));
-        assert!(
-            near(distance_km((0.0, 179.5), (0.0, -179.5)), 111.2),
-            "over the date line"
-        );
-        assert!(
-            near(distance_km((0.0, 0.0), (0.0, 180.0)), 20_015.0),
-            "the other side"
-        );
+        assert!(near(distance_km((0.0, 179.5), (0.0, -179.5)), 111.2), "over the date line");
+        assert!(near(distance_km((0.0, 0.0), (0.0, 180.0)), 20_015.0), "the other side");
         assert!(distance_km(SEOUL, SEOUL) < 1e-6);
     }
 }

@@ -88,12 +88,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector.https_or_http().enable_http1().build());
-        Ok(Self {
-            https,
-            url,
-            authorization,
-            timeout,
-        })
+        Ok(Self { https, url, authorization, timeout })
     }
 
     /// Posts `json`; the answer's body is not read.

@@ -32,10 +32,8 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        first: Duration::from_secs(1),
-        longest: Duration::from_secs(300),
-    };
+    const BACKOFF: Backoff =
+        Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
 
     #[test]
     fn waits_double_up_to_the_longest() {
@@ -44,10 +42,7 @@ mod tests {
         assert_eq!(BACKOFF.ceiling(u32::MAX).as_secs(), 300);
         for failures in 1..20 {
             let (wait, ceiling) = (BACKOFF.wait(failures, None), BACKOFF.ceiling(failures));
-            assert!(
-                wait <= ceiling && wait >= ceiling / 2,
-                "{failures}: {wait:?}"
-            );
+            assert!(wait <= ceiling && wait >= ceiling / 2, "{failures}: {wait:?}");
         }
     }
 

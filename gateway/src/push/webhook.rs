@@ -120,18 +120,12 @@ impl Webhook {
 
     /// Posts one notification until it is settled, and confirms it.
     async fn deliver(self, entry: QueuedNotification) {
-        let QueuedNotification {
-            position,
-            notification,
-        } = entry;
+        let QueuedNotification { position, notification } = entry;
         let mut failures = 0;
         loop {
             let age = self.clock.now().since(notification.queued_at);
             if age >= self.give_up_after {
-                tracing::warn!(
-                    position = position.0,
-                    "a notification was too old to be pushed"
-                );
+                tracing::warn!(position = position.0, "a notification was too old to be pushed");
                 break;
             }
             match self.post(&notification).await {
@@ -184,17 +178,13 @@ fn judge(status: StatusCode, headers: &http::HeaderMap) -> Said {
     if status.is_success() {
         return Said::Taken;
     }
-    let later = matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-    );
+    let later = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     if status.is_client_error() && !later {
         return Said::Refused(status);
     }
     tracing::debug!(%status, "the webhook will be asked again");
-    let seconds = headers
-        .get(http::header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds =
+        headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Said::Later(seconds.map(Duration::from_secs))
 }
 
@@ -212,9 +202,6 @@ mod tests {
             assert_eq!(said(status, &headers), Said::Later(None), "{status}");
         }
         headers.insert("retry-after", http::HeaderValue::from_static("7"));
-        assert_eq!(
-            said(429, &headers),
-            Said::Later(Some(Duration::from_secs(7)))
-        );
+        assert_eq!(said(429, &headers), Said::Later(Some(Duration::from_secs(7))));
     }
 }

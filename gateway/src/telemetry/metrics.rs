@@ -20,9 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process::ProcessReading;
 
 /// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
-const DURATION_BOUNDS: [f64; 11] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
-];
+const DURATION_BOUNDS: [f64; 11] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -64,11 +63,7 @@ impl Metrics {
             durations.clone(),
         );
         registry.register_collector(Box::new(Arc::new(sources)));
-        Self {
-            registry,
-            requests,
-            durations,
-        }
+        Self { registry, requests, durations }
     }
 
     /// A request was answered. `path` is a template, never what the client sent: the number of
@@ -80,9 +75,7 @@ impl Metrics {
             labels
         };
         self.requests.get_or_create(&labels(Some(status))).inc();
-        self.durations
-            .get_or_create(&labels(None))
-            .observe(took.as_secs_f64());
+        self.durations.get_or_create(&labels(None)).observe(took.as_secs_f64());
     }
 
     /// The page as it stands now.
@@ -99,24 +92,10 @@ impl Metrics {
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.engine.stats();
-        gauge(
-            &mut encoder,
-            "pabal_sessions",
-            "Sessions alive",
-            None,
-            stats.sessions,
-        )?;
+        gauge(&mut encoder, "pabal_sessions", "Sessions alive", None, stats.sessions)?;
         let counters = [
-            (
-                "messages_stored",
-                "Messages accepted and durable",
-                stats.messages_stored,
-            ),
-            (
-                "sends_repeated",
-                "Sends that repeated a stored message",
-                stats.sends_repeated,
-            ),
+            ("messages_stored", "Messages accepted and durable", stats.messages_stored),
+            ("sends_repeated", "Sends that repeated a stored message", stats.sends_repeated),
             (
                 "sends_not_confirmed",
                 "Sends whose sender was told not_confirmed",
@@ -127,11 +106,7 @@ impl Collector for Sources {
                 "Batches appended to history; messages per batch is what group commit gains",
                 stats.history_batches,
             ),
-            (
-                "deliveries",
-                "Copies of messages and events put into mailboxes",
-                stats.deliveries,
-            ),
+            ("deliveries", "Copies of messages and events put into mailboxes", stats.deliveries),
             (
                 "pushes_queued",
                 "Notifications given to the push queue, or to nobody without a webhook",
@@ -143,11 +118,7 @@ impl Collector for Sources {
                 stats.pushes_dropped,
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
-            (
-                "sessions_expired",
-                "Sessions ended because nobody read them",
-                stats.sessions_expired,
-            ),
+            ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),
         ];
         for (name, help, value) in counters {
             counter(&mut encoder, &format!("pabal_{name}"), help, None, value)?;
@@ -184,36 +155,11 @@ impl Collector for Sources {
 fn transports(encoder: &mut DescriptorEncoder<'_>, readings: &[MeterReading]) -> fmt::Result {
     type Read = fn(&MeterReading) -> u64;
     let families: [(&str, &str, Option<&Unit>, Read); 5] = [
-        (
-            "requests",
-            "Requests, and frames from clients",
-            None,
-            |it| it.requests,
-        ),
-        (
-            "empty_answers",
-            "Answers to polls without an event",
-            None,
-            |it| it.empty_answers,
-        ),
-        (
-            "received",
-            "Bytes received, headers included",
-            Some(&Unit::Bytes),
-            |it| it.bytes_in,
-        ),
-        (
-            "sent",
-            "Bytes sent, headers included",
-            Some(&Unit::Bytes),
-            |it| it.bytes_out,
-        ),
-        (
-            "events_delivered",
-            "Events written to clients",
-            None,
-            |it| it.events,
-        ),
+        ("requests", "Requests, and frames from clients", None, |it| it.requests),
+        ("empty_answers", "Answers to polls without an event", None, |it| it.empty_answers),
+        ("received", "Bytes received, headers included", Some(&Unit::Bytes), |it| it.bytes_in),
+        ("sent", "Bytes sent, headers included", Some(&Unit::Bytes), |it| it.bytes_out),
+        ("events_delivered", "Events written to clients", None, |it| it.events),
     ];
     for (name, help, unit, read) in families {
         let name = format!("pabal_transport_{name}");
@@ -223,20 +169,14 @@ fn transports(encoder: &mut DescriptorEncoder<'_>, readings: &[MeterReading]) ->
             ConstCounter::new(read(reading)).encode(family.encode_family(&labels)?)?;
         }
     }
-    let (name, help) = (
-        "pabal_transport_attached",
-        "Connections and requests that read a session",
-    );
+    let (name, help) = ("pabal_transport_attached", "Connections and requests that read a session");
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for reading in readings {
         let labels = [("transport", reading.name)];
         let attached = ConstGauge::new(reading.attached as u64);
         attached.encode(family.encode_family(&labels)?)?;
     }
-    let (name, help) = (
-        "pabal_delivery_latency",
-        "From accepting a message to writing it",
-    );
+    let (name, help) = ("pabal_delivery_latency", "From accepting a message to writing it");
     let unit = Some(&Unit::Seconds);
     let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
     for reading in readings.iter().filter(|reading| reading.events > 0) {

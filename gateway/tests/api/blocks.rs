@@ -43,22 +43,12 @@ async fn blocks_are_listed_to_the_one_who_blocks() {
     let mine = mina.get("/v1/me/blocks").await.json(200);
     assert_eq!(pluck(&mine["blocks"], "user_id"), [&jun.id]);
     assert_eq!(mine["has_more"], false);
-    assert_eq!(
-        jun.get("/v1/me/blocks").await.json(200)["blocks"],
-        json!([])
-    );
+    assert_eq!(jun.get("/v1/me/blocks").await.json(200)["blocks"], json!([]));
     mina.delete(&block).await.is(204);
     mina.delete(&block).await.is(204);
-    assert_eq!(
-        mina.get("/v1/me/blocks").await.json(200)["blocks"],
-        json!([])
-    );
+    assert_eq!(mina.get("/v1/me/blocks").await.json(200)["blocks"], json!([]));
     mina.put("/v1/me/blocks/1").await.problem(404, "not_found");
-    mina.put(&format!("/v1/me/blocks/{}", mina.id))
-        .await
-        .invalid("user_id");
-    node.get("/v1/me/blocks")
-        .await
-        .problem(401, "unauthenticated");
+    mina.put(&format!("/v1/me/blocks/{}", mina.id)).await.invalid("user_id");
+    node.get("/v1/me/blocks").await.problem(401, "unauthenticated");
     node.stop().await;
 }

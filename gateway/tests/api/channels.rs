@@ -10,15 +10,9 @@ async fn two_users_have_one_direct_channel() {
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let mut ears = jun.listen().await;
     let made = mina.put(&format!("/v1/direct/{}", jun.id)).await.json(201)["channel"].clone();
-    assert_eq!(
-        (&made["kind"], &made["name"]),
-        (&json!("direct"), &Value::Null)
-    );
+    assert_eq!((&made["kind"], &made["name"]), (&json!("direct"), &Value::Null));
     assert_eq!(made["peer_user_id"], jun.id);
-    assert_eq!(
-        (&made["last_message_id"], &made["unread"]),
-        (&json!("0"), &json!(0))
-    );
+    assert_eq!((&made["last_message_id"], &made["unread"]), (&json!("0"), &json!(0)));
     let again = jun.put(&format!("/v1/direct/{}", mina.id)).await.json(200)["channel"].clone();
     assert_eq!(again["channel_id"], made["channel_id"]);
     assert_eq!(again["peer_user_id"], mina.id);
@@ -28,9 +22,7 @@ async fn two_users_have_one_direct_channel() {
     });
     assert!(ears.hear_all().await.contains(&added));
     mina.put("/v1/direct/1").await.problem(404, "not_found");
-    mina.put(&format!("/v1/direct/{}", mina.id))
-        .await
-        .invalid("user_id");
+    mina.put(&format!("/v1/direct/{}", mina.id)).await.invalid("user_id");
     node.stop().await;
 }
 
@@ -59,10 +51,7 @@ async fn whoever_makes_a_group_owns_it() {
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let body = json!({"name": " Lunch ", "members": [jun.id, jun.id, mina.id]});
     let group = mina.post("/v1/channels", body).await.json(201)["channel"].clone();
-    assert_eq!(
-        (&group["kind"], &group["name"]),
-        (&json!("group"), &json!("Lunch"))
-    );
+    assert_eq!((&group["kind"], &group["name"]), (&json!("group"), &json!("Lunch")));
     assert_eq!(group["role"], "owner");
     assert!(group.get("peer_user_id").is_none());
     let path = format!("/v1/channels/{}", text(&group["channel_id"]));
@@ -82,22 +71,14 @@ async fn what_is_wrong_with_a_group_is_named() {
         (json!({"name": "x".repeat(101), "members": []}), "name"),
         (json!({"name": "Lunch", "members": ["1", 2]}), "members[1]"),
         (json!({"name": "Lunch", "members": "1"}), "members"),
-        (
-            json!({"name": "Lunch", "members": ["1", "2", "3"]}),
-            "members",
-        ),
+        (json!({"name": "Lunch", "members": ["1", "2", "3"]}), "members"),
     ];
     for (body, field) in wrong {
         mina.post("/v1/channels", body).await.invalid(field);
     }
     let nobody = json!({"name": "Lunch", "members": ["1"]});
-    mina.post("/v1/channels", nobody)
-        .await
-        .problem(404, "not_found");
-    assert_eq!(
-        mina.get("/v1/channels").await.json(200)["channels"],
-        json!([])
-    );
+    mina.post("/v1/channels", nobody).await.problem(404, "not_found");
+    assert_eq!(mina.get("/v1/channels").await.json(200)["channels"], json!([]));
     node.stop().await;
 }
 
@@ -112,16 +93,10 @@ async fn the_list_tells_what_is_new_where() {
     let of = async |id: &str| {
         let list = jun.get("/v1/channels").await.json(200);
         let mut channels = list["channels"].as_array().unwrap().iter();
-        channels
-            .find(|channel| channel["channel_id"] == *id)
-            .unwrap()
-            .clone()
+        channels.find(|channel| channel["channel_id"] == *id).unwrap().clone()
     };
     let seen = of(&group).await;
-    assert_eq!(
-        (&seen["unread"], &seen["read_up_to"]),
-        (&json!(2), &json!("0"))
-    );
+    assert_eq!((&seen["unread"], &seen["read_up_to"]), (&json!(2), &json!("0")));
     assert_ne!(seen["last_message_id"], second["message_id"]);
     assert_eq!(of(&direct).await["last_message_id"], "0");
     let ears = jun.listen().await;
@@ -131,10 +106,7 @@ async fn the_list_tells_what_is_new_where() {
     let path = format!("/v1/sessions/{}/commands", ears.id);
     jun.post(&path, read).await.json(200);
     let seen = of(&group).await;
-    assert_eq!(
-        (&seen["unread"], &seen["read_up_to"]),
-        (&json!(1), &first["message_id"])
-    );
+    assert_eq!((&seen["unread"], &seen["read_up_to"]), (&json!(1), &first["message_id"]));
     node.stop().await;
 }
 
@@ -150,16 +122,11 @@ async fn channels_come_in_pages() {
     let page = mina.get("/v1/channels?limit=2").await.json(200);
     assert_eq!(pluck(&page["channels"], "channel_id"), groups[..2]);
     assert_eq!(page["has_more"], true);
-    let rest = mina
-        .get(&format!("/v1/channels?after={}", groups[1]))
-        .await
-        .json(200);
+    let rest = mina.get(&format!("/v1/channels?after={}", groups[1])).await.json(200);
     assert_eq!(pluck(&rest["channels"], "channel_id"), groups[2..]);
     mina.get("/v1/channels?limit=0").await.invalid("limit");
     mina.get("/v1/channels?after=-1").await.invalid("after");
-    node.get("/v1/channels")
-        .await
-        .problem(401, "unauthenticated");
+    node.get("/v1/channels").await.problem(401, "unauthenticated");
     node.stop().await;
 }
 
@@ -171,9 +138,7 @@ async fn admins_rename_and_everybody_hears_of_it() {
     let path = format!("/v1/channels/{group}");
     let mut ears = jun.listen().await;
     let rename = json!({"name": "Dinner"});
-    jun.patch(&path, rename.clone())
-        .await
-        .problem(403, "forbidden");
+    jun.patch(&path, rename.clone()).await.problem(403, "forbidden");
     let renamed = mina.patch(&path, rename.clone()).await.json(200);
     assert_eq!(renamed["channel"]["name"], "Dinner");
     let event = json!({
@@ -183,15 +148,10 @@ async fn admins_rename_and_everybody_hears_of_it() {
     assert_eq!(ears.hear_all().await, [event]);
     let admin = json!({"role": "admin"});
     let member = format!("{path}/members/{}", jun.id);
-    mina.call(reqwest::Method::PUT, &member, Some(admin))
-        .await
-        .is(200);
+    mina.call(reqwest::Method::PUT, &member, Some(admin)).await.is(200);
     jun.patch(&path, json!({"name": "Supper"})).await.is(200);
     mina.patch(&path, json!({"name": ""})).await.invalid("name");
-    assert_eq!(
-        mina.patch(&path, json!({})).await.json(200)["channel"]["name"],
-        "Supper"
-    );
+    assert_eq!(mina.patch(&path, json!({})).await.json(200)["channel"]["name"], "Supper");
     node.stop().await;
 }
 
@@ -211,9 +171,7 @@ async fn owners_delete_and_then_nobody_reads_or_sends() {
     });
     assert_eq!(ears.hear_all().await, [event]);
     let messages = format!("{path}/messages");
-    jun.post(&messages, json!({"content": "?"}))
-        .await
-        .problem(403, "not_a_member");
+    jun.post(&messages, json!({"content": "?"})).await.problem(403, "not_a_member");
     jun.get(&messages).await.problem(403, "not_a_member");
     mina.get(&path).await.problem(403, "not_a_member");
     mina.delete(&path).await.problem(403, "not_a_member");
@@ -229,18 +187,12 @@ async fn strangers_learn_nothing_and_direct_channels_stay() {
     for id in [group.as_str(), direct.as_str(), "1"] {
         let path = format!("/v1/channels/{id}");
         eve.get(&path).await.problem(403, "not_a_member");
-        eve.patch(&path, json!({"name": "Mine"}))
-            .await
-            .problem(403, "not_a_member");
+        eve.patch(&path, json!({"name": "Mine"})).await.problem(403, "not_a_member");
         eve.delete(&path).await.problem(403, "not_a_member");
     }
-    eve.get("/v1/channels/lunch")
-        .await
-        .problem(404, "not_found");
+    eve.get("/v1/channels/lunch").await.problem(404, "not_found");
     let path = format!("/v1/channels/{direct}");
-    mina.patch(&path, json!({"name": "Us"}))
-        .await
-        .problem(403, "forbidden");
+    mina.patch(&path, json!({"name": "Us"})).await.problem(403, "forbidden");
     mina.delete(&path).await.problem(403, "forbidden");
     node.stop().await;
 }

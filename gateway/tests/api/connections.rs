@@ -14,21 +14,14 @@ use crate::support::Node;
 async fn connections_that_ask_nothing_are_closed() {
     let node = Node::start_with(|config| config.server.first_request_timeout_ms = 300).await;
     let address = node.url.strip_prefix("http://").unwrap();
-    for opening in [
-        "",
-        "G",
-        "GET /healthz HTTP/1.1\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ] {
+    for opening in ["", "G", "GET /healthz HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(opening.as_bytes()).await.unwrap();
         let begun = Instant::now();
         let mut rest = Vec::new();
         let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
         // Closed or reset, whichever; but soon.
-        let _ = closed
-            .await
-            .unwrap_or_else(|_| panic!("{opening:?} is still open"));
+        let _ = closed.await.unwrap_or_else(|_| panic!("{opening:?} is still open"));
         assert!(begun.elapsed() >= Duration::from_millis(200), "{opening:?}");
     }
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -69,11 +62,7 @@ async fn an_address_holds_so_many_connections() {
 #[tokio::test]
 async fn http_2_without_tls_is_served() {
     let node = Node::start().await;
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let reply = crate::support::reply(http.get(format!("{}/v1/discover", node.url))).await;
     let answer = reply.json(200);
     assert_eq!(answer["nodes"][0]["url"], node.url, "from :authority");

@@ -66,11 +66,7 @@ fn pointers(value: &Value, found: &mut BTreeSet<String>) {
 async fn the_description_covers_the_contract_and_nothing_dangles() {
     let node = Node::start().await;
     let document = node.get("/openapi.json").await.json(200);
-    assert!(
-        document["openapi"].as_str().unwrap().starts_with("3.1"),
-        "{}",
-        document["openapi"]
-    );
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let mut described = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -88,18 +84,12 @@ async fn the_description_covers_the_contract_and_nothing_dangles() {
     let owned = |(method, path): &(&str, &str)| ((*method).to_owned(), (*path).to_owned());
     let expected: BTreeSet<_> = CONTRACT.iter().map(owned).collect();
     assert_eq!(described, expected);
-    assert_eq!(
-        document["components"]["securitySchemes"]["bearer"]["scheme"],
-        "bearer"
-    );
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     let mut targets = BTreeSet::new();
     pointers(&document, &mut targets);
     for target in targets {
         let pointer = target.strip_prefix('#').unwrap();
-        assert!(
-            document.pointer(pointer).is_some(),
-            "{target} leads nowhere"
-        );
+        assert!(document.pointer(pointer).is_some(), "{target} leads nowhere");
     }
     node.stop().await;
 }
@@ -111,10 +101,7 @@ async fn what_needs_a_token_says_so_and_means_it() {
     for (method, path) in CONTRACT {
         let operation = &document["paths"][path][method];
         let open = operation["security"] == serde_json::json!([{}]);
-        assert_eq!(
-            operation["responses"].get("401").is_some(),
-            !open || *path == "/v1/login"
-        );
+        assert_eq!(operation["responses"].get("401").is_some(), !open || *path == "/v1/login");
         let method = method.to_uppercase().parse().unwrap();
         let concrete = path.replace("{user_id}", "1").replace("{channel_id}", "1");
         let concrete = concrete.replace("{session_id}", "0000000000000000.n1");
@@ -168,10 +155,7 @@ async fn the_pages_need_nobody_else() {
     script.is(200);
     assert!(script.text.contains("/openapi.json"), "{}", script.text);
     for page in [&landing, &docs] {
-        assert!(
-            page.header("content-security-policy")
-                .starts_with("default-src 'self'")
-        );
+        assert!(page.header("content-security-policy").starts_with("default-src 'self'"));
         assert!(page.header("content-type").starts_with("text/html"));
         for source in ["src=\"http", "href=\"http", "url(http"] {
             assert!(!page.text.contains(source));

@@ -15,31 +15,19 @@ async fn one_node_names_itself_as_the_client_reaches_it() {
     .await;
     let mina = node.sign_up("mina").await;
     let _ears = mina.listen().await;
-    let answer = node
-        .get("/v1/discover?lat=35.1796&lon=129.0756")
-        .await
-        .json(200);
+    let answer = node.get("/v1/discover?lat=35.1796&lon=129.0756").await.json(200);
     let found = &answer["nodes"][0];
     assert_eq!(answer["nodes"].as_array().unwrap().len(), 1);
     assert_eq!(found["node"], "n1");
     assert_eq!(found["url"], node.url);
     let websocket = format!("{}/v1/websocket", node.url.replace("http:", "ws:"));
     assert_eq!(found["websocket_url"], websocket);
-    assert_eq!(
-        (&found["region"], &found["capacity"]),
-        (&json!("seoul"), &json!(500))
-    );
+    assert_eq!((&found["region"], &found["capacity"]), (&json!("seoul"), &json!(500)));
     assert_eq!(found["load"], 1);
     let distance = found["distance_km"].as_f64().unwrap();
     assert!((320.0..330.0).contains(&distance), "{distance}");
-    assert_eq!(
-        node.get("/v1/discover").await.json(200)["nodes"][0]["distance_km"],
-        Value::Null
-    );
-    let request = node
-        .http
-        .get(format!("{}/v1/discover", node.url))
-        .header("host", "chat.local");
+    assert_eq!(node.get("/v1/discover").await.json(200)["nodes"][0]["distance_km"], Value::Null);
+    let request = node.http.get(format!("{}/v1/discover", node.url)).header("host", "chat.local");
     let answer = crate::support::reply(request).await.json(200);
     assert_eq!(answer["nodes"][0]["url"], "http://chat.local");
     node.stop().await;
@@ -53,17 +41,11 @@ async fn a_configured_url_goes_before_the_name_the_client_used() {
     .await;
     let found = node.get("/v1/discover").await.json(200)["nodes"][0].clone();
     assert_eq!(found["url"], "https://chat.example.org");
-    assert_eq!(
-        found["websocket_url"],
-        "wss://chat.example.org/v1/websocket"
-    );
+    assert_eq!(found["websocket_url"], "wss://chat.example.org/v1/websocket");
     let mina = node.sign_up("mina").await;
     let session = mina.post("/v1/sessions", json!({})).await.json(201);
     let url = session["transports"]["websocket"]["url"].as_str().unwrap();
-    assert!(
-        url.starts_with("wss://chat.example.org/v1/sessions/"),
-        "{url}"
-    );
+    assert!(url.starts_with("wss://chat.example.org/v1/sessions/"), "{url}");
     node.stop().await;
 }
 
@@ -81,17 +63,11 @@ async fn advice_follows_rate_and_patience() {
     assert_eq!(polling["poll_interval_ms"], 2_000);
     assert!(polling["why"].is_string());
     for wrong in ["lat=91&lon=0", "lat=x&lon=0", "lat=nan&lon=0"] {
-        node.get(&format!("/v1/discover?{wrong}"))
-            .await
-            .invalid("lat");
+        node.get(&format!("/v1/discover?{wrong}")).await.invalid("lat");
     }
     node.get("/v1/discover?lat=1").await.invalid("lon");
-    node.get("/v1/discover?message_rate=-1")
-        .await
-        .invalid("message_rate");
-    node.get("/v1/discover?latency_ms=inf")
-        .await
-        .invalid("latency_ms");
+    node.get("/v1/discover?message_rate=-1").await.invalid("message_rate");
+    node.get("/v1/discover?latency_ms=inf").await.invalid("latency_ms");
     node.stop().await;
 }
 

@@ -8,17 +8,11 @@ use crate::support::{Node, pluck};
 async fn two_who_have_both_asked_are_friends() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
-    let (to_jun, to_mina) = (
-        format!("/v1/me/friends/{}", jun.id),
-        format!("/v1/me/friends/{}", mina.id),
-    );
+    let (to_jun, to_mina) =
+        (format!("/v1/me/friends/{}", jun.id), format!("/v1/me/friends/{}", mina.id));
     let state = |answer: &serde_json::Value| answer["friend"]["state"].clone();
     assert_eq!(state(&mina.put(&to_jun).await.json(200)), "requested");
-    assert_eq!(
-        state(&mina.put(&to_jun).await.json(200)),
-        "requested",
-        "idempotent"
-    );
+    assert_eq!(state(&mina.put(&to_jun).await.json(200)), "requested", "idempotent");
     let seen = jun.get("/v1/me/friends").await.json(200);
     assert_eq!(seen["friends"][0]["user_id"], mina.id);
     assert_eq!(seen["friends"][0]["state"], "received");
@@ -28,10 +22,7 @@ async fn two_who_have_both_asked_are_friends() {
     assert_eq!(seen["has_more"], false);
     mina.delete(&to_jun).await.is(204);
     mina.delete(&to_jun).await.is(204);
-    assert_eq!(
-        jun.get("/v1/me/friends").await.json(200)["friends"],
-        json!([])
-    );
+    assert_eq!(jun.get("/v1/me/friends").await.json(200)["friends"], json!([]));
     node.stop().await;
 }
 
@@ -41,16 +32,10 @@ async fn who_cannot_be_asked() {
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     mina.put("/v1/me/friends/1").await.problem(404, "not_found");
     mina.put("/v1/me/friends/x").await.problem(404, "not_found");
-    mina.put(&format!("/v1/me/friends/{}", mina.id))
-        .await
-        .invalid("user_id");
+    mina.put(&format!("/v1/me/friends/{}", mina.id)).await.invalid("user_id");
     jun.put(&format!("/v1/me/blocks/{}", mina.id)).await.is(204);
-    mina.put(&format!("/v1/me/friends/{}", jun.id))
-        .await
-        .problem(403, "blocked");
-    node.get("/v1/me/friends")
-        .await
-        .problem(401, "unauthenticated");
+    mina.put(&format!("/v1/me/friends/{}", jun.id)).await.problem(403, "blocked");
+    node.get("/v1/me/friends").await.problem(401, "unauthenticated");
     node.stop().await;
 }
 
@@ -62,15 +47,11 @@ async fn friends_see_who_is_connected_unless_they_do_not_share_it() {
         let answer = mina.get("/v1/me/friends").await.json(200);
         answer["friends"][0]["online"].clone()
     };
-    mina.put(&format!("/v1/me/friends/{}", jun.id))
-        .await
-        .is(200);
+    mina.put(&format!("/v1/me/friends/{}", jun.id)).await.is(200);
     let mut ears = mina.listen().await;
     let _jun_is_here = jun.listen().await;
     assert_eq!(online().await, false, "only asked so far");
-    jun.put(&format!("/v1/me/friends/{}", mina.id))
-        .await
-        .is(200);
+    jun.put(&format!("/v1/me/friends/{}", mina.id)).await.is(200);
     assert_eq!(online().await, true);
     let laptop = node.log_in("jun").await;
     jun.post("/v1/logout", json!({})).await.is(204);
@@ -78,10 +59,7 @@ async fn friends_see_who_is_connected_unless_they_do_not_share_it() {
     let left = json!({"type": "presence", "user_id": jun.id, "online": false});
     assert!(events.contains(&left), "{events:?}");
     let _jun_is_here = laptop.listen().await;
-    laptop
-        .patch("/v1/me/settings", json!({"share_presence": false}))
-        .await
-        .is(200);
+    laptop.patch("/v1/me/settings", json!({"share_presence": false})).await.is(200);
     assert_eq!(online().await, false);
     node.stop().await;
 }
@@ -93,19 +71,14 @@ async fn friends_come_in_pages() {
     let mut others = Vec::new();
     for number in 0..3 {
         let other = node.sign_up(&format!("friend{number}")).await;
-        mina.put(&format!("/v1/me/friends/{}", other.id))
-            .await
-            .is(200);
+        mina.put(&format!("/v1/me/friends/{}", other.id)).await.is(200);
         others.push(other.id);
     }
     others.sort_by_key(|id| id.parse::<u64>().unwrap());
     let page = mina.get("/v1/me/friends?limit=2").await.json(200);
     assert_eq!(pluck(&page["friends"], "user_id"), others[..2]);
     assert_eq!(page["has_more"], true);
-    let rest = mina
-        .get(&format!("/v1/me/friends?limit=2&after={}", others[1]))
-        .await
-        .json(200);
+    let rest = mina.get(&format!("/v1/me/friends?limit=2&after={}", others[1])).await.json(200);
     assert_eq!(pluck(&rest["friends"], "user_id"), others[2..]);
     assert_eq!(rest["has_more"], false);
     mina.get("/v1/me/friends?after=last").await.invalid("after");

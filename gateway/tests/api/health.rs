@@ -7,10 +7,7 @@ use crate::support::Node;
 #[tokio::test]
 async fn a_node_is_alive_and_ready_until_it_drains() {
     let node = Node::start().await;
-    assert_eq!(
-        node.get("/healthz").await.json(200),
-        json!({"status": "ok"})
-    );
+    assert_eq!(node.get("/healthz").await.json(200), json!({"status": "ok"}));
     assert_eq!(node.get("/readyz").await.json(200), json!({"status": "ok"}));
     let mina = node.sign_up("mina").await;
     let group = mina.group("Notes", &[]).await;
@@ -21,9 +18,7 @@ async fn a_node_is_alive_and_ready_until_it_drains() {
     refused.is(503);
     assert_eq!(refused.body["code"], "draining");
     let path = format!("/v1/channels/{group}/messages");
-    mina.post(&path, json!({"content": "late"}))
-        .await
-        .problem(503, "draining");
+    mina.post(&path, json!({"content": "late"})).await.problem(503, "draining");
     mina.get(&path).await.is(200);
     node.stop().await;
 }
@@ -38,10 +33,7 @@ async fn metrics_say_what_happened_with_units_and_help() {
     assert_eq!(ears.hear().await.len(), 1);
     mina.get("/v1/users/1").await.is(404);
     let page = node.get("/metrics").await;
-    assert!(
-        page.header("content-type")
-            .starts_with("application/openmetrics-text")
-    );
+    assert!(page.header("content-type").starts_with("application/openmetrics-text"));
     let lines: Vec<&str> = page.text.lines().collect();
     let has = |line: &str| assert!(lines.contains(&line), "{line} is not in\n{}", page.text);
     has("pabal_sessions 1");
@@ -55,11 +47,7 @@ async fn metrics_say_what_happened_with_units_and_help() {
     has("# TYPE pabal_delivery_latency_seconds histogram");
     has("# TYPE process_resident_memory_bytes gauge");
     has("# TYPE process_cpu_seconds counter");
-    has(concat!(
-        r#"pabal_build_info{version=""#,
-        env!("CARGO_PKG_VERSION"),
-        r#""} 1"#
-    ));
+    has(concat!(r#"pabal_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#));
     let api = |line: &&&str| line.starts_with("pabal_api_requests_total{");
     let of = |path: &str, status: &str| {
         let found = lines.iter().filter(api).find(|line| {
@@ -73,20 +61,14 @@ async fn metrics_say_what_happened_with_units_and_help() {
     assert!(page.text.trim_end().ends_with("# EOF"));
     for line in lines.iter().filter(|line| line.starts_with("# TYPE ")) {
         let name = line.split(' ').nth(2).unwrap();
-        assert!(
-            page.text.contains(&format!("# HELP {name} ")),
-            "{name} has no help"
-        );
+        assert!(page.text.contains(&format!("# HELP {name} ")), "{name} has no help");
     }
     node.stop().await;
 }
 
 #[tokio::test]
 async fn the_administration_listener_serves_only_health_and_metrics() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let node = Node::start_with(|config| config.server.admin_listen = Some(port)).await;
     let get = async |path: &str| {
         crate::support::reply(node.http.get(format!("http://{port}{path}"))).await

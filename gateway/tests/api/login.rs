@@ -36,15 +36,10 @@ async fn a_wrong_password_and_an_unknown_user_look_alike() {
     let (unknown, unknown_took) = attempt("nobody", "wrong password").await;
     assert_eq!(wrong, unknown);
     // Both hash: neither is faster by an order of magnitude.
-    assert!(
-        unknown_took * 5 > wrong_took,
-        "{unknown_took:?} and {wrong_took:?}"
-    );
+    assert!(unknown_took * 5 > wrong_took, "{unknown_took:?} and {wrong_took:?}");
     attempt("not a name", "wrong password").await;
     attempt("mina", "").await;
-    node.post("/v1/login", json!({"username": "mina"}))
-        .await
-        .invalid("password");
+    node.post("/v1/login", json!({"username": "mina"})).await.invalid("password");
     let body = json!({"username": "mina", "password": PASSWORD, "device_name": "x".repeat(65)});
     node.post("/v1/login", body).await.invalid("device_name");
     node.stop().await;
@@ -56,33 +51,21 @@ async fn logging_out_ends_the_token_and_its_sessions_only() {
     let phone = node.sign_up("mina").await;
     let laptop = node.log_in("mina").await;
     let (phone_ears, mut laptop_ears) = (phone.listen().await, laptop.listen().await);
-    let path = format!(
-        "/v1/sessions/{}/long-poll?after=0&wait_ms=10000",
-        phone_ears.id
-    );
+    let path = format!("/v1/sessions/{}/long-poll?after=0&wait_ms=10000", phone_ears.id);
     let parked = {
         let (phone, path) = (phone.clone(), path.clone());
         tokio::spawn(async move { phone.get(&path).await })
     };
     tokio::time::sleep(Duration::from_millis(200)).await;
     let begun = Instant::now();
-    phone
-        .call(reqwest::Method::POST, "/v1/logout", None)
-        .await
-        .is(204);
+    phone.call(reqwest::Method::POST, "/v1/logout", None).await.is(204);
     // A request that was waiting is told at once, not at its deadline.
     assert!(!parked.await.unwrap().status.is_success());
     assert!(begun.elapsed() < Duration::from_secs(5));
     phone.get("/v1/me").await.problem(401, "unauthenticated");
     phone.get(&path).await.problem(401, "unauthenticated");
-    phone
-        .post("/v1/sessions", json!({}))
-        .await
-        .problem(401, "unauthenticated");
-    phone
-        .post("/v1/logout", json!({}))
-        .await
-        .problem(401, "unauthenticated");
+    phone.post("/v1/sessions", json!({})).await.problem(401, "unauthenticated");
+    phone.post("/v1/logout", json!({})).await.problem(401, "unauthenticated");
     laptop.get("/v1/me").await.is(200);
     laptop_ears.hear().await;
     node.stop().await;
@@ -98,9 +81,7 @@ async fn guessing_is_slowed_down() {
     node.sign_up("mina").await;
     let body = json!({"username": "mina", "password": "wrong password"});
     for _ in 0..2 {
-        node.post("/v1/login", body.clone())
-            .await
-            .problem(401, "unauthenticated");
+        node.post("/v1/login", body.clone()).await.problem(401, "unauthenticated");
     }
     let refused = node.post("/v1/login", body).await;
     let problem = refused.problem(429, "rate_limited");

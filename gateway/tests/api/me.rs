@@ -16,16 +16,10 @@ async fn a_profile_is_changed_in_part() {
     assert_eq!(user["display_name"], "mina");
     let change = json!({"display_name": "Mina", "status_text": null});
     let user = mina.patch("/v1/me", change).await.json(200)["user"].clone();
-    assert_eq!(
-        (&user["display_name"], &user["status_text"]),
-        (&json!("Mina"), &json!(""))
-    );
+    assert_eq!((&user["display_name"], &user["status_text"]), (&json!("Mina"), &json!("")));
     assert_eq!(user["avatar_url"], url);
     assert_eq!(mina.get("/v1/me").await.json(200)["user"], user);
-    assert_eq!(
-        mina.get(&format!("/v1/users/{}", mina.id)).await.json(200)["user"],
-        user
-    );
+    assert_eq!(mina.get(&format!("/v1/users/{}", mina.id)).await.json(200)["user"], user);
     node.stop().await;
 }
 
@@ -40,15 +34,10 @@ async fn what_a_profile_may_not_hold() {
         ("status_text", json!("x".repeat(141))),
         ("avatar_url", json!("javascript:alert(1)")),
         ("avatar_url", json!("example.org/a.png")),
-        (
-            "avatar_url",
-            json!(format!("https://example.org/{}", "x".repeat(2_048))),
-        ),
+        ("avatar_url", json!(format!("https://example.org/{}", "x".repeat(2_048)))),
     ];
     for (field, value) in wrong {
-        mina.patch("/v1/me", json!({ field: value }))
-            .await
-            .invalid(field);
+        mina.patch("/v1/me", json!({ field: value })).await.invalid(field);
     }
     node.get("/v1/me").await.problem(401, "unauthenticated");
     node.stop().await;
@@ -67,23 +56,12 @@ async fn settings_have_defaults_and_are_changed_in_part() {
     let changed = json!({
         "locale": "ko-KR", "notifications": "mentions", "share_presence": true, "share_read": true,
     });
-    assert_eq!(
-        mina.patch(path, change).await.json(200)["settings"],
-        changed
-    );
+    assert_eq!(mina.patch(path, change).await.json(200)["settings"], changed);
     assert_eq!(mina.get(path).await.json(200)["settings"], changed);
-    mina.patch(path, json!({"share_read": false, "notifications": "none"}))
-        .await
-        .is(200);
-    mina.patch(path, json!({"notifications": "sometimes"}))
-        .await
-        .invalid("notifications");
-    mina.patch(path, json!({"locale": "Korean, please"}))
-        .await
-        .invalid("locale");
-    mina.patch(path, json!({"share_read": "no"}))
-        .await
-        .invalid("share_read");
+    mina.patch(path, json!({"share_read": false, "notifications": "none"})).await.is(200);
+    mina.patch(path, json!({"notifications": "sometimes"})).await.invalid("notifications");
+    mina.patch(path, json!({"locale": "Korean, please"})).await.invalid("locale");
+    mina.patch(path, json!({"share_read": "no"})).await.invalid("share_read");
     node.get(path).await.problem(401, "unauthenticated");
     node.stop().await;
 }

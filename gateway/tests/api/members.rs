@@ -12,9 +12,7 @@ async fn give(caller: &Person, group: &str, user: &Person, role: Option<&str>) -
 }
 
 async fn remove(caller: &Person, group: &str, user: &Person) -> Reply {
-    caller
-        .delete(&format!("/v1/channels/{group}/members/{}", user.id))
-        .await
+    caller.delete(&format!("/v1/channels/{group}/members/{}", user.id)).await
 }
 
 async fn roles(caller: &Person, group: &str) -> Vec<(String, String)> {
@@ -36,10 +34,7 @@ async fn a_new_member_hears_everything_from_then_on() {
     mina.say(&group, "before").await;
     let (mut mina_ears, mut jun_ears) = (mina.listen().await, jun.listen().await);
     let answer = give(&mina, &group, &jun, None).await.json(201);
-    assert_eq!(
-        answer["member"],
-        json!({"user_id": jun.id, "role": "member"})
-    );
+    assert_eq!(answer["member"], json!({"user_id": jun.id, "role": "member"}));
     let message = mina.say(&group, "after").await;
     let came = json!({
         "type": "member", "channel_id": group, "user_id": jun.id, "joined": true, "role": "member",
@@ -49,10 +44,7 @@ async fn a_new_member_hears_everything_from_then_on() {
         "type": "channel", "action": "added", "channel_id": group, "kind": "group",
         "name": "Lunch",
     });
-    assert_eq!(
-        jun_ears.hear_all().await,
-        [added, came.clone(), said.clone()]
-    );
+    assert_eq!(jun_ears.hear_all().await, [added, came.clone(), said.clone()]);
     assert_eq!(mina_ears.hear_all().await, [came, said]);
     give(&mina, &group, &jun, None).await.is(200);
     assert_eq!(mina_ears.hear_all().await, Vec::<Value>::new(), "no news");
@@ -69,29 +61,15 @@ async fn who_may_add_and_give_roles() {
         give(&owner, &group, &admin, Some("admin")).await.json(200)["member"]["role"],
         "admin"
     );
-    give(&member, &group, &new, None)
-        .await
-        .problem(403, "forbidden");
-    give(&new, &group, &new, None)
-        .await
-        .problem(403, "not_a_member");
-    give(&admin, &group, &new, Some("admin"))
-        .await
-        .problem(403, "forbidden");
+    give(&member, &group, &new, None).await.problem(403, "forbidden");
+    give(&new, &group, &new, None).await.problem(403, "not_a_member");
+    give(&admin, &group, &new, Some("admin")).await.problem(403, "forbidden");
     give(&admin, &group, &new, Some("member")).await.is(201);
     give(&admin, &group, &new, Some("member")).await.is(200);
-    give(&admin, &group, &member, Some("owner"))
-        .await
-        .problem(403, "forbidden");
-    give(&admin, &group, &admin, Some("member"))
-        .await
-        .problem(403, "forbidden");
-    give(&admin, &group, &owner, Some("member"))
-        .await
-        .problem(403, "forbidden");
-    give(&owner, &group, &admin, Some("king"))
-        .await
-        .invalid("role");
+    give(&admin, &group, &member, Some("owner")).await.problem(403, "forbidden");
+    give(&admin, &group, &admin, Some("member")).await.problem(403, "forbidden");
+    give(&admin, &group, &owner, Some("member")).await.problem(403, "forbidden");
+    give(&owner, &group, &admin, Some("king")).await.invalid("role");
     let last = give(&owner, &group, &owner, Some("member")).await.json(200);
     assert_eq!(last["member"]["role"], "owner", "the last owner stays");
     give(&owner, &group, &admin, Some("owner")).await.is(200);
@@ -100,10 +78,7 @@ async fn who_may_add_and_give_roles() {
         "member"
     );
     let roles = roles(&new, &group).await;
-    assert!(
-        has(&roles, &admin, "owner") && has(&roles, &owner, "member"),
-        "{roles:?}"
-    );
+    assert!(has(&roles, &admin, "owner") && has(&roles, &owner, "member"), "{roles:?}");
     let nobody = format!("/v1/channels/{group}/members/1");
     admin.put(&nobody).await.problem(404, "not_found");
     node.stop().await;
@@ -118,23 +93,13 @@ async fn who_may_remove_whom() {
     for admin in [&admin, &other] {
         give(&owner, &group, admin, Some("admin")).await.is(200);
     }
-    remove(&member, &group, &admin)
-        .await
-        .problem(403, "forbidden");
-    remove(&admin, &group, &other)
-        .await
-        .problem(403, "forbidden");
-    remove(&admin, &group, &owner)
-        .await
-        .problem(403, "forbidden");
+    remove(&member, &group, &admin).await.problem(403, "forbidden");
+    remove(&admin, &group, &other).await.problem(403, "forbidden");
+    remove(&admin, &group, &owner).await.problem(403, "forbidden");
     remove(&admin, &group, &member).await.is(204);
-    remove(&admin, &group, &member)
-        .await
-        .problem(404, "not_found");
+    remove(&admin, &group, &member).await.problem(404, "not_found");
     remove(&owner, &group, &other).await.is(204);
-    remove(&member, &group, &member)
-        .await
-        .problem(403, "not_a_member");
+    remove(&member, &group, &member).await.problem(403, "not_a_member");
     node.stop().await;
 }
 
@@ -147,9 +112,7 @@ async fn those_removed_hear_it_and_nothing_later() {
     let (mut mina_ears, mut jun_ears) = (mina.listen().await, jun.listen().await);
     remove(&mina, &group, &jun).await.is(204);
     let path = format!("/v1/channels/{group}/messages");
-    jun.post(&path, json!({"content": "wait"}))
-        .await
-        .problem(403, "not_a_member");
+    jun.post(&path, json!({"content": "wait"})).await.problem(403, "not_a_member");
     jun.get(&path).await.problem(403, "not_a_member");
     mina.say(&group, "alone").await;
     let left = json!({
@@ -174,13 +137,8 @@ async fn a_group_always_has_an_owner_and_ends_with_its_last_member() {
     assert!(ears.hear_all().await.contains(&heir));
     assert!(has(&roles(&jun, &group).await, &jun, "owner"));
     remove(&jun, &group, &jun).await.is(204);
-    jun.get(&format!("/v1/channels/{group}"))
-        .await
-        .problem(403, "not_a_member");
-    assert_eq!(
-        jun.get("/v1/channels").await.json(200)["channels"],
-        json!([])
-    );
+    jun.get(&format!("/v1/channels/{group}")).await.problem(403, "not_a_member");
+    assert_eq!(jun.get("/v1/channels").await.json(200)["channels"], json!([]));
     node.stop().await;
 }
 
@@ -190,13 +148,9 @@ async fn direct_channels_have_two_members_for_ever() {
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let eve = node.sign_up("eve").await;
     let direct = mina.direct(&jun).await;
-    give(&mina, &direct, &eve, None)
-        .await
-        .problem(403, "forbidden");
+    give(&mina, &direct, &eve, None).await.problem(403, "forbidden");
     remove(&mina, &direct, &jun).await.problem(403, "forbidden");
-    remove(&mina, &direct, &mina)
-        .await
-        .problem(403, "forbidden");
+    remove(&mina, &direct, &mina).await.problem(403, "forbidden");
     assert_eq!(roles(&jun, &direct).await.len(), 2);
     node.stop().await;
 }
@@ -222,10 +176,7 @@ async fn members_come_in_pages_to_members() {
     let page = mina.get(&format!("{path}?limit=1")).await.json(200);
     assert_eq!(pluck(&page["members"], "user_id"), ids[..1]);
     assert_eq!(page["has_more"], true);
-    let rest = mina
-        .get(&format!("{path}?limit=1&after={}", ids[0]))
-        .await
-        .json(200);
+    let rest = mina.get(&format!("{path}?limit=1&after={}", ids[0])).await.json(200);
     assert_eq!(pluck(&rest["members"], "user_id"), ids[1..]);
     assert_eq!(rest["has_more"], false);
     let eve = node.sign_up("eve").await;

@@ -39,13 +39,7 @@ async fn a_repeat_is_the_first_message() {
     }
     let other = json!({"content": "twice", "client_message_id": "m2"});
     mina.post(&path, other).await.is(201);
-    assert_eq!(
-        mina.get(&path).await.json(200)["messages"]
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(mina.get(&path).await.json(200)["messages"].as_array().unwrap().len(), 2);
     node.stop().await;
 }
 
@@ -56,34 +50,18 @@ async fn what_cannot_be_said() {
     let group = mina.group("Notes", &[]).await;
     let path = format!("/v1/channels/{group}/messages");
     mina.post(&path, json!({})).await.invalid("content");
-    mina.post(&path, json!({"content": ""}))
-        .await
-        .invalid("content");
-    mina.post(&path, json!({"content": 7}))
-        .await
-        .invalid("content");
+    mina.post(&path, json!({"content": ""})).await.invalid("content");
+    mina.post(&path, json!({"content": 7})).await.invalid("content");
     let named = |name: String| json!({"content": "x", "client_message_id": name});
-    mina.post(&path, named(String::new()))
-        .await
-        .invalid("client_message_id");
-    mina.post(&path, named("x".repeat(129)))
-        .await
-        .invalid("client_message_id");
+    mina.post(&path, named(String::new())).await.invalid("client_message_id");
+    mina.post(&path, named("x".repeat(129))).await.invalid("client_message_id");
     mina.post(&path, named("x".repeat(128))).await.is(201);
     let full = "x".repeat(16 * 1024);
     mina.post(&path, json!({"content": full})).await.is(201);
-    mina.post(&path, json!({"content": format!("{full}x")}))
-        .await
-        .problem(413, "too_large");
-    eve.post(&path, json!({"content": "x"}))
-        .await
-        .problem(403, "not_a_member");
-    eve.post("/v1/channels/1/messages", json!({"content": "x"}))
-        .await
-        .problem(403, "not_a_member");
-    node.post(&path, json!({"content": "x"}))
-        .await
-        .problem(401, "unauthenticated");
+    mina.post(&path, json!({"content": format!("{full}x")})).await.problem(413, "too_large");
+    eve.post(&path, json!({"content": "x"})).await.problem(403, "not_a_member");
+    eve.post("/v1/channels/1/messages", json!({"content": "x"})).await.problem(403, "not_a_member");
+    node.post(&path, json!({"content": "x"})).await.problem(401, "unauthenticated");
     node.stop().await;
 }
 
@@ -94,50 +72,29 @@ async fn pages_go_forward_backward_and_around() {
     let group = mina.group("Notes", &[]).await;
     let mut ids = Vec::new();
     for number in 0..6 {
-        ids.push(text(
-            &mina.say(&group, &number.to_string()).await["message_id"],
-        ));
+        ids.push(text(&mina.say(&group, &number.to_string()).await["message_id"]));
     }
     let read = async |query: &str| -> (Vec<String>, bool) {
         let path = format!("/v1/channels/{group}/messages{query}");
         let page: Value = mina.get(&path).await.json(200);
         let said = pluck(&page["messages"], "content").concat();
-        (
-            said.chars().map(String::from).collect(),
-            page["has_more"].as_bool().unwrap(),
-        )
+        (said.chars().map(String::from).collect(), page["has_more"].as_bool().unwrap())
     };
     let said = |digits: &str, more: bool| -> (Vec<String>, bool) {
         (digits.chars().map(String::from).collect(), more)
     };
     assert_eq!(read("").await, said("543210", false), "newest first");
     assert_eq!(read("?limit=2").await, said("54", true));
-    assert_eq!(
-        read("?after=0&limit=4").await,
-        said("0123", true),
-        "oldest first"
-    );
+    assert_eq!(read("?after=0&limit=4").await, said("0123", true), "oldest first");
     assert_eq!(read(&format!("?after={}", ids[3])).await, said("45", false));
-    assert_eq!(
-        read(&format!("?before={}&limit=2", ids[4])).await,
-        said("32", true)
-    );
+    assert_eq!(read(&format!("?before={}&limit=2", ids[4])).await, said("32", true));
     assert_eq!(read(&format!("?before={}", ids[0])).await, said("", false));
-    assert_eq!(
-        read(&format!("?around={}&limit=4", ids[3])).await,
-        said("1234", true)
-    );
+    assert_eq!(read(&format!("?around={}&limit=4", ids[3])).await, said("1234", true));
     let path = format!("/v1/channels/{group}/messages");
-    mina.get(&format!("{path}?after=0&before=9"))
-        .await
-        .invalid("after");
-    mina.get(&format!("{path}?around=x"))
-        .await
-        .invalid("around");
+    mina.get(&format!("{path}?after=0&before=9")).await.invalid("after");
+    mina.get(&format!("{path}?around=x")).await.invalid("around");
     mina.get(&format!("{path}?before=")).await.invalid("before");
-    mina.get(&format!("{path}?limit=201"))
-        .await
-        .invalid("limit");
+    mina.get(&format!("{path}?limit=201")).await.invalid("limit");
     node.stop().await;
 }
 
@@ -171,15 +128,7 @@ async fn senders_are_slowed_down_unless_limits_are_off() {
     for _ in 0..15 {
         replies.push(mina.post(&path, json!({"content": "x"})).await);
     }
-    let refused = replies
-        .iter()
-        .find(|reply| reply.status == 429)
-        .expect("a limit");
-    assert!(
-        refused.problem(429, "rate_limited")["retry_after_ms"]
-            .as_u64()
-            .unwrap()
-            > 0
-    );
+    let refused = replies.iter().find(|reply| reply.status == 429).expect("a limit");
+    assert!(refused.problem(429, "rate_limited")["retry_after_ms"].as_u64().unwrap() > 0);
     node.stop().await;
 }

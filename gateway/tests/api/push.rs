@@ -31,10 +31,7 @@ pub(crate) async fn engine(clock: Arc<dyn Clock>, access: Access) -> Engine {
         avatar_url: String::new(),
         created_at: Timestamp::default(),
     };
-    directory
-        .sign_up(user, String::new(), access)
-        .await
-        .unwrap();
+    directory.sign_up(user, String::new(), access).await.unwrap();
     let ports = Ports {
         log: Arc::new(MemoryMessageLog::new(Arc::clone(&clock), 16)),
         inbox: Arc::new(MemoryNodeInbox::new(16)),
@@ -46,11 +43,8 @@ pub(crate) async fn engine(clock: Arc<dyn Clock>, access: Access) -> Engine {
         registry: Arc::new(MemoryNodeRegistry::new()),
         clock,
     };
-    let config = EngineConfig {
-        node: "n1".parse().unwrap(),
-        partitions: 1,
-        limits: Limits::default(),
-    };
+    let config =
+        EngineConfig { node: "n1".parse().unwrap(), partitions: 1, limits: Limits::default() };
     Engine::start(config, ports).await.unwrap()
 }
 
@@ -61,10 +55,7 @@ struct ThirdParty {
     server: tokio::task::JoinHandle<()>,
 }
 
-type Shared = (
-    mpsc::Sender<(Option<String>, Value)>,
-    Arc<std::sync::Mutex<Vec<u16>>>,
-);
+type Shared = (mpsc::Sender<(Option<String>, Value)>, Arc<std::sync::Mutex<Vec<u16>>>);
 
 impl ThirdParty {
     async fn answering(statuses: &[u16]) -> Self {
@@ -89,10 +80,7 @@ impl ThirdParty {
 
     async fn next(&mut self) -> Option<(Option<String>, Value)> {
         let wait = Duration::from_millis(1_500);
-        tokio::time::timeout(wait, self.posts.recv())
-            .await
-            .ok()
-            .flatten()
+        tokio::time::timeout(wait, self.posts.recv()).await.ok().flatten()
     }
 }
 
@@ -136,10 +124,7 @@ async fn those_who_are_away_are_told_until_it_is_taken() {
     let direct = mina.direct(&jun).await;
     let message = mina.say(&direct, "are you there?").await;
     for attempt in 0..3 {
-        let (token, body) = third_party
-            .next()
-            .await
-            .unwrap_or_else(|| panic!("try {attempt}"));
+        let (token, body) = third_party.next().await.unwrap_or_else(|| panic!("try {attempt}"));
         assert_eq!(token.as_deref(), Some("Bearer secret"));
         assert_eq!(body["user_id"], jun.id);
         assert_eq!(body["message"], message);
@@ -162,10 +147,7 @@ async fn what_is_refused_for_good_is_given_up() {
     assert!(third_party.next().await.is_some());
     assert!(third_party.next().await.is_none());
     mina.say(&direct, "second").await;
-    assert_eq!(
-        third_party.next().await.unwrap().1["message"]["content"],
-        "second"
-    );
+    assert_eq!(third_party.next().await.unwrap().1["message"]["content"], "second");
     node.stop().await;
 }
 
@@ -182,10 +164,7 @@ async fn what_was_not_taken_is_told_after_a_restart() {
     let url = recovered.url.clone();
     let second = Node::start_in(folder, |config| config.push.webhook_url = Some(url)).await;
     let (token, body) = recovered.next().await.expect("told again");
-    assert_eq!(
-        (token, &body["message"]["content"]),
-        (None, &Value::from("hold on"))
-    );
+    assert_eq!((token, &body["message"]["content"]), (None, &Value::from("hold on")));
     second.stop().await;
 }
 

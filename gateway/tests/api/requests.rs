@@ -9,23 +9,14 @@ use crate::support::{Node, PASSWORD, reply};
 async fn unknown_paths_and_methods_are_problems_too() {
     let node = Node::start().await;
     node.get("/v1/nothing").await.problem(404, "not_found");
-    node.get("/v1/users/1/shoes")
-        .await
-        .problem(404, "not_found");
+    node.get("/v1/users/1/shoes").await.problem(404, "not_found");
     node.get("//").await.problem(404, "not_found");
     let wrong = node.call(Method::DELETE, "/v1/users", None).await;
     wrong.problem(405, "method_not_allowed");
     let allowed = wrong.header("allow").to_owned();
-    assert!(
-        allowed.contains("POST") && allowed.contains("GET"),
-        "{allowed}"
-    );
-    node.call(Method::PUT, "/v1/sync", None)
-        .await
-        .problem(405, "method_not_allowed");
-    node.call(Method::POST, "/v1/sessions/x/poll", None)
-        .await
-        .is(401);
+    assert!(allowed.contains("POST") && allowed.contains("GET"), "{allowed}");
+    node.call(Method::PUT, "/v1/sync", None).await.problem(405, "method_not_allowed");
+    node.call(Method::POST, "/v1/sessions/x/poll", None).await.is(401);
     node.stop().await;
 }
 
@@ -37,38 +28,21 @@ async fn bodies_must_be_json_of_a_bounded_size() {
         reply(node.http.post(&url).header("content-type", kind).body(body))
     };
     let right = json!({"username": "nobody", "password": PASSWORD}).to_string();
-    post("application/json; charset=utf-8", right.clone())
-        .await
-        .problem(401, "unauthenticated");
+    post("application/json; charset=utf-8", right.clone()).await.problem(401, "unauthenticated");
     post("application/x-www-form-urlencoded", right.clone())
         .await
         .problem(415, "unsupported_media_type");
-    post("text/plain", right.clone())
-        .await
-        .problem(415, "unsupported_media_type");
-    reply(node.http.post(&url).body(right))
-        .await
-        .problem(401, "unauthenticated");
+    post("text/plain", right.clone()).await.problem(415, "unsupported_media_type");
+    reply(node.http.post(&url).body(right)).await.problem(401, "unauthenticated");
     post("application/json", "{".into()).await.invalid("body");
     post("application/json", "[]".into()).await.invalid("body");
-    post("application/json", "{\"username\":\"\u{0}\"}".into())
+    post("application/json", "{\"username\":\"\u{0}\"}".into()).await.invalid("body");
+    reply(node.http.post(&url).header("content-type", "application/json").body(vec![b'"', 0xff]))
         .await
         .invalid("body");
-    reply(
-        node.http
-            .post(&url)
-            .header("content-type", "application/json")
-            .body(vec![b'"', 0xff]),
-    )
-    .await
-    .invalid("body");
-    post("application/json", String::new())
-        .await
-        .invalid("username");
+    post("application/json", String::new()).await.invalid("username");
     let large = format!("{{\"username\":\"{}\"}}", "x".repeat(256 * 1024));
-    post("application/json", large)
-        .await
-        .problem(413, "too_large");
+    post("application/json", large).await.problem(413, "too_large");
     node.stop().await;
 }
 
@@ -81,17 +55,10 @@ async fn tokens_come_in_one_header_only() {
     with(format!("Bearer {}", mina.token)).await.is(200);
     with(format!("bearer  {}", mina.token)).await.is(200);
     let (token, url) = (&mina.token, &url);
-    for value in [
-        format!("Basic {token}"),
-        token.clone(),
-        "Bearer".into(),
-        "Bearer x".into(),
-    ] {
+    for value in [format!("Basic {token}"), token.clone(), "Bearer".into(), "Bearer x".into()] {
         with(value).await.problem(401, "unauthenticated");
     }
-    reply(node.http.get(format!("{url}?token={token}")))
-        .await
-        .problem(401, "unauthenticated");
+    reply(node.http.get(format!("{url}?token={token}"))).await.problem(401, "unauthenticated");
     node.stop().await;
 }
 
@@ -137,12 +104,7 @@ async fn too_many_passwords_at_once_are_put_off() {
     let put_off: Vec<_> = replies.iter().filter(|reply| reply.status == 503).collect();
     assert!(!put_off.is_empty() && put_off.len() < 24);
     for reply in put_off {
-        assert!(
-            reply.problem(503, "unavailable")["retry_after_ms"]
-                .as_u64()
-                .unwrap()
-                > 0
-        );
+        assert!(reply.problem(503, "unavailable")["retry_after_ms"].as_u64().unwrap() > 0);
     }
     node.stop().await;
 }

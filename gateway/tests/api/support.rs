@@ -58,13 +58,7 @@ impl Node {
         let server = Server::start(listeners, &app, &config);
         let url = format!("http://{address}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self {
-            url,
-            http,
-            app,
-            server,
-            folder,
-        }
+        Self { url, http, app, server, folder }
     }
 
     /// Stops and starts again on the same folder.
@@ -86,14 +80,7 @@ impl Node {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        send(
-            &self.http,
-            method,
-            format!("{}{path}", self.url),
-            None,
-            body,
-        )
-        .await
+        send(&self.http, method, format!("{}{path}", self.url), None, body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -182,11 +169,7 @@ impl Person {
     /// Opens a session that starts at now.
     pub(crate) async fn listen(&self) -> Ears {
         let answer = self.post("/v1/sessions", json!({})).await.json(201);
-        Ears {
-            person: self.clone(),
-            id: text(&answer["session_id"]),
-            next: text(&answer["next"]),
-        }
+        Ears { person: self.clone(), id: text(&answer["session_id"]), next: text(&answer["next"]) }
     }
 }
 
@@ -230,9 +213,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     #[track_caller]
@@ -257,10 +238,7 @@ impl Reply {
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], format!("urn:pabal:problem:{code}"));
-        assert!(
-            problem["title"].is_string() && problem["detail"].is_string(),
-            "{problem}"
-        );
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
         if status == 401 {
             assert_eq!(self.header("www-authenticate"), "Bearer");
         }
@@ -301,27 +279,17 @@ pub(crate) async fn reply(request: reqwest::RequestBuilder) -> Reply {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Reply {
-        status,
-        headers,
-        text,
-        body,
-    }
+    Reply { status, headers, text, body }
 }
 
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("no string: {value}"))
-        .to_owned()
+    value.as_str().unwrap_or_else(|| panic!("no string: {value}")).to_owned()
 }
 
 /// The values of one field of a list of objects.
 #[track_caller]
 pub(crate) fn pluck<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     let list = list.as_array().unwrap_or_else(|| panic!("no list: {list}"));
-    list.iter()
-        .map(|entry| entry[field].as_str().unwrap())
-        .collect()
+    list.iter().map(|entry| entry[field].as_str().unwrap()).collect()
 }

@@ -12,22 +12,13 @@ async fn signing_up_logs_in() {
     let user = &answer["user"];
     assert_eq!(user["username"], "mina.kim");
     assert_eq!(user["display_name"], "미나");
-    assert_eq!(
-        (&user["status_text"], &user["avatar_url"]),
-        (&json!(""), &json!(""))
-    );
+    assert_eq!((&user["status_text"], &user["avatar_url"]), (&json!(""), &json!("")));
     assert!(user["user_id"].as_str().unwrap().parse::<u64>().is_ok());
     assert!(answer["device_id"].as_str().unwrap().parse::<u64>().is_ok());
-    assert_eq!(
-        answer["expires_at"].as_str().unwrap().len(),
-        "2026-12-22T00:00:00.000Z".len()
-    );
+    assert_eq!(answer["expires_at"].as_str().unwrap().len(), "2026-12-22T00:00:00.000Z".len());
     let token = answer["token"].as_str().unwrap();
     assert!((22..=27).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric()));
-    let me = node
-        .http
-        .get(format!("{}/v1/me", node.url))
-        .bearer_auth(token);
+    let me = node.http.get(format!("{}/v1/me", node.url)).bearer_auth(token);
     assert_eq!(crate::support::reply(me).await.json(200)["user"], *user);
     let without_name = json!({"username": "Jun", "password": PASSWORD});
     let answer = node.post("/v1/users", without_name).await.json(201);
@@ -41,15 +32,11 @@ async fn a_username_is_taken_once_in_whatever_form() {
     node.sign_up("미나").await;
     for same in ["미나", "\u{1106}\u{1175}\u{1102}\u{1161}"] {
         let body = json!({"username": same, "password": PASSWORD});
-        node.post("/v1/users", body)
-            .await
-            .problem(409, "username_taken");
+        node.post("/v1/users", body).await.problem(409, "username_taken");
     }
     let body = json!({"username": "MINA2", "password": PASSWORD});
     node.post("/v1/users", body.clone()).await.is(201);
-    node.post("/v1/users", body)
-        .await
-        .problem(409, "username_taken");
+    node.post("/v1/users", body).await.problem(409, "username_taken");
     node.stop().await;
 }
 
@@ -60,20 +47,11 @@ async fn what_is_wrong_with_a_sign_up_is_named() {
         (json!({"password": PASSWORD}), "username"),
         (json!({"username": "mina"}), "password"),
         (json!({"username": "m", "password": PASSWORD}), "username"),
-        (
-            json!({"username": "has space", "password": PASSWORD}),
-            "username",
-        ),
+        (json!({"username": "has space", "password": PASSWORD}), "username"),
         (json!({"username": 7, "password": PASSWORD}), "username"),
         (json!({"username": "mina", "password": "short"}), "password"),
-        (
-            json!({"username": "mina", "password": "x".repeat(257)}),
-            "password",
-        ),
-        (
-            json!({"username": "mina", "password": PASSWORD, "display_name": ""}),
-            "display_name",
-        ),
+        (json!({"username": "mina", "password": "x".repeat(257)}), "password"),
+        (json!({"username": "mina", "password": PASSWORD, "display_name": ""}), "display_name"),
     ];
     for (body, field) in wrong {
         node.post("/v1/users", body).await.invalid(field);
@@ -111,17 +89,9 @@ async fn users_are_found_by_name_or_its_beginning() {
     let nobody = mina.get("/v1/users?username=zz").await.json(200);
     assert_eq!(nobody["users"], json!([]));
     mina.get("/v1/users").await.invalid("username");
-    mina.get("/v1/users?username=m&limit=0")
-        .await
-        .invalid("limit");
-    mina.get("/v1/users?username=m&limit=201")
-        .await
-        .invalid("limit");
-    mina.get("/v1/users?username=m&limit=many")
-        .await
-        .invalid("limit");
-    node.get("/v1/users?username=mina")
-        .await
-        .problem(401, "unauthenticated");
+    mina.get("/v1/users?username=m&limit=0").await.invalid("limit");
+    mina.get("/v1/users?username=m&limit=201").await.invalid("limit");
+    mina.get("/v1/users?username=m&limit=many").await.invalid("limit");
+    node.get("/v1/users?username=mina").await.problem(401, "unauthenticated");
     node.stop().await;
 }

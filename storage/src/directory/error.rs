@@ -51,10 +51,7 @@ fn is_damage(cause: &dyn DatabaseError) -> bool {
     const SQLITE_CORRUPT: i32 = 11;
     const SQLITE_NOTADB: i32 = 26;
     let code = cause.code().and_then(|code| code.parse::<i32>().ok());
-    matches!(
-        code.map(|code| code & 0xff),
-        Some(SQLITE_CORRUPT | SQLITE_NOTADB)
-    )
+    matches!(code.map(|code| code & 0xff), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
 }
 
 /// Why a directory could not be opened. The file is as it was.
@@ -114,10 +111,7 @@ impl OpenError {
             MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
                 Self::connect(path, cause)
             }
-            other => Self::Damaged {
-                path,
-                detail: other.to_string(),
-            },
+            other => Self::Damaged { path, detail: other.to_string() },
         }
     }
 }

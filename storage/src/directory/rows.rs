@@ -83,10 +83,7 @@ pub(super) struct CredentialsRow {
 
 impl CredentialsRow {
     pub(super) fn read(self) -> Read<Credentials> {
-        Ok(Credentials {
-            user: self.user.read()?,
-            password_hash: self.password_hash,
-        })
+        Ok(Credentials { user: self.user.read()?, password_hash: self.password_hash })
     }
 }
 
@@ -105,11 +102,7 @@ impl AccessRow {
             user_id: user_id(self.user_id)?,
             name: self.name,
         };
-        Ok(Access {
-            token,
-            device,
-            expires_at: moment(self.expires_at)?,
-        })
+        Ok(Access { token, device, expires_at: moment(self.expires_at)? })
     }
 }
 
@@ -150,10 +143,7 @@ impl FriendRow {
             (false, _) => FriendState::Received,
             (true, true) => FriendState::Friends,
         };
-        Ok(Friend {
-            user_id: user_id(self.friend_id)?,
-            state,
-        })
+        Ok(Friend { user_id: user_id(self.friend_id)?, state })
     }
 }
 
@@ -206,10 +196,7 @@ pub(super) struct MemberRow {
 
 impl MemberRow {
     pub(super) fn read(self) -> Read<Member> {
-        Ok(Member {
-            user_id: user_id(self.user_id)?,
-            role: role(&self.role)?,
-        })
+        Ok(Member { user_id: user_id(self.user_id)?, role: role(&self.role)? })
     }
 }
 
@@ -222,16 +209,7 @@ pub(super) struct PushTargetRow {
 
 impl PushTargetRow {
     pub(super) fn read(self) -> Read<PushTarget> {
-        let level = self
-            .notifications
-            .as_deref()
-            .map(level)
-            .transpose()?
-            .unwrap_or_default();
-        Ok(PushTarget {
-            user_id: user_id(self.user_id)?,
-            username: self.username,
-            level,
-        })
+        let level = self.notifications.as_deref().map(level).transpose()?.unwrap_or_default();
+        Ok(PushTarget { user_id: user_id(self.user_id)?, username: self.username, level })
     }
 }

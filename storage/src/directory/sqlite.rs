@@ -79,21 +79,13 @@ impl SqliteDirectory {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        let writer = connections(1)
-            .connect_with(writing)
-            .await
-            .map_err(unusable)?;
+        let writer = connections(1).connect_with(writing).await.map_err(unusable)?;
         if let Err(error) = MIGRATIONS.run(&writer).await {
             writer.close().await;
             return Err(OpenError::migrate(path.to_owned(), error));
         }
-        match connections(READERS)
-            .connect_with(file.read_only(true))
-            .await
-        {
-            Ok(readers) => Ok(Self {
-                store: Store { readers, writer },
-            }),
+        match connections(READERS).connect_with(file.read_only(true)).await {
+            Ok(readers) => Ok(Self { store: Store { readers, writer } }),
             Err(error) => {
                 writer.close().await;
                 Err(unusable(error))
@@ -132,11 +124,7 @@ impl Store {
 /// That there is such a user.
 async fn known(tx: &mut SqliteConnection, user_id: UserId) -> Result<(), Failure> {
     let id = super::rows::stored_id(user_id.get());
-    match sqlx::query(sql::USER_EXISTS)
-        .bind(id)
-        .fetch_optional(tx)
-        .await?
-    {
+    match sqlx::query(sql::USER_EXISTS).bind(id).fetch_optional(tx).await? {
         Some(_) => Ok(()),
         None => Err(DirectoryError::UnknownUser(user_id).into()),
     }
@@ -183,11 +171,7 @@ impl Directory for SqliteDirectory {
     }
 
     fn users_by_prefix(&self, prefix: &str, limit: usize) -> Answer<'_, Vec<User>> {
-        answer(accounts::users_by_prefix(
-            &self.store,
-            folded(prefix),
-            limit,
-        ))
+        answer(accounts::users_by_prefix(&self.store, folded(prefix), limit))
     }
 
     fn change_profile(&self, user_id: UserId, change: ProfileChange) -> Answer<'_, User> {
@@ -266,13 +250,7 @@ impl Directory for SqliteDirectory {
         role: Option<Role>,
         at_most: usize,
     ) -> Answer<'_, (bool, Role)> {
-        answer(members::put_member(
-            &self.store,
-            channel_id,
-            user_id,
-            role,
-            at_most,
-        ))
+        answer(members::put_member(&self.store, channel_id, user_id, role, at_most))
     }
 
     fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> Answer<'_, bool> {
@@ -285,12 +263,7 @@ impl Directory for SqliteDirectory {
         user_id: UserId,
         message_id: MessageId,
     ) -> Answer<'_, bool> {
-        answer(members::mark_read(
-            &self.store,
-            channel_id,
-            user_id,
-            message_id,
-        ))
+        answer(members::mark_read(&self.store, channel_id, user_id, message_id))
     }
 
     fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>> {
@@ -312,9 +285,7 @@ mod tests {
     #[tokio::test]
     async fn every_connection_is_set_up_as_stated() {
         let folder = tempfile::tempdir().expect("a folder");
-        let directory = SqliteDirectory::open(folder.path().join("d.db"))
-            .await
-            .expect("opens");
+        let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
         let Store { readers, writer } = &directory.store;
         // 2 is FULL: the log is synchronised at each commit.
         assert_eq!(pragma(writer, "synchronous").await, 2);
@@ -322,10 +293,7 @@ mod tests {
         assert_eq!(readers.options().get_max_connections(), READERS);
         for pool in [readers, writer] {
             assert_eq!(pragma(pool, "foreign_keys").await, 1);
-            assert_eq!(
-                pragma(pool, "busy_timeout").await,
-                BUSY_TIMEOUT.as_millis() as i64
-            );
+            assert_eq!(pragma(pool, "busy_timeout").await, BUSY_TIMEOUT.as_millis() as i64);
         }
         let write = sqlx::query("DELETE FROM users").execute(readers).await;
         assert!(write.is_err(), "a reader does not write");
@@ -334,24 +302,14 @@ mod tests {
     #[tokio::test]
     async fn no_statement_reads_through_a_table() {
         let folder = tempfile::tempdir().expect("a folder");
-        let directory = SqliteDirectory::open(folder.path().join("d.db"))
-            .await
-            .expect("opens");
+        let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
         for statement in sql::BY_KEY {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-            let plan = sqlx::query(explain)
-                .fetch_all(&directory.store.readers)
-                .await;
-            let steps = plan
-                .expect("a plan")
-                .into_iter()
-                .map(|row| row.get::<String, _>("detail"));
+            let plan = sqlx::query(explain).fetch_all(&directory.store.readers).await;
+            let steps = plan.expect("a plan").into_iter().map(|row| row.get::<String, _>("detail"));
             let steps: Vec<_> = steps.collect();
             assert!(!steps.is_empty(), "{statement}");
-            assert!(
-                steps.iter().all(|step| !step.contains("SCAN")),
-                "{statement}: {steps:#?}"
-            );
+            assert!(steps.iter().all(|step| !step.contains("SCAN")), "{statement}: {steps:#?}");
             let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
             assert_eq!(sorts, *statement == sql::HEIR, "{statement}: {steps:#?}");
         }

@@ -56,11 +56,7 @@ impl Database {
             let asked = config.partitions;
             if recorded != asked {
                 let folder = folder.to_owned();
-                return Err(OpenError::OtherPartitions {
-                    folder,
-                    recorded,
-                    asked,
-                });
+                return Err(OpenError::OtherPartitions { folder, recorded, asked });
             }
             folder::check_complete(folder)?;
         }
@@ -69,10 +65,7 @@ impl Database {
         let database = Self::with_keyspaces(folder, fjall, stored, config, recorded.is_some())?;
         if recorded.is_none() {
             if !is_empty(folder, &database)? {
-                return Err(OpenError::damaged(
-                    folder,
-                    "it holds messages but no pabal-store",
-                ));
+                return Err(OpenError::damaged(folder, "it holds messages but no pabal-store"));
             }
             folder::record_partitions(folder, config.partitions)?;
         }
@@ -89,15 +82,10 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let keyspace = |name: &str, memtable_bytes: u64| {
             if must_exist && !fjall.keyspace_exists(name) {
-                return Err(OpenError::damaged(
-                    folder,
-                    format!("keyspace {name} is gone"),
-                ));
+                return Err(OpenError::damaged(folder, format!("keyspace {name} is gone")));
             }
             let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
-            fjall
-                .keyspace(name, options)
-                .map_err(|error| open_error(folder, error))
+            fjall.keyspace(name, options).map_err(|error| open_error(folder, error))
         };
         Ok(Self {
             messages: keyspace(MESSAGES, config.message_memtable_bytes)?,
@@ -167,10 +155,7 @@ fn open_error(folder: &Path, error: fjall::Error) -> OpenError {
 /// Whether the disk did what it should, and a file was not what it should be.
 fn tells_of_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
-    matches!(
-        error.kind(),
-        InvalidData | InvalidInput | NotFound | UnexpectedEof
-    )
+    matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
 }
 
 fn is_empty(folder: &Path, database: &Database) -> Result<bool, OpenError> {

@@ -37,10 +37,7 @@ pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenErro
         .and_then(|number| number.parse().ok());
     let unknown = || {
         let first = marker.lines().next().unwrap_or_default();
-        OpenError::damaged(
-            folder,
-            format!("{MARKER} says {first:?}, expected {FORMAT:?}"),
-        )
+        OpenError::damaged(folder, format!("{MARKER} says {first:?}, expected {FORMAT:?}"))
     };
     partitions.map(Some).ok_or_else(unknown)
 }
@@ -90,9 +87,7 @@ pub(super) fn check_complete(folder: &Path) -> Result<(), OpenError> {
 
 fn names_in(folder: &Path, path: &Path) -> Result<Vec<String>, OpenError> {
     let names = fs::read_dir(path).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     });
     names.map_err(|error| OpenError::unavailable(folder, error))
 }

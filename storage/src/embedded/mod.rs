@@ -39,9 +39,7 @@ impl EmbeddedStore {
     /// See [`OpenError`]; only [`OpenError::InUse`] is worth a retry.
     pub fn open(folder: &Path, config: &EmbeddedConfig) -> Result<Self, OpenError> {
         if !(1..=MAX_PARTITIONS).contains(&config.partitions) {
-            return Err(OpenError::ImpossiblePartitions {
-                asked: config.partitions,
-            });
+            return Err(OpenError::ImpossiblePartitions { asked: config.partitions });
         }
         let database = Arc::new(Database::open(folder, config)?);
         let writer = Writer::start(database, config).map_err(|error| error.at(folder))?;
@@ -146,16 +144,10 @@ pub enum OpenError {
 
 impl OpenError {
     fn damaged(folder: &Path, reason: impl ToString) -> Self {
-        Self::Damaged {
-            folder: folder.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Damaged { folder: folder.to_owned(), reason: reason.to_string() }
     }
 
     fn unavailable(folder: &Path, source: io::Error) -> Self {
-        Self::Unavailable {
-            folder: folder.to_owned(),
-            source,
-        }
+        Self::Unavailable { folder: folder.to_owned(), source }
     }
 }

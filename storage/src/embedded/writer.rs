@@ -29,15 +29,9 @@ pub(crate) enum Request {
         answer: oneshot::Sender<Result<Vec<Appended>, HistoryError>>,
     },
     /// [`PushNotifier::enqueue`](pabal_core::ports::PushNotifier::enqueue).
-    Enqueue {
-        notifications: Vec<Notification>,
-        answer: oneshot::Sender<Result<(), PushError>>,
-    },
+    Enqueue { notifications: Vec<Notification>, answer: oneshot::Sender<Result<(), PushError>> },
     /// [`PushNotifier::confirm`](pabal_core::ports::PushNotifier::confirm).
-    Confirm {
-        positions: Vec<PushPosition>,
-        answer: oneshot::Sender<Result<(), PushError>>,
-    },
+    Confirm { positions: Vec<PushPosition>, answer: oneshot::Sender<Result<(), PushError>> },
 }
 
 /// Handle of the writer thread; dropping it lets the thread write what waits and end.
@@ -100,12 +94,7 @@ impl Writer {
             .name("pabal-writer".into())
             .spawn(|| group_writer.run())
             .map_err(StartError::Thread)?;
-        Ok(Self {
-            requests: Some(requests),
-            thread: Some(thread),
-            arrived,
-            database,
-        })
+        Ok(Self { requests: Some(requests), thread: Some(thread), arrived, database })
     }
 
     /// The database, if it can go on.
@@ -130,21 +119,13 @@ impl Writer {
         self.database()?;
         let (answer, answered) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(|| self.stopped())?;
-        requests
-            .send(request(answer))
-            .await
-            .map_err(|_| self.stopped())?;
+        requests.send(request(answer)).await.map_err(|_| self.stopped())?;
         answered.await.map_err(|_| self.stopped())
     }
 
     /// Why the writer has stopped.
     pub(crate) fn stopped(&self) -> Stopped {
-        Stopped(
-            self.database
-                .poisoned()
-                .unwrap_or("the store is closed")
-                .to_owned(),
-        )
+        Stopped(self.database.poisoned().unwrap_or("the store is closed").to_owned())
     }
 }
 
@@ -212,26 +193,15 @@ impl GroupWriter {
 
     fn stage(&mut self, request: Request, group: &mut Group) -> Result<(), Unreadable> {
         match request {
-            Request::Append {
-                partition,
-                messages,
-                answer,
-            } => {
+            Request::Append { partition, messages, answer } => {
                 group.add(&messages);
                 let staged = self.append.stage(&self.database, partition, &messages);
                 let (became, outcome) = split(staged);
                 group.answers.push(Answer::Append(answer, became));
                 outcome
             }
-            Request::Enqueue {
-                notifications,
-                answer,
-            } => {
-                group.add(
-                    notifications
-                        .iter()
-                        .map(|notification| &notification.message),
-                );
+            Request::Enqueue { notifications, answer } => {
+                group.add(notifications.iter().map(|notification| &notification.message));
                 if self.push.enqueue(&notifications) {
                     group.answers.push(Answer::Push(answer));
                 } else {
@@ -250,11 +220,7 @@ impl GroupWriter {
 
     /// Makes durable what is staged, then shows it.
     fn commit(&mut self) -> Result<(), Failure> {
-        let mut batch = self
-            .database
-            .fjall
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut batch = self.database.fjall.batch().durability(Some(PersistMode::SyncData));
         self.append.write(&self.database, &mut batch);
         self.push.write(&self.database, &mut batch);
         // With nothing to write all was known already, and all that is known is durable.
@@ -298,10 +264,7 @@ impl Group {
 /// Who waits for a group, and what to answer once it is durable. A caller may have given up; its
 /// answer is then nobody's.
 enum Answer {
-    Append(
-        oneshot::Sender<Result<Vec<Appended>, HistoryError>>,
-        Vec<Appended>,
-    ),
+    Append(oneshot::Sender<Result<Vec<Appended>, HistoryError>>, Vec<Appended>),
     Push(oneshot::Sender<Result<(), PushError>>),
 }
 

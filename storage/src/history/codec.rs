@@ -62,10 +62,7 @@ pub(super) fn position_key(partition: Partition) -> [u8; 2] {
 
 pub(super) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> {
     let number = key.try_into().map(u16::from_be_bytes);
-    number
-        .ok()
-        .and_then(Partition::new)
-        .ok_or(DecodeError::Length(key.len()))
+    number.ok().and_then(Partition::new).ok_or(DecodeError::Length(key.len()))
 }
 
 /// A fixed size whatever name the client chose; nobody can make two sends of others collide, and
@@ -86,9 +83,7 @@ pub(super) fn encode_id(message_id: MessageId) -> [u8; 8] {
 }
 
 pub(super) fn decode_id(value: &[u8]) -> Result<MessageId, DecodeError> {
-    let raw = value
-        .try_into()
-        .map_err(|_| DecodeError::Length(value.len()))?;
+    let raw = value.try_into().map_err(|_| DecodeError::Length(value.len()))?;
     Ok(MessageId::new(u64::from_be_bytes(raw)))
 }
 
@@ -133,22 +128,14 @@ pub(crate) fn decode_message(
         0 => None,
         _ => {
             let length = u32::from_be_bytes(take(&mut rest)?);
-            let (name, after) = rest
-                .split_at_checked(length as usize)
-                .ok_or(DecodeError::Truncated)?;
+            let (name, after) =
+                rest.split_at_checked(length as usize).ok_or(DecodeError::Truncated)?;
             rest = after;
             Some(text(name)?)
         }
     };
     let content = text(rest)?;
-    Ok(Message {
-        message_id,
-        channel_id,
-        message_from,
-        message_to,
-        content,
-        client_message_id,
-    })
+    Ok(Message { message_id, channel_id, message_from, message_to, content, client_message_id })
 }
 
 /// Who said the message with this value; the rest of it is not looked at.
@@ -181,9 +168,7 @@ fn number(rest: &mut &[u8]) -> Result<u64, DecodeError> {
 }
 
 fn text(bytes: &[u8]) -> Result<Arc<str>, DecodeError> {
-    std::str::from_utf8(bytes)
-        .map(Arc::from)
-        .map_err(|_| DecodeError::Text)
+    std::str::from_utf8(bytes).map(Arc::from).map_err(|_| DecodeError::Text)
 }
 
 #[cfg(test)]
@@ -233,10 +218,7 @@ mod tests {
         assert_eq!(hex(&position_key(partition)), "03ff");
         assert_eq!(hex(&encode_id(full.message_id)), "0102030405060708");
         let send_key = full.send_key().expect("named");
-        assert_eq!(
-            hex(&sent_key(&send_key)),
-            "0b59b55c964889f61aae45b6d73f4788"
-        );
+        assert_eq!(hex(&sent_key(&send_key)), "0b59b55c964889f61aae45b6d73f4788");
     }
 
     #[test]
@@ -253,16 +235,10 @@ mod tests {
         assert_eq!(decode(&[]), Err(DecodeError::Truncated));
         assert_eq!(decode(&[2, 0]), Err(DecodeError::Version(2)));
         assert_eq!(decode(&[1, 4]), Err(DecodeError::Flags(4)));
-        assert_eq!(
-            decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]),
-            Err(DecodeError::Text)
-        );
+        assert_eq!(decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]), Err(DecodeError::Text));
         assert_eq!(decode_id(&[1, 2, 3]), Err(DecodeError::Length(3)));
         assert_eq!(id_in_key(&[1, 2, 3]), Err(DecodeError::Length(3)));
-        assert_eq!(
-            decode_position_key(&[0xff, 0xff]),
-            Err(DecodeError::Length(2))
-        );
+        assert_eq!(decode_position_key(&[0xff, 0xff]), Err(DecodeError::Length(2)));
     }
 
     prop_compose! {

@@ -33,11 +33,7 @@ impl FjallHistoryStore {
     /// One state of a channel, for as many reads as an answer takes.
     fn channel(&self, channel_id: ChannelId) -> Result<ChannelRows<'_>, HistoryError> {
         let database = self.writer.database()?;
-        Ok(ChannelRows {
-            database,
-            durable: database.durable(),
-            channel_id,
-        })
+        Ok(ChannelRows { database, durable: database.durable(), channel_id })
     }
 }
 
@@ -48,11 +44,7 @@ impl HistoryStore for FjallHistoryStore {
         messages: Vec<Message>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
         Box::pin(async move {
-            let request = |answer| Request::Append {
-                partition,
-                messages,
-                answer,
-            };
+            let request = |answer| Request::Append { partition, messages, answer };
             self.writer.ask(request).await?
         })
     }
@@ -103,19 +95,13 @@ impl HistoryStore for FjallHistoryStore {
         reader: UserId,
         at_most: usize,
     ) -> BoxFuture<'_, Result<usize, HistoryError>> {
-        Box::pin(async move {
-            self.channel(channel_id)?
-                .unread(after, reader, at_most)
-                .await
-        })
+        Box::pin(async move { self.channel(channel_id)?.unread(after, reader, at_most).await })
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
         Box::pin(async move {
             let database = self.writer.database()?;
-            let value = database
-                .durable()
-                .get(&database.sent, codec::sent_key(&key));
+            let value = database.durable().get(&database.sent, codec::sent_key(&key));
             let Some(value) = value.map_err(Unreadable::from)? else {
                 return Ok(None);
             };
@@ -136,32 +122,23 @@ struct ChannelRows<'a> {
 impl ChannelRows<'_> {
     fn range(&self, from: Bound<MessageId>, to: Bound<MessageId>) -> Iter {
         let key = |id| codec::message_key(self.channel_id, id);
-        self.durable
-            .range(&self.database.messages, (from.map(key), to.map(key)))
+        self.durable.range(&self.database.messages, (from.map(key), to.map(key)))
     }
 
     async fn page(&self, from: PageFrom, limit: usize) -> Result<Page, HistoryError> {
         let whole = (Bound::Included(FIRST), Bound::Included(LAST));
         let below = |id| self.range(whole.0, Bound::Excluded(id)).rev();
         match from {
-            PageFrom::After(id) => {
-                self.take(self.range(Bound::Excluded(id), whole.1), limit)
-                    .await
-            }
+            PageFrom::After(id) => self.take(self.range(Bound::Excluded(id), whole.1), limit).await,
             PageFrom::Before(id) => self.take(below(id), limit).await,
             PageFrom::Newest => self.take(self.range(whole.0, whole.1).rev(), limit).await,
             PageFrom::Around(id) => {
                 let mut messages = self.take(below(id), limit / 2).await?.messages;
                 messages.reverse();
                 let room = limit - messages.len();
-                let from_on = self
-                    .take(self.range(Bound::Included(id), whole.1), room)
-                    .await?;
+                let from_on = self.take(self.range(Bound::Included(id), whole.1), room).await?;
                 messages.extend(from_on.messages);
-                Ok(Page {
-                    messages,
-                    has_more: from_on.has_more,
-                })
+                Ok(Page { messages, has_more: from_on.has_more })
             }
         }
     }
@@ -187,19 +164,12 @@ impl ChannelRows<'_> {
 
     fn get(&self, message_id: MessageId) -> Result<Option<Message>, HistoryError> {
         let key = codec::message_key(self.channel_id, message_id);
-        let value = self
-            .durable
-            .get(&self.database.messages, key)
-            .map_err(Unreadable::from)?;
-        value
-            .map(|value| self.decode(message_id, &value))
-            .transpose()
+        let value = self.durable.get(&self.database.messages, key).map_err(Unreadable::from)?;
+        value.map(|value| self.decode(message_id, &value)).transpose()
     }
 
     fn head(&self) -> Result<MessageId, HistoryError> {
-        let newest = self
-            .range(Bound::Included(FIRST), Bound::Included(LAST))
-            .next_back();
+        let newest = self.range(Bound::Included(FIRST), Bound::Included(LAST)).next_back();
         let Some(newest) = newest else {
             return Ok(FIRST);
         };
@@ -214,10 +184,7 @@ impl ChannelRows<'_> {
         at_most: usize,
     ) -> Result<usize, HistoryError> {
         let mut unread = 0;
-        for (row, guard) in self
-            .range(Bound::Excluded(after), Bound::Included(LAST))
-            .enumerate()
-        {
+        for (row, guard) in self.range(Bound::Excluded(after), Bound::Included(LAST)).enumerate() {
             if unread == at_most {
                 break;
             }
@@ -238,9 +205,7 @@ impl ChannelRows<'_> {
 
     fn damaged(&self, message_id: MessageId, error: &DecodeError) -> HistoryError {
         let channel_id = self.channel_id;
-        HistoryError::Damaged(format!(
-            "message {message_id} of channel {channel_id}: {error}"
-        ))
+        HistoryError::Damaged(format!("message {message_id} of channel {channel_id}: {error}"))
     }
 }
 
@@ -281,44 +246,20 @@ mod tests {
         let [busy, quiet] = [0, 1].map(|number| Partition::new(number).expect("a partition"));
         let minute = Duration::from_secs(60);
         for partition in [busy, quiet] {
-            let sends = (0..10)
-                .map(|n| sent(partition, minute * n, &n.to_string()))
-                .collect();
-            store
-                .history
-                .append(partition, sends)
-                .await
-                .expect("an append");
+            let sends = (0..10).map(|n| sent(partition, minute * n, &n.to_string())).collect();
+            store.history.append(partition, sends).await.expect("an append");
         }
-        assert_eq!(
-            sends_after_merging(database),
-            20,
-            "all are within the window"
-        );
+        assert_eq!(sends_after_merging(database), 20, "all are within the window");
         // The window of the busy partition moves on, past the first four of its sends.
         let later = sent(busy, SEND_KEY_WINDOW + minute * 4, "later");
-        store
-            .history
-            .append(busy, vec![later])
-            .await
-            .expect("an append");
+        store.history.append(busy, vec![later]).await.expect("an append");
         assert_eq!(sends_after_merging(database), 17);
         let find = async |partition, n: u32| {
-            let key = sent(partition, minute, &n.to_string())
-                .send_key()
-                .expect("named");
-            store
-                .history
-                .find_sent(key)
-                .await
-                .expect("a look")
-                .is_some()
+            let key = sent(partition, minute, &n.to_string()).send_key().expect("named");
+            store.history.find_sent(key).await.expect("a look").is_some()
         };
         assert!(!find(busy, 3).await && find(busy, 4).await && find(quiet, 0).await);
-        let page = store
-            .history
-            .page(ChannelId::new(0), PageFrom::Newest, 50)
-            .await;
+        let page = store.history.page(ChannelId::new(0), PageFrom::Newest, 50).await;
         assert_eq!(page.expect("a page").messages.len(), 11, "messages stay");
     }
 }

@@ -44,9 +44,7 @@ pub(crate) fn load_positions(database: &Database) -> Result<(), Unreadable> {
         let (key, value) = row.into_inner()?;
         let damaged = |error| Unreadable::Damaged(format!("stored position {key:?}: {error}"));
         let partition = codec::decode_position_key(&key).map_err(damaged)?;
-        database
-            .stored
-            .advance(partition, codec::decode_id(&value).map_err(damaged)?);
+        database.stored.advance(partition, codec::decode_id(&value).map_err(damaged)?);
     }
     Ok(())
 }

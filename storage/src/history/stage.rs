@@ -48,10 +48,8 @@ impl AppendStage {
         position: MessageId,
         message: &Message,
     ) -> Result<Appended, Unreadable> {
-        let (message_id, key) = (
-            message.message_id,
-            codec::message_key(message.channel_id, message.message_id),
-        );
+        let (message_id, key) =
+            (message.message_id, codec::message_key(message.channel_id, message.message_id));
         // Nothing above the position is stored, so only a replay costs this look.
         if message_id <= position && self.is_stored(database, &key)? {
             return Ok(Appended::Stored);
@@ -74,9 +72,7 @@ impl AppendStage {
 
     fn position(&self, database: &Database, partition: Partition) -> MessageId {
         let staged = self.positions.get(&partition);
-        staged
-            .copied()
-            .unwrap_or_else(|| database.stored.get(partition))
+        staged.copied().unwrap_or_else(|| database.stored.get(partition))
     }
 
     fn is_stored(&self, database: &Database, key: &MessageKey) -> Result<bool, Unreadable> {

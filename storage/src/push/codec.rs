@@ -40,19 +40,12 @@ pub(super) fn decode(value: &[u8]) -> Result<Notification, DecodeError> {
     let channel_id = ChannelId::new(number()?);
     let message_id = MessageId::new(number()?);
     let message = decode_message(channel_id, message_id, rest)?;
-    Ok(Notification {
-        user_id,
-        message,
-        queued_at,
-    })
+    Ok(Notification { user_id, message, queued_at })
 }
 
 /// A position, as key or as value.
 pub(super) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
-    bytes
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| DecodeError::Length(bytes.len()))
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| DecodeError::Length(bytes.len()))
 }
 
 #[cfg(test)]
@@ -80,10 +73,8 @@ mod tests {
     /// What stands in users' folders; a test that must change here means a new version.
     #[test]
     fn bytes_on_disk_stay_the_same() {
-        let hex: String = encode(&notification())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex: String =
+            encode(&notification()).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
             "01\

@@ -34,19 +34,14 @@ impl FjallPushNotifier {
         let database = self.writer.database()?;
         // Also above 0 where the last position is kept.
         let from = Bound::Excluded(after.0.to_be_bytes());
-        let rows = database
-            .durable()
-            .range(&database.push, (from, Bound::Unbounded));
+        let rows = database.durable().range(&database.push, (from, Bound::Unbounded));
         let mut pending = Vec::new();
         for (row, guard) in rows.take(limit).enumerate() {
             let (key, value) = guard.into_inner().map_err(Unreadable::from)?;
             let damaged = |error| PushError::Unavailable(format!("notification {key:?}: {error}"));
             let position = PushPosition(codec::decode_position(&key).map_err(damaged)?);
             let notification = codec::decode(&value).map_err(damaged)?;
-            pending.push(QueuedNotification {
-                position,
-                notification,
-            });
+            pending.push(QueuedNotification { position, notification });
             breathe(row).await;
         }
         Ok(pending)
@@ -56,10 +51,7 @@ impl FjallPushNotifier {
 impl PushNotifier for FjallPushNotifier {
     fn enqueue(&self, notifications: Vec<Notification>) -> BoxFuture<'_, Result<(), PushError>> {
         Box::pin(async move {
-            let request = |answer| Request::Enqueue {
-                notifications,
-                answer,
-            };
+            let request = |answer| Request::Enqueue { notifications, answer };
             self.writer.ask(request).await?
         })
     }

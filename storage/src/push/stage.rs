@@ -67,8 +67,7 @@ impl PushStage {
         self.staged.held = held;
         for notification in notifications {
             self.staged.last += 1;
-            self.added
-                .push((self.staged.last, codec::encode(notification)));
+            self.added.push((self.staged.last, codec::encode(notification)));
         }
         true
     }
@@ -98,11 +97,7 @@ impl PushStage {
             batch.remove(&database.push, position.to_be_bytes());
         }
         if self.staged.last != self.written.last {
-            batch.insert(
-                &database.push,
-                codec::LAST_GIVEN,
-                self.staged.last.to_be_bytes(),
-            );
+            batch.insert(&database.push, codec::LAST_GIVEN, self.staged.last.to_be_bytes());
         }
     }
 

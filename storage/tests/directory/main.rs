@@ -32,9 +32,7 @@ async fn open(path: &Path) -> SqliteDirectory {
 
 /// A connection of the test's own, as another program would have it.
 async fn outside(path: &Path) -> SqliteConnection {
-    SqliteConnection::connect(&format!("sqlite:{}", path.display()))
-        .await
-        .unwrap()
+    SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap()
 }
 
 fn user(number: u64) -> User {
@@ -52,11 +50,7 @@ fn access(number: u64) -> Access {
     let user_id = UserId::new(number);
     Access {
         token: TokenHash::of(&format!("token {number}")),
-        device: Device {
-            device_id: DeviceId::new(number),
-            user_id,
-            name: String::new(),
-        },
+        device: Device { device_id: DeviceId::new(number), user_id, name: String::new() },
         expires_at: Timestamp::from_micros(1_900_000_000_000_001),
     }
 }
@@ -64,20 +58,12 @@ fn access(number: u64) -> Access {
 fn channel(number: u64, kind: ChannelKind) -> Channel {
     let name = (kind == ChannelKind::Group).then(|| "Couriers".to_owned());
     let created_at = Timestamp::from_millis(1_800_000_000_000);
-    Channel {
-        channel_id: ChannelId::new(number),
-        kind,
-        name,
-        created_at,
-    }
+    Channel { channel_id: ChannelId::new(number), kind, name, created_at }
 }
 
 async fn sign_up(directory: &SqliteDirectory, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
-        directory
-            .sign_up(user(number), "hash".into(), access(number))
-            .await
-            .unwrap();
+        directory.sign_up(user(number), "hash".into(), access(number)).await.unwrap();
     }
 }
 
@@ -110,58 +96,28 @@ async fn a_reopened_directory_has_everything() {
         ..Default::default()
     };
     let settings = first.change_settings(two, silent).await.unwrap();
-    first
-        .direct_channel([one, three], channel(10, ChannelKind::Direct))
-        .await
-        .unwrap();
-    first
-        .create_group(channel(11, ChannelKind::Group), two, vec![one])
-        .await
-        .unwrap();
-    first
-        .put_member(team, three, Some(Role::Admin), 10)
-        .await
-        .unwrap();
-    first
-        .mark_read(pair, one, MessageId::new(77))
-        .await
-        .unwrap();
+    first.direct_channel([one, three], channel(10, ChannelKind::Direct)).await.unwrap();
+    first.create_group(channel(11, ChannelKind::Group), two, vec![one]).await.unwrap();
+    first.put_member(team, three, Some(Role::Admin), 10).await.unwrap();
+    first.mark_read(pair, one, MessageId::new(77)).await.unwrap();
     first.log_out(access(3).token).await.unwrap();
-    let before = (
-        first.memberships(one).await.unwrap(),
-        first.push_targets(team).await.unwrap(),
-    );
+    let before = (first.memberships(one).await.unwrap(), first.push_targets(team).await.unwrap());
     first.close().await;
 
     let again = open(&path).await;
     assert_eq!(again.user(one).await.unwrap(), Some(user(1)));
-    assert_eq!(
-        again.credentials("USER-2").await.unwrap().unwrap().user,
-        user(2)
-    );
-    assert_eq!(
-        again.access(access(1).token).await.unwrap(),
-        Some(access(1))
-    );
+    assert_eq!(again.credentials("USER-2").await.unwrap().unwrap().user, user(2));
+    assert_eq!(again.access(access(1).token).await.unwrap(), Some(access(1)));
     assert_eq!(again.access(access(3).token).await.unwrap(), None);
-    assert_eq!(
-        again.friends(one).await.unwrap()[0].state,
-        FriendState::Friends
-    );
+    assert_eq!(again.friends(one).await.unwrap()[0].state, FriendState::Friends);
     assert_eq!(again.blocks(three).await.unwrap(), [one]);
     assert_eq!(again.settings(two).await.unwrap(), settings);
-    let after = (
-        again.memberships(one).await.unwrap(),
-        again.push_targets(team).await.unwrap(),
-    );
+    let after = (again.memberships(one).await.unwrap(), again.push_targets(team).await.unwrap());
     assert_eq!(after, before);
     assert!(after.0[0].blocked && after.0[0].read_up_to == MessageId::new(77));
     // Who succeeds an owner is known as well.
     again.remove_member(team, two).await.unwrap();
-    assert_eq!(
-        again.membership(three, team).await.unwrap().unwrap().role,
-        Role::Owner
-    );
+    assert_eq!(again.membership(three, team).await.unwrap().unwrap().role, Role::Owner);
     again.close().await;
 }
 
@@ -173,21 +129,12 @@ async fn a_closed_directory_is_one_file_and_unavailable() {
     sign_up(&directory, 1..=3).await;
     directory.close().await;
     directory.close().await;
-    let names: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["directory.db"], "the log is written back");
     let read = directory.user(UserId::new(1)).await;
-    assert!(
-        matches!(&read, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()),
-        "{read:?}"
-    );
+    assert!(matches!(&read, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()), "{read:?}");
     let write = directory.block(UserId::new(1), UserId::new(2)).await;
-    assert!(
-        matches!(write, Err(DirectoryError::Unavailable(_))),
-        "{write:?}"
-    );
+    assert!(matches!(write, Err(DirectoryError::Unavailable(_))), "{write:?}");
 }
 
 #[tokio::test]
@@ -199,16 +146,9 @@ async fn what_was_answered_survives_without_a_close() {
     // What a crash of the process would leave: the files as they are, with nothing written back.
     let copy = folder.path().join("copy.db");
     fs::copy(&path, &copy).unwrap();
-    fs::copy(
-        folder.path().join("directory.db-wal"),
-        folder.path().join("copy.db-wal"),
-    )
-    .unwrap();
+    fs::copy(folder.path().join("directory.db-wal"), folder.path().join("copy.db-wal")).unwrap();
     let recovered = open(&copy).await;
-    assert_eq!(
-        recovered.users_by_prefix("user-", 100).await.unwrap().len(),
-        20
-    );
+    assert_eq!(recovered.users_by_prefix("user-", 100).await.unwrap().len(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -220,20 +160,13 @@ async fn four_hundred_concurrent_writers_all_succeed() {
     let directories = [open(&path).await, open(&path).await];
     sign_up(&directories[0], 1..=2).await;
     let (one, team) = (UserId::new(1), ChannelId::new(10));
-    directories[0]
-        .create_group(channel(10, ChannelKind::Group), one, vec![])
-        .await
-        .unwrap();
+    directories[0].create_group(channel(10, ChannelKind::Group), one, vec![]).await.unwrap();
     let tasks: Vec<_> = (100..100 + WRITERS)
         .map(|number| {
             let directory = directories[number as usize % 2].clone();
             tokio::spawn(async move {
-                directory
-                    .sign_up(user(number), "hash".into(), access(number))
-                    .await?;
-                directory
-                    .put_member(team, UserId::new(number), None, 10_000)
-                    .await?;
+                directory.sign_up(user(number), "hash".into(), access(number)).await?;
+                directory.put_member(team, UserId::new(number), None, 10_000).await?;
                 directory.befriend(UserId::new(number), one).await
             })
         })
@@ -241,14 +174,8 @@ async fn four_hundred_concurrent_writers_all_succeed() {
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap(), FriendState::Requested);
     }
-    assert_eq!(
-        directories[1].members(team).await.unwrap().len() as u64,
-        WRITERS + 1
-    );
-    assert_eq!(
-        directories[1].friends(one).await.unwrap().len() as u64,
-        WRITERS
-    );
+    assert_eq!(directories[1].members(team).await.unwrap().len() as u64, WRITERS + 1);
+    assert_eq!(directories[1].friends(one).await.unwrap().len() as u64, WRITERS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -264,10 +191,7 @@ async fn a_dropped_call_happens_whole_or_not_at_all() {
         let mut call = directory.create_group(group, everyone[0], everyone.clone());
         // Dropped after another number of steps each time; the last ones come to their end.
         for _ in 0..number / 2 {
-            if poll_fn(|context| Poll::Ready(call.as_mut().poll(context)))
-                .await
-                .is_ready()
-            {
+            if poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await.is_ready() {
                 break;
             }
             tokio::task::yield_now().await;
@@ -276,16 +200,10 @@ async fn a_dropped_call_happens_whole_or_not_at_all() {
         // Whoever writes next writes after what became of the dropped call.
         directory.befriend(everyone[0], everyone[1]).await.unwrap();
         let members = directory.members(id).await.unwrap().len();
-        assert!(
-            members == 0 || members == 5,
-            "{members} of 5 members after {number}"
-        );
+        assert!(members == 0 || members == 5, "{members} of 5 members after {number}");
         made += usize::from(members == 5);
     }
-    assert_eq!(
-        directory.memberships(everyone[4]).await.unwrap().len(),
-        made
-    );
+    assert_eq!(directory.memberships(everyone[4]).await.unwrap().len(), made);
 }
 
 #[tokio::test]
@@ -305,28 +223,16 @@ async fn a_group_may_have_more_members_than_a_statement_takes() {
     let ids: Vec<_> = (1..=MEMBERS).map(UserId::new).collect();
     let with_stranger = [ids.clone(), vec![UserId::new(MEMBERS + 5)]].concat();
     let group = channel(10, ChannelKind::Group);
-    let refused = directory
-        .create_group(group.clone(), ids[0], with_stranger)
-        .await;
+    let refused = directory.create_group(group.clone(), ids[0], with_stranger).await;
     let stranger = UserId::new(MEMBERS + 5);
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
     // The last of the list has come before nobody, the second before all but the owner.
     let [owner, heir] = [ids[700], ids[1_100]];
     let members = [vec![heir], ids.clone()].concat();
     directory.create_group(group, owner, members).await.unwrap();
-    assert_eq!(
-        directory.members(ChannelId::new(10)).await.unwrap().len() as u64,
-        MEMBERS
-    );
-    directory
-        .remove_member(ChannelId::new(10), owner)
-        .await
-        .unwrap();
-    let place = directory
-        .membership(heir, ChannelId::new(10))
-        .await
-        .unwrap()
-        .unwrap();
+    assert_eq!(directory.members(ChannelId::new(10)).await.unwrap().len() as u64, MEMBERS);
+    directory.remove_member(ChannelId::new(10), owner).await.unwrap();
+    let place = directory.membership(heir, ChannelId::new(10)).await.unwrap().unwrap();
     assert_eq!(place.role, Role::Owner);
 }
 
@@ -338,10 +244,8 @@ async fn the_file_has_a_write_ahead_log_and_no_tokens() {
     sign_up(&directory, [1]).await;
     directory.close().await;
     let mut file = outside(&path).await;
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut file)
-        .await
-        .unwrap();
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut file).await.unwrap();
     assert_eq!(mode, "wal");
     let hash: Vec<u8> = sqlx::query_scalar("SELECT token_hash FROM access_tokens")
         .fetch_one(&mut file)

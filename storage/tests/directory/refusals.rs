@@ -13,9 +13,7 @@ use tempfile::TempDir;
 use super::{folder, open, outside, sign_up, user};
 
 async fn refusal(path: &Path) -> OpenError {
-    SqliteDirectory::open(path)
-        .await
-        .expect_err("cannot be opened")
+    SqliteDirectory::open(path).await.expect_err("cannot be opened")
 }
 
 #[tokio::test]
@@ -34,15 +32,9 @@ async fn a_file_of_a_newer_release_is_refused_and_left_alone() {
     file.close().await.unwrap();
     let before = fs::read(&path).unwrap();
     let error = refusal(&path).await;
-    assert!(
-        matches!(error, OpenError::Newer { version: 9000, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::Newer { version: 9000, .. }), "{error:?}");
     let text = error.to_string();
-    assert!(
-        text.contains("directory.db was made by a newer release"),
-        "{text}"
-    );
+    assert!(text.contains("directory.db was made by a newer release"), "{text}");
     assert!(text.contains("9000"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -55,10 +47,7 @@ async fn a_file_with_an_altered_migration_is_refused() {
     let alter = sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1");
     alter.execute(&mut outside(&path).await).await.unwrap();
     let error = refusal(&path).await;
-    assert!(
-        matches!(error, OpenError::Altered { version: 1, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::Altered { version: 1, .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -69,12 +58,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     fs::write(&path, &text).unwrap();
     let error = refusal(&path).await;
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
-    assert!(
-        error
-            .to_string()
-            .contains("is damaged, or no SQLite database"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is damaged, or no SQLite database"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
@@ -115,10 +99,7 @@ async fn damage_found_while_reading_is_told_from_a_store_out_of_reach() {
     fs::write(&path, bytes).unwrap();
     let directory = open(&path).await;
     let read = directory.user(UserId::new(1)).await;
-    assert!(
-        matches!(&read, Err(e @ DirectoryError::Damaged(_)) if !e.retryable()),
-        "{read:?}"
-    );
+    assert!(matches!(&read, Err(e @ DirectoryError::Damaged(_)) if !e.retryable()), "{read:?}");
 }
 
 #[tokio::test]
@@ -141,8 +122,5 @@ async fn a_folder_that_is_not_there_is_unavailable() {
     let folder = folder();
     let error = refusal(&folder.path().join("none").join("directory.db")).await;
     assert!(matches!(error, OpenError::Unavailable { .. }), "{error:?}");
-    assert!(
-        error.to_string().contains("directory.db cannot be opened"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("directory.db cannot be opened"), "{error}");
 }

@@ -30,20 +30,12 @@ pub enum Transport {
 
 impl Transport {
     /// All of them, in the order in which a switching client goes round.
-    pub const ALL: [Self; 4] = [
-        Self::ShortPolling,
-        Self::LongPolling,
-        Self::WebSocket,
-        Self::Sse,
-    ];
+    pub const ALL: [Self; 4] = [Self::ShortPolling, Self::LongPolling, Self::WebSocket, Self::Sse];
 
     /// The one after this one.
     #[must_use]
     pub fn following(self) -> Self {
-        let at = Self::ALL
-            .iter()
-            .position(|it| *it == self)
-            .unwrap_or_default();
+        let at = Self::ALL.iter().position(|it| *it == self).unwrap_or_default();
         Self::ALL[(at + 1) % Self::ALL.len()]
     }
 }
@@ -64,23 +56,15 @@ impl Batch {
     pub fn of(document: &Value) -> Self {
         let events = document["events"].as_array();
         Self {
-            events: events
-                .unwrap_or_else(|| panic!("not a batch: {document}"))
-                .clone(),
+            events: events.unwrap_or_else(|| panic!("not a batch: {document}")).clone(),
             next: id(&document["next"]),
-            timeout: document
-                .get("timeout")
-                .is_some_and(|it| *it == Value::Bool(true)),
+            timeout: document.get("timeout").is_some_and(|it| *it == Value::Bool(true)),
         }
     }
 
     /// No events: the position stays.
     pub fn empty(after: Id) -> Self {
-        Self {
-            events: Vec::new(),
-            next: after,
-            timeout: false,
-        }
+        Self { events: Vec::new(), next: after, timeout: false }
     }
 }
 

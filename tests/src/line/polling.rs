@@ -23,19 +23,12 @@ pub struct Polling {
 impl Polling {
     /// Short polling.
     pub fn short(account: &Account, session: &Session) -> Self {
-        Self {
-            account: account.clone(),
-            session: session.clone(),
-            long: false,
-        }
+        Self { account: account.clone(), session: session.clone(), long: false }
     }
 
     /// Long polling.
     pub fn long(account: &Account, session: &Session) -> Self {
-        Self {
-            long: true,
-            ..Self::short(account, session)
-        }
+        Self { long: true, ..Self::short(account, session) }
     }
 
     /// One request and its answer.
@@ -44,22 +37,12 @@ impl Polling {
     /// [`Break`].
     pub async fn ask(&self, after: Id, wait: Duration) -> Result<Batch, Break> {
         let path = if self.long {
-            self.session.path(&format!(
-                "/long-poll?after={after}&wait_ms={}",
-                wait.as_millis()
-            ))
+            self.session.path(&format!("/long-poll?after={after}&wait_ms={}", wait.as_millis()))
         } else {
             self.session.path(&format!("/poll?after={after}"))
         };
-        let within = if self.long {
-            wait + ANSWER_WITHIN
-        } else {
-            ANSWER_WITHIN
-        };
-        let answer = self
-            .account
-            .call_within(Method::GET, &path, None, within)
-            .await?;
+        let within = if self.long { wait + ANSWER_WITHIN } else { ANSWER_WITHIN };
+        let answer = self.account.call_within(Method::GET, &path, None, within).await?;
         if answer.status != StatusCode::OK {
             return Err(Break::Refused(Box::new(answer)));
         }

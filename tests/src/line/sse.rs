@@ -45,11 +45,7 @@ impl ServerSentEvents {
         let path = session.path(&format!("/events?after={after}"));
         let header =
             last_event_id.map(|id| (HeaderName::from_static("last-event-id"), id.to_string()));
-        let ask = Ask {
-            token: Some(&account.token),
-            header,
-            ..Ask::new(Method::GET, &path)
-        };
+        let ask = Ask { token: Some(&account.token), header, ..Ask::new(Method::GET, &path) };
         // Not the account's own connections: a dropped stream closes its connection.
         let http = Http::default();
         let response = http.open(account.address(), ask).await?;
@@ -58,28 +54,12 @@ impl ServerSentEvents {
             let body = body.collect().await.map_err(Break::silent)?.to_bytes();
             let json = serde_json::from_slice(&body).unwrap_or_default();
             let (status, headers) = (parts.status, parts.headers);
-            return Err(Break::Refused(Box::new(crate::http::Answer {
-                status,
-                headers,
-                json,
-            })));
+            return Err(Break::Refused(Box::new(crate::http::Answer { status, headers, json })));
         }
-        let kind = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(|value| value.as_bytes());
-        assert_eq!(
-            kind,
-            Some(&b"text/event-stream"[..]),
-            "the type of an event stream"
-        );
+        let kind = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
+        assert_eq!(kind, Some(&b"text/event-stream"[..]), "the type of an event stream");
         let body = response.into_body();
-        Ok(Self {
-            body,
-            buffer: Vec::new(),
-            comments: 0,
-            _http: http,
-        })
+        Ok(Self { body, buffer: Vec::new(), comments: 0, _http: http })
     }
 
     /// How many comments came, which keep the stream alive.
@@ -95,21 +75,12 @@ impl ServerSentEvents {
                 let data: Value = serde_json::from_str(&block.data)
                     .unwrap_or_else(|error| panic!("data that is no JSON: {error}: {block:?}"));
                 if block.event.as_deref() == Some("closed") {
-                    let code = data["code"]
-                        .as_u64()
-                        .and_then(|code| u16::try_from(code).ok());
+                    let code = data["code"].as_u64().and_then(|code| u16::try_from(code).ok());
                     let code = code.unwrap_or_else(|| panic!("no code: {data}"));
-                    return Err(Break::Closed {
-                        code,
-                        said: Some(data),
-                    });
+                    return Err(Break::Closed { code, said: Some(data) });
                 }
                 let batch = Batch::of(&data);
-                assert_eq!(
-                    block.id,
-                    Some(batch.next.to_string()),
-                    "the id is the batch's next"
-                );
+                assert_eq!(block.id, Some(batch.next.to_string()), "the id is the batch's next");
                 Ok(batch)
             }
         }

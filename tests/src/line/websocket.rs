@@ -34,19 +34,13 @@ pub struct Handshake<'a> {
 impl<'a> Handshake<'a> {
     /// With the token in the `Authorization` header.
     pub fn to(path: &'a str) -> Self {
-        Self {
-            path,
-            as_browser: false,
-        }
+        Self { path, as_browser: false }
     }
 
     /// With the token among the subprotocols, as browsers have to.
     #[must_use]
     pub fn as_browser(self) -> Self {
-        Self {
-            as_browser: true,
-            ..self
-        }
+        Self { as_browser: true, ..self }
     }
 }
 
@@ -89,9 +83,7 @@ impl WebSocket {
         let header = |text: String| HeaderValue::from_str(&text).expect("a plain token");
         if handshake.as_browser {
             let offered = header(format!("pabal.v1, pabal.bearer.{}", account.token));
-            request
-                .headers_mut()
-                .insert(SEC_WEBSOCKET_PROTOCOL, offered);
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, offered);
         } else {
             let bearer = header(format!("Bearer {}", account.token));
             request.headers_mut().insert(AUTHORIZATION, bearer);
@@ -99,42 +91,27 @@ impl WebSocket {
         let open = async {
             let stream = TcpStream::connect(at).await.map_err(Break::silent)?;
             stream.set_nodelay(true).map_err(Break::silent)?;
-            client_async(request, stream)
-                .await
-                .map_err(|error| match error {
-                    Error::Http(response) => {
-                        let (parts, body) = response.into_parts();
-                        let body = body.unwrap_or_default();
-                        let json = serde_json::from_slice(&body).unwrap_or_default();
-                        let (status, headers) = (parts.status, parts.headers);
-                        Break::Refused(Box::new(Answer {
-                            status,
-                            headers,
-                            json,
-                        }))
-                    }
-                    error => Break::silent(error),
-                })
+            client_async(request, stream).await.map_err(|error| match error {
+                Error::Http(response) => {
+                    let (parts, body) = response.into_parts();
+                    let body = body.unwrap_or_default();
+                    let json = serde_json::from_slice(&body).unwrap_or_default();
+                    let (status, headers) = (parts.status, parts.headers);
+                    Break::Refused(Box::new(Answer { status, headers, json }))
+                }
+                error => Break::silent(error),
+            })
         };
         let (stream, response) = timeout(ANSWER_WITHIN, open)
             .await
             .map_err(|_| Break::silent("no handshake in time"))??;
         let (frames, outgoing) = mpsc::channel(16);
         let (arrive, arrived) = mpsc::channel(AHEAD);
-        let socket = Socket {
-            frames,
-            replies: Replies::default(),
-            pings: Arc::new(AtomicU64::new(0)),
-        };
+        let socket =
+            Socket { frames, replies: Replies::default(), pings: Arc::new(AtomicU64::new(0)) };
         let task = tokio::spawn(run(stream, outgoing, arrive, socket.clone())).abort_handle();
         let headers = response.headers().clone();
-        Ok(Self {
-            arrived,
-            socket,
-            task,
-            headers,
-            session: None,
-        })
+        Ok(Self { arrived, socket, task, headers, session: None })
     }
 
     /// Opens a session and attaches to it in one step.
@@ -263,10 +240,7 @@ async fn run(
             Some(Ok(Message::Close(frame))) => {
                 let _ = sink.flush().await;
                 break match frame {
-                    Some(frame) => Break::Closed {
-                        code: frame.code.into(),
-                        said: said.take(),
-                    },
+                    Some(frame) => Break::Closed { code: frame.code.into(), said: said.take() },
                     None => Break::silent("closed without a code"),
                 };
             }

@@ -57,10 +57,7 @@ pub(crate) async fn resume_after_cut_connections(way: Way) {
     join(talking, cutting).await;
     let (_, journals) = finish(channel, &ledger, &ann, devices).await;
     assert!(proxy.connections() > 12, "connections were opened again");
-    assert!(
-        journals.iter().all(|journal| journal.sessions == 1),
-        "the session outlives them"
-    );
+    assert!(journals.iter().all(|journal| journal.sessions == 1), "the session outlives them");
 }
 
 /// Starting with each transport in turn, another one every 200 ms; every 60 ms for the device that
@@ -101,10 +98,7 @@ pub(crate) async fn lost_answer_to_a_read(way: Way) {
     let mut line = open(transport, &through, &session, 0).await;
     if transport == Transport::WebSocket || transport == Transport::Sse {
         // The stream stands before the network fails.
-        let quiet = line
-            .read(0, Duration::from_millis(50))
-            .await
-            .expect("an open stream");
+        let quiet = line.read(0, Duration::from_millis(50)).await.expect("an open stream");
         assert!(quiet.events.is_empty());
     }
     for text in lines(5) {
@@ -130,14 +124,8 @@ pub(crate) async fn lost_answer_to_a_read(way: Way) {
     let ((after, broken), ()) =
         wait::soon("a lost answer", join(read, proxy.lose_an_answer(since))).await;
     assert!(matches!(broken, Break::Connection(_)), "{broken}");
-    let first = read_events(
-        Transport::ShortPolling,
-        &bob,
-        &session,
-        after,
-        6 - after as usize,
-    )
-    .await;
+    let first =
+        read_events(Transport::ShortPolling, &bob, &session, after, 6 - after as usize).await;
     for again in Transport::ALL {
         let same = read_events(again, &bob, &session, after, 6 - after as usize).await;
         assert_eq!(same, first, "{again:?} behind {after}");
@@ -163,9 +151,9 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
                 let way = Way::Steady(Transport::WebSocket);
                 listen(&ann.via(proxy.address()), way, channel, &ledger).await
             }
-            Route::Messages | Route::Commands => listen(&ann, way, channel, &ledger)
-                .await
-                .sending_through(proxy.address()),
+            Route::Messages | Route::Commands => {
+                listen(&ann, way, channel, &ledger).await.sending_through(proxy.address())
+            }
         };
         let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));
         ledger.begin(channel, ann.user_id, &name, &content);
@@ -185,11 +173,7 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
         let (sent, stored) = wait::soon("a lost answer", join(send, lose)).await;
         assert!(sent.is_err(), "the answer was swallowed: {sent:?}");
         let (status, first) = ann.say(channel, &content, Some(&name)).await;
-        assert_eq!(
-            (status, &first),
-            (200, &stored),
-            "a repeat gives the first message"
-        );
+        assert_eq!((status, &first), (200, &stored), "a repeat gives the first message");
         for again in Route::ALL {
             let repeated = sender.insist(again, channel, &name, &content).await;
             assert_eq!(repeated, stored.message_id, "by {again:?}");
@@ -239,10 +223,7 @@ pub(crate) async fn abandoned_reads(way: Way) {
     };
     select(Box::pin(talk), Box::pin(abandon)).await;
     let all = read_events(transport, &bob, &session, 0, 40).await;
-    let contents: Vec<_> = all
-        .events
-        .iter()
-        .map(|event| event["message"]["content"].clone())
-        .collect();
+    let contents: Vec<_> =
+        all.events.iter().map(|event| event["message"]["content"].clone()).collect();
     assert_eq!(json!(contents), json!(lines(40)));
 }

@@ -34,33 +34,16 @@ async fn scene(way: Way, count: usize) -> Scene {
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let session = ann.open(None).await;
-    ann.say_many(&session, channel, &lines(count), &ledger)
-        .await;
+    ann.say_many(&session, channel, &lines(count), &ledger).await;
     ann.close(&session).await;
     let before = ann.history(channel, 0).await;
     assert_eq!(before.len(), count);
     let author = listen(&ann, way, channel, &ledger).await;
-    Scene {
-        _node: node,
-        ann,
-        bob,
-        channel,
-        ledger,
-        author,
-        before,
-    }
+    Scene { _node: node, ann, bob, channel, ledger, author, before }
 }
 
 pub(crate) async fn as_the_session_opens(way: Way) {
-    let Scene {
-        _node,
-        ann,
-        bob,
-        channel,
-        ledger,
-        author,
-        before,
-    } = scene(way, 300).await;
+    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(way, 300).await;
     let talk = async {
         for number in 0..60 {
             author.send(channel, &format!("meanwhile {number}")).await;
@@ -80,28 +63,16 @@ pub(crate) async fn as_the_session_opens(way: Way) {
     devices.push(author);
     let (history, journals) = finish(channel, &ledger, &ann, devices).await;
     assert_eq!(history.len(), 360);
-    assert!(
-        journals.iter().all(|journal| journal.resyncs == 0),
-        "all of it fits the mailbox"
-    );
+    assert!(journals.iter().all(|journal| journal.resyncs == 0), "all of it fits the mailbox");
 }
 
 /// A session that starts at now, then `/v1/sync` until nothing is left: together they are all.
 pub(crate) async fn by_synchronisation(way: Way) {
-    let Scene {
-        _node,
-        ann,
-        bob,
-        channel,
-        ledger,
-        author,
-        ..
-    } = scene(way, 120).await;
+    let Scene { _node, ann, bob, channel, ledger, author, .. } = scene(way, 120).await;
     let other = bob.group(&[&ann]).await;
     let session = bob.open(None).await;
     let head = {
-        bob.say_many(&session, other, &lines(3), &Ledger::default())
-            .await;
+        bob.say_many(&session, other, &lines(3), &Ledger::default()).await;
         bob.history(other, 0).await.pop().expect("three messages")
     };
     let talk = async {
@@ -114,9 +85,7 @@ pub(crate) async fn by_synchronisation(way: Way) {
         loop {
             let cursors = Cursors::from([(channel, journal.cursor(channel))]);
             let body = json!({ "channels": cursors_json(&cursors) });
-            let json = bob
-                .must(Method::POST, "/v1/sync?limit=50", Some(&body), 200)
-                .await;
+            let json = bob.must(Method::POST, "/v1/sync?limit=50", Some(&body), 200).await;
             let part = &json["channels"][channel.to_string()];
             for message in part["messages"].as_array().expect("messages") {
                 journal.message(Message::of(message));
@@ -154,15 +123,7 @@ pub(crate) async fn by_synchronisation(way: Way) {
 
 /// The frame `{"channels":{…}}` on a WebSocket; what it brings stays for any other transport.
 pub(crate) async fn by_socket_frame(way: Way) {
-    let Scene {
-        _node,
-        ann,
-        bob,
-        channel,
-        ledger,
-        author,
-        before,
-    } = scene(way, 200).await;
+    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(way, 200).await;
     let session = bob.open(None).await;
     let cursors = Cursors::from([(channel, before[49].message_id)]);
     let talk = async {
@@ -174,10 +135,7 @@ pub(crate) async fn by_socket_frame(way: Way) {
         let mut line = open(Transport::WebSocket, &bob, &session, 0).await;
         let socket = line.socket().expect("a socket");
         socket.catch_up(&cursors).await;
-        let batch = line
-            .read(0, Duration::from_secs(10))
-            .await
-            .expect("catch-up");
+        let batch = line.read(0, Duration::from_secs(10)).await.expect("catch-up");
         assert!(!batch.events.is_empty());
     };
     // Asked before anything is live: what a session was handed cannot be caught up with in order.
@@ -193,10 +151,7 @@ pub(crate) async fn by_socket_frame(way: Way) {
     let speaker = listen(&ann, way, channel, &ledger).await;
     let spoken = speaker.send(channel, "later").await;
     let mut line = open(Transport::WebSocket, &bob, &session, 0).await;
-    let first = line
-        .read(0, Duration::from_secs(10))
-        .await
-        .expect("the message");
+    let first = line.read(0, Duration::from_secs(10)).await.expect("the message");
     line.socket().expect("a socket").catch_up(&cursors).await;
     let second = expect_batch(&mut line, first.next).await;
     assert_eq!(second["type"], "resync");
@@ -212,9 +167,6 @@ pub(crate) async fn by_socket_frame(way: Way) {
 }
 
 async fn expect_batch(line: &mut Line, after: Id) -> serde_json::Value {
-    let batch = line
-        .read(after, Duration::from_secs(10))
-        .await
-        .expect("a batch");
+    let batch = line.read(after, Duration::from_secs(10)).await.expect("a batch");
     batch.events.first().expect("an event").clone()
 }

@@ -24,11 +24,7 @@ fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16
         }
         (Transport::Sse, Break::Closed { code: closed, .. }) => assert_eq!(*closed, close_code),
         (Transport::ShortPolling | Transport::LongPolling, Break::Refused(answer)) => {
-            assert_eq!(
-                (answer.status.as_u16(), answer.code()),
-                (status, code),
-                "{broken}"
-            );
+            assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{broken}");
         }
         _ => panic!("{transport:?}: {broken}"),
     }
@@ -43,10 +39,7 @@ async fn while_waiting(
     act: impl Future<Output = ()>,
 ) -> (Batch, Break) {
     let mut line = open(transport, account, session, after).await;
-    let quiet = line
-        .read(after, Duration::from_millis(30))
-        .await
-        .expect("an open line");
+    let quiet = line.read(after, Duration::from_millis(30)).await.expect("an open line");
     assert!(quiet.events.is_empty());
     let began = Instant::now();
     let (ended, ()) = join(read_to_the_end(&mut line, after), async {
@@ -79,24 +72,13 @@ pub(crate) async fn logout(way: Way) {
     .await;
     assert!(events.events.is_empty());
     expect_end(transport, &broken, 4401, 401, "unauthenticated");
-    device
-        .until("is told that it is logged out", |journal| {
-            journal.logged_out
-        })
-        .await;
+    device.until("is told that it is logged out", |journal| journal.logged_out).await;
     for other in Transport::ALL {
         let refused = refusal(other, &phone, &session, 0).await;
         assert!(refused.is_unauthenticated(), "{other:?}: {refused}");
     }
-    let refused = phone
-        .try_open(None)
-        .await
-        .expect("an answer")
-        .expect_err("no session");
-    assert_eq!(
-        (refused.status.as_u16(), refused.code()),
-        (401, "unauthenticated")
-    );
+    let refused = phone.try_open(None).await.expect("an answer").expect_err("no session");
+    assert_eq!((refused.status.as_u16(), refused.code()), (401, "unauthenticated"));
     // The user's other device, which has a token of its own, goes on.
     let after = author.send(channel, "after").await;
     tablet.holds(channel, after).await;
@@ -113,26 +95,18 @@ pub(crate) async fn deleted_session(way: Way) {
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let session = bob.open(None).await;
-    let (_, broken) = while_waiting(transport, &bob, &session, 0, async {
-        bob.close(&session).await
-    })
-    .await;
+    let (_, broken) =
+        while_waiting(transport, &bob, &session, 0, async { bob.close(&session).await }).await;
     expect_end(transport, &broken, 4404, 410, "session_gone");
     for other in Transport::ALL {
         let refused = refusal(other, &bob, &session, 0).await;
         assert!(refused.is_gone(), "{other:?}: {refused}");
     }
-    let again = bob
-        .call(Method::DELETE, &session.path(""), None)
-        .await
-        .expect("an answer");
+    let again = bob.call(Method::DELETE, &session.path(""), None).await.expect("an answer");
     assert_eq!((again.status.as_u16(), again.code()), (410, "session_gone"));
     let stranger = ann.open(None).await;
     let refused = refusal(transport, &bob, &stranger, 0).await;
-    assert!(
-        matches!(refused, Break::Refused(answer) if answer.status == 403),
-        "not one's own"
-    );
+    assert!(matches!(refused, Break::Refused(answer) if answer.status == 403), "not one's own");
 
     let ledger = Ledger::default();
     let device = listen(&bob, way, channel, &ledger).await;
@@ -144,9 +118,7 @@ pub(crate) async fn deleted_session(way: Way) {
         let (session, _) = device.position();
         bob.close(&session.expect("a session")).await;
         author.send(channel, "meanwhile").await;
-        device
-            .until("opens another", |journal| journal.sessions == ended + 1)
-            .await;
+        device.until("opens another", |journal| journal.sessions == ended + 1).await;
     }
     finish(channel, &ledger, &ann, [device, author]).await;
 }
@@ -169,10 +141,7 @@ pub(crate) async fn second_reader(way: Way) {
     let mut after = 0;
     for (first, second) in pairs {
         let mut line = open(first, &bob, &session, after).await;
-        let quiet = line
-            .read(after, Duration::from_millis(30))
-            .await
-            .expect("an open line");
+        let quiet = line.read(after, Duration::from_millis(30)).await.expect("an open line");
         assert!(quiet.events.is_empty());
         if first == Transport::ShortPolling {
             // It holds nothing, so there is nothing to replace: both read the same.
@@ -198,11 +167,7 @@ pub(crate) async fn second_reader(way: Way) {
             wait::soon("the first ends", join(next(&mut line, after), take_over)).await;
         match (first, replaced) {
             (Transport::LongPolling, Ok(batch)) => {
-                assert_eq!(
-                    batch,
-                    Batch::empty(after),
-                    "an empty batch, and no deadline"
-                );
+                assert_eq!(batch, Batch::empty(after), "an empty batch, and no deadline");
             }
             (_, Err(broken)) => assert!(broken.is_replaced(), "{first:?}: {broken}"),
             other => panic!("not replaced: {other:?}"),

@@ -21,9 +21,7 @@ async fn command(account: &Account, client: &Client, command: Value) -> Value {
 
 /// Whether there is an event of this type with this user.
 fn has(journal: &Journal, kind: &str, user: &Account) -> bool {
-    journal
-        .events_of(kind)
-        .any(|event| id(&event["user_id"]) == user.user_id)
+    journal.events_of(kind).any(|event| id(&event["user_id"]) == user.user_id)
 }
 
 pub(crate) async fn reach_whom_they_should(way: Way) {
@@ -47,17 +45,14 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
             .events_of("presence")
             .any(|event| id(&event["user_id"]) == bob.user_id && event["online"] == json!(online))
     };
-    a.until("sees Bob come", |journal| online(journal, true))
-        .await;
+    a.until("sees Bob come", |journal| online(journal, true)).await;
 
     // Typing: the others of the channel.
     let typing = json!({"id": "t", "type": "typing", "channel_id": channel.to_string()});
     let reply = command(&bob, &b, typing).await;
     assert!(reply.get("error").is_none(), "{reply}");
-    a.until("sees Bob type", |journal| has(journal, "typing", &bob))
-        .await;
-    c.until("sees Bob type", |journal| has(journal, "typing", &bob))
-        .await;
+    a.until("sees Bob type", |journal| has(journal, "typing", &bob)).await;
+    c.until("sees Bob type", |journal| has(journal, "typing", &bob)).await;
 
     // Read: all members, one's own other devices among them.
     let (_, message) = ann.say(channel, "read this", None).await;
@@ -67,16 +62,9 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     let reply = command(&bob, &b, read).await;
     assert!(reply.get("error").is_none(), "{reply}");
     for client in [&a, &b, &c, &tablet] {
-        client
-            .until("sees how far Bob read", |journal| {
-                has(journal, "read", &bob)
-            })
-            .await;
+        client.until("sees how far Bob read", |journal| has(journal, "read", &bob)).await;
         let seen = client.look(|journal| journal.events_of("read").next().cloned());
-        assert_eq!(
-            id(&seen.expect("a read event")["message_id"]),
-            message.message_id
-        );
+        assert_eq!(id(&seen.expect("a read event")["message_id"]), message.message_id);
     }
 
     // A member of nothing may not type.
@@ -87,25 +75,17 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     for client in [b, tablet] {
         let (session, _) = client.position();
         let journal = client.stop().await;
-        assert!(
-            !has(&journal, "typing", &bob),
-            "nobody is told of their own typing"
-        );
+        assert!(!has(&journal, "typing", &bob), "nobody is told of their own typing");
         bob.close(&session.expect("a session")).await;
     }
-    a.until("sees Bob leave", |journal| online(journal, false))
-        .await;
+    a.until("sees Bob leave", |journal| online(journal, false)).await;
     // A last message behind everything else, so that what has not come by then never came.
     let (_, last) = ann.say(channel, "the end", None).await;
     c.holds(channel, last.message_id).await;
     let carl = c.stop().await;
     assert!(!has(&carl, "presence", &bob), "no friend of Bob's");
     let eve = e.stop().await;
-    assert!(
-        eve.events.is_empty() && eve.messages.is_empty(),
-        "{:?}",
-        eve.events
-    );
+    assert!(eve.events.is_empty() && eve.messages.is_empty(), "{:?}", eve.events);
 }
 
 pub(crate) async fn membership_takes_effect(way: Way) {
@@ -124,9 +104,7 @@ pub(crate) async fn membership_takes_effect(way: Way) {
             .any(|event| id(&event["channel_id"]) == channel && event["action"] == json!(action))
     };
     for client in &clients[..2] {
-        client
-            .until("sees the new group", |journal| of_channel(journal, "added"))
-            .await;
+        client.until("sees the new group", |journal| of_channel(journal, "added")).await;
     }
     let before = clients[0].send(channel, "before Carl").await;
     clients[1].holds(channel, before).await;
@@ -135,32 +113,16 @@ pub(crate) async fn membership_takes_effect(way: Way) {
     let path = format!("/v1/channels/{channel}/members/{}", carl.user_id);
     ann.must(Method::PUT, &path, Some(&json!({})), 201).await;
     let first = clients[0].send(channel, "welcome").await;
-    clients[2]
-        .until("is told of the group", |journal| {
-            of_channel(journal, "added")
-        })
-        .await;
+    clients[2].until("is told of the group", |journal| of_channel(journal, "added")).await;
     clients[2].holds(channel, first).await;
-    clients[1]
-        .until("sees Carl come", |journal| has(journal, "member", &carl))
-        .await;
+    clients[1].until("sees Carl come", |journal| has(journal, "member", &carl)).await;
     let replied = clients[2].send(channel, "thank you").await;
     clients[1].holds(channel, replied).await;
 
     let renamed = json!({"name": "another name"});
-    ann.must(
-        Method::PATCH,
-        &format!("/v1/channels/{channel}"),
-        Some(&renamed),
-        200,
-    )
-    .await;
+    ann.must(Method::PATCH, &format!("/v1/channels/{channel}"), Some(&renamed), 200).await;
     for client in &clients {
-        client
-            .until("sees the new name", |journal| {
-                of_channel(journal, "renamed")
-            })
-            .await;
+        client.until("sees the new name", |journal| of_channel(journal, "renamed")).await;
     }
 
     // Carl goes: what is said then is not for him.

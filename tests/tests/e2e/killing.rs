@@ -29,9 +29,7 @@ const IN_FLIGHT: usize = 3;
 
 /// The seed of the moments, which `PABAL_TEST_SEED` repeats.
 fn seed() -> u64 {
-    let given = std::env::var("PABAL_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let given = std::env::var("PABAL_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| rand::rng().random());
     eprintln!("PABAL_TEST_SEED={seed}");
     seed
@@ -42,10 +40,8 @@ pub(crate) async fn at_twenty_moments() {
     let node = Node::start(&[]).await;
     let users = cast(node.address(), ["ann", "bob", "carl", "dora", "emil"]).await;
     let [ann, bob, carl, dora, emil] = &users;
-    let channels = [
-        ann.group(&[bob, carl, dora, emil]).await,
-        bob.group(&[ann, carl, dora, emil]).await,
-    ];
+    let channels =
+        [ann.group(&[bob, carl, dora, emil]).await, bob.group(&[ann, carl, dora, emil]).await];
     let ledger = Ledger::default();
     let start = channels.iter().map(|channel| (*channel, 0)).collect();
     let ways = Transport::ALL.map(Way::Steady).into_iter();
@@ -77,11 +73,7 @@ pub(crate) async fn at_twenty_moments() {
             })
             .await;
             sleep(Duration::from_micros(moments.random_range(0..400_000))).await;
-            let port = if round % 4 == 0 {
-                Port::Other
-            } else {
-                Port::Same
-            };
+            let port = if round % 4 == 0 { Port::Other } else { Port::Same };
             node.restart(port).await;
         }
         stop.store(true, Ordering::Relaxed);
@@ -89,22 +81,13 @@ pub(crate) async fn at_twenty_moments() {
     join(talk, kill).await;
 
     let entries = ledger.entries();
-    assert!(
-        entries.iter().all(|entry| entry.acknowledged.is_some()),
-        "all were repeated"
-    );
+    assert!(entries.iter().all(|entry| entry.acknowledged.is_some()), "all were repeated");
     // Repeating every send once more makes no second copy either.
     let repeated = join_all(entries.iter().step_by(7).map(async |entry| {
-        let user = users
-            .iter()
-            .find(|user| user.user_id == entry.from)
-            .expect("one of them");
+        let user = users.iter().find(|user| user.user_id == entry.from).expect("one of them");
         let name = Some(entry.client_message_id.as_str());
         let (status, message) = user.say(entry.channel_id, &entry.content, name).await;
-        assert_eq!(
-            (status, message.message_id),
-            (200, entry.acknowledged.expect("told").1)
-        );
+        assert_eq!((status, message.message_id), (200, entry.acknowledged.expect("told").1));
     }));
     repeated.await;
     let mut histories = Vec::new();
@@ -114,9 +97,7 @@ pub(crate) async fn at_twenty_moments() {
     let mut journals = Vec::new();
     for device in devices {
         for (channel, history) in &histories {
-            device
-                .holds(*channel, history.last().expect("messages").message_id)
-                .await;
+            device.holds(*channel, history.last().expect("messages").message_id).await;
         }
         journals.push(device.stop().await);
     }

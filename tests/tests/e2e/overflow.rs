@@ -18,8 +18,7 @@ pub(crate) async fn while_away(way: Way) {
     let session = bob.open(Some(&from_the_start(channel))).await;
     let author = listen(&ann, way, channel, &ledger).await;
     let speaking = ann.open(None).await;
-    ann.say_many(&speaking, channel, &lines(1_300), &ledger)
-        .await;
+    ann.say_many(&speaking, channel, &lines(1_300), &ledger).await;
     author.holds(channel, ledger.newest(channel)).await;
     let journal = Journal::new("bob", &from_the_start(channel));
     let device = Client::resume(&bob, way, (&session, session.next), journal, &ledger);
@@ -29,10 +28,7 @@ pub(crate) async fn while_away(way: Way) {
     }
     let (history, journals) = finish(channel, &ledger, &ann, [author, device]).await;
     assert_eq!(history.len(), 1_330);
-    assert!(
-        journals[1].resyncs >= 1,
-        "the mailbox cannot have held all of it"
-    );
+    assert!(journals[1].resyncs >= 1, "the mailbox cannot have held all of it");
     assert_eq!(journals[1].sessions, 0, "in the session it had");
 }
 
@@ -55,13 +51,8 @@ pub(crate) async fn of_a_stalled_reader(way: Way) {
     ann.say_many(&speaking, channel, &lines(3), &ledger).await;
     let (history, journals) = finish(channel, &ledger, &ann, [device]).await;
     assert_eq!(history.len(), 406);
-    let Journal {
-        resyncs, sessions, ..
-    } = &journals[0];
-    assert!(
-        *resyncs >= 1 || *sessions > 1,
-        "the mailbox cannot have held all of it"
-    );
+    let Journal { resyncs, sessions, .. } = &journals[0];
+    assert!(*resyncs >= 1 || *sessions > 1, "the mailbox cannot have held all of it");
 }
 
 /// A session opened with cursors behind which lies more than a mailbox holds: one `resync` for all
@@ -72,8 +63,7 @@ pub(crate) async fn of_catch_up(way: Way) {
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let speaking = ann.open(None).await;
-    ann.say_many(&speaking, channel, &lines(1_100), &ledger)
-        .await;
+    ann.say_many(&speaking, channel, &lines(1_100), &ledger).await;
     let device = listen(&bob, way, channel, &ledger).await;
     device.holds(channel, ledger.newest(channel)).await;
     ann.say_many(&speaking, channel, &lines(5), &ledger).await;

@@ -27,24 +27,16 @@ pub(crate) async fn resume_at_a_position(way: Way) {
             Transport::Sse => {
                 let sse = ServerSentEvents::open(&bob, &session, 0, Some(3)).await;
                 let mut line = Line::Sse(Box::new(sse.expect("a stream")));
-                wait::soon("the rest", line.read(3, wait::SOON))
-                    .await
-                    .expect("a batch")
+                wait::soon("the rest", line.read(3, wait::SOON)).await.expect("a batch")
             }
             _ => read_events(transport, &bob, &session, 3, 3).await,
         };
-        assert_eq!(
-            rest.events,
-            all.events[3..],
-            "{transport:?} repeats the same events"
-        );
+        assert_eq!(rest.events, all.events[3..], "{transport:?} repeats the same events");
         assert_eq!(rest.next, 6);
         // The first three are confirmed now, and a seventh was never sent.
         for wrong in [2, 7] {
             let refused = refusal(transport, &bob, &session, wrong).await;
-            let Break::Refused(answer) = refused else {
-                panic!("{transport:?}: {refused}")
-            };
+            let Break::Refused(answer) = refused else { panic!("{transport:?}: {refused}") };
             let status = answer.status.as_u16();
             // A WebSocket's handshake may carry the status only.
             assert_eq!(status, 422, "{transport:?} behind {wrong}");

@@ -72,16 +72,10 @@ pub(crate) async fn after_a_crash(way: Way) {
     node.restart(Port::Other).await;
     for (name, content, message_id) in &said {
         let (status, first) = ann.say(channel, content, Some(name)).await;
-        assert_eq!(
-            (status, first.message_id, &first.content),
-            (200, *message_id, content)
-        );
+        assert_eq!((status, first.message_id, &first.content), (200, *message_id, content));
     }
     let later = sender.send(channel, "after the crash").await;
-    assert!(
-        said.iter().all(|(_, _, message_id)| later > *message_id),
-        "ids go on rising"
-    );
+    assert!(said.iter().all(|(_, _, message_id)| later > *message_id), "ids go on rising");
     let (history, _) = finish(channel, &ledger, &ann, [sender, receiver]).await;
     assert_eq!(history.len(), Route::ALL.len() + 1);
 }

@@ -32,9 +32,8 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     ann.say_many(&speaking, channel, &lines(10), &ledger).await;
     // Acknowledged is not yet delivered: a session opened before might receive some.
     author.holds(channel, ledger.newest(channel)).await;
-    let (socket, session) = WebSocket::open_session(&bob, handshake)
-        .await
-        .expect("a session in one step");
+    let (socket, session) =
+        WebSocket::open_session(&bob, handshake).await.expect("a session in one step");
     let protocol = socket.headers.get("sec-websocket-protocol");
     let as_browser = protocol.is_some_and(|it| it == "pabal.v1");
     assert_eq!(protocol.is_some(), as_browser, "{protocol:?}");
@@ -46,18 +45,11 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
         ("websocket", "/websocket"),
         ("sse", "/events"),
     ] {
-        let url = session.document["transports"][name]["url"]
-            .as_str()
-            .expect("a URL");
+        let url = session.document["transports"][name]["url"].as_str().expect("a URL");
         assert!(url.ends_with(&session.path(end)), "{url}");
     }
-    let url = session.document["transports"]["websocket"]["url"]
-        .as_str()
-        .expect("a URL");
-    assert!(
-        url.starts_with(&format!("ws://{}/", node.address().get())),
-        "{url}"
-    );
+    let url = session.document["transports"]["websocket"]["url"].as_str().expect("a URL");
+    assert!(url.starts_with(&format!("ws://{}/", node.address().get())), "{url}");
 
     // Commands, one and several, each with its reply.
     let writer = socket.socket();
@@ -68,32 +60,20 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     };
     let names: Vec<_> = (0..4).map(|_| Ledger::name("bob")).collect();
     let one = [send(&names[0], "one")];
-    let several: Vec<_> = names[1..]
-        .iter()
-        .map(|name| send(name, "of several"))
-        .collect();
+    let several: Vec<_> = names[1..].iter().map(|name| send(name, "of several")).collect();
     for (commands, names) in [(&one[..], &names[..1]), (&several, &names[1..])] {
-        let replies = writer
-            .commands(commands, Duration::from_secs(10))
-            .await
-            .expect("replies");
+        let replies = writer.commands(commands, Duration::from_secs(10)).await.expect("replies");
         for (reply, name) in replies.iter().zip(names) {
             ledger.acknowledge(name, pabal_tests::account::id(&reply["message_id"]));
         }
     }
     let wrong = [json!({"type": "send", "channel_id": channel.to_string(), "content": ""})];
-    let replies = writer
-        .commands(&wrong, Duration::from_secs(10))
-        .await
-        .expect("a reply");
+    let replies = writer.commands(&wrong, Duration::from_secs(10)).await.expect("a reply");
     assert_eq!(replies[0]["error"]["code"], "invalid", "{}", replies[0]);
 
     // The session started at now: its own four come as events. It goes on with another transport.
     let mut line = Line::WebSocket(socket);
-    let first = line
-        .read(0, Duration::from_secs(10))
-        .await
-        .expect("a batch");
+    let first = line.read(0, Duration::from_secs(10)).await.expect("a batch");
     assert_eq!(first.events[0]["message"]["content"], "one");
     drop(line);
     let held = ledger_before(&ledger, &names[0]);
@@ -110,23 +90,14 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
 fn ledger_before(ledger: &Ledger, name: &str) -> u64 {
     let entries = ledger.entries();
     let entry = entries.iter().find(|entry| entry.client_message_id == name);
-    entry
-        .and_then(|entry| entry.acknowledged)
-        .expect("acknowledged")
-        .1
-        - 1
+    entry.and_then(|entry| entry.acknowledged).expect("acknowledged").1 - 1
 }
 
 async fn refuse_strangers(account: &pabal_tests::account::Account) {
     let mut stranger = account.clone();
     stranger.token = "not-a-token".into();
-    for handshake in [
-        Handshake::to("/v1/websocket"),
-        Handshake::to("/v1/websocket").as_browser(),
-    ] {
-        let refused = WebSocket::open(&stranger, handshake)
-            .await
-            .expect_err("no token");
+    for handshake in [Handshake::to("/v1/websocket"), Handshake::to("/v1/websocket").as_browser()] {
+        let refused = WebSocket::open(&stranger, handshake).await.expect_err("no token");
         let status = match &refused {
             pabal_tests::line::Break::Refused(answer) => answer.status.as_u16(),
             other => panic!("{other}"),
@@ -135,8 +106,5 @@ async fn refuse_strangers(account: &pabal_tests::account::Account) {
     }
     let session = account.open(None).await;
     let refused = Line::open(Transport::WebSocket, &stranger, &session, 0).await;
-    assert!(
-        refused.is_err(),
-        "a session does not open without its user's token"
-    );
+    assert!(refused.is_err(), "a session does not open without its user's token");
 }

@@ -18,9 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Runs a scenario to its end. All its tasks end with it.
 pub(crate) fn run(scenario: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let ended = tokio::time::timeout(DEADLINE, scenario).await;
         assert!(ended.is_ok(), "the scenario took longer than {DEADLINE:?}");
@@ -62,10 +60,7 @@ pub(crate) async fn finish(
         client.holds(channel_id, newest).await;
         let journal = client.stop().await;
         // Only a line that was given up before can have come late and taken over.
-        assert!(
-            journal.replaced < journal.lines.max(1),
-            "replaced by nobody"
-        );
+        assert!(journal.replaced < journal.lines.max(1), "replaced by nobody");
         journals.push(journal);
     }
     expect_whole(channel_id, ledger, &history, &journals);

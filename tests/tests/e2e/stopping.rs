@@ -21,28 +21,18 @@ pub(crate) async fn drain(way: Way) {
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let devices = [
-        listen(&ann, way, channel, &ledger).await,
-        listen(&bob, way, channel, &ledger).await,
-    ];
+    let devices =
+        [listen(&ann, way, channel, &ledger).await, listen(&bob, way, channel, &ledger).await];
     // One line is looked at closely; that user hears nothing else.
     let [watcher] = cast(node.address(), ["watcher"]).await;
     let session = watcher.open(None).await;
     let mut line = open(transport, &watcher, &session, 0).await;
-    let quiet = line
-        .read(0, Duration::from_millis(30))
-        .await
-        .expect("an open line");
+    let quiet = line.read(0, Duration::from_millis(30)).await.expect("an open line");
     assert!(quiet.events.is_empty());
 
     let talk = join_all(devices.iter().map(async |device| {
         for number in 0..60 {
-            device
-                .send(
-                    channel,
-                    &format!("{number} by {}", device.account().username),
-                )
-                .await;
+            device.send(channel, &format!("{number} by {}", device.account().username)).await;
             tokio::time::sleep(Duration::from_millis(8)).await;
         }
     }));
@@ -59,11 +49,7 @@ pub(crate) async fn drain(way: Way) {
     let (_, (events, broken)) = join(talk, stop).await;
     assert_eq!(events.events.len(), 1, "{:?}", events.events);
     assert_eq!(events.events[0]["type"], "draining");
-    assert!(
-        events.events[0]["reconnect_after_ms"].is_u64(),
-        "{}",
-        events.events[0]
-    );
+    assert!(events.events[0]["reconnect_after_ms"].is_u64(), "{}", events.events[0]);
     match (transport, &broken) {
         (Transport::WebSocket | Transport::Sse, Break::Closed { code: 1012, .. }) => {}
         (Transport::ShortPolling | Transport::LongPolling, Break::Refused(answer))

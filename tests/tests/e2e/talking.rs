@@ -15,14 +15,10 @@ pub(crate) async fn direct_conversation(way: Way) {
     let channel = ann.direct(&bob).await;
     assert_eq!(bob.direct(&ann).await, channel, "one channel, whoever asks");
     let ledger = Ledger::default();
-    let devices = [
-        listen(&ann, way, channel, &ledger).await,
-        listen(&bob, way, channel, &ledger).await,
-    ];
+    let devices =
+        [listen(&ann, way, channel, &ledger).await, listen(&bob, way, channel, &ledger).await];
     for turn in 0..12 {
-        let message_id = devices[turn % 2]
-            .send(channel, &format!("turn {turn} 안녕 🐎"))
-            .await;
+        let message_id = devices[turn % 2].send(channel, &format!("turn {turn} 안녕 🐎")).await;
         // What is acknowledged can be read at once, by anybody.
         let (page, _) = devices[(turn + 1) % 2]
             .account()
@@ -37,16 +33,8 @@ pub(crate) async fn direct_conversation(way: Way) {
     let (history, _) = finish(channel, &ledger, &ann, devices).await;
     assert_eq!(history.len(), 12);
     for message in history {
-        let other = if message.from == ann.user_id {
-            bob.user_id
-        } else {
-            ann.user_id
-        };
-        assert_eq!(
-            message.to,
-            Some(other),
-            "a direct message names its receiver"
-        );
+        let other = if message.from == ann.user_id { bob.user_id } else { ann.user_id };
+        assert_eq!(message.to, Some(other), "a direct message names its receiver");
     }
 }
 
@@ -64,12 +52,7 @@ pub(crate) async fn group_conversation(way: Way) {
     let eve = Client::start(outsider, way, &Default::default(), &ledger).await;
     for round in 0..5 {
         let sends = devices.iter().map(async |device| {
-            device
-                .send(
-                    channel,
-                    &format!("{round} by {}", device.account().username),
-                )
-                .await
+            device.send(channel, &format!("{round} by {}", device.account().username)).await
         });
         join_all(sends).await;
     }
@@ -100,9 +83,7 @@ pub(crate) async fn order_with_many_senders(way: Way) {
             last = message_id;
         }
     });
-    tokio::time::timeout(Duration::from_secs(60), join_all(sends))
-        .await
-        .expect("all are sent");
+    tokio::time::timeout(Duration::from_secs(60), join_all(sends)).await.expect("all are sent");
     let (history, _) = finish(channel, &ledger, ann, devices).await;
     assert_eq!(history.len(), 8 * 25);
 }

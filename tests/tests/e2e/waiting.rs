@@ -34,35 +34,15 @@ pub(crate) async fn deadline_without_news(way: Way) {
             let began = Instant::now();
             let quiet = line.read(after, wait).await.expect("an open line");
             let timeout = transport == Transport::LongPolling;
-            assert_eq!(
-                quiet,
-                Batch {
-                    timeout,
-                    ..Batch::empty(after)
-                }
-            );
+            assert_eq!(quiet, Batch { timeout, ..Batch::empty(after) });
             if timeout {
-                assert!(
-                    began.elapsed() >= wait,
-                    "{transport:?} was answered before its deadline"
-                );
+                assert!(began.elapsed() >= wait, "{transport:?} was answered before its deadline");
             }
-            assert!(
-                began.elapsed() < wait + Duration::from_secs(5),
-                "{:?}",
-                began.elapsed()
-            );
+            assert!(began.elapsed() < wait + Duration::from_secs(5), "{:?}", began.elapsed());
         }
         ann.say(channel, "news", None).await;
-        let batch = line
-            .read(after, Duration::from_secs(10))
-            .await
-            .expect("an open line");
-        assert_eq!(
-            batch.events.len(),
-            1,
-            "{transport:?} delivers after the silence"
-        );
+        let batch = line.read(after, Duration::from_secs(10)).await.expect("an open line");
+        assert_eq!(batch.events.len(), 1, "{transport:?} delivers after the silence");
         assert!(!batch.timeout);
         after = batch.next;
     }
@@ -83,10 +63,7 @@ pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
     let mut line = open(way.first(), &bob, &read, 0).await;
     let until = Instant::now() + 2 * Duration::from_millis(RESUME_WINDOW_MS);
     while Instant::now() < until {
-        let quiet = line
-            .read(0, Duration::from_millis(300))
-            .await
-            .expect("an open line");
+        let quiet = line.read(0, Duration::from_millis(300)).await.expect("an open line");
         assert!(quiet.events.is_empty());
     }
     let signs = match &line {
@@ -95,15 +72,9 @@ pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
         Line::Polling(_) => None,
     };
     let expected = RESUME_WINDOW_MS / PING_MS;
-    assert!(
-        signs.is_none_or(|signs| signs >= expected),
-        "signs of life: {signs:?}"
-    );
+    assert!(signs.is_none_or(|signs| signs >= expected), "signs of life: {signs:?}");
     ann.say(channel, "news", None).await;
-    let batch = line
-        .read(0, Duration::from_secs(10))
-        .await
-        .expect("an open line");
+    let batch = line.read(0, Duration::from_secs(10)).await.expect("an open line");
     assert_eq!(batch.events.len(), 1);
     let refused = refusal(way.first(), &bob, &unread, 0).await;
     assert!(refused.is_gone(), "{refused}");
@@ -131,10 +102,7 @@ pub(crate) async fn a_reader_that_falls_silent(way: Way) {
     proxy.stall(false);
     let (_, journals) = finish(channel, &ledger, &ann, [device, author]).await;
     if way == Way::Steady(Transport::WebSocket) {
-        assert!(
-            journals[0].lines > lines,
-            "the server gave the connection up"
-        );
+        assert!(journals[0].lines > lines, "the server gave the connection up");
     }
     assert_eq!(journals[0].sessions, 1, "and kept the session");
 }

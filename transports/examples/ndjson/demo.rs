@@ -42,8 +42,7 @@ pub(crate) async fn engine() -> Result<Engine, Box<dyn Error>> {
     let access = Access { token, device, expires_at: now.plus(Duration::from_secs(86_400)) };
     directory.sign_up(user, "no password".into(), access).await?;
     let name = Some("notes".into());
-    let channel =
-        Channel { channel_id: NOTES, kind: ChannelKind::Group, name, created_at: now };
+    let channel = Channel { channel_id: NOTES, kind: ChannelKind::Group, name, created_at: now };
     directory.create_group(channel, ANN, Vec::new()).await?;
     let ports = Ports {
         log: Arc::new(MemoryMessageLog::new(Arc::clone(&clock), 1_024)),

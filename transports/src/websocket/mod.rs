@@ -47,21 +47,14 @@ impl WebSocket {
     /// A transport with no open sockets.
     pub fn new(ping_interval: Duration, max_message_bytes: usize) -> Self {
         let sockets = TaskTracker::new();
-        Self {
-            ping_interval,
-            max_message_bytes,
-            sockets,
-        }
+        Self { ping_interval, max_message_bytes, sockets }
     }
 
     /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends,
     /// within the time a client gets to answer a close.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         self.sockets.close();
-        if tokio::time::timeout(grace, self.sockets.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, self.sockets.wait()).await.is_err() {
             tracing::warn!(sockets = self.sockets.len(), "sockets were left open");
         }
     }
@@ -79,13 +72,7 @@ impl WebSocket {
             Err(refused) => return Ok(refused),
         };
         let upgrade = hyper::upgrade::on(&mut attach.request);
-        let Attach {
-            engine,
-            session,
-            meter,
-            connection,
-            ..
-        } = attach;
+        let Attach { engine, session, meter, connection, .. } = attach;
         // Attached before the answer: a client that changes transport has one reader throughout.
         let reader = session.attach();
         session.confirm(after);
@@ -95,14 +82,7 @@ impl WebSocket {
                 Ok(upgraded) => upgraded,
                 Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
             };
-            let duties = socket::Duties {
-                engine,
-                reader,
-                meter,
-                connection,
-                after,
-                greeting,
-            };
+            let duties = socket::Duties { engine, reader, meter, connection, after, greeting };
             type Plain = TokioIo<Connection<TcpStream>>;
             // Yet another task: this one's future has room for all of the above, for ever.
             match hyper_util::server::conn::auto::upgrade::downcast::<Plain>(upgraded) {
@@ -154,10 +134,7 @@ impl Service<Attach> for WebSocket {
 #[expect(clippy::result_large_err, reason = "both sides are answers")]
 fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     let has_token = |name: HeaderName, token: &str| {
-        let values = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values
             .flat_map(|value| value.split(','))
             .any(|part| part.trim().eq_ignore_ascii_case(token))
@@ -170,22 +147,15 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
         let mut refused = refuse("upgrade", "must be websocket", StatusCode::UPGRADE_REQUIRED);
         if let Err(response) = &mut refused {
-            response
-                .headers_mut()
-                .insert(UPGRADE, HeaderValue::from_static("websocket"));
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         return refused;
     }
     if !has_token(SEC_WEBSOCKET_VERSION, "13") {
-        let mut refused = refuse(
-            "sec-websocket-version",
-            "must be 13",
-            StatusCode::UPGRADE_REQUIRED,
-        );
+        let mut refused =
+            refuse("sec-websocket-version", "must be 13", StatusCode::UPGRADE_REQUIRED);
         if let Err(response) = &mut refused {
-            response
-                .headers_mut()
-                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         return refused;
     }
@@ -196,11 +166,7 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
         return refuse("sec-websocket-key", detail, StatusCode::BAD_REQUEST);
     };
     let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) else {
-        return refuse(
-            "sec-websocket-key",
-            "cannot be answered",
-            StatusCode::BAD_REQUEST,
-        );
+        return refuse("sec-websocket-key", "cannot be answered", StatusCode::BAD_REQUEST);
     };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -209,10 +175,7 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if has_token(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
-        answer.insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(SUBPROTOCOL),
-        );
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     Ok(response)
 }
@@ -232,9 +195,7 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter();
-        pairs
-            .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        pairs.map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     /// The handshake of RFC 6455 section 1.3.
@@ -250,10 +211,7 @@ mod tests {
     fn answers_the_sample_of_the_rfc() {
         let response = handshake(&headers(&SAMPLE)).unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-        assert_eq!(
-            response.headers()[SEC_WEBSOCKET_ACCEPT],
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "pabal.v1");
         assert_eq!(offered_token(&headers(&SAMPLE)), Some("abc"));
     }
@@ -264,11 +222,7 @@ mod tests {
             let mut pairs = SAMPLE.to_vec();
             pairs.remove(missing);
             let refused = handshake(&headers(&pairs)).unwrap_err();
-            assert!(
-                refused.status().is_client_error(),
-                "without {}",
-                SAMPLE[missing].0
-            );
+            assert!(refused.status().is_client_error(), "without {}", SAMPLE[missing].0);
         }
     }
 }

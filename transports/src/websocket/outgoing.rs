@@ -23,11 +23,7 @@ const FINAL_TEXT: u8 = 0x81;
 
 impl<S> Outgoing<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            frames: Vec::new(),
-            written: 0,
-        }
+        Self { stream, frames: Vec::new(), written: 0 }
     }
 
     /// How many bytes wait.
@@ -48,8 +44,7 @@ impl<S> Outgoing<S> {
             }
             _ => {
                 self.frames.push(127);
-                self.frames
-                    .extend_from_slice(&(length as u64).to_be_bytes());
+                self.frames.extend_from_slice(&(length as u64).to_be_bytes());
             }
         }
         let start = self.frames.len();
@@ -126,9 +121,7 @@ mod tests {
             let (ours, mut theirs) = tokio::io::duplex(100_000);
             let mut outgoing = Outgoing::new(ours);
             outgoing.text(length, |out| out.resize(out.len() + length, b'x'));
-            std::future::poll_fn(|cx| outgoing.poll_drain(cx))
-                .await
-                .unwrap();
+            std::future::poll_fn(|cx| outgoing.poll_drain(cx)).await.unwrap();
             let mut received = vec![0; header.len() + length];
             theirs.read_exact(&mut received).await.unwrap();
             assert_eq!(received[..header.len()], header);

@@ -78,14 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         duties: Duties,
         transport: &WebSocket,
     ) -> Self {
-        let Duties {
-            engine,
-            reader,
-            meter,
-            connection,
-            after,
-            greeting,
-        } = duties;
+        let Duties { engine, reader, meter, connection, after, greeting } = duties;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0)
@@ -122,10 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         match poll_fn(|cx| self.poll_end(cx)).await {
             End::Gone => {}
             End::Close(code, reason, problem) => {
-                if timeout(CLOSE_WITHIN, self.close(code, reason, problem))
-                    .await
-                    .is_err()
-                {
+                if timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err() {
                     tracing::debug!(code, "the client did not answer the close");
                 }
             }
@@ -214,9 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 work.poll_reply(cx, &self.engine, self.reader.session())
         {
             let text = serde_json::json!({ "reply": reply }).to_string();
-            self.stream
-                .get_mut()
-                .text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+            self.stream.get_mut().text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
         }
         if was_full && !work.is_full() {
             // Frames were left unread, and no waker stands for them.
@@ -235,23 +223,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Poll::Ready(None);
         }
         let (clock, meter) = (&self.engine.ports().clock, &self.meter);
-        let streamed = self
-            .reader
-            .poll_stream(cx, self.after, FRAME_BYTES, |view| {
-                let batch = view.batch();
-                outgoing.text(batch.len(), |out| batch.write(out));
-                meter.delivered(clock.now(), view.accepted_at());
-            });
+        let streamed = self.reader.poll_stream(cx, self.after, FRAME_BYTES, |view| {
+            let batch = view.batch();
+            outgoing.text(batch.len(), |out| batch.write(out));
+            meter.delivered(clock.now(), view.accepted_at());
+        });
         match streamed {
             Poll::Ready(Streamed::UpTo(next)) => {
                 self.after = next;
                 Poll::Ready(None)
             }
-            Poll::Ready(Streamed::Replaced) => Poll::Ready(Some(End::Close(
-                4409,
-                "replaced by another connection",
-                None,
-            ))),
+            Poll::Ready(Streamed::Replaced) => {
+                Poll::Ready(Some(End::Close(4409, "replaced by another connection", None)))
+            }
             Poll::Ready(Streamed::Ended(ended)) => Poll::Ready(Some(farewell(ended))),
             Poll::Pending => Poll::Pending,
         }
@@ -263,9 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(End::Gone);
             }
             self.missed_pings += 1;
-            self.ping
-                .as_mut()
-                .reset(Instant::now() + self.ping_interval);
+            self.ping.as_mut().reset(Instant::now() + self.ping_interval);
             let mut stream = Pin::new(&mut self.stream);
             if stream.as_mut().poll_ready(cx).is_ready() {
                 let sent = stream.as_mut().start_send(Message::Ping(Bytes::new()));
@@ -281,14 +263,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn close(&mut self, code: u16, reason: &'static str, problem: Option<Problem>) {
         if let Some(problem) = problem {
             let text = serde_json::json!({ "error": problem }).to_string();
-            self.stream
-                .get_mut()
-                .text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+            self.stream.get_mut().text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
         }
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         if self.stream.send(Message::Close(Some(frame))).await.is_err() {
             return;
         }

@@ -30,22 +30,13 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
 async fn a_new_user_is_known_in_every_way(directory: Dir) {
     let new = user(7);
     sign_up(&directory, new.clone()).await.expect("a sign-up");
-    assert_eq!(
-        directory.user(new.user_id).await.expect("a user"),
-        Some(new.clone())
-    );
-    let credentials = directory
-        .credentials(&new.username)
-        .await
-        .expect("credentials");
+    assert_eq!(directory.user(new.user_id).await.expect("a user"), Some(new.clone()));
+    let credentials = directory.credentials(&new.username).await.expect("credentials");
     let credentials = credentials.expect("some");
     assert_eq!(credentials.user, new);
     assert_eq!(credentials.password_hash, password_hash(7));
     let access = access(new.user_id, 7);
-    assert_eq!(
-        directory.access(access.token).await.expect("access"),
-        Some(access)
-    );
+    assert_eq!(directory.access(access.token).await.expect("access"), Some(access));
     assert_eq!(found(&directory, "user", 10).await, [new.username]);
 }
 
@@ -53,64 +44,16 @@ async fn a_stranger_is_known_in_no_way(directory: Dir) {
     let [known] = people(&directory).await;
     let stranger = UserId::new(99);
     assert_eq!(directory.user(stranger).await.expect("no user"), None);
-    assert_eq!(
-        directory
-            .credentials("nobody")
-            .await
-            .expect("no credentials"),
-        None
-    );
-    assert_eq!(
-        directory.credentials("").await.expect("no credentials"),
-        None
-    );
-    assert_eq!(
-        directory
-            .access(TokenHash::of("no token"))
-            .await
-            .expect("no access"),
-        None
-    );
-    assert_eq!(
-        directory.settings(stranger).await.expect("settings"),
-        Settings::default()
-    );
-    assert!(
-        directory
-            .friends(stranger)
-            .await
-            .expect("friends")
-            .is_empty()
-    );
+    assert_eq!(directory.credentials("nobody").await.expect("no credentials"), None);
+    assert_eq!(directory.credentials("").await.expect("no credentials"), None);
+    assert_eq!(directory.access(TokenHash::of("no token")).await.expect("no access"), None);
+    assert_eq!(directory.settings(stranger).await.expect("settings"), Settings::default());
+    assert!(directory.friends(stranger).await.expect("friends").is_empty());
     assert!(directory.blocks(stranger).await.expect("blocks").is_empty());
-    assert!(
-        directory
-            .memberships(stranger)
-            .await
-            .expect("memberships")
-            .is_empty()
-    );
-    assert_eq!(
-        directory
-            .membership(known, channel_id(1))
-            .await
-            .expect("no channel"),
-        None
-    );
-    assert!(
-        directory
-            .members(channel_id(1))
-            .await
-            .expect("no channel")
-            .is_empty()
-    );
-    assert!(
-        directory
-            .push_targets(channel_id(1))
-            .await
-            .expect("no channel")
-            .is_empty()
-    );
+    assert!(directory.memberships(stranger).await.expect("memberships").is_empty());
+    assert_eq!(directory.membership(known, channel_id(1)).await.expect("no channel"), None);
+    assert!(directory.members(channel_id(1)).await.expect("no channel").is_empty());
+    assert!(directory.push_targets(channel_id(1)).await.expect("no channel").is_empty());
 }
 
 async fn values_come_back_as_they_were_given(directory: Dir) {
@@ -124,23 +67,10 @@ async fn values_come_back_as_they_were_given(directory: Dir) {
     };
     let mut access = access(given.user_id, 1);
     access.device.name = strange.into();
-    directory
-        .sign_up(given.clone(), strange.into(), access.clone())
-        .await
-        .expect("a sign-up");
-    let credentials = directory
-        .credentials("o'hara")
-        .await
-        .expect("credentials")
-        .expect("some");
-    assert_eq!(
-        (credentials.user, credentials.password_hash.as_str()),
-        (given, strange)
-    );
-    assert_eq!(
-        directory.access(access.token).await.expect("access"),
-        Some(access)
-    );
+    directory.sign_up(given.clone(), strange.into(), access.clone()).await.expect("a sign-up");
+    let credentials = directory.credentials("o'hara").await.expect("credentials").expect("some");
+    assert_eq!((credentials.user, credentials.password_hash.as_str()), (given, strange));
+    assert_eq!(directory.access(access.token).await.expect("access"), Some(access));
 }
 
 async fn the_largest_ids_and_all_microseconds_are_kept(directory: Dir) {
@@ -152,43 +82,19 @@ async fn the_largest_ids_and_all_microseconds_are_kept(directory: Dir) {
     };
     let mut access = access(user.user_id, largest);
     access.expires_at = user.created_at;
-    directory
-        .sign_up(user.clone(), "hash".into(), access.clone())
-        .await
-        .expect("a sign-up");
-    assert_eq!(
-        directory.user(user.user_id).await.expect("a user"),
-        Some(user)
-    );
-    assert_eq!(
-        directory.access(access.token).await.expect("access"),
-        Some(access)
-    );
+    directory.sign_up(user.clone(), "hash".into(), access.clone()).await.expect("a sign-up");
+    assert_eq!(directory.user(user.user_id).await.expect("a user"), Some(user));
+    assert_eq!(directory.access(access.token).await.expect("access"), Some(access));
 }
 
 async fn a_username_is_taken_whatever_its_case(directory: Dir) {
     named(&directory, &["minji", "émile", "김민지"]).await;
     for (number, name) in (10..).zip(["minji", "MinJi", "ÉMILE", "김민지"]) {
-        let refused = sign_up(
-            &directory,
-            User {
-                username: name.into(),
-                ..user(number)
-            },
-        )
-        .await;
-        assert!(
-            matches!(refused, Err(DirectoryError::UsernameTaken)),
-            "{name}: {refused:?}"
-        );
+        let refused = sign_up(&directory, User { username: name.into(), ..user(number) }).await;
+        assert!(matches!(refused, Err(DirectoryError::UsernameTaken)), "{name}: {refused:?}");
     }
-    let other = User {
-        username: "minjia".into(),
-        ..user(20)
-    };
-    sign_up(&directory, other)
-        .await
-        .expect("a longer name is another name");
+    let other = User { username: "minjia".into(), ..user(20) };
+    sign_up(&directory, other).await.expect("a longer name is another name");
 }
 
 async fn a_username_is_found_whatever_its_case(directory: Dir) {
@@ -197,142 +103,74 @@ async fn a_username_is_found_whatever_its_case(directory: Dir) {
         let credentials = directory.credentials(name).await.expect("credentials");
         assert_eq!(credentials.expect(name).user.user_id, UserId::new(number));
     }
-    assert_eq!(
-        directory.credentials("minj").await.expect("no credentials"),
-        None
-    );
-    assert_eq!(
-        directory
-            .credentials("minji ")
-            .await
-            .expect("no credentials"),
-        None
-    );
+    assert_eq!(directory.credentials("minj").await.expect("no credentials"), None);
+    assert_eq!(directory.credentials("minji ").await.expect("no credentials"), None);
 }
 
 async fn one_of_many_concurrent_sign_ups_of_a_name_wins(directory: Dir) {
     let answers = at_once(&directory, 1..=24, |directory, number| {
         let username = if number % 2 == 0 { "minji" } else { "MINJI" }.into();
-        let user = User {
-            username,
-            ..user(number)
-        };
+        let user = User { username, ..user(number) };
         let access = access(user.user_id, number);
         directory.sign_up(user, password_hash(number), access)
     })
     .await;
-    let winners: Vec<usize> = (0..answers.len())
-        .filter(|index| answers[*index].is_ok())
-        .collect();
-    let [winner] = winners[..] else {
-        panic!("{winners:?} won")
-    };
+    let winners: Vec<usize> = (0..answers.len()).filter(|index| answers[*index].is_ok()).collect();
+    let [winner] = winners[..] else { panic!("{winners:?} won") };
     for answer in answers.into_iter().filter_map(Result::err) {
-        assert!(
-            matches!(answer, DirectoryError::UsernameTaken),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, DirectoryError::UsernameTaken), "{answer:?}");
     }
-    let credentials = directory
-        .credentials("minji")
-        .await
-        .expect("credentials")
-        .expect("some");
+    let credentials = directory.credentials("minji").await.expect("credentials").expect("some");
     assert_eq!(credentials.user.user_id, UserId::new(winner as u64 + 1));
     assert_eq!(credentials.password_hash, password_hash(winner as u64 + 1));
 }
 
 async fn a_sign_up_with_an_id_in_use_is_refused(directory: Dir) {
     let [first] = people(&directory).await;
-    let same_user = User {
-        username: "other".into(),
-        ..user(1)
-    };
+    let same_user = User { username: "other".into(), ..user(1) };
     let fresh = access(first, 10);
     let refused = directory.sign_up(same_user, "hash".into(), fresh).await;
-    assert!(
-        matches!(refused, Err(DirectoryError::IdTaken)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
 
     let second = user(2);
     let mut same_device = access(second.user_id, 10);
     same_device.device.device_id = DeviceId::new(1);
-    let refused = directory
-        .sign_up(second.clone(), "hash".into(), same_device)
-        .await;
-    assert!(
-        matches!(refused, Err(DirectoryError::IdTaken)),
-        "{refused:?}"
-    );
+    let refused = directory.sign_up(second.clone(), "hash".into(), same_device).await;
+    assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
 
     let mut same_token = access(second.user_id, 10);
     same_token.token = access(first, 1).token;
     let refused = directory.sign_up(second, "hash".into(), same_token).await;
     assert!(matches!(&refused, Err(error @ DirectoryError::IdTaken) if error.retryable()));
     let token = access(first, 1).token;
-    let owner = directory
-        .access(token)
-        .await
-        .expect("access")
-        .expect("some")
-        .device
-        .user_id;
+    let owner = directory.access(token).await.expect("access").expect("some").device.user_id;
     assert_eq!(owner, first, "a token stays whose it is");
 }
 
 async fn a_refused_sign_up_leaves_nothing(directory: Dir) {
     let [first] = people(&directory).await;
-    let name_taken = User {
-        username: user(1).username,
-        ..user(2)
-    };
+    let name_taken = User { username: user(1).username, ..user(2) };
     let unused = access(name_taken.user_id, 2);
-    directory
-        .sign_up(name_taken, "hash".into(), unused.clone())
-        .await
-        .expect_err("taken");
+    directory.sign_up(name_taken, "hash".into(), unused.clone()).await.expect_err("taken");
     let mut device_taken = access(UserId::new(3), 3);
     device_taken.device.device_id = access(first, 1).device.device_id;
-    directory
-        .sign_up(user(3), "hash".into(), device_taken.clone())
-        .await
-        .expect_err("taken");
+    directory.sign_up(user(3), "hash".into(), device_taken.clone()).await.expect_err("taken");
     for number in [2, 3] {
-        assert_eq!(
-            directory.user(UserId::new(number)).await.expect("no user"),
-            None
-        );
-        assert_eq!(
-            directory
-                .credentials(&user(number).username)
-                .await
-                .expect("none"),
-            None
-        );
+        assert_eq!(directory.user(UserId::new(number)).await.expect("no user"), None);
+        assert_eq!(directory.credentials(&user(number).username).await.expect("none"), None);
     }
     for access in [unused, device_taken] {
-        assert_eq!(
-            directory.access(access.token).await.expect("no access"),
-            None
-        );
+        assert_eq!(directory.access(access.token).await.expect("no access"), None);
     }
     for number in [2, 3] {
-        sign_up(&directory, user(number))
-            .await
-            .expect("nothing is in the way");
+        sign_up(&directory, user(number)).await.expect("nothing is in the way");
     }
 }
 
 async fn a_first_device_is_the_users_own(directory: Dir) {
     let [first] = people(&directory).await;
-    let refused = directory
-        .sign_up(user(2), "hash".into(), access(first, 2))
-        .await;
-    assert!(
-        matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == first),
-        "{refused:?}"
-    );
+    let refused = directory.sign_up(user(2), "hash".into(), access(first, 2)).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == first), "{refused:?}");
     assert_eq!(directory.user(UserId::new(2)).await.expect("no user"), None);
 }
 
@@ -340,24 +178,15 @@ async fn a_log_in_adds_a_device_and_a_token(directory: Dir) {
     let [first] = people(&directory).await;
     let [old, new] = [access(first, 1), access(first, 2)];
     directory.log_in(new.clone()).await.expect("a log-in");
-    assert_eq!(
-        directory.access(old.token).await.expect("access"),
-        Some(old)
-    );
-    assert_eq!(
-        directory.access(new.token).await.expect("access"),
-        Some(new)
-    );
+    assert_eq!(directory.access(old.token).await.expect("access"), Some(old));
+    assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
 }
 
 async fn a_log_in_of_a_stranger_is_refused(directory: Dir) {
     let stranger = access(UserId::new(5), 5);
     let refused = directory.log_in(stranger.clone()).await;
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id.get() == 5));
-    assert_eq!(
-        directory.access(stranger.token).await.expect("no access"),
-        None
-    );
+    assert_eq!(directory.access(stranger.token).await.expect("no access"), None);
 }
 
 async fn a_log_in_with_an_id_in_use_is_refused(directory: Dir) {
@@ -366,35 +195,17 @@ async fn a_log_in_with_an_id_in_use_is_refused(directory: Dir) {
         let mut same_device = access(user_id, 10);
         same_device.device.device_id = access(first, 1).device.device_id;
         let refused = directory.log_in(same_device.clone()).await;
-        assert!(
-            matches!(refused, Err(DirectoryError::IdTaken)),
-            "{refused:?}"
-        );
-        assert_eq!(
-            directory
-                .access(same_device.token)
-                .await
-                .expect("no access"),
-            None
-        );
+        assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
+        assert_eq!(directory.access(same_device.token).await.expect("no access"), None);
 
         let mut same_token = access(user_id, 10);
         same_token.token = access(first, 1).token;
         let refused = directory.log_in(same_token).await;
-        assert!(
-            matches!(refused, Err(DirectoryError::IdTaken)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
     }
     let token = access(first, 1).token;
-    assert_eq!(
-        directory.access(token).await.expect("access"),
-        Some(access(first, 1))
-    );
-    directory
-        .log_in(access(first, 10))
-        .await
-        .expect("a refusal takes no id");
+    assert_eq!(directory.access(token).await.expect("access"), Some(access(first, 1)));
+    directory.log_in(access(first, 10)).await.expect("a refusal takes no id");
 }
 
 async fn a_log_out_ends_one_token_once(directory: Dir) {
@@ -403,30 +214,16 @@ async fn a_log_out_ends_one_token_once(directory: Dir) {
     directory.log_in(new.clone()).await.expect("a log-in");
     assert!(directory.log_out(old.token).await.expect("a log-out"));
     assert!(!directory.log_out(old.token).await.expect("again"));
-    assert!(
-        !directory
-            .log_out(TokenHash::of("no token"))
-            .await
-            .expect("no token")
-    );
+    assert!(!directory.log_out(TokenHash::of("no token")).await.expect("no token"));
     assert_eq!(directory.access(old.token).await.expect("no access"), None);
-    assert_eq!(
-        directory.access(new.token).await.expect("access"),
-        Some(new)
-    );
+    assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
 }
 
 async fn a_device_outlives_its_token(directory: Dir) {
     let [first] = people(&directory).await;
-    directory
-        .log_out(access(first, 1).token)
-        .await
-        .expect("a log-out");
+    directory.log_out(access(first, 1).token).await.expect("a log-out");
     let refused = directory.log_in(access(first, 1)).await;
-    assert!(
-        matches!(refused, Err(DirectoryError::IdTaken)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
 }
 
 async fn an_expired_token_is_answered(directory: Dir) {
@@ -434,8 +231,5 @@ async fn an_expired_token_is_answered(directory: Dir) {
     let mut expired = access(first, 2);
     expired.expires_at = Timestamp::from_micros(1);
     directory.log_in(expired.clone()).await.expect("a log-in");
-    assert_eq!(
-        directory.access(expired.token).await.expect("access"),
-        Some(expired)
-    );
+    assert_eq!(directory.access(expired.token).await.expect("access"), Some(expired));
 }

@@ -31,10 +31,7 @@ async fn views(directory: &Dir, one: UserId, two: UserId) -> [Option<FriendState
     let mut views = [None; 2];
     for (view, (from, to)) in views.iter_mut().zip([(one, two), (two, one)]) {
         let friends = directory.friends(from).await.expect("friends");
-        *view = friends
-            .iter()
-            .find(|friend| friend.user_id == to)
-            .map(|friend| friend.state);
+        *view = friends.iter().find(|friend| friend.user_id == to).map(|friend| friend.state);
     }
     views
 }
@@ -77,14 +74,8 @@ async fn two_who_ask_at_once_are_friends(directory: Dir) {
             let answers = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
             let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a request")).collect();
             assert_eq!(views(&directory, one, two).await, FRIENDS);
-            assert!(
-                answers.contains(&FriendState::Friends),
-                "the last to ask: {answers:?}"
-            );
-            assert!(
-                !answers.contains(&FriendState::Received),
-                "who asked: {answers:?}"
-            );
+            assert!(answers.contains(&FriendState::Friends), "the last to ask: {answers:?}");
+            assert!(!answers.contains(&FriendState::Received), "who asked: {answers:?}");
         }
     }
 }
@@ -97,24 +88,12 @@ async fn friends_are_listed_by_id_and_only_ones_own(directory: Dir) {
     befriend(&directory, two, one).await;
     befriend(&directory, three, four).await;
     let expected = [
-        Friend {
-            user_id: one,
-            state: FriendState::Friends,
-        },
-        Friend {
-            user_id: three,
-            state: FriendState::Received,
-        },
-        Friend {
-            user_id: four,
-            state: FriendState::Requested,
-        },
+        Friend { user_id: one, state: FriendState::Friends },
+        Friend { user_id: three, state: FriendState::Received },
+        Friend { user_id: four, state: FriendState::Requested },
     ];
     assert_eq!(directory.friends(two).await.expect("friends"), expected);
-    let expected = [Friend {
-        user_id: two,
-        state: FriendState::Friends,
-    }];
+    let expected = [Friend { user_id: two, state: FriendState::Friends }];
     assert_eq!(directory.friends(one).await.expect("friends"), expected);
 }
 
@@ -133,23 +112,9 @@ async fn either_side_ends_a_friendship_or_a_request(directory: Dir) {
             assert!(!directory.unfriend(to, from).await.expect("again"));
         }
     }
-    assert_eq!(
-        views(&directory, one, three).await,
-        ASKED,
-        "a third is not concerned"
-    );
-    assert!(
-        !directory
-            .unfriend(one, UserId::new(99))
-            .await
-            .expect("a stranger")
-    );
-    assert!(
-        !directory
-            .unfriend(UserId::new(99), one)
-            .await
-            .expect("a stranger")
-    );
+    assert_eq!(views(&directory, one, three).await, ASKED, "a third is not concerned");
+    assert!(!directory.unfriend(one, UserId::new(99)).await.expect("a stranger"));
+    assert!(!directory.unfriend(UserId::new(99), one).await.expect("a stranger"));
 }
 
 async fn a_friendship_that_ended_begins_with_a_request(directory: Dir) {
@@ -164,22 +129,14 @@ async fn a_friendship_that_ended_begins_with_a_request(directory: Dir) {
 async fn nobody_befriends_strangers_or_themselves(directory: Dir) {
     let [one] = people(&directory).await;
     let stranger = UserId::new(99);
-    for (from, to, unknown) in [
-        (one, stranger, stranger),
-        (stranger, one, stranger),
-        (one, one, one),
-    ] {
+    for (from, to, unknown) in
+        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
+    {
         let refused = directory.befriend(from, to).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert!(directory.friends(one).await.expect("friends").is_empty());
-    assert!(
-        directory
-            .friends(stranger)
-            .await
-            .expect("friends")
-            .is_empty()
-    );
+    assert!(directory.friends(stranger).await.expect("friends").is_empty());
 }
 
 async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
@@ -187,10 +144,7 @@ async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
     for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
         directory.block(from, to).await.expect("a block");
     }
-    assert_eq!(
-        directory.blocks(two).await.expect("blocks"),
-        [one, three, four]
-    );
+    assert_eq!(directory.blocks(two).await.expect("blocks"), [one, three, four]);
     assert_eq!(directory.blocks(one).await.expect("blocks"), [two]);
     assert!(directory.blocks(three).await.expect("blocks").is_empty());
 }
@@ -202,33 +156,22 @@ async fn a_block_and_its_end_are_idempotent(directory: Dir) {
     }
     directory.block(one, three).await.expect("a block");
     assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
-    directory
-        .unblock(two, one)
-        .await
-        .expect("not the other way round");
+    directory.unblock(two, one).await.expect("not the other way round");
     assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
     for _ in 0..2 {
         directory.unblock(one, two).await.expect("an end");
         assert_eq!(directory.blocks(one).await.expect("blocks"), [three]);
     }
-    directory
-        .unblock(one, UserId::new(99))
-        .await
-        .expect("a stranger");
-    directory
-        .unblock(UserId::new(99), one)
-        .await
-        .expect("a stranger");
+    directory.unblock(one, UserId::new(99)).await.expect("a stranger");
+    directory.unblock(UserId::new(99), one).await.expect("a stranger");
 }
 
 async fn nobody_blocks_strangers_or_themselves(directory: Dir) {
     let [one] = people(&directory).await;
     let stranger = UserId::new(99);
-    for (from, to, unknown) in [
-        (one, stranger, stranger),
-        (stranger, one, stranger),
-        (one, one, one),
-    ] {
+    for (from, to, unknown) in
+        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
+    {
         let refused = directory.block(from, to).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }

@@ -30,11 +30,7 @@ async fn random_calls_are_answered_as_in_memory(directory: Dir) {
         let (expected, got) = (step.run(&reference).await, step.run(&*directory).await);
         assert_eq!(got, expected, "call {call}, {step:?}");
         if call % 25 == 0 {
-            assert_eq!(
-                everything(&*directory).await,
-                everything(&reference).await,
-                "{call}"
-            );
+            assert_eq!(everything(&*directory).await, everything(&reference).await, "{call}");
         }
     }
     assert_eq!(everything(&*directory).await, everything(&reference).await);
@@ -54,12 +50,7 @@ impl Step {
     fn random(rng: &mut impl Rng) -> Self {
         let mut user_id = || UserId::new(rng.random_range(1..=7));
         let users = [user_id(), user_id()];
-        let roles = [
-            None,
-            Some(Role::Member),
-            Some(Role::Admin),
-            Some(Role::Owner),
-        ];
+        let roles = [None, Some(Role::Member), Some(Role::Admin), Some(Role::Owner)];
         Self {
             kind: rng.random_range(0..20),
             users,
@@ -70,13 +61,7 @@ impl Step {
     }
 
     async fn run(self, directory: &dyn Directory) -> String {
-        let Self {
-            users: [one, two],
-            number,
-            role,
-            flag,
-            ..
-        } = self;
+        let Self { users: [one, two], number, role, flag, .. } = self;
         let id = channel_id(number);
         match self.kind {
             0 | 1 => {
@@ -87,10 +72,7 @@ impl Step {
             3 => shown(directory.log_out(access(one, number).token).await),
             4 => {
                 let status_text = flag.then(|| format!("status {number}"));
-                let change = ProfileChange {
-                    status_text,
-                    ..Default::default()
-                };
+                let change = ProfileChange { status_text, ..Default::default() };
                 shown(directory.change_profile(one, change).await)
             }
             5 => {
@@ -107,16 +89,8 @@ impl Step {
             9 => shown(directory.block(one, two).await),
             10 => shown(directory.unblock(one, two).await),
             11 => shown(directory.direct_channel([one, two], direct(number)).await),
-            12 | 13 => shown(
-                directory
-                    .create_group(group(number), one, vec![two, one])
-                    .await,
-            ),
-            14 => shown(
-                directory
-                    .rename_group(id, format!("name {}", one.get()))
-                    .await,
-            ),
+            12 | 13 => shown(directory.create_group(group(number), one, vec![two, one]).await),
+            14 => shown(directory.rename_group(id, format!("name {}", one.get())).await),
             15 if flag => shown(directory.delete_group(id).await),
             15 | 16 => shown(directory.put_member(id, one, role, 4).await),
             17 => shown(directory.put_member(id, two, role, 4).await),
@@ -134,23 +108,17 @@ async fn everything(directory: &dyn Directory) -> Vec<String> {
     let mut seen = vec![shown(directory.users_by_prefix("", 100).await)];
     for user_id in (0..=8).map(UserId::new) {
         seen.push(shown(directory.user(user_id).await));
-        seen.push(shown(
-            directory.credentials(&user(user_id.get()).username).await,
-        ));
+        seen.push(shown(directory.credentials(&user(user_id.get()).username).await));
         seen.push(shown(directory.settings(user_id).await));
         seen.push(shown(directory.friends(user_id).await));
         seen.push(shown(directory.blocks(user_id).await));
         seen.push(shown(directory.memberships(user_id).await));
         for number in 1..=6 {
-            seen.push(shown(
-                directory.membership(user_id, channel_id(number)).await,
-            ));
+            seen.push(shown(directory.membership(user_id, channel_id(number)).await));
         }
     }
     for number in 1..=70 {
-        seen.push(shown(
-            directory.access(access(UserId::new(1), number).token).await,
-        ));
+        seen.push(shown(directory.access(access(UserId::new(1), number).token).await));
     }
     for number in 1..=6 {
         seen.push(shown(directory.members(channel_id(number)).await));

@@ -26,28 +26,13 @@ async fn a_removal_happens_once(directory: Dir) {
         directory.remove_member(channel_id(GROUP), two)
     })
     .await;
-    let removed = answers
-        .into_iter()
-        .filter(|a| *a.as_ref().expect("a removal"))
-        .count();
+    let removed = answers.into_iter().filter(|a| *a.as_ref().expect("a removal")).count();
     assert_eq!(removed, 1);
     assert!(!remove(&directory, three).await, "who was none");
     assert!(!remove(&directory, UserId::new(99)).await, "a stranger");
     assert_eq!(now(&directory).await, [(one, Role::Owner)]);
-    assert_eq!(
-        directory
-            .membership(two, channel_id(GROUP))
-            .await
-            .expect("none"),
-        None
-    );
-    assert!(
-        directory
-            .memberships(two)
-            .await
-            .expect("memberships")
-            .is_empty()
-    );
+    assert_eq!(directory.membership(two, channel_id(GROUP)).await.expect("none"), None);
+    assert!(directory.memberships(two).await.expect("memberships").is_empty());
 }
 
 async fn the_longest_admin_succeeds_the_last_owner(directory: Dir) {
@@ -61,12 +46,8 @@ async fn the_longest_admin_succeeds_the_last_owner(directory: Dir) {
         put(&directory, user_id, Some(Role::Admin)).await;
     }
     assert!(remove(&directory, four).await);
-    let expected = [
-        (one, Role::Admin),
-        (two, Role::Admin),
-        (three, Role::Owner),
-        (five, Role::Member),
-    ];
+    let expected =
+        [(one, Role::Admin), (two, Role::Admin), (three, Role::Owner), (five, Role::Member)];
     assert_eq!(now(&directory).await, expected);
 }
 
@@ -75,17 +56,10 @@ async fn the_longest_member_succeeds_if_there_is_no_admin(directory: Dir) {
     make(&directory, two, &[four, one]).await;
     put(&directory, three, None).await;
     remove(&directory, two).await;
-    let expected = [
-        (one, Role::Member),
-        (three, Role::Member),
-        (four, Role::Owner),
-    ];
+    let expected = [(one, Role::Member), (three, Role::Member), (four, Role::Owner)];
     assert_eq!(now(&directory).await, expected);
     remove(&directory, four).await;
-    assert_eq!(
-        now(&directory).await,
-        [(one, Role::Owner), (three, Role::Member)]
-    );
+    assert_eq!(now(&directory).await, [(one, Role::Owner), (three, Role::Member)]);
 }
 
 async fn nobody_succeeds_while_there_is_an_owner(directory: Dir) {
@@ -94,10 +68,7 @@ async fn nobody_succeeds_while_there_is_an_owner(directory: Dir) {
     put(&directory, two, Some(Role::Admin)).await;
     put(&directory, three, Some(Role::Owner)).await;
     remove(&directory, one).await;
-    assert_eq!(
-        now(&directory).await,
-        [(two, Role::Admin), (three, Role::Owner)]
-    );
+    assert_eq!(now(&directory).await, [(two, Role::Admin), (three, Role::Owner)]);
     remove(&directory, two).await;
     assert_eq!(now(&directory).await, [(three, Role::Owner)]);
 }
@@ -108,10 +79,7 @@ async fn who_comes_back_has_come_last(directory: Dir) {
     remove(&directory, one).await;
     assert_eq!(put(&directory, one, None).await, (true, Role::Member));
     remove(&directory, three).await;
-    assert_eq!(
-        now(&directory).await,
-        [(one, Role::Member), (two, Role::Owner)]
-    );
+    assert_eq!(now(&directory).await, [(one, Role::Member), (two, Role::Owner)]);
 }
 
 async fn the_group_goes_with_its_last_member(directory: Dir) {
@@ -135,10 +103,7 @@ async fn owners_who_leave_at_once_leave_an_owner(directory: Dir) {
     for removed in answers {
         assert!(removed.expect("a removal"));
     }
-    assert_eq!(
-        now(&directory).await,
-        [(ids[4], Role::Owner), (ids[5], Role::Member)]
-    );
+    assert_eq!(now(&directory).await, [(ids[4], Role::Owner), (ids[5], Role::Member)]);
 }
 
 async fn everyone_leaving_at_once_ends_the_group(directory: Dir) {

@@ -10,9 +10,7 @@ use crate::ports::{Appended, Page, PageFrom};
 
 /// Ten messages of the room, at 10, 20, … 100 ms.
 async fn ten(store: &Store) -> Vec<Message> {
-    let messages: Vec<_> = (1..=10)
-        .map(|number| said(ROOM, id(10 * number), ANN))
-        .collect();
+    let messages: Vec<_> = (1..=10).map(|number| said(ROOM, id(10 * number), ANN)).collect();
     append(store, &messages).await;
     messages
 }
@@ -29,16 +27,8 @@ pub(super) async fn after_reads_oldest_first(store: Store) {
     ten(&store).await;
     let read = async |ms, limit| places(&store, PageFrom::After(id(ms)), limit).await;
     assert_eq!(read(0, 3).await, (vec![1, 2, 3], true));
-    assert_eq!(
-        read(30, 3).await,
-        (vec![4, 5, 6], true),
-        "the id itself is not above itself"
-    );
-    assert_eq!(
-        read(35, 3).await,
-        (vec![4, 5, 6], true),
-        "an id that is not there"
-    );
+    assert_eq!(read(30, 3).await, (vec![4, 5, 6], true), "the id itself is not above itself");
+    assert_eq!(read(35, 3).await, (vec![4, 5, 6], true), "an id that is not there");
     assert_eq!(read(100, 3).await, (vec![], false));
     let whole = places(&store, PageFrom::After(NOTHING), 50).await;
     assert_eq!(whole, ((1..=10).collect(), false));
@@ -48,29 +38,15 @@ pub(super) async fn before_reads_newest_first(store: Store) {
     ten(&store).await;
     let read = async |ms, limit| places(&store, PageFrom::Before(id(ms)), limit).await;
     assert_eq!(read(1_000, 3).await, (vec![10, 9, 8], true));
-    assert_eq!(
-        read(80, 3).await,
-        (vec![7, 6, 5], true),
-        "the id itself is not below itself"
-    );
-    assert_eq!(
-        read(75, 3).await,
-        (vec![7, 6, 5], true),
-        "an id that is not there"
-    );
+    assert_eq!(read(80, 3).await, (vec![7, 6, 5], true), "the id itself is not below itself");
+    assert_eq!(read(75, 3).await, (vec![7, 6, 5], true), "an id that is not there");
     assert_eq!(read(10, 3).await, (vec![], false));
-    assert_eq!(
-        places(&store, PageFrom::Before(NOTHING), 3).await,
-        (vec![], false)
-    );
+    assert_eq!(places(&store, PageFrom::Before(NOTHING), 3).await, (vec![], false));
 }
 
 pub(super) async fn newest_reads_newest_first(store: Store) {
     ten(&store).await;
-    assert_eq!(
-        places(&store, PageFrom::Newest, 3).await,
-        (vec![10, 9, 8], true)
-    );
+    assert_eq!(places(&store, PageFrom::Newest, 3).await, (vec![10, 9, 8], true));
     let whole = places(&store, PageFrom::Newest, 50).await;
     assert_eq!(whole, ((1..=10).rev().collect(), false));
 }
@@ -79,34 +55,15 @@ pub(super) async fn around_reads_both_sides_oldest_first(store: Store) {
     ten(&store).await;
     let read = async |ms, limit| places(&store, PageFrom::Around(id(ms)), limit).await;
     assert_eq!(read(50, 4).await, (vec![3, 4, 5, 6], true));
-    assert_eq!(
-        read(50, 5).await,
-        (vec![3, 4, 5, 6, 7], true),
-        "the odd one goes above"
-    );
-    assert_eq!(
-        read(55, 4).await,
-        (vec![4, 5, 6, 7], true),
-        "an id that is not there"
-    );
+    assert_eq!(read(50, 5).await, (vec![3, 4, 5, 6, 7], true), "the odd one goes above");
+    assert_eq!(read(55, 4).await, (vec![4, 5, 6, 7], true), "an id that is not there");
     assert_eq!(read(50, 1).await, (vec![5], true));
-    assert_eq!(
-        read(10, 4).await,
-        (vec![1, 2, 3, 4], true),
-        "nothing below: all from it on"
-    );
+    assert_eq!(read(10, 4).await, (vec![1, 2, 3, 4], true), "nothing below: all from it on");
     assert_eq!(read(20, 4).await, (vec![1, 2, 3, 4], true));
-    assert_eq!(
-        read(100, 4).await,
-        (vec![8, 9, 10], false),
-        "never more than half below"
-    );
+    assert_eq!(read(100, 4).await, (vec![8, 9, 10], false), "never more than half below");
     assert_eq!(read(90, 4).await, (vec![7, 8, 9, 10], false));
     assert_eq!(read(200, 4).await, (vec![9, 10], false));
-    assert_eq!(
-        places(&store, PageFrom::Around(NOTHING), 4).await,
-        (vec![1, 2, 3, 4], true)
-    );
+    assert_eq!(places(&store, PageFrom::Around(NOTHING), 4).await, (vec![1, 2, 3, 4], true));
 }
 
 pub(super) async fn has_more_is_exact_at_the_borders(store: Store) {
@@ -124,10 +81,7 @@ pub(super) async fn has_more_is_exact_at_the_borders(store: Store) {
         }
     }
     for limit in [9, 10, 11, usize::MAX] {
-        let page = store
-            .page(ROOM, PageFrom::Newest, limit)
-            .await
-            .expect("a page");
+        let page = store.page(ROOM, PageFrom::Newest, limit).await.expect("a page");
         assert_eq!(page.messages.len(), limit.min(messages.len()));
         assert_eq!(page.has_more, limit < messages.len());
     }
@@ -149,24 +103,13 @@ pub(super) async fn a_page_of_nothing_still_tells_if_there_is_more(store: Store)
 
 pub(super) async fn pages_chain_over_long_silences(store: Store) {
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-    let silences = [
-        0,
-        1,
-        DAY_MS,
-        10 * DAY_MS,
-        11 * DAY_MS,
-        100 * DAY_MS,
-        365 * DAY_MS,
-    ];
+    let silences = [0, 1, DAY_MS, 10 * DAY_MS, 11 * DAY_MS, 100 * DAY_MS, 365 * DAY_MS];
     let messages: Vec<_> = silences.map(|ms| said(ROOM, id(ms), BEN)).to_vec();
     append(&store, &messages).await;
     for limit in 1..=3 {
         let (mut up, mut last, mut more) = (Vec::new(), NOTHING, true);
         while more {
-            let page = store
-                .page(ROOM, PageFrom::After(last), limit)
-                .await
-                .expect("a page");
+            let page = store.page(ROOM, PageFrom::After(last), limit).await.expect("a page");
             last = page.messages.last().expect("there was more").message_id;
             up.extend(page.messages);
             more = page.has_more;
@@ -213,42 +156,27 @@ pub(super) async fn random_histories_read_as_the_model_says(store: Store) {
     const CHANNELS: usize = 5;
     const BATCHES: usize = 30;
     let mut random = StdRng::seed_from_u64(SEED);
-    let mut model = Model {
-        channels: vec![Vec::new(); CHANNELS],
-    };
+    let mut model = Model { channels: vec![Vec::new(); CHANNELS] };
     let mut last_ms = 0;
     for batch in 0..BATCHES {
         let (mut messages, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.random_range(1..20) {
             // Mostly close together, now and then hours apart.
-            let hours = if random.random_bool(0.02) {
-                3_600_000
-            } else {
-                0
-            };
+            let hours = if random.random_bool(0.02) { 3_600_000 } else { 0 };
             last_ms += 1 + hours + random.random_range(0..5);
             let channel = random.random_range(0..CHANNELS);
             let from = if random.random() { ANN } else { BEN };
             let name = format!("{batch}-{}", random.random_range(0..10));
-            let message = named(
-                &name,
-                said(ChannelId::new(channel as u64), id(last_ms), from),
-            );
+            let message = named(&name, said(ChannelId::new(channel as u64), id(last_ms), from));
             let known = &mut model.channels[channel];
-            let first = known
-                .iter()
-                .find(|known| known.send_key() == message.send_key());
+            let first = known.iter().find(|known| known.send_key() == message.send_key());
             expected.push(first.map_or(Appended::Stored, |m| Appended::Repeat(m.message_id)));
             if first.is_none() {
                 known.push(message.clone());
             }
             messages.push(message);
         }
-        assert_eq!(
-            append(&store, &messages).await,
-            expected,
-            "batch {batch} of {SEED:#x}"
-        );
+        assert_eq!(append(&store, &messages).await, expected, "batch {batch} of {SEED:#x}");
         if random.random_bool(0.2) {
             let from = random.random_range(0..messages.len());
             assert_eq!(append(&store, &messages[from..]).await, expected[from..]);
@@ -263,15 +191,10 @@ pub(super) async fn random_histories_read_as_the_model_says(store: Store) {
                 2 => PageFrom::Newest,
                 _ => PageFrom::Around(some_id),
             };
-            let page = store
-                .page(ChannelId::new(channel as u64), from, limit)
-                .await;
+            let page = store.page(ChannelId::new(channel as u64), from, limit).await;
             let page = page.expect("a page");
             let expected = model.page(channel, from, limit);
-            assert_eq!(
-                page, expected,
-                "{from:?}, {limit}, batch {batch} of {SEED:#x}"
-            );
+            assert_eq!(page, expected, "{from:?}, {limit}, batch {batch} of {SEED:#x}");
         }
     }
 }

@@ -39,37 +39,19 @@ pub async fn run_reopened<P, A: HistoryStore>(
 async fn everything_is_there_after_reopening(open: impl AsyncFn() -> Store) {
     let mut messages: Vec<Message> = (1..=50).map(|ms| said(ROOM, id(ms), ANN)).collect();
     messages.push(named("이름", said(ROOM, id(60), BEN)));
-    messages.push(Message {
-        message_to: Some(UserId::new(9)),
-        ..said(ROOM, id(61), BEN)
-    });
-    messages.push(Message {
-        content: "긴 ".repeat(4_000).into(),
-        ..said(ROOM, id(62), BEN)
-    });
+    messages.push(Message { message_to: Some(UserId::new(9)), ..said(ROOM, id(61), BEN) });
+    messages.push(Message { content: "긴 ".repeat(4_000).into(), ..said(ROOM, id(62), BEN) });
     let store = open().await;
     assert_eq!(all(&store, ROOM).await, [], "the place was not empty");
     append(&store, &messages).await;
     append_to(&store, 3, &[said(ChannelId::new(8), id_in(3, 7), ANN)]).await;
-    let newest = store
-        .page(ROOM, PageFrom::Newest, 10)
-        .await
-        .expect("a page");
+    let newest = store.page(ROOM, PageFrom::Newest, 10).await.expect("a page");
     drop(store);
     for _ in 0..2 {
         let store = open().await;
         assert_eq!(all(&store, ROOM).await, messages);
-        assert_eq!(
-            store
-                .page(ROOM, PageFrom::Newest, 10)
-                .await
-                .expect("a page"),
-            newest
-        );
-        assert_eq!(
-            get(&store, &messages[51]).await.as_ref(),
-            Some(&messages[51])
-        );
+        assert_eq!(store.page(ROOM, PageFrom::Newest, 10).await.expect("a page"), newest);
+        assert_eq!(get(&store, &messages[51]).await.as_ref(), Some(&messages[51]));
         assert_eq!(head(&store, ROOM).await, id(62));
         assert_eq!(position(&store, 0).await, id(62));
         assert_eq!(position(&store, 3).await, id_in(3, 7));
@@ -82,21 +64,11 @@ async fn everything_is_there_after_reopening(open: impl AsyncFn() -> Store) {
 async fn an_owner_goes_on_after_reopening(open: impl AsyncFn() -> Store) {
     let batch = [sent("a", 1), sent("b", 2), sent("a", 3)];
     let answers = append(&open().await, &batch).await;
-    assert_eq!(
-        append(&open().await, &batch).await,
-        answers,
-        "the same batch again"
-    );
+    assert_eq!(append(&open().await, &batch).await, answers, "the same batch again");
     let store = open().await;
-    assert_eq!(
-        append(&store, &[sent("b", 4)]).await,
-        [Appended::Repeat(id(2))]
-    );
+    assert_eq!(append(&store, &[sent("b", 4)]).await, [Appended::Repeat(id(2))]);
     assert_eq!(append(&store, &[sent("c", 5)]).await, [Appended::Stored]);
     assert_eq!(position(&store, 0).await, id(5));
     drop(store);
-    assert_eq!(
-        all(&open().await, ROOM).await,
-        [sent("a", 1), sent("b", 2), sent("c", 5)]
-    );
+    assert_eq!(all(&open().await, ROOM).await, [sent("a", 1), sent("b", 2), sent("c", 5)]);
 }

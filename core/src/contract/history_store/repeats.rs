@@ -9,10 +9,7 @@ use crate::ports::{Appended, SEND_KEY_WINDOW};
 pub(super) async fn a_repeat_within_a_batch_names_the_first(store: Store) {
     let batch = [sent("a", 1), sent("a", 2), sent("a", 3)];
     let repeat = Appended::Repeat(id(1));
-    assert_eq!(
-        append(&store, &batch).await,
-        [Appended::Stored, repeat, repeat]
-    );
+    assert_eq!(append(&store, &batch).await, [Appended::Stored, repeat, repeat]);
     assert_eq!(all(&store, ROOM).await, batch[..1]);
 }
 
@@ -46,10 +43,7 @@ pub(super) async fn only_the_same_send_is_a_repeat(store: Store) {
     append(&store, &[sent("a", 1)]).await;
     assert_eq!(append(&store, &others).await, [Appended::Stored; 7]);
     // The content does not make it another send.
-    let reworded = Message {
-        content: "other words".into(),
-        ..sent("a", 9)
-    };
+    let reworded = Message { content: "other words".into(), ..sent("a", 9) };
     assert_eq!(append(&store, &[reworded]).await, [Appended::Repeat(id(1))]);
 }
 
@@ -57,21 +51,13 @@ pub(super) async fn a_send_is_known_throughout_the_window(store: Store) {
     let window = u64::try_from(SEND_KEY_WINDOW.as_millis()).expect("a short window");
     append(&store, &[sent("a", 1)]).await;
     for ms in [window / 2, window, window + 1] {
-        assert_eq!(
-            append(&store, &[sent("a", ms)]).await,
-            [Appended::Repeat(id(1))],
-            "{ms}"
-        );
+        assert_eq!(append(&store, &[sent("a", ms)]).await, [Appended::Repeat(id(1))], "{ms}");
         assert_eq!(find(&store, &sent("a", ms)).await, Some(id(1)));
     }
 }
 
 pub(super) async fn find_sent_names_the_message_of_that_send_only(store: Store) {
-    append(
-        &store,
-        &[sent("a", 1), said(ROOM, id(2), ANN), sent("b", 3)],
-    )
-    .await;
+    append(&store, &[sent("a", 1), said(ROOM, id(2), ANN), sent("b", 3)]).await;
     assert_eq!(find(&store, &sent("a", 9)).await, Some(id(1)));
     assert_eq!(find(&store, &sent("b", 9)).await, Some(id(3)));
     for unknown in [

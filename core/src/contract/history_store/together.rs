@@ -20,24 +20,14 @@ fn entries(count: u64) -> (Vec<Message>, Vec<Appended>) {
     let (mut entries, mut expected) = (Vec::new(), Vec::new());
     for ms in 1..=count {
         let repeat = ms.is_multiple_of(3);
-        entries.push(sent(
-            &format!("send {}", if repeat { ms - 1 } else { ms }),
-            ms,
-        ));
-        expected.push(if repeat {
-            Appended::Repeat(id(ms - 1))
-        } else {
-            Appended::Stored
-        });
+        entries.push(sent(&format!("send {}", if repeat { ms - 1 } else { ms }), ms));
+        expected.push(if repeat { Appended::Repeat(id(ms - 1)) } else { Appended::Stored });
     }
     (entries, expected)
 }
 
 async fn assert_stored_once(store: &Store, entries: &[Message], expected: &[Appended]) {
-    let stored = entries
-        .iter()
-        .zip(expected)
-        .filter(|(_, became)| **became == Appended::Stored);
+    let stored = entries.iter().zip(expected).filter(|(_, became)| **became == Appended::Stored);
     let stored: Vec<_> = stored.map(|(entry, _)| entry.clone()).collect();
     assert_eq!(all(store, ROOM).await, stored);
     let last = entries.last().expect("entries").message_id;
@@ -47,17 +37,7 @@ async fn assert_stored_once(store: &Store, entries: &[Message], expected: &[Appe
 pub(super) async fn two_owners_that_interleave_store_each_message_once(store: Store) {
     let (entries, expected) = entries(30);
     // The old owner lags behind, catches up, overtakes, each in batches of its own size.
-    for range in [
-        0..7,
-        0..4,
-        4..15,
-        7..9,
-        9..11,
-        11..30,
-        15..16,
-        16..30,
-        0..30,
-    ] {
+    for range in [0..7, 0..4, 4..15, 7..9, 9..11, 11..30, 15..16, 16..30, 0..30] {
         let answer = append(&store, &entries[range.clone()]).await;
         assert_eq!(answer, expected[range.clone()], "{range:?}");
     }
@@ -86,24 +66,14 @@ pub(super) async fn many_partitions_append_at_once(store: Store) {
         async move {
             for ms in 1..=10 {
                 let message = said(channel(number), id_in(number, ms), ANN);
-                assert_eq!(
-                    append_to(&store, number, &[message]).await,
-                    [Appended::Stored]
-                );
+                assert_eq!(append_to(&store, number, &[message]).await, [Appended::Stored]);
             }
         }
     }))
     .await;
     for number in 0..4 {
-        let ids: Vec<_> = all(&store, channel(number))
-            .await
-            .iter()
-            .map(|m| m.message_id)
-            .collect();
-        assert_eq!(
-            ids,
-            (1..=10).map(|ms| id_in(number, ms)).collect::<Vec<_>>()
-        );
+        let ids: Vec<_> = all(&store, channel(number)).await.iter().map(|m| m.message_id).collect();
+        assert_eq!(ids, (1..=10).map(|ms| id_in(number, ms)).collect::<Vec<_>>());
         assert_eq!(position(&store, number).await, id_in(number, 10));
     }
 }
@@ -144,10 +114,7 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
         // Looked at before the read, so that the last read comes after the last append.
         let last_round = done.load(Ordering::SeqCst);
         let after = seen.last().copied().unwrap_or(NOTHING);
-        let page = store
-            .page(ROOM, PageFrom::After(after), 1_000)
-            .await
-            .expect("a page");
+        let page = store.page(ROOM, PageFrom::After(after), 1_000).await.expect("a page");
         seen.extend(page.messages.iter().map(|message| message.message_id));
         if last_round {
             return seen;
@@ -160,15 +127,8 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
 async fn watch_newest(store: Store, done: Arc<AtomicBool>) {
     let mut known = BTreeSet::new();
     while !done.load(Ordering::SeqCst) {
-        let page = store
-            .page(ROOM, PageFrom::Newest, 1_000)
-            .await
-            .expect("a page");
-        let ids: BTreeSet<_> = page
-            .messages
-            .iter()
-            .map(|message| message.message_id)
-            .collect();
+        let page = store.page(ROOM, PageFrom::Newest, 1_000).await.expect("a page");
+        let ids: BTreeSet<_> = page.messages.iter().map(|message| message.message_id).collect();
         let highest_known = known.last().copied().unwrap_or(NOTHING);
         let late = ids.difference(&known).find(|id| **id < highest_known);
         assert_eq!(late, None, "below {highest_known}");

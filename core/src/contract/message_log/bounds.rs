@@ -23,24 +23,12 @@ async fn a_trim_forgets_up_to_and_including_its_position(log: Log) {
     log.trim(p, START).await.expect("trims an empty partition");
     let ids = append_many(&log, p, 6).await;
     log.trim(p, ids[1]).await.expect("trims");
-    assert!(
-        read(&log, p, START, ALL)
-            .await
-            .iter()
-            .map(id_of)
-            .eq(ids[2..].iter().copied())
-    );
+    assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids[2..].iter().copied()));
     // A position need not be that of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
     let beyond = new_id(log.append(p, gap, draft(6), origin("a")).await);
     log.trim(p, gap).await.expect("trims");
-    assert!(
-        read(&log, p, START, ALL)
-            .await
-            .iter()
-            .map(id_of)
-            .eq([beyond])
-    );
+    assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq([beyond]));
     log.trim(p, beyond).await.expect("trims");
     let mut reading = spawn_read(&log, p, START);
     assert_waits(&mut reading).await;
@@ -53,13 +41,7 @@ async fn a_trim_never_moves_back(log: Log) {
     let ids = append_many(&log, p, 6).await;
     for stored in [ids[3], ids[1], START, ids[3]] {
         log.trim(p, stored).await.expect("trims");
-        assert!(
-            read(&log, p, START, ALL)
-                .await
-                .iter()
-                .map(id_of)
-                .eq(ids[4..].iter().copied())
-        );
+        assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids[4..].iter().copied()));
     }
 }
 
@@ -68,27 +50,15 @@ async fn the_log_is_full_at_its_bound_until_trimmed(log: Log) {
     let ids = append_many(&log, p, TIGHT).await;
     for _ in 0..2 {
         let refused = log.append(p, START, draft(99), origin("a")).await;
-        assert!(
-            matches!(refused, Err(LogError::Full)),
-            "{refused:?} beyond the bound"
-        );
+        assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the bound");
         assert!(LogError::Full.retryable());
     }
-    assert!(
-        read(&log, p, START, ALL)
-            .await
-            .iter()
-            .map(id_of)
-            .eq(ids.iter().copied())
-    );
+    assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids.iter().copied()));
     append(&log, other, 0).await;
     log.trim(p, ids[1]).await.expect("trims");
     let more = append_many(&log, p, 2).await;
     assert!(more[0] > ids[TIGHT - 1]);
     let refused = log.append(p, START, draft(99), origin("a")).await;
-    assert!(
-        matches!(refused, Err(LogError::Full)),
-        "{refused:?} beyond the bound"
-    );
+    assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the bound");
     assert_rising(&read(&log, p, START, ALL).await, TIGHT);
 }

@@ -61,10 +61,7 @@ async fn ids_are_above_a_floor_in_the_same_partition(log: Log) {
         assert_eq!(above.partition(), p);
         assert!(above > floor, "{above} is not above the floor {floor}");
         let next = append(&log, p, 2).await;
-        assert!(
-            next > above,
-            "fell back below an id that a floor had raised"
-        );
+        assert!(next > above, "fell back below an id that a floor had raised");
     }
     assert_rising(&read(&log, p, START, ALL).await, 7);
 }
@@ -75,10 +72,7 @@ async fn ids_are_above_a_floor_of_another_partition(log: Log) {
         let later = append(&log, p, 0).await.created_at().plus(HOUR);
         let floor = MessageId::new(MessageId::first_at(later, partition(other)).get() | 7);
         let above = new_id(log.append(p, floor, draft(1), origin("a")).await);
-        assert!(
-            above > floor,
-            "{above} is not above the floor {floor}, case {number}"
-        );
+        assert!(above > floor, "{above} is not above the floor {floor}, case {number}");
         assert_eq!(above.partition(), p);
     }
 }
@@ -86,10 +80,7 @@ async fn ids_are_above_a_floor_of_another_partition(log: Log) {
 async fn a_low_floor_changes_nothing(log: Log) {
     let p = partition(3);
     let first = append(&log, p, 0).await;
-    let second = new_id(
-        log.append(p, MessageId::new(1), draft(1), origin("a"))
-            .await,
-    );
+    let second = new_id(log.append(p, MessageId::new(1), draft(1), origin("a")).await);
     assert!(second > first);
 }
 
@@ -100,10 +91,7 @@ async fn concurrent_appends_are_read_in_the_order_of_their_ids(log: Log) {
     assert_eq!(unique.len(), ids.len(), "an id was given twice");
     let entries = read(&log, p, START, ALL).await;
     assert_rising(&entries, ids.len());
-    assert!(
-        entries.iter().map(id_of).eq(unique),
-        "what is read is not what was appended"
-    );
+    assert!(entries.iter().map(id_of).eq(unique), "what is read is not what was appended");
 }
 
 async fn a_reader_that_follows_misses_nothing(log: Log) {
@@ -122,20 +110,13 @@ async fn a_reader_that_follows_misses_nothing(log: Log) {
     let ids = append_concurrently(&log, p, 8, 40).await;
     let seen = answer(follower).await;
     assert_rising(&seen, ids.len());
-    assert!(
-        seen.iter()
-            .map(id_of)
-            .eq(ids.into_iter().collect::<BTreeSet<_>>())
-    );
+    assert!(seen.iter().map(id_of).eq(ids.into_iter().collect::<BTreeSet<_>>()));
 }
 
 async fn ids_go_on_rising_after_everything_was_trimmed(log: Log) {
     let p = partition(1);
     let ahead = append(&log, p, 0).await.created_at().plus(HOUR);
-    let last = new_id(
-        log.append(p, MessageId::first_at(ahead, p), draft(1), origin("a"))
-            .await,
-    );
+    let last = new_id(log.append(p, MessageId::first_at(ahead, p), draft(1), origin("a")).await);
     log.trim(p, last).await.expect("trims");
     assert!(append(&log, p, 2).await > last);
 }
@@ -143,10 +124,7 @@ async fn ids_go_on_rising_after_everything_was_trimmed(log: Log) {
 async fn ids_follow_the_clock((log, clock): (Log, Arc<ManualClock>)) {
     let p = partition(6);
     for number in 0..3 {
-        assert_eq!(
-            append(&log, p, number).await,
-            MessageId::first_at(clock.now(), p)
-        );
+        assert_eq!(append(&log, p, number).await, MessageId::first_at(clock.now(), p));
         clock.advance(Duration::from_millis(1));
     }
 }
@@ -177,9 +155,6 @@ async fn ids_rise_when_the_clock_steps_back((log, clock): (Log, Arc<ManualClock>
         last = next;
     }
     clock.advance(HOUR + Duration::from_millis(1));
-    assert_eq!(
-        append(&log, p, 20).await,
-        MessageId::first_at(clock.now(), p)
-    );
+    assert_eq!(append(&log, p, 20).await, MessageId::first_at(clock.now(), p));
     assert_rising(&read(&log, p, START, ALL).await, 21);
 }

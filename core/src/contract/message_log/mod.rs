@@ -67,10 +67,7 @@ fn named_draft(from: u64, channel: u64, name: &str) -> Draft {
 
 /// Accepted by the node of this name, at a moment with microseconds in it.
 fn origin(name: &str) -> Origin {
-    Origin {
-        node: node(name),
-        accepted_at: Timestamp::from_micros(1_800_000_000_123_456),
-    }
+    Origin { node: node(name), accepted_at: Timestamp::from_micros(1_800_000_000_123_456) }
 }
 
 fn id_of(entry: &LogEntry) -> MessageId {
@@ -85,10 +82,7 @@ fn new_id(sequenced: Result<Sequenced, LogError>) -> MessageId {
 }
 
 async fn append(log: &Log, partition: Partition, number: usize) -> MessageId {
-    new_id(
-        log.append(partition, START, draft(number), origin("a"))
-            .await,
-    )
+    new_id(log.append(partition, START, draft(number), origin("a")).await)
 }
 
 async fn append_many(log: &Log, partition: Partition, count: usize) -> Vec<MessageId> {
@@ -121,10 +115,7 @@ async fn append_concurrently(
     let mut all = Vec::new();
     for sender in senders {
         let ids = answer(sender).await;
-        assert!(
-            ids.is_sorted_by(|id, next| id < next),
-            "a sender saw its ids fall: {ids:?}"
-        );
+        assert!(ids.is_sorted_by(|id, next| id < next), "a sender saw its ids fall: {ids:?}");
         all.extend(ids);
     }
     all
@@ -132,11 +123,7 @@ async fn append_concurrently(
 
 async fn read(log: &Log, partition: Partition, after: MessageId, limit: usize) -> Vec<LogEntry> {
     let entries = log.read(partition, after, limit).await.expect("reads");
-    assert!(
-        (1..=limit).contains(&entries.len()),
-        "{} entries of {limit}",
-        entries.len()
-    );
+    assert!((1..=limit).contains(&entries.len()), "{} entries of {limit}", entries.len());
     entries
 }
 
@@ -152,8 +139,5 @@ fn spawn_read(
 /// Asserts that there are `count` entries and that their ids rise strictly.
 fn assert_rising(entries: &[LogEntry], count: usize) {
     assert_eq!(entries.len(), count);
-    assert!(
-        entries.is_sorted_by(|entry, next| id_of(entry) < id_of(next)),
-        "{entries:?}"
-    );
+    assert!(entries.is_sorted_by(|entry, next| id_of(entry) < id_of(next)), "{entries:?}");
 }

@@ -28,27 +28,14 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
 async fn an_entry_comes_back_as_it_was_given(log: Log) {
     let p = partition(7);
     let long: Arc<str> = "파발 \u{1f40e} \0\r\n\"\\ ".repeat(512).into();
-    let direct = Draft {
-        message_to: Some(UserId::new(9)),
-        ..named_draft(8, i64::MAX as u64, "x:y")
-    };
+    let direct =
+        Draft { message_to: Some(UserId::new(9)), ..named_draft(8, i64::MAX as u64, "x:y") };
     let mut given = Vec::new();
-    for (draft, by) in [
-        (draft(0), "a"),
-        (direct, "b-2"),
-        (
-            Draft {
-                content: long,
-                ..draft(1)
-            },
-            "c",
-        ),
-    ] {
+    for (draft, by) in
+        [(draft(0), "a"), (direct, "b-2"), (Draft { content: long, ..draft(1) }, "c")]
+    {
         let id = new_id(log.append(p, START, draft.clone(), origin(by)).await);
-        given.push(LogEntry {
-            message: draft.at(id),
-            origin: origin(by),
-        });
+        given.push(LogEntry { message: draft.at(id), origin: origin(by) });
     }
     assert_eq!(read(&log, p, START, ALL).await, given);
 }
@@ -70,10 +57,7 @@ async fn a_read_starts_behind_its_position_and_keeps_to_its_limit(log: Log) {
     for start in 0..5 {
         let found = read(&log, p, ids[start], 2).await;
         let expected = &ids[start + 1..6.min(start + 3)];
-        assert!(
-            found.iter().map(id_of).eq(expected.iter().copied()),
-            "behind entry {start}"
-        );
+        assert!(found.iter().map(id_of).eq(expected.iter().copied()), "behind entry {start}");
     }
     // A position need not be that of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
@@ -86,10 +70,7 @@ async fn a_read_waits_for_the_first_entry(log: Log) {
     let mut reading = spawn_read(&log, p, START);
     assert_waits(&mut reading).await;
     let id = append(&log, p, 0).await;
-    assert_eq!(
-        answer(reading).await.iter().map(id_of).collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
 }
 
 async fn a_read_waits_behind_the_last_entry(log: Log) {
@@ -98,10 +79,7 @@ async fn a_read_waits_behind_the_last_entry(log: Log) {
     let mut reading = spawn_read(&log, p, ids[2]);
     assert_waits(&mut reading).await;
     let id = append(&log, p, 3).await;
-    assert_eq!(
-        answer(reading).await.iter().map(id_of).collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
 }
 
 async fn every_waiting_reader_is_woken(log: Log) {
@@ -131,10 +109,7 @@ async fn partitions_are_independent(log: Log) {
     let ids = append_many(&log, one, 3).await;
     assert_waits(&mut reading).await;
     let id = append(&log, other, 9).await;
-    assert_eq!(
-        answer(reading).await.iter().map(id_of).collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
     log.trim(other, id).await.expect("trims");
     assert!(read(&log, one, START, ALL).await.iter().map(id_of).eq(ids));
 }
@@ -148,9 +123,6 @@ async fn every_partition_holds_its_own_entries(log: Log) {
     }
     for (number, id) in numbers.into_iter().zip(ids) {
         let entries = read(&log, partition(number), START, ALL).await;
-        assert!(
-            entries.iter().map(id_of).eq([id]),
-            "partition {number}: {entries:?}"
-        );
+        assert!(entries.iter().map(id_of).eq([id]), "partition {number}: {entries:?}");
     }
 }

@@ -19,10 +19,7 @@ pub(super) async fn run(fresh: impl AsyncFn(usize) -> Inbox) {
 
 async fn a_send_waits_at_the_bound_until_there_is_room(inbox: Inbox) {
     let a = open(&inbox, "a").await;
-    inbox
-        .send(&a, numbered(0..TIGHT as u64))
-        .await
-        .expect("sends up to the bound");
+    inbox.send(&a, numbered(0..TIGHT as u64)).await.expect("sends up to the bound");
     let mut sending = spawn_send(&inbox, "a", numbered(4..5));
     assert_waits(&mut sending).await;
     // Reading alone makes no room, naming the position does.
@@ -37,13 +34,9 @@ async fn a_send_waits_at_the_bound_until_there_is_room(inbox: Inbox) {
 
 async fn every_waiting_send_gets_its_turn(inbox: Inbox) {
     let a = open(&inbox, "a").await;
-    inbox
-        .send(&a, numbered(0..TIGHT as u64))
-        .await
-        .expect("sends up to the bound");
-    let mut sends: Vec<_> = (4..12)
-        .map(|number| spawn_send(&inbox, "a", numbered(number..number + 1)))
-        .collect();
+    inbox.send(&a, numbered(0..TIGHT as u64)).await.expect("sends up to the bound");
+    let mut sends: Vec<_> =
+        (4..12).map(|number| spawn_send(&inbox, "a", numbered(number..number + 1))).collect();
     for sending in &mut sends {
         assert_waits(sending).await;
     }
@@ -58,10 +51,7 @@ async fn every_waiting_send_gets_its_turn(inbox: Inbox) {
 async fn room_for_several_lets_several_go_on(inbox: Inbox) {
     let a = open(&inbox, "a").await;
     let bound = TIGHT as u64;
-    inbox
-        .send(&a, numbered(0..bound))
-        .await
-        .expect("sends up to the bound");
+    inbox.send(&a, numbered(0..bound)).await.expect("sends up to the bound");
     let mut sends: Vec<_> = (bound..2 * bound)
         .map(|number| spawn_send(&inbox, "a", numbered(number..number + 1)))
         .collect();
@@ -74,11 +64,7 @@ async fn room_for_several_lets_several_go_on(inbox: Inbox) {
     for sending in sends {
         answer(sending).await.expect("sends");
     }
-    let mut numbers: Vec<_> = receive(&inbox, "a", emptied_at)
-        .await
-        .iter()
-        .map(number)
-        .collect();
+    let mut numbers: Vec<_> = receive(&inbox, "a", emptied_at).await.iter().map(number).collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(bound..2 * bound));
 }
@@ -111,8 +97,5 @@ async fn forgetting_ends_a_waiting_send(inbox: Inbox) {
     inbox.forget(&a).await.expect("forgets");
     let sent = answer(sending).await;
     assert_unknown(&sent);
-    assert!(
-        sent.is_err_and(|error| !error.retryable()),
-        "sends to a node that is gone again"
-    );
+    assert!(sent.is_err_and(|error| !error.retryable()), "sends to a node that is gone again");
 }

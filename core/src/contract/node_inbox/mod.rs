@@ -37,10 +37,7 @@ const START: InboxPosition = InboxPosition(0);
 
 /// A delivery that carries `number` and nothing else.
 fn delivery(number: u64) -> Delivery {
-    Delivery::Stored {
-        message_id: MessageId::new(number),
-        first_id: MessageId::new(number),
-    }
+    Delivery::Stored { message_id: MessageId::new(number), first_id: MessageId::new(number) }
 }
 
 fn numbered(numbers: Range<u64>) -> Vec<Delivery> {
@@ -61,10 +58,7 @@ async fn open(inbox: &Inbox, name: &str) -> NodeId {
 }
 
 async fn receive(inbox: &Inbox, name: &str, after: InboxPosition) -> Vec<InboxEntry> {
-    inbox
-        .receive(&node(name), after, ALL)
-        .await
-        .expect("receives")
+    inbox.receive(&node(name), after, ALL).await.expect("receives")
 }
 
 /// Receives and confirms until `count` entries have come.
@@ -107,15 +101,9 @@ fn assert_holds(entries: &[InboxEntry], numbers: Range<u64>) {
 }
 
 fn assert_rising(entries: &[InboxEntry]) {
-    assert!(
-        entries.is_sorted_by(|entry, next| entry.position < next.position),
-        "{entries:?}"
-    );
+    assert!(entries.is_sorted_by(|entry, next| entry.position < next.position), "{entries:?}");
 }
 
 fn assert_unknown<T: Debug>(answer: &Result<T, InboxError>) {
-    assert!(
-        matches!(answer, Err(InboxError::UnknownNode(_))),
-        "{answer:?} without an inbox"
-    );
+    assert!(matches!(answer, Err(InboxError::UnknownNode(_))), "{answer:?} without an inbox");
 }

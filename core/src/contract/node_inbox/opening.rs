@@ -20,10 +20,7 @@ async fn a_node_without_inbox_is_unknown(inbox: Inbox) {
         let sent = inbox.send(&a, numbered(0..1)).await;
         assert_unknown(&sent);
         assert_unknown(&inbox.receive(&a, START, ALL).await);
-        inbox
-            .forget(&a)
-            .await
-            .expect("forgetting what is not there is no error");
+        inbox.forget(&a).await.expect("forgetting what is not there is no error");
     }
     inbox.open(&a).await.expect("opens");
     inbox.send(&a, numbered(0..1)).await.expect("sends");

@@ -33,13 +33,7 @@ async fn a_receive_repeats_until_its_position_is_named(inbox: Inbox) {
     let again = receive(&inbox, "a", START).await;
     assert_holds(&again, 0..5);
     let position = |entry: &InboxEntry| entry.position;
-    assert!(
-        first
-            .iter()
-            .map(position)
-            .eq(again[..3].iter().map(position)),
-        "places changed"
-    );
+    assert!(first.iter().map(position).eq(again[..3].iter().map(position)), "places changed");
 }
 
 async fn a_receive_forgets_up_to_and_including_its_position(inbox: Inbox) {

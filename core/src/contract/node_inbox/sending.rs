@@ -23,10 +23,7 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Inbox) {
 async fn entries_come_in_the_order_in_which_they_were_sent(inbox: Inbox) {
     let a = open(&inbox, "a").await;
     for start in [0, 10, 20] {
-        inbox
-            .send(&a, numbered(start..start + 10))
-            .await
-            .expect("sends");
+        inbox.send(&a, numbered(start..start + 10)).await.expect("sends");
     }
     assert_holds(&receive(&inbox, "a", START).await, 0..30);
 }
@@ -47,18 +44,11 @@ async fn each_senders_order_is_kept_among_others(inbox: Inbox) {
     for sender in senders {
         answer(sender).await;
     }
-    let numbers: Vec<_> = receive(&inbox, "a", START)
-        .await
-        .iter()
-        .map(number)
-        .collect();
+    let numbers: Vec<_> = receive(&inbox, "a", START).await.iter().map(number).collect();
     assert_eq!(numbers.len(), 100);
     for sender in 0..5 {
         let of_sender = numbers.iter().filter(|number| *number / 100 == sender);
-        assert!(
-            of_sender.copied().eq(sender * 100..sender * 100 + 20),
-            "{numbers:?}"
-        );
+        assert!(of_sender.copied().eq(sender * 100..sender * 100 + 20), "{numbers:?}");
     }
 }
 
@@ -68,13 +58,7 @@ async fn every_kind_of_delivery_comes_back_as_it_was_given(inbox: Inbox) {
     inbox.send(&a, given.clone()).await.expect("sends");
     let entries = receive(&inbox, "a", START).await;
     assert_rising(&entries);
-    assert_eq!(
-        entries
-            .into_iter()
-            .map(|entry| entry.delivery)
-            .collect::<Vec<_>>(),
-        given
-    );
+    assert_eq!(entries.into_iter().map(|entry| entry.delivery).collect::<Vec<_>>(), given);
 }
 
 async fn sending_nothing_is_harmless(inbox: Inbox) {
@@ -117,40 +101,21 @@ fn every_kind() -> Vec<Delivery> {
     };
     let event = Bytes::from_static(r#"{"type":"typing","name":"말"}"#.as_bytes());
     let audiences = [
-        Audience::Channel {
-            channel_id,
-            except: None,
-        },
-        Audience::Channel {
-            channel_id,
-            except: Some(user_id),
-        },
+        Audience::Channel { channel_id, except: None },
+        Audience::Channel { channel_id, except: Some(user_id) },
         Audience::Users(Vec::new()),
         Audience::Users(vec![user_id, UserId::new(0), UserId::new(i64::MAX as u64)]),
     ];
     let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
     let token = Some(TokenHash::of("a token"));
     [message, named]
-        .map(|message| Delivery::Message {
-            message,
-            accepted_at,
-        })
+        .map(|message| Delivery::Message { message, accepted_at })
         .into_iter()
-        .chain(audiences.map(|audience| Delivery::Event {
-            audience,
-            event: event.clone(),
-        }))
-        .chain([true, false].map(|joined| Delivery::Membership {
-            channel_id,
-            user_id,
-            joined,
-        }))
+        .chain(audiences.map(|audience| Delivery::Event { audience, event: event.clone() }))
+        .chain([true, false].map(|joined| Delivery::Membership { channel_id, user_id, joined }))
         .chain([Delivery::ChannelEnded { channel_id }])
         .chain([None, token].map(|token| Delivery::EndSessions { user_id, token }))
         .chain([delivery(0), delivery(i64::MAX as u64)])
-        .chain([Delivery::Stored {
-            message_id: MessageId::new(5),
-            first_id: MessageId::new(3),
-        }])
+        .chain([Delivery::Stored { message_id: MessageId::new(5), first_id: MessageId::new(3) }])
         .collect()
 }

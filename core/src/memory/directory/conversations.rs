@@ -37,15 +37,8 @@ impl State {
         if let Some(channel_id) = self.direct.get(&pair) {
             return Ok((self.conversations[channel_id].channel.clone(), false));
         }
-        let channel = Channel {
-            kind: ChannelKind::Direct,
-            name: None,
-            ..new
-        };
-        self.converse(
-            channel.clone(),
-            users.map(|user_id| (user_id, Role::Member)).to_vec(),
-        )?;
+        let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
+        self.converse(channel.clone(), users.map(|user_id| (user_id, Role::Member)).to_vec())?;
         self.direct.insert(pair, channel.channel_id);
         Ok((channel, true))
     }
@@ -58,22 +51,12 @@ impl State {
     ) -> Result<(), DirectoryError> {
         let mut seen = BTreeSet::from([owner]);
         let mut places = vec![(owner, Role::Owner)];
-        places.extend(
-            members
-                .into_iter()
-                .filter(|id| seen.insert(*id))
-                .map(|id| (id, Role::Member)),
-        );
+        places
+            .extend(members.into_iter().filter(|id| seen.insert(*id)).map(|id| (id, Role::Member)));
         for (user_id, _) in &places {
             self.known(*user_id)?;
         }
-        self.converse(
-            Channel {
-                kind: ChannelKind::Group,
-                ..channel
-            },
-            places,
-        )
+        self.converse(Channel { kind: ChannelKind::Group, ..channel }, places)
     }
 
     pub(super) fn memberships(&self, user_id: UserId) -> Vec<Membership> {
@@ -88,11 +71,7 @@ impl State {
         let conversation = self.conversations.get(&channel_id)?;
         let place = conversation.places.get(&user_id)?;
         let peer = match conversation.channel.kind {
-            ChannelKind::Direct => conversation
-                .places
-                .keys()
-                .find(|id| **id != user_id)
-                .copied(),
+            ChannelKind::Direct => conversation.places.keys().find(|id| **id != user_id).copied(),
             ChannelKind::Group => None,
         };
         Some(Membership {
@@ -109,9 +88,7 @@ impl State {
         channel_id: ChannelId,
         name: String,
     ) -> Result<Channel, DirectoryError> {
-        let group = self
-            .group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
+        let group = self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
         group.channel.name = Some(name);
         Ok(group.channel.clone())
     }
@@ -129,17 +106,8 @@ impl State {
     }
 
     pub(super) fn members(&self, channel_id: ChannelId) -> Vec<Member> {
-        let places = self
-            .conversations
-            .get(&channel_id)
-            .into_iter()
-            .flat_map(|c| &c.places);
-        places
-            .map(|(&user_id, place)| Member {
-                user_id,
-                role: place.role,
-            })
-            .collect()
+        let places = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.places);
+        places.map(|(&user_id, place)| Member { user_id, role: place.role }).collect()
     }
 
     pub(super) fn put_member(
@@ -149,12 +117,9 @@ impl State {
         role: Option<Role>,
         at_most: usize,
     ) -> Result<(bool, Role), DirectoryError> {
-        self.group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
+        self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
         self.known(user_id)?;
-        let group = self
-            .group(channel_id)
-            .ok_or(DirectoryError::UnknownChannel)?;
+        let group = self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
         let other_owner = group.other_owner(user_id);
         if let Some(place) = group.places.get_mut(&user_id) {
             if place.role != Role::Owner || other_owner {
@@ -179,10 +144,7 @@ impl State {
             return false;
         }
         // The highest role, and among equals the one who came first.
-        let heir = group
-            .places
-            .values_mut()
-            .min_by_key(|p| (Reverse(p.role), p.arrival));
+        let heir = group.places.values_mut().min_by_key(|p| (Reverse(p.role), p.arrival));
         match heir {
             Some(heir) => heir.role = Role::Owner,
             None => drop(self.conversations.remove(&channel_id)),
@@ -207,19 +169,11 @@ impl State {
     }
 
     pub(super) fn push_targets(&self, channel_id: ChannelId) -> Vec<PushTarget> {
-        let places = self
-            .conversations
-            .get(&channel_id)
-            .into_iter()
-            .flat_map(|c| &c.places);
+        let places = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.places);
         let target = |user_id: &UserId| {
             let account = &self.accounts[user_id];
             let level = account.settings.notifications;
-            PushTarget {
-                user_id: *user_id,
-                username: account.user.username.clone(),
-                level,
-            }
+            PushTarget { user_id: *user_id, username: account.user.username.clone(), level }
         };
         places.map(|(user_id, _)| target(user_id)).collect()
     }
@@ -238,11 +192,8 @@ impl State {
         if self.conversations.contains_key(&channel_id) {
             return Err(DirectoryError::IdTaken);
         }
-        let mut conversation = Conversation {
-            channel,
-            next_arrival: 0,
-            places: BTreeMap::default(),
-        };
+        let mut conversation =
+            Conversation { channel, next_arrival: 0, places: BTreeMap::default() };
         for (user_id, role) in places {
             conversation.arrive(user_id, role);
             self.memberships.insert((user_id, channel_id));
@@ -256,20 +207,11 @@ impl Conversation {
     fn arrive(&mut self, user_id: UserId, role: Role) {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        self.places.insert(
-            user_id,
-            Place {
-                role,
-                arrival,
-                read_up_to: MessageId::new(0),
-            },
-        );
+        self.places.insert(user_id, Place { role, arrival, read_up_to: MessageId::new(0) });
     }
 
     /// Whether someone other than `user_id` is an owner.
     fn other_owner(&self, user_id: UserId) -> bool {
-        self.places
-            .iter()
-            .any(|(id, place)| *id != user_id && place.role == Role::Owner)
+        self.places.iter().any(|(id, place)| *id != user_id && place.role == Role::Owner)
     }
 }

@@ -60,14 +60,7 @@ impl State {
         }
         self.usernames.insert(username, user.user_id);
         let settings = Settings::default();
-        self.accounts.insert(
-            user.user_id,
-            Account {
-                user,
-                password_hash,
-                settings,
-            },
-        );
+        self.accounts.insert(user.user_id, Account { user, password_hash, settings });
         self.admit(access);
         Ok(())
     }
@@ -88,25 +81,16 @@ impl State {
     pub(super) fn credentials(&self, username: &str) -> Option<Credentials> {
         let account = &self.accounts[self.usernames.get(&folded(username))?];
         let password_hash = account.password_hash.clone();
-        Some(Credentials {
-            user: account.user.clone(),
-            password_hash,
-        })
+        Some(Credentials { user: account.user.clone(), password_hash })
     }
 
     pub(super) fn access(&self, token: TokenHash) -> Option<Access> {
         let &(device_id, expires_at) = self.tokens.get(&token)?;
-        Some(Access {
-            token,
-            device: self.devices[&device_id].clone(),
-            expires_at,
-        })
+        Some(Access { token, device: self.devices[&device_id].clone(), expires_at })
     }
 
     pub(super) fn user(&self, user_id: UserId) -> Option<User> {
-        self.accounts
-            .get(&user_id)
-            .map(|account| account.user.clone())
+        self.accounts.get(&user_id).map(|account| account.user.clone())
     }
 
     pub(super) fn users_by_prefix(&self, prefix: &str, limit: usize) -> Vec<User> {
@@ -132,10 +116,7 @@ impl State {
     }
 
     pub(super) fn settings(&self, user_id: UserId) -> Settings {
-        self.accounts
-            .get(&user_id)
-            .map(|account| account.settings.clone())
-            .unwrap_or_default()
+        self.accounts.get(&user_id).map(|account| account.settings.clone()).unwrap_or_default()
     }
 
     pub(super) fn change_settings(
@@ -212,17 +193,11 @@ impl State {
     pub(super) fn pair(&self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
         self.known(user_id)?;
         self.known(other)?;
-        if user_id == other {
-            Err(DirectoryError::UnknownUser(other))
-        } else {
-            Ok(())
-        }
+        if user_id == other { Err(DirectoryError::UnknownUser(other)) } else { Ok(()) }
     }
 
     fn account(&mut self, user_id: UserId) -> Result<&mut Account, DirectoryError> {
-        self.accounts
-            .get_mut(&user_id)
-            .ok_or(DirectoryError::UnknownUser(user_id))
+        self.accounts.get_mut(&user_id).ok_or(DirectoryError::UnknownUser(user_id))
     }
 
     fn clashes(&self, access: &Access) -> bool {
@@ -231,11 +206,7 @@ impl State {
     }
 
     fn admit(&mut self, access: Access) {
-        let Access {
-            token,
-            device,
-            expires_at,
-        } = access;
+        let Access { token, device, expires_at } = access;
         self.tokens.insert(token, (device.device_id, expires_at));
         self.devices.insert(device.device_id, device);
     }

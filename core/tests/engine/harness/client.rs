@@ -29,9 +29,7 @@ pub(crate) fn stream(
 ) -> Option<Result<Events, Streamed>> {
     let mut events = None;
     let mut cx = Context::from_waker(Waker::noop());
-    match reader.poll_stream(&mut cx, Seq::new(after), bytes, |view| {
-        events = Some(parsed(&view))
-    }) {
+    match reader.poll_stream(&mut cx, Seq::new(after), bytes, |view| events = Some(parsed(&view))) {
         Poll::Pending => None,
         Poll::Ready(Streamed::UpTo(next)) => {
             let events = events.expect("wrote");
@@ -47,11 +45,7 @@ fn parsed(view: &View<'_>) -> Events {
     view.batch().write(&mut json);
     let batch: Value = serde_json::from_slice(&json).expect("is JSON");
     let events = batch["events"].as_array().expect("a list").clone();
-    let next = batch["next"]
-        .as_str()
-        .expect("a string")
-        .parse()
-        .expect("a seq");
+    let next = batch["next"].as_str().expect("a string").parse().expect("a seq");
     assert_eq!((events.len(), next), (view.len(), view.next()));
     (events, next)
 }
@@ -63,11 +57,7 @@ pub(crate) fn message_id_of(event: &Value) -> MessageId {
 }
 
 fn field<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value, name: &str) -> T {
-    value[name]
-        .as_str()
-        .expect("a string")
-        .parse()
-        .expect("an id")
+    value[name].as_str().expect("a string").parse().expect("an id")
 }
 
 /// What a client holds of a channel.
@@ -95,38 +85,19 @@ pub(crate) struct Client {
 impl Client {
     /// Opens a session that starts at now.
     pub(crate) async fn open(engine: &Engine, access: &Access) -> Self {
-        Self::of(
-            engine.open_session(access, None).await.expect("opens"),
-            &Cursors::new(),
-        )
+        Self::of(engine.open_session(access, None).await.expect("opens"), &Cursors::new())
     }
 
     /// Opens a session that catches up.
     pub(crate) async fn open_from(engine: &Engine, access: &Access, cursors: Cursors) -> Self {
-        let session = engine
-            .open_session(access, Some(cursors.clone()))
-            .await
-            .expect("opens");
+        let session = engine.open_session(access, Some(cursors.clone())).await.expect("opens");
         Self::of(session, &cursors)
     }
 
     fn of(session: Arc<Session>, cursors: &Cursors) -> Self {
-        let held = |(&channel_id, &top)| {
-            (
-                channel_id,
-                Held {
-                    top,
-                    ..Held::default()
-                },
-            )
-        };
+        let held = |(&channel_id, &top)| (channel_id, Held { top, ..Held::default() });
         let channels = cursors.iter().map(held).collect();
-        Self {
-            session,
-            after: 0,
-            channels,
-            others: Vec::new(),
-        }
+        Self { session, after: 0, channels, others: Vec::new() }
     }
 
     /// A short poll which confirms what came before; answers how many events came.
@@ -149,12 +120,7 @@ impl Client {
     /// Checks and keeps what was received; answers how many events that were.
     pub(crate) fn take(&mut self, (events, next): Events) -> usize {
         let expected = self.after + events.len() as u64;
-        assert_eq!(
-            next.get(),
-            expected,
-            "seqs have a hole behind {}: {events:?}",
-            self.after
-        );
+        assert_eq!(next.get(), expected, "seqs have a hole behind {}: {events:?}", self.after);
         self.after = next.get();
         for event in &events {
             self.take_one(event);
@@ -167,11 +133,7 @@ impl Client {
             Some("message") => {
                 let message_id = message_id_of(event);
                 let held = self.channel(field(&event["message"], "channel_id"));
-                assert!(
-                    message_id > held.top,
-                    "{message_id} came behind {}",
-                    held.top
-                );
+                assert!(message_id > held.top, "{message_id} came behind {}", held.top);
                 held.top = message_id;
                 held.handed.push(message_id);
                 held.all.insert(message_id);
@@ -179,11 +141,7 @@ impl Client {
             Some("resync") => {
                 let upto: MessageId = field(event, "cur_max_message_id");
                 let held = self.channel(field(event, "channel_id"));
-                assert!(
-                    upto >= held.top,
-                    "a resync up to {upto} behind {}",
-                    held.top
-                );
+                assert!(upto >= held.top, "a resync up to {upto} behind {}", held.top);
                 held.missing.push((held.top, upto));
                 held.top = upto;
             }
@@ -197,32 +155,20 @@ impl Client {
 
     /// What it was handed of a channel, in order of arrival.
     pub(crate) fn handed(&self, channel_id: ChannelId) -> Vec<MessageId> {
-        self.channels
-            .get(&channel_id)
-            .map(|held| held.handed.clone())
-            .unwrap_or_default()
+        self.channels.get(&channel_id).map(|held| held.handed.clone()).unwrap_or_default()
     }
 
     /// How many resyncs of a channel it was given.
     pub(crate) fn resyncs(&self, channel_id: ChannelId) -> usize {
-        self.channels
-            .get(&channel_id)
-            .map_or(0, |held| held.missing.len())
+        self.channels.get(&channel_id).map_or(0, |held| held.missing.len())
     }
 
     /// Fetches what it was told to fetch, and no more than that.
     pub(crate) async fn fetch(&mut self, world: &World) {
         for (&channel_id, held) in &mut self.channels {
             for &(above, upto) in &held.missing {
-                let page = world
-                    .history
-                    .page(channel_id, PageFrom::After(above), usize::MAX)
-                    .await;
-                let ids = page
-                    .expect("reads")
-                    .messages
-                    .into_iter()
-                    .map(|m| m.message_id);
+                let page = world.history.page(channel_id, PageFrom::After(above), usize::MAX).await;
+                let ids = page.expect("reads").messages.into_iter().map(|m| m.message_id);
                 held.all.extend(ids.filter(|id| *id <= upto));
             }
         }
@@ -231,15 +177,11 @@ impl Client {
     /// All that it has of a channel, handed or fetched.
     pub(crate) fn all(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let held = self.channels.get(&channel_id);
-        held.map(|held| held.all.iter().copied().collect())
-            .unwrap_or_default()
+        held.map(|held| held.all.iter().copied().collect()).unwrap_or_default()
     }
 
     /// The events of a kind other than messages and resyncs.
     pub(crate) fn events(&self, kind: &str) -> Vec<&Value> {
-        self.others
-            .iter()
-            .filter(|event| event["type"] == kind)
-            .collect()
+        self.others.iter().filter(|event| event["type"] == kind).collect()
     }
 }

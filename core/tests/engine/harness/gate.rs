@@ -26,10 +26,7 @@ impl Gate {
     pub(crate) async fn pass(&self) {
         if !*self.0.borrow() {
             let mut state = self.0.subscribe();
-            state
-                .wait_for(|open| *open)
-                .await
-                .expect("the gate is here");
+            state.wait_for(|open| *open).await.expect("the gate is here");
         }
     }
 

@@ -82,10 +82,7 @@ impl TestHistory {
     /// What became visible of a channel, in the order in which it did.
     pub(crate) fn visible(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let visible = self.visible.lock().expect("no panic");
-        let of_channel = visible
-            .in_order
-            .iter()
-            .filter(|(channel, _)| *channel == channel_id);
+        let of_channel = visible.in_order.iter().filter(|(channel, _)| *channel == channel_id);
         of_channel.map(|(_, message_id)| *message_id).collect()
     }
 
@@ -106,9 +103,7 @@ impl TestHistory {
         for (message, outcome) in messages.into_iter().zip(&outcomes) {
             // One that was visible before is not new, whoever stores it again.
             if *outcome == Appended::Stored && visible.known.insert(message.message_id) {
-                visible
-                    .in_order
-                    .push((message.channel_id, message.message_id));
+                visible.in_order.push((message.channel_id, message.message_id));
             }
         }
         Ok(outcomes)

@@ -7,8 +7,10 @@ mod queues;
 mod relations;
 mod world;
 mod client;
+mod doors;
 
 pub(crate) use client::{Client, message_id_of, read, stream};
+pub(crate) use doors::{DOORS, door, opening_at};
 pub(crate) use gate::Gate;
 pub(crate) use history::{TestHistory, Trouble};
 pub(crate) use queues::{TestInbox, TestLog};

@@ -138,9 +138,7 @@ impl TestInbox {
         };
         let mut said = self.said.lock().expect("no panic");
         let said = said.entry(node.clone()).or_default();
-        let messages = deliveries
-            .iter()
-            .filter(|d| matches!(d, Delivery::Message { .. }));
+        let messages = deliveries.iter().filter(|d| matches!(d, Delivery::Message { .. }));
         said.extend(messages.cloned());
         said.drain(..said.len().saturating_sub(LATE));
         let from = repeats.random_range(0..=said.len());

@@ -10,6 +10,12 @@ use pabal_core::ports::*;
 
 use super::Gate;
 
+/// Whether the next call fails, of which so many do.
+fn fails(left: &AtomicUsize) -> bool {
+    let one_less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+}
+
 #[derive(Default)]
 pub(crate) struct TestPresence {
     inner: MemoryPresence,
@@ -17,6 +23,8 @@ pub(crate) struct TestPresence {
     pub(crate) after_join: Gate,
     /// In front of a leave.
     pub(crate) before_leave: Gate,
+    /// As many of the next leaves fail.
+    pub(crate) failing_leaves: AtomicUsize,
 }
 
 impl Presence for TestPresence {
@@ -33,6 +41,9 @@ impl Presence for TestPresence {
         let node = node.clone();
         Box::pin(async move {
             self.before_leave.pass().await;
+            if fails(&self.failing_leaves) {
+                return Err(PresenceError::Unavailable("a test".into()));
+            }
             self.inner.leave(&node, user_id).await
         })
     }
@@ -67,12 +78,7 @@ impl Interest for TestInterest {
     ) -> BoxFuture<'_, Result<(), InterestError>> {
         let (node, channels) = (node.clone(), channels.to_vec());
         Box::pin(async move {
-            let failing = &self.failing_joins;
-            let counted = |left: usize| left.checked_sub(1);
-            if failing
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted)
-                .is_ok()
-            {
+            if fails(&self.failing_joins) {
                 return Err(InterestError::Unavailable("a test".into()));
             }
             let joined = self.inner.join(&node, &channels).await;
@@ -130,11 +136,7 @@ impl NodeRegistry for TestRegistry {
         if !self.grant_all.load(Ordering::SeqCst) {
             return self.inner.acquire(node, partition, lease);
         }
-        let lease = Lease {
-            partition,
-            node: node.clone(),
-            epoch: 1,
-        };
+        let lease = Lease { partition, node: node.clone(), epoch: 1 };
         Box::pin(std::future::ready(Ok(Some(lease))))
     }
 

@@ -51,10 +51,7 @@ impl World {
             directory: Arc::default(),
             push: Arc::new(MemoryPushNotifier::new(ROOMY)),
             registry: Arc::default(),
-            limits: Limits {
-                sends_per_second: None,
-                ..Limits::default()
-            },
+            limits: Limits { sends_per_second: None, ..Limits::default() },
             partitions: 4,
             next_id: AtomicU64::new(1),
             clock,
@@ -116,20 +113,14 @@ impl World {
             created_at: NOW,
         };
         let access = self.new_access(user_id);
-        self.directory
-            .sign_up(user, String::new(), access)
-            .await
-            .expect("signs up");
+        self.directory.sign_up(user, String::new(), access).await.expect("signs up");
         user_id
     }
 
     /// Logs a user in on a new device.
     pub(crate) async fn log_in(&self, user_id: UserId) -> Access {
         let access = self.new_access(user_id);
-        self.directory
-            .log_in(access.clone())
-            .await
-            .expect("logs in");
+        self.directory.log_in(access.clone()).await.expect("logs in");
         access
     }
 
@@ -138,11 +129,7 @@ impl World {
         let name = String::new();
         Access {
             token: TokenHash::of(&number.to_string()),
-            device: Device {
-                device_id: DeviceId::new(number),
-                user_id,
-                name,
-            },
+            device: Device { device_id: DeviceId::new(number), user_id, name },
             expires_at: NOW.plus(Duration::from_secs(30 * 24 * 3_600)),
         }
     }
@@ -152,10 +139,7 @@ impl World {
         let channel = self.new_channel(ChannelKind::Group);
         let channel_id = channel.channel_id;
         let members = users.to_vec();
-        self.directory
-            .create_group(channel, users[0], members)
-            .await
-            .expect("makes a group");
+        self.directory.create_group(channel, users[0], members).await.expect("makes a group");
         channel_id
     }
 
@@ -184,21 +168,12 @@ impl World {
     /// has to know.
     pub(crate) async fn add(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
         self.put(channel_id, user_id).await;
-        engine
-            .publish(Delivery::Membership {
-                channel_id,
-                user_id,
-                joined: true,
-            })
-            .await;
+        engine.publish(Delivery::Membership { channel_id, user_id, joined: true }).await;
     }
 
     /// Adds a member to the directory only.
     pub(crate) async fn put(&self, channel_id: ChannelId, user_id: UserId) {
-        let put = self
-            .directory
-            .put_member(channel_id, user_id, None, 10_000)
-            .await;
+        let put = self.directory.put_member(channel_id, user_id, None, 10_000).await;
         assert!(put.expect("adds").0, "was a member already");
     }
 
@@ -206,27 +181,14 @@ impl World {
     pub(crate) async fn remove(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
         let removed = self.directory.remove_member(channel_id, user_id).await;
         assert!(removed.expect("removes"), "was no member");
-        engine
-            .publish(Delivery::Membership {
-                channel_id,
-                user_id,
-                joined: false,
-            })
-            .await;
+        engine.publish(Delivery::Membership { channel_id, user_id, joined: false }).await;
     }
 
     /// All ids that a channel holds, oldest first.
     pub(crate) async fn stored(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let from = PageFrom::After(MessageId::new(0));
-        let page = self
-            .history
-            .page(channel_id, from, usize::MAX)
-            .await
-            .expect("reads");
-        page.messages
-            .iter()
-            .map(|message| message.message_id)
-            .collect()
+        let page = self.history.page(channel_id, from, usize::MAX).await.expect("reads");
+        page.messages.iter().map(|message| message.message_id).collect()
     }
 }
 
@@ -236,27 +198,17 @@ pub(crate) fn node(name: &str) -> NodeId {
 
 /// A send that is not named, and so never a repeat.
 pub(crate) fn text(channel_id: ChannelId, content: &str) -> SendRequest {
-    SendRequest {
-        channel_id,
-        content: content.into(),
-        client_message_id: None,
-    }
+    SendRequest { channel_id, content: content.into(), client_message_id: None }
 }
 
 /// A send that can be repeated.
 pub(crate) fn named(channel_id: ChannelId, name: &str) -> SendRequest {
-    SendRequest {
-        client_message_id: Some(name.into()),
-        ..text(channel_id, name)
-    }
+    SendRequest { client_message_id: Some(name.into()), ..text(channel_id, name) }
 }
 
 /// Says something and waits until it is acknowledged.
 pub(crate) async fn say(engine: &Engine, from: UserId, channel_id: ChannelId) -> MessageId {
-    let sent = engine
-        .submit(from, text(channel_id, "hello"))
-        .await
-        .expect("is stored");
+    let sent = engine.submit(from, text(channel_id, "hello")).await.expect("is stored");
     sent.message.message_id
 }
 

@@ -35,11 +35,7 @@ pub(super) async fn sign_up(
         .bind(stored_moment(user.created_at))
         .execute(&mut *tx)
         .await?;
-    sqlx::query(sql::ADD_CREDENTIALS)
-        .bind(id)
-        .bind(password_hash)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(sql::ADD_CREDENTIALS).bind(id).bind(password_hash).execute(&mut *tx).await?;
     admit(&mut tx, access).await?;
     Ok(tx.commit().await?)
 }

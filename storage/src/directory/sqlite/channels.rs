@@ -36,11 +36,7 @@ pub(super) async fn direct_channel(
     if let Some(row) = found.fetch_optional(&mut *tx).await? {
         return Ok((row.read()?, false));
     }
-    let channel = Channel {
-        kind: ChannelKind::Direct,
-        name: None,
-        ..new
-    };
+    let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
     add_channel(&mut tx, &channel, Some(pair), 2).await?;
     let places = users.map(|user_id| (user_id, Role::Member));
     add_members(&mut tx, channel.channel_id, &places).await?;
@@ -59,10 +55,7 @@ pub(super) async fn create_group(
     let others = members.into_iter().filter(|user_id| seen.insert(*user_id));
     places.extend(others.map(|user_id| (user_id, Role::Member)));
 
-    let channel = Channel {
-        kind: ChannelKind::Group,
-        ..channel
-    };
+    let channel = Channel { kind: ChannelKind::Group, ..channel };
     let mut tx = store.write().await?;
     all_known(&mut tx, &places).await?;
     add_channel(&mut tx, &channel, None, places.len()).await?;
@@ -103,15 +96,9 @@ async fn all_known(tx: &mut SqliteConnection, places: &[(UserId, Role)]) -> Resu
             ids.push_bind(stored_id(user_id.get()));
         }
         query.push(")");
-        let known = query
-            .build_query_scalar::<i64>()
-            .persistent(false)
-            .fetch_all(&mut *tx)
-            .await?;
+        let known = query.build_query_scalar::<i64>().persistent(false).fetch_all(&mut *tx).await?;
         let known = HashSet::<i64>::from_iter(known);
-        let unknown = places
-            .iter()
-            .find(|(id, _)| !known.contains(&stored_id(id.get())));
+        let unknown = places.iter().find(|(id, _)| !known.contains(&stored_id(id.get())));
         if let Some((user_id, _)) = unknown {
             return Err(DirectoryError::UnknownUser(*user_id).into());
         }

@@ -13,10 +13,7 @@ pub(super) async fn memberships(
 ) -> Result<Vec<Membership>, Failure> {
     let query = sqlx::query_as::<_, MembershipRow>(sql::MEMBERSHIPS).bind(stored_id(user_id.get()));
     let rows = query.fetch_all(&store.readers).await?;
-    Ok(rows
-        .into_iter()
-        .map(MembershipRow::read)
-        .collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(MembershipRow::read).collect::<Result<_, _>>()?)
 }
 
 pub(super) async fn membership(
@@ -35,10 +32,7 @@ pub(super) async fn membership(
 pub(super) async fn members(store: &Store, channel_id: ChannelId) -> Result<Vec<Member>, Failure> {
     let query = sqlx::query_as::<_, MemberRow>(sql::MEMBERS).bind(stored_id(channel_id.get()));
     let rows = query.fetch_all(&store.readers).await?;
-    Ok(rows
-        .into_iter()
-        .map(MemberRow::read)
-        .collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(MemberRow::read).collect::<Result<_, _>>()?)
 }
 
 pub(super) async fn put_member(
@@ -50,10 +44,7 @@ pub(super) async fn put_member(
 ) -> Result<(bool, Role), Failure> {
     let id = stored_id(channel_id.get());
     let mut tx = store.write().await?;
-    let group = sqlx::query(sql::GROUP_EXISTS)
-        .bind(id)
-        .fetch_optional(&mut *tx)
-        .await?;
+    let group = sqlx::query(sql::GROUP_EXISTS).bind(id).fetch_optional(&mut *tx).await?;
     group.ok_or(DirectoryError::UnknownChannel)?;
     known(&mut tx, user_id).await?;
     let place = sqlx::query_scalar::<_, String>(sql::ROLE)
@@ -64,10 +55,7 @@ pub(super) async fn put_member(
     let answer = match place {
         Some(old) => {
             let old = rows::role(&old)?;
-            (
-                false,
-                change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?,
-            )
+            (false, change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?)
         }
         None => {
             let count = sqlx::query_scalar::<_, i64>(sql::MEMBER_COUNT).bind(id);
@@ -103,10 +91,7 @@ async fn change_role(
             return Ok(old);
         }
     }
-    let change = sqlx::query(sql::CHANGE_ROLE)
-        .bind(channel_id)
-        .bind(user_id)
-        .bind(role_word(new));
+    let change = sqlx::query(sql::CHANGE_ROLE).bind(channel_id).bind(user_id).bind(role_word(new));
     change.execute(tx).await?;
     Ok(new)
 }
@@ -155,10 +140,7 @@ async fn succeed(tx: &mut SqliteConnection, channel_id: ChannelId) -> Result<(),
     let channel_id = stored_id(channel_id.get());
     let heir = sqlx::query_as::<_, MemberRow>(sql::HEIR).bind(channel_id);
     let Some(heir) = heir.fetch_optional(&mut *tx).await? else {
-        sqlx::query(sql::REMOVE_GROUP)
-            .bind(channel_id)
-            .execute(tx)
-            .await?;
+        sqlx::query(sql::REMOVE_GROUP).bind(channel_id).execute(tx).await?;
         return Ok(());
     };
     let heir = heir.read()?;
@@ -197,8 +179,5 @@ pub(super) async fn push_targets(
     let query =
         sqlx::query_as::<_, PushTargetRow>(sql::PUSH_TARGETS).bind(stored_id(channel_id.get()));
     let rows = query.fetch_all(&store.readers).await?;
-    Ok(rows
-        .into_iter()
-        .map(PushTargetRow::read)
-        .collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(PushTargetRow::read).collect::<Result<_, _>>()?)
 }
