@@ -1,11 +1,8 @@
 //! I6, the part of members: who comes to a channel gets the very next message, who leaves gets
 //! none, at whatever moment it happens.
 
-use pabal_core::engine::Engine;
-use pabal_core::model::{ChannelId, MessageId, UserId};
 use pabal_core::ports::Delivery;
-use pabal_core::protocol::{Cursors, ProblemCode};
-use tokio::task::JoinHandle;
+use pabal_core::protocol::ProblemCode;
 
 use crate::harness::{Client, DOORS, World, door, opening_at, quiet, say};
 
