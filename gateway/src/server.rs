@@ -286,7 +286,8 @@ impl Acceptor {
         }
         meter.claim_for_api();
         request.extensions_mut().insert(Peer(peer));
-        match self.router.clone().call(request).await {
+        // Boxed: thousands of parked polls should not have room for what the API needs.
+        match Box::pin(self.router.clone().call(request)).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},
         }

@@ -143,18 +143,19 @@ impl Transports {
     ) -> Response<Body> {
         let path = request.uri().path();
         if path == WEBSOCKET {
-            return respond(self.open_websocket(request, connection).await);
+            // Boxed, like the other rare ways: the future of a parked poll is as large as the largest.
+            return respond(Box::pin(self.open_websocket(request, connection)).await);
         }
         let path = path.strip_prefix(SESSIONS).unwrap_or_default();
         let Some(path) = path.strip_prefix('/') else {
             connection.claim_for_api();
-            return with_allow(respond(self.open_session(request).await), "POST");
+            return with_allow(respond(Box::pin(self.open_session(request)).await), "POST");
         };
         match path.split_once('/') {
             None => {
                 let id = path.to_owned();
                 connection.claim_for_api();
-                with_allow(respond(self.close_session(&id, request).await), "DELETE")
+                with_allow(respond(Box::pin(self.close_session(&id, request)).await), "DELETE")
             }
             Some((id, mount)) => match self.attach(id, mount, &request).await {
                 Ok((session, Some(index))) => self.call(index, session, request, connection).await,
@@ -162,7 +163,7 @@ impl Transports {
                     connection.claim_for_api();
                     let limit = self.inner.config.body_bytes;
                     let engine = self.inner.engine.clone();
-                    let answer = commands::post(engine, session, request, limit).await;
+                    let answer = Box::pin(commands::post(engine, session, request, limit)).await;
                     with_allow(respond(answer), "POST")
                 }
                 Err(problem) => {
