@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::address::Address;
 
 /// How long an answer may take, unless the caller says.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// An HTTP client with its own connections.
 #[derive(Clone, Debug)]

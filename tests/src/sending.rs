@@ -30,7 +30,7 @@ impl Route {
 /// How long one attempt waits for its acknowledgement.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long the attempts may take together: longer than any outage in these tests.
-const GIVE_UP: Duration = Duration::from_secs(40);
+const GIVE_UP: Duration = Duration::from_secs(90);
 /// How long a sender rests before it repeats.
 const REST: Duration = Duration::from_millis(15);
 

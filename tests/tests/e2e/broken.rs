@@ -11,7 +11,7 @@ use pabal_tests::line::{Break, Line, Transport};
 use pabal_tests::node::Node;
 use pabal_tests::proxy::FaultProxy;
 use pabal_tests::sending::Route;
-use pabal_tests::wait;
+use pabal_tests::wait::{self, SOON};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -115,7 +115,7 @@ pub(crate) async fn lost_answer_to_a_read(way: Way) {
     let read = async {
         let mut after = 0;
         loop {
-            match line.read(after, Duration::from_secs(10)).await {
+            match line.read(after, SOON).await {
                 Ok(batch) => after = batch.next,
                 Err(broken) => return (after, broken),
             }

@@ -12,6 +12,7 @@ use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Line, Transport};
 use pabal_tests::node::Node;
 use pabal_tests::oracle::expect_whole;
+use pabal_tests::wait::SOON;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -135,7 +136,7 @@ pub(crate) async fn by_socket_frame(way: Way) {
         let mut line = open(Transport::WebSocket, &bob, &session, 0).await;
         let socket = line.socket().expect("a socket");
         socket.catch_up(&cursors).await;
-        let batch = line.read(0, Duration::from_secs(10)).await.expect("catch-up");
+        let batch = line.read(0, SOON).await.expect("catch-up");
         assert!(!batch.events.is_empty());
     };
     // Asked before anything is live: what a session was handed cannot be caught up with in order.
@@ -151,7 +152,7 @@ pub(crate) async fn by_socket_frame(way: Way) {
     let speaker = listen(&ann, way, channel, &ledger).await;
     let spoken = speaker.send(channel, "later").await;
     let mut line = open(Transport::WebSocket, &bob, &session, 0).await;
-    let first = line.read(0, Duration::from_secs(10)).await.expect("the message");
+    let first = line.read(0, SOON).await.expect("the message");
     line.socket().expect("a socket").catch_up(&cursors).await;
     let second = expect_batch(&mut line, first.next).await;
     assert_eq!(second["type"], "resync");
@@ -167,6 +168,6 @@ pub(crate) async fn by_socket_frame(way: Way) {
 }
 
 async fn expect_batch(line: &mut Line, after: Id) -> serde_json::Value {
-    let batch = line.read(after, Duration::from_secs(10)).await.expect("a batch");
+    let batch = line.read(after, SOON).await.expect("a batch");
     batch.events.first().expect("an event").clone()
 }

@@ -9,7 +9,7 @@ use pabal_tests::client::Way;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Batch, Break, Line, Transport};
 use pabal_tests::node::Node;
-use pabal_tests::wait;
+use pabal_tests::wait::{self, SOON};
 use tokio::time::Instant;
 
 use crate::stage::{cast, finish, listen, open, read_events, read_to_the_end, refusal};
@@ -155,7 +155,7 @@ pub(crate) async fn second_reader(way: Way) {
         let take_over = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let mut line = open(second, &bob, &session, after).await;
-            let batch = line.read(after, Duration::from_secs(10));
+            let batch = line.read(after, SOON);
             let say = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 ann.say(channel, "to the second", None).await

@@ -1,14 +1,13 @@
 //! `GET /v1/websocket`: a session and a socket in one step; whatever transport the device goes on
 //! with, the session is one like any other.
 
-use std::time::Duration;
-
 use pabal_tests::account::Cursors;
 use pabal_tests::client::{Client, Way};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Handshake, Line, Transport, WebSocket};
 use pabal_tests::node::Node;
+use pabal_tests::wait::SOON;
 use serde_json::json;
 
 use crate::stage::{cast, finish, from_the_start, lines, listen};
@@ -62,18 +61,18 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     let one = [send(&names[0], "one")];
     let several: Vec<_> = names[1..].iter().map(|name| send(name, "of several")).collect();
     for (commands, names) in [(&one[..], &names[..1]), (&several, &names[1..])] {
-        let replies = writer.commands(commands, Duration::from_secs(10)).await.expect("replies");
+        let replies = writer.commands(commands, SOON).await.expect("replies");
         for (reply, name) in replies.iter().zip(names) {
             ledger.acknowledge(name, pabal_tests::account::id(&reply["message_id"]));
         }
     }
     let wrong = [json!({"type": "send", "channel_id": channel.to_string(), "content": ""})];
-    let replies = writer.commands(&wrong, Duration::from_secs(10)).await.expect("a reply");
+    let replies = writer.commands(&wrong, SOON).await.expect("a reply");
     assert_eq!(replies[0]["error"]["code"], "invalid", "{}", replies[0]);
 
     // The session started at now: its own four come as events. It goes on with another transport.
     let mut line = Line::WebSocket(socket);
-    let first = line.read(0, Duration::from_secs(10)).await.expect("a batch");
+    let first = line.read(0, SOON).await.expect("a batch");
     assert_eq!(first.events[0]["message"]["content"], "one");
     drop(line);
     let held = ledger_before(&ledger, &names[0]);

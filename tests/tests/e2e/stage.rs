@@ -14,7 +14,7 @@ use pabal_tests::oracle::expect_whole;
 use pabal_tests::wait;
 
 /// No scenario takes longer, even on a machine that is busy.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs a scenario to its end. All its tasks end with it.
 pub(crate) fn run(scenario: impl Future<Output = ()>) {
