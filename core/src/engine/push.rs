@@ -2,6 +2,7 @@
 //! queue. It runs beside delivery and never holds a message up.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -39,9 +40,9 @@ pub(super) async fn run(engine: Engine, mut waiting: mpsc::Receiver<Message>) {
         let mut away: HashMap<ChannelId, Vec<PushTarget>> = HashMap::new();
         for message in messages.drain(..) {
             let channel_id = message.channel_id;
-            if !away.contains_key(&channel_id) {
+            if let Entry::Vacant(unknown) = away.entry(channel_id) {
                 match engine.away(&mut targets, channel_id).await {
-                    Ok(members) => drop(away.insert(channel_id, members)),
+                    Ok(members) => drop(unknown.insert(members)),
                     Err(error) => {
                         engine.inner.stats.pushes_dropped.add(1);
                         tracing::warn!(%error, "nobody was notified of a message");
