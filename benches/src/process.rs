@@ -123,6 +123,24 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// CPU time of the threads of this process that live and have this name.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn cpu_of_threads(name: &str) -> Outcome<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        // A thread may end between the listing and the reading.
+        let comm = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if comm.trim() == name {
+            let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            nanos += stat.split(' ').next().and_then(|run| run.parse().ok()).unwrap_or(0u64);
+        }
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// Binds this whole process to cores, as `taskset` writes them.
 ///
 /// # Errors

@@ -20,6 +20,8 @@ use crate::{Outcome, process};
 const CONTENT: usize = 200;
 /// Messages of one append.
 const BATCH: usize = 256;
+/// The threads that merge tables.
+const MERGING: &str = "fjall:worker";
 /// Messages of a page.
 const PAGE: usize = 50;
 
@@ -148,6 +150,8 @@ pub fn history(setting: &Setting, report: &mut Report) -> Outcome<()> {
 /// What a message costs beside so many stored messages and channels.
 struct Cost {
     cpu_us: f64,
+    /// CPU of merging tables while the history was filled, a message.
+    merge_us: f64,
     page_us: f64,
 }
 
@@ -173,9 +177,11 @@ pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
         for &(messages, channels) in sizes {
             let cost = cost(setting, messages, channels)?;
             report.note(format!(
-                "{messages} stored, {channels} channels: {} µs of CPU a message, its page {} µs",
+                "{messages} stored, {channels} channels: {} µs of CPU a message, its page {} µs; \
+                 tables merged while they were stored: {} µs of CPU a message",
                 figure(cost.cpu_us),
-                figure(cost.page_us)
+                figure(cost.page_us),
+                figure(cost.merge_us)
             ));
             costs.push(cost);
         }
@@ -209,6 +215,8 @@ fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
         let history = on_disk(folder.path())?;
         fill(&history, messages, channels).await?;
         eprint!("\r");
+        settle().await?;
+        let merge = process::cpu_of_threads(MERGING)?;
         let node = Node::start(Arc::clone(&history), 2).await?;
         for number in 0..channels {
             node.group(channel(number), 0..2).await?;
@@ -229,16 +237,24 @@ fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
         };
         // What is believed of memberships is there before it is measured.
         send(0, channels.min(1_000)).await?;
-        let before = process::cpu(std::process::id())?;
+        // Merging what was filled in before may happen at any moment and is counted by itself.
+        let cpu = || -> Outcome<_> {
+            Ok(process::cpu(std::process::id())?.saturating_sub(process::cpu_of_threads(MERGING)?))
+        };
+        let before = cpu()?;
         let tasks: Vec<_> =
             (0..AT_ONCE as u64).map(|seed| tokio::spawn(send(seed + 1, SENDS / AT_ONCE))).collect();
         for task in tasks {
             task.await??;
         }
-        let cpu = process::cpu(std::process::id())? - before;
+        let cpu = cpu()? - before;
         let micros = pages(&history, channels, 5_000).await?;
         drop(sessions);
         node.engine.shutdown().await;
-        Ok(Cost { cpu_us: cpu.as_secs_f64() * 1e6 / SENDS as f64, page_us: quantile(&micros, 0.5) })
+        Ok(Cost {
+            merge_us: merge.as_secs_f64() * 1e6 / messages as f64,
+            cpu_us: cpu.as_secs_f64() * 1e6 / SENDS as f64,
+            page_us: quantile(&micros, 0.5),
+        })
     })
 }
