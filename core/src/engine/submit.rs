@@ -54,7 +54,7 @@ impl Submission {
 
 impl Engine {
     /// The way of a message, up to its acknowledgement. Behind `stored`, the partition's owner
-    /// ([`store`](super::store)) takes it on to `route`, and `deliver` or `push`.
+    /// (`store.rs`) takes it on to `route`, and `deliver` or `push`.
     ///
     /// # Errors
     /// Those of [`begin_submit`](Self::begin_submit) and [`Submission::stored`].
