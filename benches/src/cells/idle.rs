@@ -68,7 +68,7 @@ fn one(
             settle(&mut swarm, SETTLE)?;
             before = server.rss()?;
         }
-        if number >= FIRST && (number - FIRST) % 1000 == 0 {
+        if number >= FIRST && (number - FIRST).is_multiple_of(1000) {
             steps.push(server.rss()?);
             eprint!("\r  {number} sessions ");
         }
