@@ -140,6 +140,33 @@ async fn a_presence_that_could_not_be_given_back_is_given_back_later() {
     assert_eq!(told(&mut ben), [(ann.to_string(), true), (ann.to_string(), false)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_opens_while_the_last_one_is_cleared_away_keeps_its_user_present() {
+    let world = World::new();
+    let engine = world.start().await;
+    let (ann, mut ben) = friends(&world, &engine).await;
+    world.group(&[ann]).await;
+    let old = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    world.interest.before_leave.shut();
+    let closing = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.close_session(&old).await }
+    });
+    quiet().await;
+    assert_eq!(world.interest.before_leave.waiting(), 1);
+    let opening = tokio::spawn({
+        let (engine, access) = (engine.clone(), world.log_in(ann).await);
+        async move { engine.open_session(&access, None).await }
+    });
+    quiet().await;
+    world.interest.before_leave.open();
+    closing.await.expect("no panic");
+    opening.await.expect("no panic").expect("opens");
+    quiet().await;
+    assert!(online(&world, ann).await);
+    assert_eq!(told(&mut ben), [(ann.to_string(), true)], "they never left");
+}
+
 /// A page that is loaded again closes one session and opens another at the same moment.
 #[tokio::test(start_paused = true)]
 async fn a_user_whose_sessions_change_over_stays_present_and_reachable() {

@@ -66,6 +66,8 @@ pub(crate) struct TestInterest {
     inner: MemoryInterest,
     /// Behind a join that is done.
     pub(crate) after_join: Gate,
+    /// In front of a leave.
+    pub(crate) before_leave: Gate,
     /// As many of the next joins fail.
     pub(crate) failing_joins: AtomicUsize,
 }
@@ -92,7 +94,11 @@ impl Interest for TestInterest {
         node: &NodeId,
         channels: &[ChannelId],
     ) -> BoxFuture<'_, Result<(), InterestError>> {
-        self.inner.leave(node, channels)
+        let (node, channels) = (node.clone(), channels.to_vec());
+        Box::pin(async move {
+            self.before_leave.pass().await;
+            self.inner.leave(&node, &channels).await
+        })
     }
 
     fn nodes(
