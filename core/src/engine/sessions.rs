@@ -222,14 +222,8 @@ impl Engine {
     fn announce_presence(&self, user_id: UserId, online: bool) {
         let engine = self.clone();
         self.spawn(async move {
-            let ports = &engine.inner.ports;
-            // What has changed since then is told by whoever changed it, so that what friends hear
-            // last is true.
-            let is_online = ports.presence.online(&[user_id]).await;
-            if is_online.is_ok_and(|is_online| is_online != [online]) {
-                return;
-            }
-            let directory = &ports.directory;
+            let (directory, presence) =
+                (&engine.inner.ports.directory, &engine.inner.ports.presence);
             let told = async {
                 if !directory.settings(user_id).await?.share_presence {
                     return Ok(Vec::new());
@@ -238,15 +232,19 @@ impl Engine {
                 let friends = friends.iter().filter(|friend| friend.state == FriendState::Friends);
                 Ok::<_, crate::ports::DirectoryError>(friends.map(|f| f.user_id).collect())
             };
-            match told.await {
-                Ok(friends) if friends.is_empty() => {}
-                Ok(friends) => {
-                    let event = event::presence(user_id, online);
-                    let audience = Audience::Users(friends);
-                    engine.publish(Delivery::Event { audience, event }).await;
-                }
-                Err(error) => tracing::warn!(%error, "friends were not told of a presence"),
+            let friends: Vec<_> = match told.await {
+                Ok(friends) => friends,
+                Err(error) => return tracing::warn!(%error, "friends were not told of a presence"),
+            };
+            // What is no longer so is not told: whoever changed it tells, and what friends hear last
+            // is true.
+            let is_online = presence.online(&[user_id]).await;
+            if friends.is_empty() || is_online.is_ok_and(|is_online| is_online != [online]) {
+                return;
             }
+            let event = event::presence(user_id, online);
+            let audience = Audience::Users(friends);
+            engine.publish(Delivery::Event { audience, event }).await;
         });
     }
 

@@ -167,6 +167,26 @@ async fn a_session_that_opens_while_the_last_one_is_cleared_away_keeps_its_user_
     assert_eq!(told(&mut ben), [(ann.to_string(), true)], "they never left");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_so_is_not_announced() {
+    let world = World::new();
+    let engine = world.start().await;
+    let (ann, mut ben) = friends(&world, &engine).await;
+    let old = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    quiet().await;
+    assert_eq!(told(&mut ben), [(ann.to_string(), true)]);
+    // The directory is slow to tell who is to hear that Ann has gone; by then she is back.
+    world.directory.after_settings.shut();
+    engine.close_session(&old).await;
+    quiet().await;
+    let _new = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    quiet().await;
+    assert_eq!(world.directory.after_settings.waiting(), 2);
+    world.directory.after_settings.open();
+    quiet().await;
+    assert!(told(&mut ben).iter().all(|(_, online)| *online));
+}
+
 /// A page that is loaded again closes one session and opens another at the same moment.
 #[tokio::test(start_paused = true)]
 async fn a_user_whose_sessions_change_over_stays_present_and_reachable() {

@@ -164,6 +164,8 @@ pub(crate) struct TestDirectory {
     inner: MemoryDirectory,
     /// Behind the read of a user's memberships, before its caller has them.
     pub(crate) after_memberships: Gate,
+    /// Behind the read of a user's settings, before its caller has them.
+    pub(crate) after_settings: Gate,
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
@@ -185,6 +187,14 @@ impl Directory for TestDirectory {
         })
     }
 
+    fn settings(&self, user_id: UserId) -> Answer<'_, Settings> {
+        Box::pin(async move {
+            let settings = self.inner.settings(user_id).await;
+            self.after_settings.pass().await;
+            settings
+        })
+    }
+
     as_it_is! {
         fn sign_up(user: User, password_hash: String, access: Access) -> ();
         fn log_in(access: Access) -> ();
@@ -194,7 +204,6 @@ impl Directory for TestDirectory {
         fn user(user_id: UserId) -> Option<User>;
         fn users_by_prefix(prefix: &str, limit: usize) -> Vec<User>;
         fn change_profile(user_id: UserId, change: ProfileChange) -> User;
-        fn settings(user_id: UserId) -> Settings;
         fn change_settings(user_id: UserId, change: SettingsChange) -> Settings;
         fn friends(user_id: UserId) -> Vec<Friend>;
         fn befriend(user_id: UserId, other: UserId) -> FriendState;
