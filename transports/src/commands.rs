@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use pabal_core::engine::{Engine, SendRequest, Session};
 use pabal_core::model::UserId;
 use pabal_core::protocol::{Command, Cursors, Problem, Reply, parse_commands};
 
-use crate::http::{Body, json_response, read_body, require_method};
+use crate::http::{Body, RequestBody, json_response, read_body, require_method};
 
 /// A command that was begun. A send has its place by now, and what is left is the wait for its
 /// acknowledgement.
@@ -48,10 +47,10 @@ async fn begin(
 }
 
 /// `POST …/commands`: `{"commands":[…]}` → `{"replies":[…]}`, in the order of the commands.
-pub(crate) async fn post(
+pub(crate) async fn post<B: RequestBody>(
     engine: Engine,
     session: Arc<Session>,
-    request: http::Request<Incoming>,
+    request: http::Request<B>,
     body_bytes: usize,
 ) -> Result<Response<Body>, Problem> {
     require_method(&request, &Method::POST)?;

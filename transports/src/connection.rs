@@ -6,15 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::admission::Permit;
 use crate::meter::ConnectionMeter;
 
-/// A stream that counts what passes through it.
+/// A stream that counts what passes through it, and takes back what was read too early.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
+    returned: Bytes,
     meter: Arc<ConnectionMeter>,
     _permit: Permit,
 }
@@ -22,7 +24,27 @@ pub struct Connection<S> {
 impl<S> Connection<S> {
     /// Joins the three.
     pub fn new(stream: S, meter: Arc<ConnectionMeter>, permit: Permit) -> Self {
-        Self { stream, meter, _permit: permit }
+        Self { stream, returned: Bytes::new(), meter, _permit: permit }
+    }
+
+    /// Gives back bytes that were read; they are read again, before all others.
+    pub fn give_back(&mut self, bytes: Bytes) {
+        self.returned = match self.returned.is_empty() {
+            true => bytes,
+            // Only the first of what was given back before had been read again.
+            false => [&bytes[..], &self.returned[..]].concat().into(),
+        };
+    }
+}
+
+impl<S> Connection<S> {
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &outcome {
+            Poll::Ready(Ok(written)) => self.meter.sent(*written as u64),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.meter.stalled(true),
+        }
+        outcome
     }
 }
 
@@ -32,6 +54,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.returned.is_empty() {
+            let count = self.returned.len().min(buffer.remaining());
+            buffer.put_slice(&self.returned.split_to(count));
+            if self.returned.is_empty() {
+                self.returned = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.meter.received((buffer.filled().len() - before) as u64);
@@ -45,9 +75,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.meter.sent(written as u64);
-        Poll::Ready(Ok(written))
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(outcome)
     }
 
     fn poll_write_vectored(
@@ -55,9 +84,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.meter.sent(written as u64);
-        Poll::Ready(Ok(written))
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -65,7 +93,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.meter.stalled(false);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

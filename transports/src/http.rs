@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -13,7 +14,18 @@ use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode};
 
 /// Why a body broke off.
-pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request, as whatever serves connections hands it over.
+pub trait RequestBody:
+    http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static
+{
+}
 
 /// The body of an answer: at once and of known length, or a stream.
 #[derive(Debug)]
@@ -28,6 +40,13 @@ impl Body {
     /// A body with nothing in it.
     pub fn empty() -> Self {
         Self::Full(Full::default())
+    }
+
+    /// All of it, if it is at once.
+    pub fn into_full(self) -> Option<Bytes> {
+        let Self::Full(mut body) = self else { return None };
+        let frame = body.frame().now_or_never()?;
+        frame.map_or(Some(Bytes::new()), |frame| frame.ok()?.into_data().ok())
     }
 
     /// Wraps a body that is produced bit by bit.
@@ -121,10 +140,7 @@ pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> R
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(crate) async fn read_body<B>(body: B, limit: usize) -> Result<Bytes, Problem>
-where
-    B: http_body::Body<Data = Bytes, Error: Into<BodyError>>,
-{
+pub(crate) async fn read_body<B: RequestBody>(body: B, limit: usize) -> Result<Bytes, Problem> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {

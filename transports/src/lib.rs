@@ -20,11 +20,11 @@ mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused};
 pub use connection::Connection;
-pub use http::{Body, problem_response};
+pub use http::{Body, BodyError, RequestBody, problem_response};
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};
 pub use sessions::{Transports, TransportsConfig};
 pub use short_poll::ShortPolling;
 pub use sse::ServerSentEvents;
-pub use transport::{Attach, Transport};
+pub use transport::{Answering, Attach, Transport};
 pub use websocket::WebSocket;

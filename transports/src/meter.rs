@@ -2,7 +2,7 @@
 //! and how long they took. Counted the same way for all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pabal_core::model::Timestamp;
@@ -85,6 +85,7 @@ impl Meters {
             meters: self.clone(),
             index: AtomicUsize::new(API),
             unclaimed: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -184,6 +185,7 @@ pub struct ConnectionMeter {
     index: AtomicUsize,
     /// Bytes received for which it is not known yet which transport they were for.
     unclaimed: AtomicU64,
+    stalled: AtomicBool,
 }
 
 impl ConnectionMeter {
@@ -192,6 +194,16 @@ impl ConnectionMeter {
         self.index.store(API, Ordering::Relaxed);
         add(&self.meters.0[API].requests, 1);
         self.settle();
+    }
+
+    /// Whether bytes that were to be written could not be yet.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// A write had to wait, or all that waited was written.
+    pub(crate) fn stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
     }
 
     pub(crate) fn received(&self, bytes: u64) {

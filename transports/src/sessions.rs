@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use pabal_core::engine::{Engine, Session};
 use pabal_core::model::{SessionId, TokenHash};
 use pabal_core::protocol::{Cursors, Problem, ProblemCode};
 
-use crate::http::{Body, json_response, read_body, require_method, with_allow};
+use crate::http::{
+    Body, RequestBody, json_response, problem_response, read_body, require_method, with_allow,
+};
 use crate::meter::{ConnectionMeter, Meters};
-use crate::transport::{Attach, Location, Mounted, Transport, respond};
+use crate::transport::{Answering, Attach, Location, Mounted, Transport, respond};
 use crate::websocket::offered_token;
 use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 
@@ -135,16 +136,26 @@ impl Transports {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Whether GET on this path is a poll: served here, and answered once and whole from the head
+    /// of the request alone.
+    pub fn polls(&self, path: &str) -> bool {
+        let below = path.strip_prefix(SESSIONS).and_then(|rest| rest.strip_prefix('/'));
+        let mount = below.and_then(|rest| rest.split_once('/')).map(|(_, mount)| mount);
+        mount.is_some_and(|mount| {
+            self.inner.mounted.iter().any(|mounted| mounted.polls && mounted.mount == mount)
+        })
+    }
+
     /// Answers a request to a path that [`serves`](Self::serves).
-    pub async fn serve(
+    pub async fn serve<B: RequestBody>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         connection: &Arc<ConnectionMeter>,
     ) -> Response<Body> {
         let path = request.uri().path();
         if path == WEBSOCKET {
             // Boxed, like the other rare ways: the future of a parked poll is as large as the largest.
-            return respond(Box::pin(self.open_websocket(request, connection)).await);
+            return respond(Box::pin(self.open_websocket(request.map(drop), connection)).await);
         }
         let path = path.strip_prefix(SESSIONS).unwrap_or_default();
         let Some(path) = path.strip_prefix('/') else {
@@ -157,8 +168,13 @@ impl Transports {
                 connection.claim_for_api();
                 with_allow(respond(Box::pin(self.close_session(&id, request)).await), "DELETE")
             }
-            Some((id, mount)) => match self.attach(id, mount, &request).await {
-                Ok((session, Some(index))) => self.call(index, session, request, connection).await,
+            Some((id, mount)) => match self.attach(id, mount, request.headers()).await {
+                Ok((session, Some(index))) => {
+                    match self.begin(index, session, request.map(drop), connection).await {
+                        Ok(response) => with_allow(response, "GET"),
+                        Err(never) => match never {},
+                    }
+                }
                 Ok((session, None)) => {
                     connection.claim_for_api();
                     let limit = self.inner.config.body_bytes;
@@ -174,6 +190,26 @@ impl Transports {
         }
     }
 
+    /// Begins to answer a poll: GET on a path that [`polls`](Self::polls). What is left is the wait,
+    /// and holds nothing of the request.
+    pub async fn begin_poll(
+        &self,
+        request: Request<()>,
+        connection: &Arc<ConnectionMeter>,
+    ) -> Answering {
+        let below = request.uri().path().strip_prefix(SESSIONS).unwrap_or_default();
+        let (id, mount) = below.trim_start_matches('/').split_once('/').unwrap_or_default();
+        match self.attach(id, mount, request.headers()).await {
+            Ok((session, Some(index))) => self.begin(index, session, request, connection),
+            outcome => {
+                connection.claim_for_api();
+                let none = Problem::new(ProblemCode::NotFound, "there is no such transport");
+                let problem = outcome.err().unwrap_or(none);
+                Box::pin(std::future::ready(Ok(problem_response(&problem))))
+            }
+        }
+    }
+
     /// Waits until every WebSocket has closed, at most `grace`. Their sessions should have ended by
     /// now, or they are cut off.
     pub async fn shutdown(&self, grace: Duration) {
@@ -185,13 +221,13 @@ impl Transports {
         &self,
         id: &str,
         mount: &str,
-        request: &Request<Incoming>,
+        headers: &HeaderMap,
     ) -> Result<(Arc<Session>, Option<usize>), Problem> {
         let index = self.inner.mounted.iter().position(|mounted| mounted.mount == mount);
         if index.is_none() && mount != "commands" {
             return Err(Problem::new(ProblemCode::NotFound, "there is no such transport"));
         }
-        Ok((self.session(id, request.headers()).await?, index))
+        Ok((self.session(id, headers).await?, index))
     }
 
     async fn session(&self, id: &str, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
@@ -202,25 +238,22 @@ impl Transports {
         self.inner.engine.session(&id, token).await
     }
 
-    async fn call(
+    fn begin(
         &self,
         index: usize,
         session: Arc<Session>,
-        request: Request<Incoming>,
+        request: Request<()>,
         connection: &Arc<ConnectionMeter>,
-    ) -> Response<Body> {
+    ) -> Answering {
         let attach = self.attachment(index, session, request, connection);
-        match (self.inner.mounted[index].call)(attach).await {
-            Ok(response) => with_allow(response, "GET"),
-            Err(never) => match never {},
-        }
+        (self.inner.mounted[index].call)(attach)
     }
 
     fn attachment(
         &self,
         index: usize,
         session: Arc<Session>,
-        request: Request<Incoming>,
+        request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Attach {
         let meter = self.inner.meters.transport(index);
@@ -230,7 +263,10 @@ impl Transports {
         Attach { engine, session, request, meter, connection }
     }
 
-    async fn open_session(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn open_session<B: RequestBody>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::POST)?;
         let token = token(request.headers())?;
         let access = self.inner.engine.authenticate(token).await?;
@@ -242,10 +278,10 @@ impl Transports {
         Ok(json_response(StatusCode::CREATED, document.to_string()))
     }
 
-    async fn close_session(
+    async fn close_session<B>(
         &self,
         id: &str,
-        request: Request<Incoming>,
+        request: Request<B>,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::DELETE)?;
         let session = self.session(id, request.headers()).await?;
@@ -258,7 +294,7 @@ impl Transports {
     /// `GET /v1/websocket`: opens a session and attaches in one step.
     async fn open_websocket(
         &self,
-        request: Request<Incoming>,
+        request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::GET)?;

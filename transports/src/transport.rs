@@ -17,7 +17,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hyper::body::Incoming;
 use pabal_core::engine::{Engine, Session};
 use pabal_core::protocol::Problem;
 use tower::Service;
@@ -37,6 +36,9 @@ pub trait Transport:
     const NAME: &'static str;
     /// The last segment of its path: `/v1/sessions/{session_id}/{MOUNT}`.
     const MOUNT: &'static str;
+    /// Whether it answers each request by a [`Body::Full`]. A server that knows can hold little while
+    /// the request waits.
+    const POLLS: bool = false;
 
     /// What the session document says of it: at least its `url`.
     fn describe(&self, at: &Location<'_>) -> serde_json::Value;
@@ -60,8 +62,8 @@ pub struct Attach {
     pub engine: Engine,
     /// The session to read from.
     pub session: Arc<Session>,
-    /// The request; its body is not read yet.
-    pub request: ::http::Request<Incoming>,
+    /// The request, without its body: what a client has to say it sends as commands.
+    pub request: ::http::Request<()>,
     /// Where to report what was delivered.
     pub meter: TransportMeter,
     /// The counters of the connection the request came on.
@@ -83,14 +85,16 @@ impl Attach {
     }
 }
 
-type Answer = Result<::http::Response<Body>, Infallible>;
-type Call = Box<dyn Fn(Attach) -> BoxFuture<'static, Answer> + Send + Sync>;
+/// A transport at work on its answer.
+pub type Answering = BoxFuture<'static, Result<::http::Response<Body>, Infallible>>;
+type Call = Box<dyn Fn(Attach) -> Answering + Send + Sync>;
 type Describe = Box<dyn Fn(&Location<'_>) -> serde_json::Value + Send + Sync>;
 
 /// A transport in the table of those that are mounted.
 pub(crate) struct Mounted {
     pub(crate) name: &'static str,
     pub(crate) mount: &'static str,
+    pub(crate) polls: bool,
     pub(crate) describe: Describe,
     pub(crate) call: Call,
 }
@@ -101,6 +105,7 @@ impl Mounted {
         Self {
             name: T::NAME,
             mount: T::MOUNT,
+            polls: T::POLLS,
             describe: Box::new(move |at| described.describe(at)),
             // Ready at once, as the contract says, so there is nothing to poll before the call.
             call: Box::new(move |attach| Box::pin(transport.clone().call(attach))),

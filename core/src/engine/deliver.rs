@@ -16,7 +16,8 @@ use crate::protocol::event;
 
 /// How long delivery waits before it asks an inbox again that failed.
 const RETRY: Duration = Duration::from_millis(100);
-/// After how many sessions a fan-out lets other tasks run.
+/// After how many sessions delivery lets other tasks run. Not after each message: what a session
+/// gets of several channels should leave in one write.
 const YIELD_AFTER: usize = 256;
 
 /// Takes up what waits in the inbox, for ever. It never waits for a session: one that is full gets
@@ -65,6 +66,7 @@ impl Engine {
     async fn deliver(&self, entries: Vec<InboxEntry>) {
         let mut entries = entries.into_iter().map(|entry| entry.delivery).peekable();
         let mut run: Vec<MessageEvent> = Vec::new();
+        let mut handed = 0;
         while let Some(delivery) = entries.next() {
             match delivery {
                 Delivery::Message { message, accepted_at } => {
@@ -76,7 +78,7 @@ impl Engine {
                     );
                     if !continues {
                         self.inner.sequencer.raise_floor(message.message_id);
-                        self.fan_out(channel_id, &run).await;
+                        self.fan_out(channel_id, &run, &mut handed).await;
                         run.clear();
                     }
                 }
@@ -98,15 +100,18 @@ impl Engine {
         }
     }
 
-    async fn fan_out(&self, channel_id: ChannelId, messages: &[MessageEvent]) {
+    /// Lets other tasks run after every [`YIELD_AFTER`] sessions, of which `handed` had theirs.
+    async fn fan_out(&self, channel_id: ChannelId, messages: &[MessageEvent], handed: &mut usize) {
         let Some(sessions) = self.inner.local.of_channel(channel_id) else {
             return;
         };
-        for some in sessions.chunks(YIELD_AFTER) {
-            for session in some {
-                session.push_messages(channel_id, messages);
+        for session in sessions.iter() {
+            session.push_messages(channel_id, messages);
+            *handed += 1;
+            if *handed == YIELD_AFTER {
+                *handed = 0;
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
         self.inner.stats.deliveries.add((sessions.len() * messages.len()) as u64);
     }

@@ -16,4 +16,5 @@ mod health;
 mod requests;
 mod contract;
 mod connections;
+mod polls;
 mod push;

@@ -85,7 +85,7 @@ impl WebSocket {
             let duties = socket::Duties { engine, reader, meter, connection, after, greeting };
             type Plain = TokioIo<Connection<TcpStream>>;
             // Yet another task: this one's future has room for all of the above, for ever.
-            match hyper_util::server::conn::auto::upgrade::downcast::<Plain>(upgraded) {
+            match upgraded.downcast::<Plain>() {
                 Ok(parts) => {
                     let stream = parts.io.into_inner();
                     let socket = Socket::new(stream, parts.read_buf, duties, &this).await;

@@ -1,0 +1,286 @@
+//! The life of one connection: polls are answered lean, everything else by hyper.
+
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use http::{Request, Response};
+use http_body_util::Either;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::polls::{Left, Polls, is_plain};
+use crate::api::Peer;
+use crate::config;
+
+/// The longest head of a request: tokens are short, cookies of other sites are not ours.
+const HEAD_BYTES: usize = 64 * 1024;
+/// Requests under way on one HTTP/2 connection.
+const STREAMS: u32 = 256;
+/// How often a quiet HTTP/2 connection is asked whether its client is still there.
+const HTTP2_PING: Duration = Duration::from_secs(25);
+
+/// What all connections of a listener share.
+pub(super) struct Connections {
+    polls: Polls,
+    http1: http1::Builder,
+    http2: http2::Builder<Tracked>,
+    router: Router,
+    meters: Meters,
+    /// How soon a new connection must have asked for something.
+    first_request: Duration,
+    finishing: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// Runs the tasks of HTTP/2 where they can be waited for.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// What hyper's service tells whoever drives the connection.
+#[derive(Default)]
+struct Told {
+    /// A request was read.
+    asked: AtomicBool,
+    /// The request is a poll, and the connection is wanted back to answer it.
+    poll: Mutex<Option<Box<Request<()>>>>,
+}
+
+/// Ends hyper's part in a connection: a poll came.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection goes on without hyper")]
+struct HandOver;
+
+type Stream = Connection<TcpStream>;
+type Answer = Response<Either<Body, axum::body::Body>>;
+
+impl Connections {
+    pub(super) fn new(
+        server: &config::Server,
+        polls: Polls,
+        router: Router,
+        meters: Meters,
+        (finishing, abort, tasks): (CancellationToken, CancellationToken, TaskTracker),
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(polls.idle)
+            // Answers are small: one copy costs less than a second slice for the kernel to walk.
+            .writev(false)
+            .max_buf_size(HEAD_BYTES);
+        let mut http2 = http2::Builder::new(Tracked(tasks));
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING)
+            .keep_alive_timeout(HTTP2_PING)
+            .max_concurrent_streams(STREAMS);
+        let first_request = Duration::from_millis(server.first_request_timeout_ms);
+        Self { polls, http1, http2, router, meters, first_request, finishing, abort }
+    }
+
+    /// Serves one connection until it ends or becomes a WebSocket.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+    ) {
+        // Answers are written at once and whole: Nagle's algorithm could only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let meter = self.meters.connection();
+        let stream = Connection::new(stream, Arc::clone(&meter), permit);
+        tokio::select! {
+            () = self.talk(stream, peer, &meter) => {}
+            () = self.abort.cancelled() => {}
+        }
+    }
+
+    async fn talk(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+    ) {
+        let mut finishing = pin!(self.finishing.cancelled());
+        let deadline = Instant::now() + self.first_request;
+        let (mut poll, mut new) = (None, true);
+        loop {
+            let within = if new { self.first_request } else { self.polls.idle };
+            let polls =
+                self.polls.serve(&mut stream, meter, poll.take(), within, finishing.as_mut());
+            // Boxed: a parked poll should not have room for what hyper needs.
+            match polls.await {
+                Left::Closed => return,
+                Left::Http2 => {
+                    return Box::pin(self.http2(stream, peer, meter, deadline, finishing)).await;
+                }
+                Left::Http1 => {
+                    let deadline = new.then_some(deadline);
+                    let left = self.http1(stream, peer, meter, deadline, finishing.as_mut());
+                    let Some((back, request)) = Box::pin(left).await else { return };
+                    (stream, poll) = (back, Some(request));
+                }
+            }
+            new = false;
+        }
+    }
+
+    /// Lets hyper answer, until the connection ends or a poll comes.
+    async fn http1(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+        deadline: Option<Instant>,
+        mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) -> Option<(Stream, Box<Request<()>>)> {
+        let told = Arc::new(Told::default());
+        let service = {
+            let (this, told, meter) = (Arc::clone(self), Arc::clone(&told), Arc::clone(meter));
+            service_fn(move |request: Request<Incoming>| {
+                told.asked.store(true, Ordering::Relaxed);
+                let hand_over = this.takes_over(&request, &meter);
+                let (this, told, meter) =
+                    (Arc::clone(&this), Arc::clone(&told), Arc::clone(&meter));
+                async move {
+                    if hand_over {
+                        let mut poll = told.poll.lock().unwrap_or_else(PoisonError::into_inner);
+                        *poll = Some(Box::new(request.map(drop)));
+                        return Err(HandOver);
+                    }
+                    Ok(this.dispatch(request, peer, &meter).await)
+                }
+            })
+        };
+        let stream = TokioIo::new(stream);
+        let mut connection = self.http1.serve_connection(stream, service).with_upgrades();
+        let mut first = pin!(until(deadline));
+        let (mut waiting, mut running) = (deadline.is_some(), true);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut connection => break outcome,
+                () = first.as_mut(), if waiting => {
+                    waiting = false;
+                    if !told.asked.load(Ordering::Relaxed) {
+                        return None;
+                    }
+                }
+                () = finishing.as_mut(), if running => {
+                    running = false;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        };
+        let Err(error) = outcome else { return None };
+        let poll = told.poll.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(request) = poll else {
+            tracing::debug!(%peer, %error, "a connection ended badly");
+            return None;
+        };
+        let parts = connection.into_parts()?;
+        let mut stream = parts.io.into_inner();
+        stream.give_back(parts.read_buf);
+        Some((stream, request))
+    }
+
+    /// Whether a request ends hyper's part. Not while an answer before it waits to be written: that
+    /// would be lost with hyper's buffer.
+    fn takes_over(&self, request: &Request<Incoming>, meter: &ConnectionMeter) -> bool {
+        !meter.is_stalled()
+            && request.body().is_end_stream()
+            && is_plain(request)
+            && self.polls.serves(request.uri().path())
+    }
+
+    async fn http2(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+        deadline: Instant,
+        mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (this, asked, meter) = (Arc::clone(self), Arc::clone(&asked), Arc::clone(meter));
+            service_fn(move |request| {
+                asked.store(true, Ordering::Relaxed);
+                let (this, meter) = (Arc::clone(&this), Arc::clone(&meter));
+                async move { Ok::<_, HandOver>(this.dispatch(request, peer, &meter).await) }
+            })
+        };
+        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
+        let mut first = pin!(tokio::time::sleep_until(deadline));
+        let (mut waiting, mut running) = (true, true);
+        loop {
+            tokio::select! {
+                outcome = connection.as_mut() => {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%peer, %error, "a connection ended badly");
+                    }
+                    return;
+                }
+                () = first.as_mut(), if waiting => {
+                    waiting = false;
+                    if !asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                () = finishing.as_mut(), if running => {
+                    running = false;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+    ) -> Answer {
+        if let Some(transports) = &self.polls.transports
+            && transports.serves(request.uri().path())
+        {
+            return transports.serve(request, meter).await.map(Either::Left);
+        }
+        meter.claim_for_api();
+        request.extensions_mut().insert(Peer(peer));
+        match self.router.clone().call(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Waits for the deadline, if there is one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

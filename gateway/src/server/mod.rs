@@ -1,0 +1,176 @@
+//! Sockets: accepting connections, bounding them, and handing each request to the transports or to
+//! the API. Knows neither what they answer nor what they are built of.
+
+mod connection;
+mod polls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use pabal_transports::{Admission, AdmissionLimits};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::config::{self, Config};
+use crate::descriptors;
+use connection::Connections;
+use polls::Polls;
+
+/// Connections that the kernel holds while they wait to be accepted, as when all clients come back
+/// at once.
+const BACKLOG: u32 = 4_096;
+/// Connections to the administration listener.
+const ADMINISTRATORS: usize = 64;
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Sockets that are bound, before anything is served.
+#[derive(Debug)]
+pub struct Listeners {
+    clients: TcpListener,
+    administration: Option<TcpListener>,
+}
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Listeners {
+    /// Binds what is configured.
+    ///
+    /// # Errors
+    /// [`BindError`], if the address is in use or not this machine's.
+    pub fn bind(server: &config::Server) -> Result<Self, BindError> {
+        let bind = |address| bind(address).map_err(|source| BindError { address, source });
+        Ok(Self {
+            clients: bind(server.listen)?,
+            administration: server.admin_listen.map(bind).transpose()?,
+        })
+    }
+
+    /// Where clients connect, with the port that was taken.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.clients.local_addr()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A node that accepts connections. Ends only by [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct Server {
+    /// No new connections.
+    closed: CancellationToken,
+    /// Connections end after the request they are at.
+    finishing: CancellationToken,
+    /// Connections end at once.
+    abort: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Starts to accept.
+    pub fn start(listeners: Listeners, app: &App, config: &Config) -> Self {
+        let server = Self {
+            closed: CancellationToken::new(),
+            finishing: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let Listeners { clients, administration } = listeners;
+        let connections = descriptors::for_connections(config.server.max_connections);
+        let per_address = if config.limits.rate_limits {
+            config.server.max_connections_per_address
+        } else {
+            connections
+        };
+        let limits = AdmissionLimits { connections, per_address };
+        let part = |transports, router: &Router| {
+            let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
+            let polls = Polls { transports, idle };
+            let meters = app.transports.meters().clone();
+            let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
+            Connections::new(&config.server, polls, router.clone(), meters, ends)
+        };
+        server.accept(clients, part(Some(app.transports.clone()), &app.router), limits);
+        if let Some(listener) = administration {
+            let limits =
+                AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
+            server.accept(listener, part(None, &app.administration), limits);
+        }
+        server
+    }
+
+    fn accept(&self, listener: TcpListener, connections: Connections, limits: AdmissionLimits) {
+        let (admission, closed) = (Admission::new(limits), self.closed.clone());
+        let (connections, tasks) = (Arc::new(connections), self.tasks.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = accept(&listener, &connections, &admission, &tasks) => {}
+                () = closed.cancelled() => {}
+            }
+        });
+    }
+
+    /// Accepts nobody any more.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Lets requests in progress end, within `grace`, and then ends all connections. WebSockets are
+    /// not among them: they left HTTP, and the transports end them.
+    pub async fn finish(self, grace: Duration) {
+        self.close();
+        self.finishing.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections were cut off");
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+/// Accepts connections, as far as there is room, each into a task of its own.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Connections>,
+    admission: &Admission,
+    tasks: &TaskTracker,
+) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        match admission.admit(peer.ip()) {
+            Ok(permit) => {
+                tasks.spawn(Arc::clone(connections).serve(stream, peer, permit));
+            }
+            Err(refused) => tracing::debug!(%peer, %refused, "a connection was refused"),
+        }
+    }
+}

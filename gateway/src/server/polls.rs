@@ -1,0 +1,263 @@
+//! Polls over HTTP/1.1, without hyper.
+//!
+//! A parked poll is a connection on which nothing happens, and there are thousands of them. hyper
+//! keeps its buffers meanwhile, some 25 KiB; here a connection keeps what the poll itself needs.
+//! Only requests are taken that are plain in every respect ([`is_plain`]) and came in one piece.
+//! Whatever else a client sends is given back unread, and hyper has the connection from there.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use pabal_transports::{Answering, Body, Connection, ConnectionMeter, Transports};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+use tokio_util::sync::WaitForCancellationFuture;
+
+/// What is read at a time.
+const READ_BYTES: usize = 4 * 1024;
+/// How much of the requests behind the one that waits is read ahead; TCP holds back the rest.
+const AHEAD_BYTES: usize = 4 * 1024;
+/// The most header fields that a plain request has.
+const FIELDS: usize = 32;
+/// How long a client gets to take an answer.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// How HTTP/2 begins (RFC 9113 section 3.4), as far as no HTTP/1 request does.
+const HTTP2: &[u8] = b"PRI";
+
+/// What all connections of a listener share.
+pub(super) struct Polls {
+    /// Who answers; nobody, if this listener is for no clients.
+    pub(super) transports: Option<Transports>,
+    /// How long a connection may be without a request.
+    pub(super) idle: Duration,
+}
+
+/// Why a connection is done with here.
+pub(super) enum Left {
+    /// It has ended.
+    Closed,
+    /// What came next is for hyper to read.
+    Http1,
+    /// It speaks HTTP/2.
+    Http2,
+}
+
+/// What came in.
+enum Came {
+    Poll(Box<Request<()>>),
+    /// Something else, or not all of it.
+    Other,
+    /// Too little to tell.
+    Unclear,
+}
+
+impl Polls {
+    /// Whether the path is served here, if the request is plain.
+    pub(super) fn serves(&self, path: &str) -> bool {
+        self.transports.as_ref().is_some_and(|transports| transports.polls(path))
+    }
+
+    /// Answers `first`, if there is one, and then whatever polls come, each within `idle` of the
+    /// answer before; the very first bytes of a connection within `first_within`.
+    pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connection: &mut Connection<S>,
+        meter: &Arc<ConnectionMeter>,
+        mut first: Option<Box<Request<()>>>,
+        first_within: Duration,
+        mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) -> Left {
+        let mut unread = Bytes::new();
+        let mut within = if first.is_some() { self.idle } else { first_within };
+        loop {
+            let request = match first.take() {
+                Some(request) => request,
+                None => match self.parse(&mut unread) {
+                    Came::Poll(request) => request,
+                    Came::Other => {
+                        let http2 = unread.starts_with(HTTP2);
+                        connection.give_back(unread);
+                        return if http2 { Left::Http2 } else { Left::Http1 };
+                    }
+                    Came::Unclear => {
+                        let more = poll_fn(|cx| poll_read(connection, cx));
+                        let more = tokio::select! {
+                            more = timeout(within, more) => more,
+                            () = finishing.as_mut() => return Left::Closed,
+                        };
+                        match more {
+                            Ok(Ok(more)) if !more.is_empty() => append(&mut unread, more),
+                            _ => return Left::Closed,
+                        }
+                        continue;
+                    }
+                },
+            };
+            within = self.idle;
+            let Some(transports) = &self.transports else { return Left::Closed };
+            // Boxed, and let go of before the wait.
+            let answering = Box::pin(transports.begin_poll(*request, meter)).await;
+            let Some(answer) = while_connected(answering, connection, &mut unread).await else {
+                return Left::Closed;
+            };
+            let last = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx).is_ready())).await;
+            let Some(answer) = encode(answer, last) else {
+                tracing::error!("a poll was answered by a stream");
+                return Left::Closed;
+            };
+            let write = async {
+                connection.write_all(&answer).await?;
+                connection.flush().await
+            };
+            let written = timeout(WRITE_WITHIN, write).await;
+            if last || !matches!(written, Ok(Ok(()))) {
+                // The rest is for the client to close; it was told, or does not read.
+                return Left::Closed;
+            }
+        }
+    }
+
+    /// Takes the next request off `unread`, if it is one of those served here.
+    fn parse(&self, unread: &mut Bytes) -> Came {
+        if HTTP2.starts_with(unread) {
+            return Came::Unclear;
+        }
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+        let mut head = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(length)) =
+            head.parse_with_uninit_headers(unread, &mut fields)
+        else {
+            return Came::Other;
+        };
+        let Some(request) = request(&head, unread) else {
+            return Came::Other;
+        };
+        if !is_plain(&request) || !self.serves(request.uri().path()) {
+            return Came::Other;
+        }
+        *unread = if length == unread.len() { Bytes::new() } else { unread.slice(length..) };
+        Came::Poll(Box::new(request))
+    }
+}
+
+/// The request that `head` was parsed as; nothing if it is none of version 1.1.
+fn request(head: &httparse::Request<'_, '_>, bytes: &Bytes) -> Option<Request<()>> {
+    if head.method != Some("GET") || head.version != Some(1) {
+        return None;
+    }
+    let mut request = Request::new(());
+    *request.uri_mut() = Uri::from_maybe_shared(bytes.slice_ref(head.path?.as_bytes())).ok()?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for field in head.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).ok()?);
+    }
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// Whether a request has no body, wants to keep the connection, and nothing else of it.
+pub(super) fn is_plain<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let keeps = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+    let without = [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, EXPECT];
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && headers.get_all(CONNECTION).iter().all(keeps)
+        && without.iter().all(|name| !headers.contains_key(name))
+}
+
+/// Reads what is there, through the stack: a connection that waits has no buffer.
+fn poll_read<S: AsyncRead + Unpin>(
+    connection: &mut Connection<S>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    let mut room = [const { MaybeUninit::uninit() }; READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut room);
+    ready!(Pin::new(connection).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+}
+
+/// Waits for an answer; nothing, if the client goes away meanwhile.
+async fn while_connected<S: AsyncRead + Unpin>(
+    mut answering: Answering,
+    connection: &mut Connection<S>,
+    unread: &mut Bytes,
+) -> Option<Response<Body>> {
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answering.poll_unpin(cx) {
+            return Poll::Ready(answer.ok());
+        }
+        while unread.len() < AHEAD_BYTES {
+            match ready!(poll_read(connection, cx)) {
+                Ok(more) if !more.is_empty() => append(unread, more),
+                _ => return Poll::Ready(None),
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn append(unread: &mut Bytes, more: Bytes) {
+    *unread = if unread.is_empty() { more } else { [&unread[..], &more[..]].concat().into() };
+}
+
+/// An answer as it is written, in one piece; `last` says that none will follow. Nothing, if it is
+/// not whole.
+fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
+    let (parts, body) = answer.into_parts();
+    let body = body.into_full()?;
+    let mut out = Vec::with_capacity(256 + body.len());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(parts.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in &parts.headers {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    out.extend_from_slice(b"\r\ndate: ");
+    out.extend_from_slice(&date());
+    if last {
+        out.extend_from_slice(b"\r\nconnection: close");
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(&body);
+    Some(out)
+}
+
+/// Now, as RFC 9110 section 5.6.7 writes it; formatted once a second and thread.
+fn date() -> [u8; 29] {
+    thread_local! {
+        static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (last, text) = LAST.get();
+    if last == second {
+        return text;
+    }
+    let mut text = [b' '; 29];
+    let formatted = httpdate::fmt_http_date(now);
+    // Always 29 characters, until the year 10000.
+    for (to, from) in text.iter_mut().zip(formatted.bytes()) {
+        *to = from;
+    }
+    LAST.set((second, text));
+    text
+}

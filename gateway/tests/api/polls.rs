@@ -1,0 +1,258 @@
+//! Polls on plain connections: they are served apart from all other requests (`server/polls.rs`),
+//! and no client may be able to tell.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Ears, Node, Person};
+
+/// A connection on which requests are written by hand.
+struct Line {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Line {
+    async fn open(node: &Node) -> Self {
+        let address = node.url.strip_prefix("http://").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new() }
+    }
+
+    async fn write(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// The next answer; nothing if the server closed.
+    async fn read(&mut self) -> Option<Answer> {
+        loop {
+            if let Some(answer) = self.parse() {
+                return Some(answer);
+            }
+            if self.stream.read_buf(&mut self.unread).await.unwrap() == 0 {
+                assert!(self.unread.is_empty(), "closed in the middle of an answer");
+                return None;
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Option<Answer> {
+        let text = String::from_utf8(self.unread.clone()).unwrap();
+        let (head, rest) = text.split_once("\r\n\r\n")?;
+        let head = head.to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1)?.lines().next()?.parse().unwrap();
+        let body = rest.get(..length)?;
+        self.unread.drain(..head.len() + 4 + length);
+        let status = head.split(' ').nth(1)?.parse().unwrap();
+        Some(Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null), head })
+    }
+
+    async fn ask(&mut self, request: &str) -> Answer {
+        self.write(request).await;
+        self.read().await.expect("an answer")
+    }
+}
+
+fn get(person: &Person, path: &str, more: &str) -> String {
+    let token = &person.token;
+    format!("GET {path} HTTP/1.1\r\nhost: pabal\r\nauthorization: Bearer {token}\r\n{more}\r\n")
+}
+
+fn poll(ears: &Ears, person: &Person, query: &str) -> String {
+    get(person, &format!("/v1/sessions/{}/{query}", ears.id), "")
+}
+
+fn post(person: &Person, path: &str, body: &Value) -> String {
+    let (token, body) = (&person.token, body.to_string());
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: pabal\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn contents(batch: &Value) -> Vec<String> {
+    let events = batch["events"].as_array().unwrap().iter();
+    let messages = events.filter(|event| event["type"] == "message");
+    messages.map(|event| event["message"]["content"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn polls_and_all_other_requests_share_a_connection() {
+    let node = Node::start().await;
+    let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
+    let channel_id = ann.direct(&bob).await;
+    let ears = bob.listen().await;
+    let mut line = Line::open(&node).await;
+    let mut after = "0".to_owned();
+    for round in 0..5 {
+        let nothing = line.ask(&poll(&ears, &bob, &format!("poll?after={after}"))).await;
+        assert_eq!(nothing.body, json!({"events": [], "next": after}));
+        let path = format!("/v1/channels/{channel_id}/messages");
+        let send = post(&ann, &path, &json!({"content": format!("round {round}")}));
+        assert_eq!(line.ask(&send).await.status, 201);
+        let heard = line.ask(&poll(&ears, &bob, &format!("long-poll?after={after}"))).await;
+        assert_eq!((heard.status, contents(&heard.body)), (200, vec![format!("round {round}")]));
+        assert!(heard.head.contains("content-type: application/json\r\n"), "{}", heard.head);
+        assert!(heard.head.contains("\r\ndate: "), "{}", heard.head);
+        after = heard.body["next"].as_str().unwrap().to_owned();
+        let me = line.ask(&get(&bob, "/v1/me", "")).await;
+        assert_eq!(me.body["user"]["user_id"], *bob.id);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_in_pieces_is_the_same_poll() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let mut line = Line::open(&node).await;
+    let request = poll(&ears, &ann, "poll?after=0");
+    for cut in 1..request.len() {
+        let (first, second) = request.split_at(cut);
+        line.write(first).await;
+        // Lets the node, which shares this thread, read the first piece by itself.
+        tokio::task::yield_now().await;
+        let answer = line.ask(second).await;
+        assert_eq!((answer.status, &answer.body), (200, &json!({"events": [], "next": "0"})));
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_were_sent_ahead_are_answered_in_order() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let mut line = Line::open(&node).await;
+    let ahead = [
+        poll(&ears, &ann, "long-poll?wait_ms=50"),
+        poll(&ears, &ann, "poll"),
+        get(&ann, "/v1/me", ""),
+        poll(&ears, &ann, "poll"),
+        post(&ann, &format!("/v1/sessions/{}/commands", ears.id), &json!({"commands": []})),
+        poll(&ears, &ann, "long-poll?wait_ms=50"),
+        get(&ann, "/v1/channels", ""),
+    ];
+    line.write(&ahead.concat()).await;
+    let nothing = json!({"events": [], "next": "0"});
+    let timeout = json!({"events": [], "next": "0", "timeout": true});
+    assert_eq!(line.read().await.unwrap().body, timeout);
+    assert_eq!(line.read().await.unwrap().body, nothing);
+    assert_eq!(line.read().await.unwrap().body["user"]["username"], "ann");
+    assert_eq!(line.read().await.unwrap().body, nothing);
+    assert_eq!(line.read().await.unwrap().body, json!({"replies": []}));
+    assert_eq!(line.read().await.unwrap().body, timeout);
+    assert_eq!(line.read().await.unwrap().body["channels"], json!([]));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let (mut line, count) = (Line::open(&node).await, 200);
+    let ahead = poll(&ears, &ann, "poll").repeat(count);
+    line.write(&(poll(&ears, &ann, "long-poll?wait_ms=50") + &ahead)).await;
+    assert_eq!(line.read().await.unwrap().body["timeout"], true);
+    for _ in 0..count {
+        assert_eq!(line.read().await.unwrap().body, json!({"events": [], "next": "0"}));
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_parked_poll_ends_with_its_client() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let parked = async |count: u32| {
+        let wanted = format!("pabal_transport_attached{{transport=\"long_polling\"}} {count}");
+        while !node.get("/metrics").await.text.contains(&wanted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut line = Line::open(&node).await;
+    line.write(&poll(&ears, &ann, "long-poll")).await;
+    parked(1).await;
+    drop(line);
+    parked(0).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn polls_that_are_not_plain_are_answered_all_the_same() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let path = format!("/v1/sessions/{}/poll", ears.id);
+    let nothing = json!({"events": [], "next": "0"});
+    // A first, plain poll takes the connection to where polls are served.
+    let line = async || {
+        let mut line = Line::open(&node).await;
+        assert_eq!(line.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
+        line
+    };
+
+    let mut closing = line().await;
+    let answer = closing.ask(&get(&ann, &path, "connection: close\r\n")).await;
+    assert_eq!((answer.body, answer.head.contains("connection: close")), (nothing.clone(), true));
+    assert!(closing.read().await.is_none());
+
+    let mut with_body = line().await;
+    let answer = with_body.ask(&(get(&ann, &path, "content-length: 2\r\n") + "{}")).await;
+    assert_eq!(answer.body, nothing);
+    assert_eq!(with_body.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
+
+    let mut chunked = line().await;
+    let request = get(&ann, &path, "transfer-encoding: chunked\r\n") + "2\r\n{}\r\n0\r\n\r\n";
+    assert_eq!(chunked.ask(&request).await.body, nothing);
+    assert_eq!(chunked.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
+
+    let mut old = line().await;
+    let answer = old.ask(&get(&ann, &path, "").replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(answer.body, nothing);
+    assert!(old.read().await.is_none());
+
+    let mut posted = line().await;
+    let answer = posted.ask(&post(&ann, &path, &json!({}))).await;
+    assert_eq!((answer.status, answer.head.contains("allow: get")), (405, true));
+
+    let mut broken = line().await;
+    broken.write("GET / HTTP/1.1\r\nno colon\r\n\r\n").await;
+    assert_eq!(broken.read().await.unwrap().status, 400);
+    assert!(broken.read().await.is_none());
+
+    let mut stranger = Line::open(&node).await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: pabal\r\n\r\n");
+    let answer = stranger.ask(&request).await;
+    assert_eq!((answer.status, answer.body["code"].as_str()), (401, Some("unauthenticated")));
+    assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    assert_eq!(stranger.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_parked_poll_is_told_of_the_end_and_closed() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    let mut parked = Line::open(&node).await;
+    let mut idle = Line::open(&node).await;
+    assert_eq!(idle.ask(&poll(&ears, &ann, "poll")).await.status, 200);
+    parked.write(&poll(&ears, &ann, "long-poll")).await;
+    let (_, told) = tokio::join!(node.stop(), parked.read());
+    assert_eq!(told.unwrap().body["events"][0]["type"], "draining");
+    assert!(parked.read().await.is_none());
+    assert!(idle.read().await.is_none());
+}
