@@ -210,3 +210,51 @@ impl From<HistoryError> for Problem {
         Self::new(ProblemCode::Internal, "history cannot be read")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: MessageId = MessageId::new(7);
+
+    fn waiting(sequencer: &Sequencer) -> usize {
+        match sequencer.lock().get(&ID) {
+            Some(Slot::Waiting(waiting)) => waiting.len(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn repeats_that_gave_up_waiting_do_not_pile_up() {
+        let sequencer = Sequencer::new(&[]);
+        let mut first = sequencer.wait_for(ID, false);
+        for _ in 0..100 {
+            drop(sequencer.wait_for(ID, true));
+        }
+        assert!(waiting(&sequencer) <= 2, "{} wait", waiting(&sequencer));
+        sequencer.stored(std::iter::once((ID, ID)));
+        assert_eq!(first.try_recv(), Ok(ID));
+    }
+
+    #[test]
+    fn a_wait_is_forgotten_once_everybody_gave_it_up() {
+        let sequencer = Sequencer::new(&[]);
+        let first = sequencer.wait_for(ID, false);
+        sequencer.tidy(Instant::now());
+        assert_eq!(waiting(&sequencer), 1, "somebody waits");
+        drop(first);
+        sequencer.tidy(Instant::now());
+        assert!(sequencer.lock().is_empty());
+    }
+
+    #[test]
+    fn an_outcome_that_nobody_comes_for_is_forgotten_in_time() {
+        let sequencer = Sequencer::new(&[]);
+        sequencer.stored(std::iter::once((ID, ID)));
+        let stored_at = Instant::now();
+        sequencer.tidy(stored_at);
+        assert!(!sequencer.lock().is_empty(), "its sender may be on the way");
+        sequencer.tidy(stored_at + KEEP_OUTCOME);
+        assert!(sequencer.lock().is_empty());
+    }
+}

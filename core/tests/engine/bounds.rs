@@ -221,3 +221,40 @@ async fn a_big_group_does_not_need_its_notifications_to_fit_at_once() {
     assert_eq!(stats.pushes_queued + stats.pushes_dropped, 4_990);
     assert!(stats.pushes_queued >= 1_000, "{} were queued", stats.pushes_queued);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_push_is_bounded_and_holds_nobody_up() {
+    let world = World::new();
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann, ben]).await;
+    let engine = world.start().await;
+    world.presence.before_online.shut();
+    for _ in 0..9_000 {
+        say(&engine, ann, group).await;
+    }
+    assert_eq!(world.presence.before_online.waiting(), 1);
+    let dropped = engine.stats().pushes_dropped;
+    assert!(dropped > 0, "all of 9000 wait for push");
+    world.presence.before_online.open();
+    quiet().await;
+    let stats = engine.stats();
+    assert_eq!((stats.pushes_dropped, stats.pushes_queued), (dropped, 9_000 - dropped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_takes_up_no_more_than_a_batch_at_a_time() {
+    let world = World::with(|limits| limits.batch = 4);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    world.history.before_append.shut();
+    let mut sends = vec![sending(&engine, ann, text(group, "hello"))];
+    quiet().await;
+    sends.extend((0..12).map(|_| sending(&engine, ann, text(group, "hello"))));
+    quiet().await;
+    world.history.before_append.open();
+    for send in sends {
+        send.await.expect("no panic").expect("is stored");
+    }
+    assert_eq!(engine.stats().history_batches, 1 + 3);
+}

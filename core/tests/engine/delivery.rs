@@ -1,5 +1,6 @@
 //! I3: delivered in order, once, to every session; what a session could not hold is announced.
 
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -325,4 +326,24 @@ async fn a_reader_that_was_outrun_is_told_and_never_skips() {
         Poll::Ready(reader.poll_stream(cx, after, 10_000, |_| panic!("skipped events")))
     });
     assert!(behind.await.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_inbox_is_away_messages_wait_and_then_come_once_in_order() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ann).await).await;
+    world.inbox.failing_sends.store(3, Ordering::SeqCst);
+    let sends = [(); 5].map(|()| sending(&engine, ann, text(group, "hello")));
+    quiet().await;
+    assert_eq!(client.poll(), 0, "delivered although the inbox is away");
+    for send in sends {
+        send.await.expect("no panic").expect("is stored");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.poll_all();
+    assert_eq!(client.handed(group).len(), 5);
+    assert_eq!(client.handed(group), world.stored(group).await);
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use pabal_core::engine::Engine;
 use pabal_core::memory::ManualClock;
 use pabal_core::model::{ChannelId, MessageId, UserId};
-use pabal_core::protocol::Cursors;
+use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::{Client, World, say, text};
+use crate::harness::{Client, Trouble, World, code, quiet, say, sending, text};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -165,4 +165,87 @@ async fn a_reader_with_a_cursor_never_misses_a_message() {
     clock.abort();
     assert_eq!(seen, world.stored(group).await);
     assert_rising(&seen, 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_the_log_lost_is_not_given_to_another_message() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    world.history.before_append.shut();
+    let first = sending(&engine, ann, text(group, "first"));
+    quiet().await;
+    let lost = sending(&engine, ann, text(group, "lost"));
+    quiet().await;
+    world.log.lose();
+    world.clock.step_back(HOUR);
+    let next = sending(&engine, ann, text(group, "next"));
+    quiet().await;
+    world.history.before_append.open();
+    let mut ids = Vec::new();
+    for send in [first, next] {
+        ids.push(send.await.expect("no panic").expect("is stored").message.message_id);
+    }
+    assert_eq!(code(lost.await.expect("no panic")), ProblemCode::NotConfirmed);
+    assert_eq!(world.stored(group).await, ids);
+    assert_rising(&world.history.visible(group), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_go_on_above_what_the_owner_before_left_in_the_log() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let before = world.start().await;
+    world.history.before_append.shut();
+    let left = sending(&before, ann, text(group, "left"));
+    quiet().await;
+    before.shutdown().await;
+    drop(left);
+    world.history.before_append.open();
+    world.history.trouble(Trouble::AwayAfterStoring);
+    let engine = world.start().await;
+    quiet().await;
+    assert_eq!(world.history.visible(group).len(), 1, "visible, though its owner cannot know");
+    world.log.lose();
+    world.clock.step_back(HOUR);
+    let next = sending(&engine, ann, text(group, "next"));
+    quiet().await;
+    world.history.trouble(Trouble::None);
+    next.await.expect("no panic").expect("is stored");
+    assert_rising(&world.history.visible(group), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_go_on_above_what_another_owner_stored() {
+    let world = World::new();
+    world.registry.grant_all.store(true, Ordering::SeqCst);
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let behind = world.start_node("one").await;
+    let mut client = Client::open(&behind, &world.log_in(ann).await).await;
+    let pause = world.history.pause_next_append();
+    let first = sending(&behind, ann, text(group, "first"));
+    quiet().await;
+    assert_eq!(pause.waiting(), 1);
+    let ahead = world.start_node("two").await;
+    for _ in 0..3 {
+        say(&ahead, ann, group).await;
+    }
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group).len(), 4, "seen on the node that is behind");
+    world.log.lose();
+    world.clock.step_back(HOUR);
+    let next = sending(&behind, ann, text(group, "next"));
+    quiet().await;
+    pause.open();
+    for send in [first, next] {
+        send.await.expect("no panic").expect("is stored");
+    }
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_rising(&world.history.visible(group), 5);
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pabal_core::engine::StartError;
+use pabal_core::engine::{Ended, StartError};
 use pabal_core::model::MessageId;
-use pabal_core::ports::HistoryStore;
+use pabal_core::ports::{HistoryStore, NodeInbox};
 use pabal_core::protocol::Cursors;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -122,4 +122,74 @@ async fn an_id_whose_write_is_in_doubt_is_not_given_to_another_message() {
         contents.push(stored.content);
     }
     assert_eq!(contents, ["one".into(), "two".into()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_end_with_the_inbox_of_their_node_and_their_clients_miss_nothing() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let access = world.log_in(ann).await;
+    let mut client = Client::open(&engine, &access).await;
+    say(&engine, ann, group).await;
+    quiet().await;
+    client.poll_all();
+    // As others do who believe that the node died.
+    world.inbox.forget(engine.node()).await.expect("forgets");
+    let missed = say(&engine, ann, group).await;
+    quiet().await;
+    assert_eq!(client.session.ended(), Some(Ended::Draining), "it would hear nothing more");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cursors = Cursors::from([(group, client.channels[&group].top)]);
+    let mut client = Client::open_from(&engine, &access, cursors).await;
+    let next = say(&engine, ann, group).await;
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group), [missed, next]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_owner_left_in_the_log_the_next_one_stores() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let first = say(&engine, ann, group).await;
+    world.history.before_append.shut();
+    let left = sending(&engine, ann, named(group, "left"));
+    quiet().await;
+    assert_eq!(world.history.before_append.waiting(), 1, "the owner writes");
+    engine.shutdown().await;
+    drop(left);
+    world.history.before_append.open();
+    let engine = world.start().await;
+    quiet().await;
+    let stored = world.stored(group).await;
+    assert_eq!(stored.len(), 2);
+    let again = engine.submit(ann, named(group, "left")).await.expect("is known");
+    assert!(again.repeat);
+    assert_eq!(stored, [first, again.message.message_id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_was_opened_anew_hides_nothing() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ann).await).await;
+    quiet().await;
+    world.inbox.before_receive.shut();
+    let first = say(&engine, ann, group).await;
+    quiet().await;
+    // While the node is busy with what it received.
+    world.inbox.forget(engine.node()).await.expect("forgets");
+    world.inbox.open(engine.node()).await.expect("opens");
+    let second = say(&engine, ann, group).await;
+    quiet().await;
+    world.inbox.before_receive.open();
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group), [first, second]);
 }

@@ -222,6 +222,7 @@ async fn an_event_without_room_does_not_cost_a_catch_up() {
     world.history.after_page.open();
     catch_up.await.expect("no panic");
     client.poll_all();
+    assert_eq!(client.resyncs(group), 1, "an event was lost");
     client.fetch(&world).await;
     assert_eq!(client.all(group), world.stored(group).await);
 }

@@ -1,6 +1,7 @@
 //! A log and an inbox that can be held up, and an inbox that says things again, as the ports allow.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use pabal_core::memory::{MemoryMessageLog, MemoryNodeInbox};
@@ -14,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
 
 use super::Gate;
+use super::relations::fails;
 
 pub(crate) struct TestLog {
     clock: Arc<dyn Clock>,
@@ -109,6 +111,8 @@ pub(crate) struct TestInbox {
     pub(crate) before_receive: Gate,
     /// In front of a send.
     pub(crate) before_send: Gate,
+    /// As many of the next sends fail.
+    pub(crate) failing_sends: AtomicUsize,
     repeats: Mutex<Option<StdRng>>,
     said: Mutex<HashMap<NodeId, Vec<Delivery>>>,
 }
@@ -119,6 +123,7 @@ impl TestInbox {
             inner: MemoryNodeInbox::new(capacity),
             before_receive: Gate::default(),
             before_send: Gate::default(),
+            failing_sends: AtomicUsize::default(),
             repeats: Mutex::default(),
             said: Mutex::default(),
         }
@@ -156,6 +161,9 @@ impl NodeInbox for TestInbox {
         let node = node.clone();
         Box::pin(async move {
             self.before_send.pass().await;
+            if fails(&self.failing_sends) {
+                return Err(InboxError::Unavailable("a test".into()));
+            }
             deliveries.extend(self.again(&node, &deliveries));
             self.inner.send(&node, deliveries).await
         })

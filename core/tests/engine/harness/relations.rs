@@ -11,7 +11,7 @@ use pabal_core::ports::*;
 use super::Gate;
 
 /// Whether the next call fails, of which so many do.
-fn fails(left: &AtomicUsize) -> bool {
+pub(super) fn fails(left: &AtomicUsize) -> bool {
     let one_less = |left: usize| left.checked_sub(1);
     left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
 }
@@ -23,6 +23,8 @@ pub(crate) struct TestPresence {
     pub(crate) after_join: Gate,
     /// In front of a leave.
     pub(crate) before_leave: Gate,
+    /// In front of the question who is online.
+    pub(crate) before_online: Gate,
     /// As many of the next leaves fail.
     pub(crate) failing_leaves: AtomicUsize,
 }
@@ -53,7 +55,11 @@ impl Presence for TestPresence {
     }
 
     fn online(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<bool>, PresenceError>> {
-        self.inner.online(users)
+        let users = users.to_vec();
+        Box::pin(async move {
+            self.before_online.pass().await;
+            self.inner.online(&users).await
+        })
     }
 
     fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
