@@ -236,3 +236,65 @@ async fn a_disk_that_refuses_poisons_the_store() {
         assert!(stored.contains(id), "{id} was acknowledged");
     }
 }
+
+/// As many bytes as this process made dirty in caches of disks: a page that is written again counts
+/// again only if it went to the disk in between. Nothing where the kernel does not count.
+#[cfg(target_os = "linux")]
+fn dirtied() -> Option<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").ok()?;
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+const PAGE: u64 = 4_096;
+#[cfg(target_os = "linux")]
+const COMMITS: u64 = 64;
+
+/// The child: appends small messages one by one and says how many pages that made dirty; before
+/// that, how many it makes dirty to write and sync as often by hand.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn child_appends_one_by_one() {
+    use std::io::Write;
+
+    let (Some(folder), Some(start)) = (folder_of_child(), dirtied()) else {
+        return;
+    };
+    let mut file = std::fs::File::create(folder.with_extension("by-hand")).expect("a file");
+    for _ in 0..COMMITS {
+        file.write_all(b"few bytes").expect("written");
+        file.sync_data().expect("synced");
+    }
+    let by_hand = dirtied().expect("counted") - start;
+    let store = open(&folder);
+    let start = dirtied().expect("counted");
+    for id in iter::successors(Some(start_of(0)), |id| Some(id.successor())).take(COMMITS as usize)
+    {
+        store.history.append(partition(0), vec![message(0, id)]).await.expect("an append");
+    }
+    let appending = dirtied().expect("counted") - start;
+    println!("pages {} {}", by_hand / PAGE, appending / PAGE);
+}
+
+/// Invariant I1 where the power fails: each append alone is on the disk before it is acknowledged.
+/// A kill does not show that, for what a process wrote outlives it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn every_acknowledged_append_was_synced() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path().join("store");
+    let output = child("child_appends_one_by_one", &folder).output().expect("the child runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("text");
+    let pages = said.lines().find_map(|line| line.strip_prefix("pages "));
+    let pages: Vec<u64> = pages
+        .map(|pages| pages.split(' ').map(|count| count.parse().expect("a number")).collect())
+        .unwrap_or_default();
+    match pages[..] {
+        [by_hand, appending] if by_hand >= COMMITS => {
+            assert!(appending >= COMMITS, "{appending} pages for {COMMITS} appends");
+        }
+        // Memory is the disk here, or the kernel does not count.
+        _ => eprintln!("cannot tell what was synced: {said}"),
+    }
+}

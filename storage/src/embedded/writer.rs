@@ -290,3 +290,55 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};
+
+    use super::*;
+
+    fn append(number: u64, content: String) -> Request {
+        let partition = Partition::new(0).expect("a partition");
+        let message = Message {
+            message_id: MessageId::first_at(
+                Timestamp::from_millis(1_790_000_000_000 + number),
+                partition,
+            ),
+            channel_id: ChannelId::new(1),
+            message_from: UserId::new(1),
+            message_to: None,
+            content: content.into(),
+            client_message_id: None,
+        };
+        let (answer, _) = oneshot::channel();
+        Request::Append { partition, messages: vec![message], answer }
+    }
+
+    #[test]
+    fn a_group_ends_at_its_bounds_however_much_waits() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config =
+            EmbeddedConfig { group_messages: 3, group_bytes: 100, ..EmbeddedConfig::default() };
+        let database = Arc::new(Database::open(folder.path(), &config).expect("opens"));
+        let (requests, waiting) = mpsc::channel(10);
+        let mut writer = GroupWriter {
+            requests: waiting,
+            append: AppendStage::default(),
+            push: PushStage::load(&database, 1).expect("loads"),
+            max_messages: config.group_messages,
+            max_bytes: config.group_bytes,
+            database,
+        };
+        for (number, bytes) in (0..).zip([1, 1, 1, 100, 1]) {
+            assert!(requests.try_send(append(number, "x".repeat(bytes))).is_ok());
+        }
+        let mut groups = Vec::new();
+        while let Ok(first) = writer.requests.try_recv() {
+            let mut group = Group::default();
+            writer.fill(first, &mut group).expect("stages");
+            assert!(writer.commit().is_ok());
+            groups.push(group.messages);
+        }
+        assert_eq!(groups, [3, 1, 1], "three messages, a hundred bytes, the rest");
+    }
+}
