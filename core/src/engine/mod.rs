@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use limits::Limits;
-pub use reading::ChannelSync;
+pub use reading::{ChannelSync, Synced};
 pub use session::{Ended, News, Reader, Session, Streamed, View};
 pub use stats::{EngineStats, Stats};
 pub use submit::{SendRequest, Sent, Submission};
