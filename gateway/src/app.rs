@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Parts};
-use crate::auth::{Attempts, PasswordError, Passwords};
+use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
 use crate::config::{Config, PublicUrl};
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
@@ -29,6 +29,9 @@ use crate::telemetry::{Metrics, Sources};
 
 /// How often counters of quiet addresses and usernames are forgotten.
 const TIDY: Duration = Duration::from_secs(60);
+
+/// How often expired tokens are removed from the directory.
+const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
 
 /// A node without its sockets.
 #[derive(Debug)]
@@ -179,6 +182,8 @@ impl App {
         if let Some(webhook) = webhook {
             self.background.spawn(webhook.run(self.stop.clone()));
         }
+        let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
+        self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;

@@ -201,6 +201,7 @@ impl Directory for TestDirectory {
         fn log_out(token: TokenHash) -> bool;
         fn credentials(username: &str) -> Option<Credentials>;
         fn access(token: TokenHash) -> Option<Access>;
+        fn remove_expired(now: Timestamp, at_most: usize) -> usize;
         fn user(user_id: UserId) -> Option<User>;
         fn users_by_prefix(prefix: &str, limit: usize) -> Vec<User>;
         fn change_profile(user_id: UserId, change: ProfileChange) -> User;
