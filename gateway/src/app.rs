@@ -129,13 +129,15 @@ impl App {
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
+        let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let api = Api::new(Parts {
-            passwords: Passwords::new(cores(), config.auth.waiting_hashes)?,
             attempts: Attempts::new(&config.limits, &config.auth),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
                 transports: transports.clone(),
+                passwords: passwords.clone(),
             }),
+            passwords,
             tasks: requests.clone(),
             draining: draining.clone(),
             public_url,

@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process::ProcessReading;
+use crate::auth::Passwords;
 
 /// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
 const DURATION_BOUNDS: [f64; 11] =
@@ -32,6 +33,8 @@ pub struct Sources {
     pub engine: Engine,
     /// What the transports meter.
     pub transports: Transports,
+    /// The verifications of passwords.
+    pub passwords: Passwords,
 }
 
 /// Counts API requests, and renders everything.
@@ -116,6 +119,11 @@ impl Collector for Sources {
                 "pushes_dropped",
                 "Notifications dropped because a queue was full or away",
                 stats.pushes_dropped,
+            ),
+            (
+                "passwords_verified",
+                "Passwords compared with a hash, those of unknown users among them",
+                self.passwords.verified(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
             ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),
