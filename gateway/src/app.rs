@@ -1,7 +1,9 @@
 //! A node from its parts. The only place that names concrete backends: everything else knows ports.
 
+use std::fs::{DirBuilder, Permissions};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,8 +241,7 @@ impl App {
 /// The adapters of one node: what must last is on its disk, the rest in its memory.
 async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> {
     let (storage, folder) = (&config.storage, &config.storage.data_dir);
-    std::fs::create_dir_all(folder)
-        .map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
+    make_private(folder).map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
     let embedded = EmbeddedConfig {
         partitions: storage.partitions,
         cache_bytes: storage.cache_bytes,
@@ -268,6 +269,20 @@ async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> 
         clock,
     };
     Ok((ports, directory))
+}
+
+/// Makes the data folder, with its parents, for this user only: messages and password hashes are in
+/// it. A folder that is there keeps the permissions that somebody gave it.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(folder)?;
+    // The umask may have taken from the owner, too.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
 async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, BuildError> {

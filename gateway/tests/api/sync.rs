@@ -83,7 +83,10 @@ async fn what_cannot_be_synchronised() {
     mina.post("/v1/sync", json!({"channels": {"x": "0"}})).await.invalid("channels.x");
     mina.post("/v1/sync", json!({"channels": {"1": 0}})).await.invalid("channels.1");
     mina.post("/v1/sync?limit=500", json!({"channels": {}})).await.invalid("limit");
-    assert_eq!(mina.post("/v1/sync", json!({})).await.json(200), json!({"channels": {}, "gone": []}));
+    assert_eq!(
+        mina.post("/v1/sync", json!({})).await.json(200),
+        json!({"channels": {}, "gone": []})
+    );
     node.post("/v1/sync", json!({})).await.problem(401, "unauthenticated");
     node.stop().await;
 }
