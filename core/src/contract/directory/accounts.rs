@@ -242,8 +242,8 @@ fn ending(user_id: UserId, number: u64, micros: u64) -> Access {
 
 async fn expired_tokens_are_removed_with_their_devices_and_no_others(directory: Dir) {
     let [first] = people(&directory).await;
-    let [past, at, after] = [(2, 999), (3, 1_000), (4, 1_001)]
-        .map(|(number, micros)| ending(first, number, micros));
+    let [past, at, after] =
+        [(2, 999), (3, 1_000), (4, 1_001)].map(|(number, micros)| ending(first, number, micros));
     for access in [&past, &at, &after] {
         directory.log_in(access.clone()).await.expect("a log-in");
     }
