@@ -111,6 +111,11 @@ impl Collector for Sources {
             ),
             ("deliveries", "Copies of messages and events put into mailboxes", stats.deliveries),
             (
+                "events_dropped",
+                "Events that are no messages, dropped because too many waited to be routed",
+                stats.events_dropped,
+            ),
+            (
                 "pushes_queued",
                 "Notifications given to the push queue, or to nobody without a webhook",
                 stats.pushes_queued,
