@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Api, Parts};
+use crate::api::{self, Api, Changes, Parts};
 use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
 use crate::config::{Config, PublicUrl};
 use crate::discovery;
@@ -140,7 +140,7 @@ impl App {
                 passwords: passwords.clone(),
             }),
             passwords,
-            tasks: requests.clone(),
+            changes: Changes::new(requests.clone()),
             draining: draining.clone(),
             public_url,
             fallback_url,
