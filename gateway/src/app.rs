@@ -1,7 +1,9 @@
 //! A node from its parts. The only place that names concrete backends: everything else knows ports.
 
+use std::fs::{DirBuilder, Permissions};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Api, Parts};
-use crate::auth::{Attempts, PasswordError, Passwords};
+use crate::api::{self, Api, Changes, Parts};
+use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
 use crate::config::{Config, PublicUrl};
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
@@ -29,6 +31,9 @@ use crate::telemetry::{Metrics, Sources};
 
 /// How often counters of quiet addresses and usernames are forgotten.
 const TIDY: Duration = Duration::from_secs(60);
+
+/// How often expired tokens are removed from the directory.
+const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
 
 /// A node without its sockets.
 #[derive(Debug)]
@@ -126,14 +131,16 @@ impl App {
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
+        let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let api = Api::new(Parts {
-            passwords: Passwords::new(cores(), config.auth.waiting_hashes)?,
             attempts: Attempts::new(&config.limits, &config.auth),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
                 transports: transports.clone(),
+                passwords: passwords.clone(),
             }),
-            tasks: requests.clone(),
+            passwords,
+            changes: Changes::new(requests.clone()),
             draining: draining.clone(),
             public_url,
             fallback_url,
@@ -179,6 +186,8 @@ impl App {
         if let Some(webhook) = webhook {
             self.background.spawn(webhook.run(self.stop.clone()));
         }
+        let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
+        self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;
@@ -232,8 +241,7 @@ impl App {
 /// The adapters of one node: what must last is on its disk, the rest in its memory.
 async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> {
     let (storage, folder) = (&config.storage, &config.storage.data_dir);
-    std::fs::create_dir_all(folder)
-        .map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
+    make_private(folder).map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
     let embedded = EmbeddedConfig {
         partitions: storage.partitions,
         cache_bytes: storage.cache_bytes,
@@ -261,6 +269,20 @@ async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> 
         clock,
     };
     Ok((ports, directory))
+}
+
+/// Makes the data folder, with its parents, for this user only: messages and password hashes are in
+/// it. A folder that is there keeps the permissions that somebody gave it.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(folder)?;
+    // The umask may have taken from the owner, too.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
 async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, BuildError> {

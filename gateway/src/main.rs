@@ -9,6 +9,7 @@ use pabal_gateway::app::{App, BuildError, cores};
 use pabal_gateway::config::{Cli, Command, Config, ConfigError, ServeFlags};
 use pabal_gateway::server::{BindError, Listeners, Server};
 use pabal_gateway::telemetry;
+use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,6 +35,8 @@ enum Failure {
 
 fn main() -> ExitCode {
     let Command::Serve(flags) = Cli::parse().command;
+    // Whatever the program writes is for its own user, in a folder that others may read as well.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match serve(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

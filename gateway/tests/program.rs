@@ -1,7 +1,9 @@
 //! The program itself: what it prints, how it stops, how it fails.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,13 +16,23 @@ const SOON: Duration = Duration::from_secs(20);
 fn pabal(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
     command.arg("serve").arg("--data").arg(data).args(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    heard(&mut command);
     command
+}
+
+/// What it prints is for the test, and it does not outlive it.
+fn heard(command: &mut Command) {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
 }
 
 /// Starts the program and reads the address from its one line.
 async fn start(data: &Path, arguments: &[&str]) -> (Child, String) {
-    let mut child = pabal(data, arguments).spawn().unwrap();
+    ready(&mut pabal(data, arguments)).await
+}
+
+async fn ready(command: &mut Command) -> (Child, String) {
+    heard(command);
+    let mut child = command.spawn().unwrap();
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.as_mut().unwrap());
     timeout(SOON, out.read_line(&mut line)).await.unwrap().unwrap();
@@ -64,6 +76,44 @@ async fn one_line_when_ready_and_a_clean_stop_on_either_signal() {
     }
     assert!(folder.path().join("directory.sqlite").is_file());
     assert!(folder.path().join("history").is_dir());
+}
+
+/// Everything below `path`, with the permissions of each.
+fn permissions(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
+    for entry in std::fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        found.push((path.clone(), mode(&path)));
+        if path.is_dir() {
+            permissions(&path, found);
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_it_writes_is_for_its_own_user_whatever_the_umask_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, given) = (folder.path().join("new/data"), folder.path().join("given"));
+    std::fs::create_dir(&given).unwrap();
+    std::fs::set_permissions(&given, Permissions::from_mode(0o755)).unwrap();
+    for (data, expected) in [(&made, 0o700), (&given, 0o755)] {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(r#"umask 0; exec "$0" "$@""#).arg(env!("CARGO_BIN_EXE_pabal"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        let (child, _) = ready(&mut command).await;
+        assert_eq!(mode(data), expected, "{}", data.display());
+        let mut found = Vec::new();
+        permissions(data, &mut found);
+        assert!(found.iter().any(|(path, _)| path.ends_with("directory.sqlite")), "{found:?}");
+        for (path, mode) in found {
+            assert_eq!(mode & 0o077, 0, "{} has {mode:o}", path.display());
+        }
+        signal(&child, "-TERM");
+        assert_eq!(end(child).await.0, Some(0));
+    }
 }
 
 #[tokio::test]

@@ -113,9 +113,8 @@ pub fn problem_response(problem: &Problem) -> Response<Body> {
     let mut response = json_response(status, body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
-    if let Some(after) = problem.retry_after {
-        // RFC 9110 section 10.2.3 knows whole seconds; the body has milliseconds.
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    if let Some(seconds) = problem.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if problem.code == ProblemCode::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -191,6 +190,16 @@ impl<'a> Query<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_that_is_worth_a_retry_has_the_header() {
+        let draining = Problem::new(ProblemCode::Draining, "this node is stopping");
+        assert_eq!(problem_response(&draining).headers()[RETRY_AFTER], "1");
+        let later = draining.retry_after(std::time::Duration::from_millis(1_500));
+        assert_eq!(problem_response(&later).headers()[RETRY_AFTER], "2");
+        let gone = Problem::new(ProblemCode::SessionGone, "the session has ended");
+        assert!(!problem_response(&gone).headers().contains_key(RETRY_AFTER));
+    }
 
     #[test]
     fn a_query_gives_numbers_or_says_which_is_wrong() {

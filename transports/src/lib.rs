@@ -2,8 +2,8 @@
 //! long polling when there is something or at the deadline, WebSocket and SSE are loops of the same
 //! read. What each of them costs is metered the same way, so that they can be compared.
 //!
-//! In reading order: [`transport`] says what a transport is, [`short_poll`], [`long_poll`],
-//! [`websocket`] and [`sse`] are four of them, [`sessions`] mounts them below `/v1/sessions`.
+//! In reading order: [`transport`] says what a transport is, `short_poll`, `long_poll`,
+//! `websocket` and `sse` are four of them, `sessions` mounts them below `/v1/sessions`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod transport;

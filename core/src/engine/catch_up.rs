@@ -4,6 +4,7 @@
 //! page has been handed over and a later message was noted meanwhile, that one is in history too,
 //! for nothing is routed before it is durable: reading goes on until nothing is left between.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
@@ -13,7 +14,7 @@ use super::places::{CatchUp, MessageEvent};
 use super::session::Session;
 use crate::model::{ChannelId, MessageId};
 use crate::ports::PageFrom;
-use crate::protocol::{Cursors, Problem, ProblemCode, event};
+use crate::protocol::{Cursors, Problem, event};
 
 /// As many messages as are read from history at a time.
 const PAGE: usize = 256;
@@ -35,21 +36,27 @@ impl Engine {
         self.complete(async move { engine.catch_up_all(&session, catch_ups).await }).await;
     }
 
-    async fn catch_up_all(&self, session: &Arc<Session>, mut catch_ups: Vec<CatchUp>) {
-        let mut allowed = Vec::with_capacity(catch_ups.len());
-        for catch_up in catch_ups.drain(..) {
-            match self.membership(session.user_id(), catch_up.channel_id).await {
-                Ok(_) => allowed.push(catch_up),
-                Err(problem) if problem.code == ProblemCode::NotAMember => {
-                    session.abandon_catch_up(&catch_up);
-                    let payload =
-                        event::member(catch_up.channel_id, session.user_id(), false, None);
-                    let accepted_at = self.inner.ports.clock.now();
-                    let event = Event { payload, accepted_at };
-                    session.push_event(event, None);
+    async fn catch_up_all(&self, session: &Arc<Session>, catch_ups: Vec<CatchUp>) {
+        // What was believed a moment ago will not do: a client that is told that it lost a channel
+        // here is told the same by a synchronisation.
+        let memberships = match self.inner.ports.directory.memberships(session.user_id()).await {
+            Ok(memberships) => memberships,
+            Err(error) => {
+                tracing::warn!(%error, "catch-up was cut short");
+                for catch_up in &catch_ups {
+                    session.resync(catch_up, catch_up.cursor);
                 }
-                Err(_) => session.resync(&catch_up, catch_up.cursor),
+                return;
             }
+        };
+        let mine: BTreeSet<_> = memberships.iter().map(|it| it.channel.channel_id).collect();
+        let (allowed, gone): (Vec<_>, Vec<_>) =
+            catch_ups.into_iter().partition(|catch_up| mine.contains(&catch_up.channel_id));
+        for catch_up in gone {
+            session.abandon_catch_up(&catch_up);
+            let payload = event::member(catch_up.channel_id, session.user_id(), false, None);
+            let accepted_at = self.inner.ports.clock.now();
+            session.push_event(Event { payload, accepted_at }, None);
         }
         // One question tells which channels have nothing new: most, when a device comes back.
         let channels: Vec<_> = allowed.iter().map(|catch_up| catch_up.channel_id).collect();

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use limits::Limits;
-pub use reading::ChannelSync;
+pub use reading::{ChannelSync, Synced};
 pub use session::{Ended, News, Reader, Session, Streamed, View};
 pub use stats::{EngineStats, Stats};
 pub use submit::{SendRequest, Sent, Submission};
@@ -67,6 +67,8 @@ struct Inner {
     interest: tokio::sync::Mutex<()>,
     present: sessions::Present,
     pushes: push::Pushes,
+    /// Room for events on their way to the inboxes.
+    publications: Arc<tokio::sync::Semaphore>,
     stats: Stats,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -122,6 +124,7 @@ impl Engine {
             interest: tokio::sync::Mutex::new(()),
             present: sessions::Present::default(),
             pushes,
+            publications: Arc::new(tokio::sync::Semaphore::new(route::PUBLICATIONS)),
             stats: Stats::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),

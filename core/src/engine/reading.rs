@@ -1,10 +1,21 @@
 //! What clients ask of channels besides sending: pages of history, synchronisation by cursor, unread
 //! counts, and the commands that only tell the others something.
 
+use std::collections::BTreeSet;
+
 use super::Engine;
 use crate::model::{ChannelId, Message, MessageId, UserId};
 use crate::ports::{Audience, Delivery, Page, PageFrom};
 use crate::protocol::{Command, Cursors, Problem, event};
+
+/// The answer to a synchronisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// What lies beyond the cursors, and the heads of channels that were not named.
+    pub channels: Vec<(ChannelId, ChannelSync)>,
+    /// The named channels that the user is not in: left, deleted, or never theirs.
+    pub gone: Vec<ChannelId>,
+}
 
 /// A channel's part of the answer to a synchronisation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,32 +66,39 @@ impl Engine {
 
     /// What the channels of a user hold beyond `cursors`, at most `limit` messages a channel and
     /// about 4 MiB in all. The user's channels that are not named come with their newest message,
-    /// if they have one.
+    /// if they have one. Named channels that the user is not in any more hold nothing up: they are
+    /// answered as gone.
     ///
     /// # Errors
-    /// `invalid` for too many channels; `not_a_member`; `unavailable`.
+    /// `invalid` for too many channels; `unavailable`.
     pub async fn sync(
         &self,
         user_id: UserId,
         cursors: &Cursors,
         limit: usize,
-    ) -> Result<Vec<(ChannelId, ChannelSync)>, Problem> {
+    ) -> Result<Synced, Problem> {
         self.check_channel_count(cursors.len())?;
-        let mut synced = Vec::with_capacity(cursors.len());
+        let memberships = self.inner.ports.directory.memberships(user_id).await?;
+        let mine: BTreeSet<_> = memberships.iter().map(|it| it.channel.channel_id).collect();
+        let history = &self.inner.ports.history;
+        let mut synced = Synced::default();
         let mut room = SYNC_BYTES;
         for (&channel_id, &cursor) in cursors {
-            let page = self.page(user_id, channel_id, PageFrom::After(cursor), limit).await?;
-            synced.push((channel_id, ChannelSync::from_page(cursor, page, &mut room)));
+            if !mine.contains(&channel_id) {
+                synced.gone.push(channel_id);
+                continue;
+            }
+            let page = history.page(channel_id, PageFrom::After(cursor), limit).await?;
+            let beyond = ChannelSync::from_page(cursor, page, &mut room);
+            synced.channels.push((channel_id, beyond));
         }
-        let memberships = self.inner.ports.directory.memberships(user_id).await?;
-        let unnamed = memberships.iter().map(|membership| membership.channel.channel_id);
-        for channel_id in unnamed.filter(|channel_id| !cursors.contains_key(channel_id)) {
-            let page = self.inner.ports.history.page(channel_id, PageFrom::Newest, 1).await?;
+        for channel_id in mine.into_iter().filter(|id| !cursors.contains_key(id)) {
+            let page = history.page(channel_id, PageFrom::Newest, 1).await?;
             if let Some(newest) = page.messages.into_iter().next() {
                 let cur_max_message_id = newest.message_id;
                 let messages = vec![newest];
                 let head = ChannelSync { messages, cur_max_message_id, has_more: false };
-                synced.push((channel_id, head));
+                synced.channels.push((channel_id, head));
             }
         }
         Ok(synced)

@@ -37,6 +37,8 @@ stats! {
     history_batches,
     /// Copies of messages and events put into mailboxes.
     deliveries,
+    /// Events that are no messages, dropped because too many waited for presence or interest.
+    events_dropped,
     /// Notifications put into the push queue.
     pushes_queued,
     /// Notifications that found the push queue full.

@@ -3,12 +3,18 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::Engine;
 use crate::model::{Message, MessageId, Partition};
-use crate::ports::{Appended, LogEntry};
+use crate::ports::{Appended, HistoryError, LogEntry};
 
 /// How long the owner waits before it asks a port again that failed.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How long an append may take before it is asked for again, which is harmless: whatever was to
+/// answer may have died.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Owns `partition`: group commit without timers. While one batch becomes durable the next one
 /// gathers in the log.
@@ -44,7 +50,9 @@ impl Engine {
     async fn store(&self, partition: Partition, entries: &[LogEntry]) -> Option<Vec<Appended>> {
         let messages: Vec<Message> = entries.iter().map(|entry| entry.message.clone()).collect();
         loop {
-            match self.inner.ports.history.append(partition, messages.clone()).await {
+            let append = self.inner.ports.history.append(partition, messages.clone());
+            let unanswered = || HistoryError::Unavailable("an append was not answered".into());
+            match timeout(ANSWER_WITHIN, append).await.unwrap_or_else(|_| Err(unanswered())) {
                 Ok(outcomes) => {
                     let new = outcomes.iter().filter(|outcome| **outcome == Appended::Stored);
                     self.inner.stats.messages_stored.add(new.count() as u64);

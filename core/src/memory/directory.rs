@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use super::lock;
 use crate::model::{
     Channel, ChannelId, Friend, FriendState, Member, Membership, MessageId, Role, Settings,
-    TokenHash, User, UserId,
+    Timestamp, TokenHash, User, UserId,
 };
 use crate::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
@@ -69,6 +69,10 @@ impl Directory for MemoryDirectory {
 
     fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>> {
         self.with(move |state| Ok(state.access(token)))
+    }
+
+    fn remove_expired(&self, now: Timestamp, at_most: usize) -> Answer<'_, usize> {
+        self.with(move |state| Ok(state.remove_expired(now, at_most)))
     }
 
     fn user(&self, user_id: UserId) -> Answer<'_, Option<User>> {

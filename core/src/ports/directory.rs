@@ -33,14 +33,20 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`].
     fn log_in(&self, access: Access) -> Answer<'_, ()>;
 
-    /// Ends a token; answers whether it was there. Its device stays.
+    /// Ends a token; answers whether it was there. A device goes with its token.
     fn log_out(&self, token: TokenHash) -> Answer<'_, bool>;
 
     /// What is needed to check a password.
     fn credentials(&self, username: &str) -> Answer<'_, Option<Credentials>>;
 
-    /// Whose a token is. An expired token is answered too: the caller compares the time.
+    /// Whose a token is. An expired token is answered too, until it is removed: the caller compares
+    /// the time.
     fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>>;
+
+    /// Removes tokens that expired at `now` or earlier, with their devices: the earliest to expire,
+    /// at most `at_most` of them, so that no call takes long. Answers how many; when that is
+    /// `at_most`, there may be more. Idempotent.
+    fn remove_expired(&self, now: Timestamp, at_most: usize) -> Answer<'_, usize>;
 
     /// A user by id.
     fn user(&self, user_id: UserId) -> Answer<'_, Option<User>>;

@@ -1,5 +1,5 @@
 //! What the engine needs of the world, a trait a concern. The traits state delivery semantics in
-//! prose; [`crate::contract`] holds each of them as a suite that every adapter passes;
+//! prose; `crate::contract` holds each of them as a suite that every adapter passes;
 //! [`crate::memory`] has an adapter of each.
 //!
 //! Ports are stored as `Arc<dyn Port>`, because configuration chooses the backends, so their

@@ -45,6 +45,9 @@ pub enum ProblemCode {
     NotConfirmed,
 }
 
+/// After how long to try again where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 impl ProblemCode {
     const fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
@@ -78,6 +81,10 @@ impl ProblemCode {
         self.parts().1
     }
 
+    const fn retryable(self) -> bool {
+        matches!(self.status(), 429 | 503)
+    }
+
     /// A short title, the same for every occurrence.
     pub const fn title(self) -> &'static str {
         self.parts().2
@@ -109,9 +116,11 @@ pub struct FieldError {
 }
 
 impl Problem {
-    /// A problem with a sentence for people.
+    /// A problem with a sentence for people. One that is worth a retry says after how long: a second,
+    /// unless [`retry_after`](Self::retry_after) knows better.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, errors: Vec::new(), url: None }
+        let retry_after = code.retryable().then_some(RETRY_AFTER);
+        Self { code, detail: detail.into(), retry_after, errors: Vec::new(), url: None }
     }
 
     /// A field is not what it must be.
@@ -138,7 +147,14 @@ impl Problem {
 
     /// Whether the same request may succeed later.
     pub const fn retryable(&self) -> bool {
-        matches!(self.code.status(), 429 | 503)
+        self.code.retryable()
+    }
+
+    /// What `Retry-After` says (RFC 9110 section 10.2.3): the wait in whole seconds, rounded up, and at
+    /// least one. Present wherever `retry_after_ms` is, which is finer.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = self.retry_after?.as_millis().div_ceil(1_000).max(1);
+        Some(u64::try_from(seconds).unwrap_or(u64::MAX))
     }
 }
 
@@ -194,5 +210,16 @@ mod tests {
                 "errors": [{"field": "content", "detail": "must not be empty"}],
             })
         );
+    }
+
+    #[test]
+    fn what_is_worth_a_retry_says_after_how_long() {
+        let draining = Problem::new(ProblemCode::Draining, "this node is stopping");
+        assert_eq!(draining.retry_after_seconds(), Some(1));
+        assert_eq!(Problem::new(ProblemCode::NotFound, "nothing").retry_after_seconds(), None);
+        for (millis, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (20_000, 20)] {
+            let problem = draining.clone().retry_after(Duration::from_millis(millis));
+            assert_eq!(problem.retry_after_seconds(), Some(seconds), "{millis}");
+        }
     }
 }

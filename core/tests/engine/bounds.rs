@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_core::memory::MemoryPushNotifier;
+use pabal_core::model::{ChannelId, Partition, UserId};
 use pabal_core::ports::{PushNotifier, PushPosition};
 use pabal_core::protocol::ProblemCode;
+use tokio::time::timeout;
 
 use crate::harness::{Client, TestInbox, World, code, quiet, say, sending, text};
 
@@ -29,6 +31,95 @@ async fn a_full_log_refuses_sends_until_there_is_room() {
     quiet().await;
     say(&engine, ann, group).await;
     assert_eq!(world.stored(group).await.len(), 5);
+}
+
+/// As many events as may wait to be routed.
+const EVENTS: usize = 1_024;
+
+/// Two groups of `user` in two partitions.
+async fn apart(world: &World, user: UserId) -> [ChannelId; 2] {
+    let first = world.group(&[user]).await;
+    loop {
+        let second = world.group(&[user]).await;
+        let partition = |channel_id| Partition::of(channel_id, world.partitions);
+        if partition(first) != partition(second) {
+            return [first, second];
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_cannot_be_routed_is_bounded_and_holds_up_no_other() {
+    let mut world = World::new();
+    world.log_of(4);
+    let ann = world.user("ann").await;
+    let [stuck, other] = apart(&world, ann).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ann).await).await;
+    world.interest.away_for(Some(stuck));
+    let mut said = vec![say(&engine, ann, stuck).await];
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match engine.begin_submit(ann, text(stuck, "hello")).await {
+            Ok(submission) => waiting.push(submission),
+            Err(problem) => break problem,
+        }
+        assert!(waiting.len() <= 4, "more than the log holds");
+        quiet().await;
+    };
+    assert_eq!(refused.code, ProblemCode::Unavailable);
+    for _ in 0..10 {
+        let message_id = say(&engine, ann, other).await;
+        quiet().await;
+        client.poll();
+        assert_eq!(client.handed(other).last(), Some(&message_id));
+    }
+    assert_eq!(client.handed(stuck), []);
+    world.interest.away_for(None);
+    for submission in waiting {
+        said.push(submission.stored().await.expect("is stored").message.message_id);
+    }
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(stuck), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_cannot_be_routed_are_bounded_and_end_with_the_engine() {
+    let world = World::new();
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann, ben]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ben).await).await;
+    let typing = |count: usize| {
+        let typing = (0..count).map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.typing(ann, group).await })
+        });
+        typing.collect::<Vec<_>>()
+    };
+    world.interest.away_for(Some(group));
+    let callers = typing(EVENTS);
+    quiet().await;
+    // The events wait on although nobody waits for them, and so there is no room.
+    callers.iter().for_each(|caller| caller.abort());
+    for caller in typing(10) {
+        caller.await.expect("no panic").expect("is dropped");
+    }
+    assert_eq!(engine.stats().events_dropped, 10);
+    world.interest.away_for(None);
+    // Longer than routing waits before it asks again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    client.poll_all();
+    assert_eq!(client.events("typing").len(), EVENTS);
+    world.interest.away_for(Some(group));
+    let callers = typing(10);
+    quiet().await;
+    assert_eq!(engine.stats().events_dropped, 10, "there is room again");
+    timeout(Duration::from_secs(1), engine.shutdown()).await.expect("nothing holds it up");
+    for caller in callers {
+        caller.await.expect("no panic").expect("ends");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use pabal_core::ports::{HistoryStore, PageFrom};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::timeout;
 
-use crate::harness::{Client, Trouble, World, code, quiet, say, sending, text};
+use crate::harness::{Client, Trouble, World, code, named, quiet, say, sending, text};
 
 /// Longer than the engine waits before it asks a failing port again.
 const RETRIED: Duration = Duration::from_secs(1);
@@ -73,6 +73,29 @@ async fn while_history_is_away_nobody_is_acknowledged_and_then_everybody_is() {
         assert_eq!(client.handed(group), ids, "{trouble:?}");
         assert_eq!(world.stored(group).await, ids, "{trouble:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_that_is_never_answered_is_made_again() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ann).await).await;
+    let dead = world.history.pause_next_append();
+    let send = engine.submit(ann, named(group, "first")).await;
+    assert_eq!(code(send), ProblemCode::NotConfirmed);
+    assert_eq!((dead.waiting(), client.poll()), (1, 0));
+    // Longer than the engine waits for an answer.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(dead.waiting(), 0, "nobody waits for it any more");
+    let again = engine.submit(ann, named(group, "first")).await.expect("is stored");
+    assert!(again.repeat);
+    assert_eq!(world.stored(group).await, [again.message.message_id]);
+    let next = say(&engine, ann, group).await;
+    quiet().await;
+    client.poll_all();
+    assert_eq!(client.handed(group), [again.message.message_id, next]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, MessageId, UserId};
-use pabal_core::ports::{Directory, SettingsChange};
-use pabal_core::protocol::{Command, ProblemCode};
+use pabal_core::ports::{Delivery, Directory, SettingsChange};
+use pabal_core::protocol::{Command, Cursors, ProblemCode};
 
 use crate::harness::{Client, World, code, quiet, say};
 
@@ -85,12 +85,42 @@ async fn a_sync_gives_named_channels_from_their_cursor_and_the_others_with_their
     let head = say(&room.engine, room.ann, other).await;
     let cursors = [(room.group, ids[0])].into();
     let synced = room.engine.sync(room.ann, &cursors, 2).await.expect("reads");
+    let synced = synced.channels;
     assert_eq!(synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [room.group, other]);
     let (named, unnamed) = (&synced[0].1, &synced[1].1);
     assert_eq!(named.messages.iter().map(|m| m.message_id).collect::<Vec<_>>(), ids[1..3]);
     assert_eq!((named.cur_max_message_id, named.has_more), (ids[2], true));
     assert_eq!((unnamed.cur_max_message_id, unnamed.messages.len()), (head, 1));
-    let strange = [(ChannelId::new(999), MessageId::new(0))].into();
-    assert_eq!(code(room.engine.sync(room.ann, &strange, 2).await), ProblemCode::NotAMember);
     let _ = quiet_one;
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_that_were_left_or_deleted_hold_up_no_catch_up() {
+    let room = room().await;
+    let cho = room.world.user("cho").await;
+    let (left, deleted) =
+        (room.world.group(&[cho, room.ann]).await, room.world.group(&[room.ann]).await);
+    let message_id = say(&room.engine, room.ann, room.group).await;
+    for channel_id in [left, deleted] {
+        say(&room.engine, room.ann, channel_id).await;
+    }
+    room.world.remove(&room.engine, left, room.ann).await;
+    assert!(room.world.directory.delete_group(deleted).await.expect("deletes"));
+    room.engine.publish(Delivery::ChannelEnded { channel_id: deleted }).await;
+    quiet().await;
+    let never = ChannelId::new(999);
+    let cursors: Cursors =
+        [room.group, left, deleted, never].map(|id| (id, MessageId::new(0))).into();
+    let synced = room.engine.sync(room.ann, &cursors, 50).await.expect("reads");
+    let [(channel_id, beyond)] = &synced.channels[..] else { panic!("{synced:?}") };
+    assert_eq!((*channel_id, beyond.cur_max_message_id), (room.group, message_id));
+    assert_eq!(synced.gone, [left, deleted, never]);
+    // A session that opens with the same cursors is told the same, channel by channel.
+    let access = room.world.log_in(room.ann).await;
+    let mut client = Client::open_from(&room.engine, &access, cursors).await;
+    client.poll_all();
+    assert_eq!(client.handed(room.group), [message_id]);
+    let told: Vec<_> = client.events("member").iter().map(|it| it["channel_id"].clone()).collect();
+    assert_eq!(told, synced.gone.iter().map(|id| id.to_string()).collect::<Vec<_>>());
+    assert!(client.events("member").iter().all(|it| it["joined"] == false));
 }

@@ -3,6 +3,7 @@
 //! its own: any node answers.
 
 mod problem;
+mod changes;
 mod request;
 mod rules;
 mod views;
@@ -32,8 +33,8 @@ use pabal_core::model::{ChannelId, Membership, UserId};
 use pabal_core::ports::{Delivery, Directory};
 use pabal_core::protocol::{Problem, ProblemCode};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+pub use changes::Changes;
 pub use openapi::document as openapi;
 pub use problem::Failure;
 pub use request::Peer;
@@ -59,7 +60,7 @@ pub struct Parts {
     /// Counts requests and renders the metrics page.
     pub metrics: Metrics,
     /// Work that ends although its client has gone.
-    pub tasks: TaskTracker,
+    pub changes: Changes,
     /// The node is about to stop.
     pub draining: CancellationToken,
     /// How clients reach this node, if that was configured.
@@ -94,19 +95,12 @@ impl Api {
         &*self.engine.ports().directory
     }
 
-    /// Runs `work` to its end even if the client goes away meanwhile: between a change in the
-    /// directory and telling the sessions it concerns there must be no place to stop.
+    /// See [`Changes::finish`].
     async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Failure> {
-        match self.tasks.spawn(work).await {
-            Ok(outcome) => outcome.map_err(Failure::from),
-            Err(error) => {
-                tracing::error!(%error, "a request failed");
-                Err(Problem::new(ProblemCode::Internal, "the request failed").into())
-            }
-        }
+        self.changes.finish(work).await
     }
 
     /// A user's place in a channel as the directory has it now, for decisions that must not rest on

@@ -54,13 +54,8 @@ impl IntoResponse for Failure {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if problem.retryable() {
-            // Whole seconds, rounded up: the header knows nothing finer, the body does.
-            let wait = problem.retry_after.unwrap_or_default().as_millis();
-            let seconds = wait.div_ceil(1_000).max(1);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                headers.insert(RETRY_AFTER, value);
-            }
+        if let Some(seconds) = problem.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -30,6 +30,10 @@ pub(super) struct Held {
 pub(super) struct SyncAnswer<'a> {
     #[schema(value_type = BTreeMap<String, ChannelSyncAnswer>)]
     channels: BTreeMap<ChannelId, ChannelSyncAnswer<'a>>,
+    /// Of the channels named, those that the caller is not in: left, deleted, or never theirs. To
+    /// be forgotten.
+    #[schema(value_type = Vec<IdSchema>)]
+    gone: Vec<ChannelId>,
 }
 
 /// What one channel holds beyond the cursor.
@@ -49,12 +53,12 @@ struct ChannelSyncAnswer<'a> {
 /// Catch up with many channels.
 ///
 /// Up to `limit` messages a channel beyond the cursor that is given for it. The caller's channels
-/// that are not named come with their newest message, if they have one.
+/// that are not named come with their newest message, if they have one. Named channels that the
+/// caller left meanwhile, or that were deleted, are listed under `gone`; the others are answered.
 #[utoipa::path(post, path = "/v1/sync", tag = "messages", request_body = Held,
     params(("limit" = Option<usize>, Query, description = "A channel: 1 to 200; 50 if absent")),
     responses(
         (status = 200, description = "What lies beyond", body = SyncAnswer),
-        (status = 403, description = "`not_a_member` of one that is named"),
         (status = 422, description = "`invalid`"),
     ))]
 pub(super) async fn sync(
@@ -66,7 +70,7 @@ pub(super) async fn sync(
     let limit = parameters.limit()?;
     let user_id = caller.user_id();
     let synced = api.engine.sync(user_id, &held.channels, limit).await?;
-    let channels = synced.iter().map(|(channel_id, beyond)| {
+    let channels = synced.channels.iter().map(|(channel_id, beyond)| {
         let answer = ChannelSyncAnswer {
             messages: views(&beyond.messages),
             cur_max_message_id: beyond.cur_max_message_id,
@@ -75,5 +79,5 @@ pub(super) async fn sync(
         (*channel_id, answer)
     });
     let channels = channels.collect();
-    Ok(Answer(SyncAnswer { channels }).into_response())
+    Ok(Answer(SyncAnswer { channels, gone: synced.gone }).into_response())
 }

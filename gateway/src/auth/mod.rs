@@ -5,8 +5,10 @@ mod password;
 mod token;
 mod attempts;
 mod bearer;
+mod expiry;
 
 pub use attempts::Attempts;
 pub use bearer::Caller;
+pub use expiry::keep_removing_expired;
 pub use password::{PasswordError, Passwords};
 pub use token::new_token;

@@ -4,6 +4,7 @@
 //! core at a time, and only so many wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -23,6 +24,8 @@ pub struct Passwords {
     admitted: Arc<Semaphore>,
     /// What the password of a user who does not exist is compared with.
     nobody: Arc<str>,
+    /// As many passwords as were compared with a hash, nobody's among them.
+    verified: Arc<AtomicU64>,
 }
 
 /// Why a hash could not be made or read. A defect, of the code or of the stored hash.
@@ -49,6 +52,7 @@ impl Passwords {
             at_work: Arc::new(Semaphore::new(cores)),
             admitted: Arc::new(Semaphore::new(cores + waiting)),
             nobody: hash(&super::new_token())?.into(),
+            verified: Arc::default(),
         })
     }
 
@@ -67,10 +71,18 @@ impl Passwords {
     /// `unavailable` when too many wait already; retry.
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
         let exists = stored.is_some();
-        let nobody = Arc::clone(&self.nobody);
-        let same =
-            self.run(move || verify(&password, stored.as_deref().unwrap_or(&nobody))).await?;
-        Ok(exists && same)
+        let (nobody, verified) = (Arc::clone(&self.nobody), Arc::clone(&self.verified));
+        let work = move || {
+            let same = verify(&password, stored.as_deref().unwrap_or(&nobody));
+            verified.fetch_add(1, Ordering::Relaxed);
+            same
+        };
+        Ok(self.run(work).await? && exists)
+    }
+
+    /// How many passwords were verified, those of users who do not exist among them.
+    pub fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
     }
 
     async fn run<T: Send + 'static>(

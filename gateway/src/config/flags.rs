@@ -40,7 +40,7 @@ pub struct ServeFlags {
     /// Where health and metrics are served besides.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// How clients reach the node, for example https://chat.example.org.
+    /// How clients reach the node, for example `https://chat.example.org`.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// Lift the limits per user and address, for load tests.

@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process::ProcessReading;
+use crate::auth::Passwords;
 
 /// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
 const DURATION_BOUNDS: [f64; 11] =
@@ -32,6 +33,8 @@ pub struct Sources {
     pub engine: Engine,
     /// What the transports meter.
     pub transports: Transports,
+    /// The verifications of passwords.
+    pub passwords: Passwords,
 }
 
 /// Counts API requests, and renders everything.
@@ -108,6 +111,11 @@ impl Collector for Sources {
             ),
             ("deliveries", "Copies of messages and events put into mailboxes", stats.deliveries),
             (
+                "events_dropped",
+                "Events that are no messages, dropped because too many waited to be routed",
+                stats.events_dropped,
+            ),
+            (
                 "pushes_queued",
                 "Notifications given to the push queue, or to nobody without a webhook",
                 stats.pushes_queued,
@@ -116,6 +124,11 @@ impl Collector for Sources {
                 "pushes_dropped",
                 "Notifications dropped because a queue was full or away",
                 stats.pushes_dropped,
+            ),
+            (
+                "passwords_verified",
+                "Passwords compared with a hash, those of unknown users among them",
+                self.passwords.verified(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
             ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),

@@ -242,9 +242,10 @@ impl Reply {
         if status == 401 {
             assert_eq!(self.header("www-authenticate"), "Bearer");
         }
-        if status == 429 || status == 503 {
-            assert!(self.header("retry-after").parse::<u64>().unwrap() >= 1);
-        }
+        let wait = problem["retry_after_ms"].as_u64();
+        assert_eq!(wait.is_some(), status == 429 || status == 503, "{problem}");
+        let seconds = wait.map(|wait| wait.div_ceil(1_000).max(1).to_string());
+        assert_eq!(self.header("retry-after"), seconds.unwrap_or_default());
         problem
     }
 

@@ -34,17 +34,59 @@ async fn named_channels_come_from_their_cursor_and_others_with_their_head() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_away_is_told_which_channels_are_gone() {
+    let node = Node::start().await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let notes = mina.group("Notes", &[]).await;
+    let [left, deleted, removed] = [
+        mina.group("Left", &[&jun]).await,
+        mina.group("Deleted", &[&jun]).await,
+        jun.group("Removed", &[&mina]).await,
+    ];
+    for channel_id in [&notes, &left, &deleted, &removed] {
+        mina.say(channel_id, "hello").await;
+    }
+    mina.delete(&format!("/v1/channels/{left}/members/{}", mina.id)).await.is(204);
+    mina.delete(&format!("/v1/channels/{deleted}")).await.is(204);
+    jun.delete(&format!("/v1/channels/{removed}/members/{}", mina.id)).await.is(204);
+    let held = json!({"channels": {&notes: "0", &left: "0", &deleted: "0", &removed: "0"}});
+    let answer = mina.post("/v1/sync", held.clone()).await.json(200);
+    assert_eq!(pluck(&answer["channels"][&notes]["messages"], "content"), ["hello"]);
+    assert_eq!(answer["channels"].as_object().unwrap().len(), 1);
+    let mut gone: Vec<_> = answer["gone"].as_array().unwrap().iter().map(text).collect();
+    let mut expected = [left, deleted, removed];
+    gone.sort();
+    expected.sort();
+    assert_eq!(gone, expected);
+    let session = mina.post("/v1/sessions", held).await.json(201);
+    let path = format!("/v1/sessions/{}/poll?after=0", text(&session["session_id"]));
+    let events = mina.get(&path).await.json(200)["events"].clone();
+    let of = |kind: &str| -> Vec<_> {
+        events.as_array().unwrap().iter().filter(|it| it["type"] == kind).cloned().collect()
+    };
+    assert_eq!(of("message").len(), 1);
+    let mut told: Vec<_> = of("member").iter().map(|it| text(&it["channel_id"])).collect();
+    told.sort();
+    assert_eq!(told, expected);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_synchronised() {
     let node = Node::start_with(|config| config.limits.channels_per_request = 2).await;
     let (mina, eve) = (node.sign_up("mina").await, node.sign_up("eve").await);
     let notes = mina.group("Notes", &[]).await;
-    eve.post("/v1/sync", json!({"channels": {notes: "0"}})).await.problem(403, "not_a_member");
+    let foreign = eve.post("/v1/sync", json!({"channels": {&notes: "0"}})).await.json(200);
+    assert_eq!(foreign, json!({"channels": {}, "gone": [notes]}), "and nothing of what it holds");
     let many = json!({"channels": {"1": "0", "2": "0", "3": "0"}});
     mina.post("/v1/sync", many).await.invalid("channels");
     mina.post("/v1/sync", json!({"channels": {"x": "0"}})).await.invalid("channels.x");
     mina.post("/v1/sync", json!({"channels": {"1": 0}})).await.invalid("channels.1");
     mina.post("/v1/sync?limit=500", json!({"channels": {}})).await.invalid("limit");
-    assert_eq!(mina.post("/v1/sync", json!({})).await.json(200), json!({"channels": {}}));
+    assert_eq!(
+        mina.post("/v1/sync", json!({})).await.json(200),
+        json!({"channels": {}, "gone": []})
+    );
     node.post("/v1/sync", json!({})).await.problem(401, "unauthenticated");
     node.stop().await;
 }

@@ -29,8 +29,20 @@ pub(super) const ADD_DEVICE: &str = "\
 pub(super) const ADD_TOKEN: &str = "\
     INSERT INTO access_tokens (token_hash, device_id, expires_at) VALUES ($1, $2, $3)";
 
-/// $1 hash.
-pub(super) const REMOVE_TOKEN: &str = "DELETE FROM access_tokens WHERE token_hash = $1";
+/// $1 hash → its device, if there is such a token.
+pub(super) const REMOVE_TOKEN: &str = "\
+    DELETE FROM access_tokens WHERE token_hash = $1 RETURNING device_id";
+
+/// $1 now, $2 limit → the devices of the tokens that it removes, the earliest to expire.
+pub(super) const REMOVE_EXPIRED: &str = "\
+    DELETE FROM access_tokens WHERE token_hash IN (
+        SELECT token_hash FROM access_tokens
+        WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
+    )
+    RETURNING device_id";
+
+/// $1 device id, which has no token any more.
+pub(super) const REMOVE_DEVICE: &str = "DELETE FROM devices WHERE device_id = $1";
 
 /// $1 hash → [`super::rows::AccessRow`].
 pub(super) const ACCESS: &str = "\
@@ -239,6 +251,8 @@ pub(super) const BY_KEY: &[&str] = &[
     USER_EXISTS,
     USERNAME_EXISTS,
     REMOVE_TOKEN,
+    REMOVE_EXPIRED,
+    REMOVE_DEVICE,
     ACCESS,
     CREDENTIALS,
     USER,

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use pabal_core::model::{
     Channel, ChannelId, Friend, FriendState, Member, Membership, MessageId, Role, Settings,
-    TokenHash, User, UserId,
+    Timestamp, TokenHash, User, UserId,
 };
 use pabal_core::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
@@ -164,6 +164,10 @@ impl Directory for SqliteDirectory {
 
     fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>> {
         answer(accounts::access(&self.store, token))
+    }
+
+    fn remove_expired(&self, now: Timestamp, at_most: usize) -> Answer<'_, usize> {
+        answer(accounts::remove_expired(&self.store, now, at_most))
     }
 
     fn user(&self, user_id: UserId) -> Answer<'_, Option<User>> {

@@ -255,3 +255,31 @@ async fn the_file_has_a_write_ahead_log_and_no_tokens() {
     let bytes = fs::read(&path).unwrap();
     assert!(!bytes.windows(7).any(|window| window == b"token 1"));
 }
+
+#[tokio::test]
+async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
+    let folder = folder();
+    let path = folder.path().join("directory.db");
+    let directory = open(&path).await;
+    sign_up(&directory, [1]).await;
+    directory.close().await;
+    // As it was before a device went with its token.
+    let mut file = outside(&path).await;
+    for statement in [
+        "DELETE FROM _sqlx_migrations WHERE version > 1",
+        "DROP INDEX access_tokens_by_expiry",
+        "DROP INDEX access_tokens_by_device",
+        "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
+    ] {
+        sqlx::query(statement).execute(&mut file).await.unwrap();
+    }
+    file.close().await.unwrap();
+
+    let directory = open(&path).await;
+    assert_eq!(directory.access(access(1).token).await.unwrap(), Some(access(1)));
+    let mut file = outside(&path).await;
+    let devices: Vec<i64> =
+        sqlx::query_scalar("SELECT device_id FROM devices").fetch_all(&mut file).await.unwrap();
+    assert_eq!(devices, [1]);
+    directory.close().await;
+}

@@ -218,11 +218,11 @@ mod tests {
 
     #[test]
     fn each_missing_part_is_refused() {
-        for missing in 0..4 {
+        for (missing, (name, _)) in SAMPLE.iter().enumerate().take(4) {
             let mut pairs = SAMPLE.to_vec();
             pairs.remove(missing);
             let refused = handshake(&headers(&pairs)).unwrap_err();
-            assert!(refused.status().is_client_error(), "without {}", SAMPLE[missing].0);
+            assert!(refused.status().is_client_error(), "without {name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::contract::property::properties;
 use crate::model::{DeviceId, Settings, Timestamp, TokenHash, User, UserId};
-use crate::ports::DirectoryError;
+use crate::ports::{Access, DirectoryError};
 
 use super::{Dir, access, at_once, channel_id, found, named, password_hash, people, sign_up, user};
 
@@ -22,8 +22,10 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         a_log_in_of_a_stranger_is_refused
         a_log_in_with_an_id_in_use_is_refused
         a_log_out_ends_one_token_once
-        a_device_outlives_its_token
+        a_device_goes_with_its_token
         an_expired_token_is_answered
+        expired_tokens_are_removed_with_their_devices_and_no_others
+        no_more_are_removed_than_asked_for_and_the_earliest_first
     }
 }
 
@@ -219,11 +221,10 @@ async fn a_log_out_ends_one_token_once(directory: Dir) {
     assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
 }
 
-async fn a_device_outlives_its_token(directory: Dir) {
+async fn a_device_goes_with_its_token(directory: Dir) {
     let [first] = people(&directory).await;
     directory.log_out(access(first, 1).token).await.expect("a log-out");
-    let refused = directory.log_in(access(first, 1)).await;
-    assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
+    directory.log_in(access(first, 1)).await.expect("no id is taken");
 }
 
 async fn an_expired_token_is_answered(directory: Dir) {
@@ -232,4 +233,48 @@ async fn an_expired_token_is_answered(directory: Dir) {
     expired.expires_at = Timestamp::from_micros(1);
     directory.log_in(expired.clone()).await.expect("a log-in");
     assert_eq!(directory.access(expired.token).await.expect("access"), Some(expired));
+}
+
+/// Access number `number` of a user, which ends at `micros`.
+fn ending(user_id: UserId, number: u64, micros: u64) -> Access {
+    Access { expires_at: Timestamp::from_micros(micros), ..access(user_id, number) }
+}
+
+async fn expired_tokens_are_removed_with_their_devices_and_no_others(directory: Dir) {
+    let [first] = people(&directory).await;
+    let [past, at, after] =
+        [(2, 999), (3, 1_000), (4, 1_001)].map(|(number, micros)| ending(first, number, micros));
+    for access in [&past, &at, &after] {
+        directory.log_in(access.clone()).await.expect("a log-in");
+    }
+    let now = Timestamp::from_micros(1_000);
+    assert_eq!(directory.remove_expired(now, 10).await.expect("removes"), 2);
+    assert_eq!(directory.remove_expired(now, 10).await.expect("again"), 0);
+    for gone in [past, at] {
+        assert_eq!(directory.access(gone.token).await.expect("no access"), None);
+        assert!(!directory.log_out(gone.token).await.expect("no token"));
+        directory.log_in(gone).await.expect("its device is gone too");
+    }
+    for kept in [access(first, 1), after] {
+        assert_eq!(directory.access(kept.token).await.expect("access"), Some(kept));
+    }
+}
+
+async fn no_more_are_removed_than_asked_for_and_the_earliest_first(directory: Dir) {
+    let [first] = people(&directory).await;
+    // Numbers and times run against each other.
+    let expired: Vec<_> = (0..7).map(|n| ending(first, 10 + n, 1_000 - n)).collect();
+    for access in &expired {
+        directory.log_in(access.clone()).await.expect("a log-in");
+    }
+    let now = Timestamp::from_micros(5_000);
+    assert_eq!(directory.remove_expired(now, 0).await.expect("removes none"), 0);
+    for left in [4, 1] {
+        assert_eq!(directory.remove_expired(now, 3).await.expect("removes"), 3);
+        for (index, access) in expired.iter().enumerate() {
+            let found = directory.access(access.token).await.expect("access");
+            assert_eq!(found.is_some(), index < left, "{index} of {left} left");
+        }
+    }
+    assert_eq!(directory.remove_expired(now, 3).await.expect("removes"), 1);
 }

@@ -75,7 +75,19 @@ impl State {
     }
 
     pub(super) fn log_out(&mut self, token: TokenHash) -> bool {
-        self.tokens.remove(&token).is_some()
+        let ended = self.tokens.remove(&token);
+        ended.and_then(|(device_id, _)| self.devices.remove(&device_id)).is_some()
+    }
+
+    pub(super) fn remove_expired(&mut self, now: Timestamp, at_most: usize) -> usize {
+        let tokens = self.tokens.iter().map(|(&token, &(_, expires_at))| (expires_at, token));
+        let mut expired: Vec<_> = tokens.filter(|(expires_at, _)| *expires_at <= now).collect();
+        expired.sort_unstable_by_key(|(expires_at, _)| *expires_at);
+        expired.truncate(at_most);
+        for (_, token) in &expired {
+            self.log_out(*token);
+        }
+        expired.len()
     }
 
     pub(super) fn credentials(&self, username: &str) -> Option<Credentials> {

@@ -1,6 +1,7 @@
 //! Presence, interest, the directory and the registry, each with the doors and faults that tests
 //! need. What is not named here goes to the in-memory adapter as it is.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -76,6 +77,15 @@ pub(crate) struct TestInterest {
     pub(crate) before_leave: Gate,
     /// As many of the next joins fail.
     pub(crate) failing_joins: AtomicUsize,
+    /// Who asks for the nodes of this channel gets none.
+    away_for: Mutex<Option<ChannelId>>,
+}
+
+impl TestInterest {
+    /// From now on nobody learns which nodes want this channel.
+    pub(crate) fn away_for(&self, channel_id: Option<ChannelId>) {
+        *self.away_for.lock().expect("no panic") = channel_id;
+    }
 }
 
 impl Interest for TestInterest {
@@ -111,6 +121,10 @@ impl Interest for TestInterest {
         &self,
         channels: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>> {
+        let away_for = *self.away_for.lock().expect("no panic");
+        if away_for.is_some_and(|channel_id| channels.contains(&channel_id)) {
+            return Box::pin(std::future::ready(Err(InterestError::Unavailable("a test".into()))));
+        }
         self.inner.nodes(channels)
     }
 
@@ -207,6 +221,7 @@ impl Directory for TestDirectory {
         fn log_out(token: TokenHash) -> bool;
         fn credentials(username: &str) -> Option<Credentials>;
         fn access(token: TokenHash) -> Option<Access>;
+        fn remove_expired(now: Timestamp, at_most: usize) -> usize;
         fn user(user_id: UserId) -> Option<User>;
         fn users_by_prefix(prefix: &str, limit: usize) -> Vec<User>;
         fn change_profile(user_id: UserId, change: ProfileChange) -> User;

@@ -1,6 +1,6 @@
 //! Users, credentials, devices, tokens, profiles and settings in SQLite.
 
-use pabal_core::model::{Settings, TokenHash, User, UserId};
+use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
 use sqlx::SqliteConnection;
 
@@ -67,10 +67,31 @@ async fn admit(tx: &mut SqliteConnection, access: Access) -> Result<(), Failure>
 
 pub(super) async fn log_out(store: &Store, token: TokenHash) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let removal = sqlx::query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
-    let removed = removal.execute(&mut *tx).await?.rows_affected() > 0;
+    let removal = sqlx::query_scalar::<_, i64>(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
+    let device = removal.fetch_optional(&mut *tx).await?;
+    if let Some(device_id) = device {
+        sqlx::query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut *tx).await?;
+    }
     tx.commit().await?;
-    Ok(removed)
+    Ok(device.is_some())
+}
+
+pub(super) async fn remove_expired(
+    store: &Store,
+    now: Timestamp,
+    at_most: usize,
+) -> Result<usize, Failure> {
+    let mut tx = store.write().await?;
+    let devices = sqlx::query_scalar::<_, i64>(sql::REMOVE_EXPIRED)
+        .bind(stored_moment(now))
+        .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+    for &device_id in &devices {
+        sqlx::query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(devices.len())
 }
 
 pub(super) async fn credentials(

@@ -1,0 +1,98 @@
+//! Removes tokens that have expired from the directory, with their devices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pabal_core::ports::{Clock, Directory, DirectoryError};
+
+/// As many tokens as one transaction removes: others who write wait for it.
+const AT_ONCE: usize = 500;
+
+/// Removes what has expired, again and again with a pause of `every`; it never ends by itself.
+pub async fn keep_removing_expired(
+    directory: Arc<dyn Directory>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+) {
+    loop {
+        match remove_expired(&*directory, &*clock).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "expired tokens were removed"),
+            Err(error) => tracing::warn!(%error, "expired tokens could not be removed"),
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn remove_expired(
+    directory: &dyn Directory,
+    clock: &dyn Clock,
+) -> Result<usize, DirectoryError> {
+    let mut removed = 0;
+    loop {
+        let some = directory.remove_expired(clock.now(), AT_ONCE).await?;
+        removed += some;
+        if some < AT_ONCE {
+            return Ok(removed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pabal_core::memory::{ManualClock, MemoryDirectory};
+    use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
+    use pabal_core::ports::Access;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const USER: UserId = UserId::new(1);
+
+    fn access(number: u64, expires_at: Timestamp) -> Access {
+        let name = String::new();
+        Access {
+            token: TokenHash::of(&number.to_string()),
+            device: Device { device_id: DeviceId::new(number), user_id: USER, name },
+            expires_at,
+        }
+    }
+
+    async fn has(directory: &MemoryDirectory, number: u64) -> bool {
+        directory.access(access(number, NOW).token).await.expect("answers").is_some()
+    }
+
+    #[tokio::test]
+    async fn all_that_has_expired_goes_now_and_what_expires_later_goes_later() {
+        let directory = Arc::new(MemoryDirectory::default());
+        let clock = Arc::new(ManualClock::at(NOW));
+        let user = User {
+            user_id: USER,
+            username: "mina".into(),
+            display_name: String::new(),
+            status_text: String::new(),
+            avatar_url: String::new(),
+            created_at: NOW,
+        };
+        let hour = Duration::from_secs(3_600);
+        let later = access(0, NOW.plus(hour));
+        directory.sign_up(user, String::new(), later).await.expect("signs up");
+        let expired = 1..=AT_ONCE as u64 + 1;
+        for number in expired.clone() {
+            directory.log_in(access(number, NOW)).await.expect("logs in");
+        }
+        let every = Duration::from_millis(1);
+        let task = tokio::spawn(keep_removing_expired(directory.clone(), clock.clone(), every));
+        for number in expired {
+            while has(&directory, number).await {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(has(&directory, 0).await);
+        clock.advance(hour);
+        while has(&directory, 0).await {
+            tokio::task::yield_now().await;
+        }
+        task.abort();
+    }
+}
