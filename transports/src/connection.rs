@@ -29,10 +29,12 @@ impl<S> Connection<S> {
 
     /// Gives back bytes that were read; they are read again, before all others.
     pub fn give_back(&mut self, bytes: Bytes) {
-        self.returned = match self.returned.is_empty() {
-            true => bytes,
+        self.returned = match (bytes.is_empty(), self.returned.is_empty()) {
+            // Even without a byte in it, it may hold a buffer.
+            (true, _) => return,
+            (false, true) => bytes,
             // Only the first of what was given back before had been read again.
-            false => [&bytes[..], &self.returned[..]].concat().into(),
+            (false, false) => [&bytes[..], &self.returned[..]].concat().into(),
         };
     }
 }

@@ -99,7 +99,7 @@ section! {
         data_dir: PathBuf = PathBuf::from("pabal-data"),
         /// Shards of channels, 1 to 1,024. Fixed when the folder is made: another number would give
         /// a channel another partition and break the order of its ids.
-        partitions: u16 = 64,
+        partitions: u16 = 16,
         /// Memory for what was read from history.
         cache_bytes: u64 = 64 << 20,
         /// As many messages of a partition as may wait to become durable. Beyond it senders are
