@@ -43,8 +43,8 @@ struct Faults {
     swallowing: bool,
     /// New connections are closed at once.
     blocked: bool,
-    /// Requests whose path has one of these in it are answered with 403.
-    refused: Vec<&'static str>,
+    /// Requests whose path has one of these in it are answered like this.
+    refused: (Vec<&'static str>, Arc<[u8]>),
     /// The answers to requests whose path has one of these in it never arrive.
     held: Vec<&'static str>,
 }
@@ -125,7 +125,12 @@ impl FaultProxy {
     /// Refuses requests to paths with one of these in them, as a proxy does that does not know what
     /// they are.
     pub fn refuse(&self, paths: &[&'static str]) {
-        self.faults.send_modify(|faults| faults.refused = paths.to_vec());
+        self.answer(paths, REFUSAL);
+    }
+
+    /// Answers requests to paths with one of these in them itself, and closes the connection.
+    pub fn answer(&self, paths: &[&'static str], answer: &[u8]) {
+        self.faults.send_modify(|faults| faults.refused = (paths.to_vec(), answer.into()));
     }
 
     /// Holds back the answers to requests to paths with one of these in them, as a proxy does that
@@ -182,27 +187,28 @@ async fn relay(
     let holds = AtomicBool::new(false);
     let refused = tokio::select! {
         refused = pass_up(from_client, to_server, watched.clone(), &holds) => refused,
-        () = pass_down(from_server, &mut to_client, watched, counts, &holds) => false,
+        () = pass_down(from_server, &mut to_client, watched, counts, &holds) => None,
     };
-    if refused {
+    if let Some(answer) = refused {
         // The client may be gone by now.
-        let _ = to_client.write_all(REFUSAL).await;
+        let _ = to_client.write_all(&answer).await;
     }
 }
 
-/// Answers whether it ended with a request that is refused.
+/// If it ends with a request that is refused, gives the answer to it.
 async fn pass_up(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     watched: watch::Receiver<Faults>,
     holds: &AtomicBool,
-) -> bool {
+) -> Option<Arc<[u8]>> {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(size @ 1..) = from.read(&mut chunk).await {
         let delay = {
             let faults = watched.borrow();
-            if asks_for(&chunk[..size], &faults.refused) {
-                return true;
+            let (refused, answer) = &faults.refused;
+            if asks_for(&chunk[..size], refused) {
+                return Some(Arc::clone(answer));
             }
             if asks_for(&chunk[..size], &faults.held) {
                 holds.store(true, Ordering::Relaxed);
@@ -211,10 +217,10 @@ async fn pass_up(
         };
         tokio::time::sleep(delay).await;
         if to.write_all(&chunk[..size]).await.is_err() {
-            return false;
+            return None;
         }
     }
-    false
+    None
 }
 
 /// Whether a chunk begins with a request to one of these paths. Clients write the head of a request

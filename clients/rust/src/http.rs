@@ -72,6 +72,7 @@ impl From<Error> for Failure {
         match error {
             Error::Problem(problem) => Self::Problem(problem),
             Error::Foreign { status, detail } => Self::Foreign(status, detail),
+            Error::Unreachable(why) => Self::NoConnection(why),
             other => Self::Foreign(0, other.to_string()),
         }
     }

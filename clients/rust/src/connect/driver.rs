@@ -272,7 +272,8 @@ impl Driver {
                 Err(broken) => return Ok(broken),
             };
             if batch.events.is_empty() {
-                if probe.is_some() && !batch.timeout && matches!(line, Line::Polling(_)) {
+                let waited = self.ladder.current() == Transport::LongPolling;
+                if probe.is_some() && waited && !batch.timeout {
                     replaced = Some(Broken::Lagged);
                 }
                 continue;
@@ -282,12 +283,14 @@ impl Driver {
             }
             self.settled();
             self.connected(&line);
-            let position = self.position();
+            // What another line took is not this one's to confirm.
+            let taken = self.position().min(batch.next);
+            let many = taken.0.saturating_sub(acked.0) >= ACK_EVENTS;
             if let Some(socket) = line.socket()
-                && (position.0 - acked.0 >= ACK_EVENTS || acked_at.elapsed() >= ACK_EVERY)
+                && (many || acked_at.elapsed() >= ACK_EVERY)
             {
-                socket.ack(position);
-                (acked, acked_at) = (position, Instant::now());
+                socket.ack(taken);
+                (acked, acked_at) = (taken, Instant::now());
             }
         }
     }
@@ -453,7 +456,8 @@ impl Driver {
         {
             self.go_to(base);
         }
-        after
+        // It said the same to everybody.
+        after + after.mul_f64(rand::random())
     }
 
     /// Another node has the session, or will have the next.

@@ -48,8 +48,8 @@ impl Ladder {
         }
     }
 
-    /// It does not work. Whether another one is to be used from now on; below the worst comes the
-    /// best again.
+    /// It does not work. Whether there is a worse one, to be used from now on; below the worst comes
+    /// the best again, which is no reason to hurry.
     pub(crate) fn failed(&mut self, fall: Fall, now: Instant) -> bool {
         self.failures += 1;
         if fall == Fall::Silent && self.failures < self.rules.failures {
@@ -58,7 +58,7 @@ impl Ladder {
         self.failures = 0;
         self.at = (self.at + 1) % self.rungs.len();
         self.probe_at = (self.at > 0).then(|| now + self.probe_after);
-        self.rungs.len() > 1
+        self.at > 0
     }
 
     /// When to try the better ones again, if there are any.
@@ -108,9 +108,10 @@ mod tests {
     #[test]
     fn below_the_worst_comes_the_best() {
         let (mut ladder, now) = ladder();
-        for _ in 0..4 {
+        for _ in 0..3 {
             assert!(ladder.failed(Fall::Refused, now));
         }
+        assert!(!ladder.failed(Fall::Refused, now), "or it would go round as fast as it can");
         assert_eq!(ladder.current(), Transport::WebSocket);
         assert_eq!(ladder.probe_at(), None);
     }

@@ -21,6 +21,8 @@ const CHANNELS: usize = 1_000;
 pub(crate) struct Session {
     /// Where it lives.
     base: Base,
+    /// Whether that is another place than where it was opened.
+    moved: bool,
     document: Document,
 }
 
@@ -80,7 +82,7 @@ impl Session {
         let opening = Opening { channels: &named };
         let body = client.ask(Method::POST, url, token, Some(&opening)).await?;
         let document = json(&body)?;
-        let session = Self { base: client.base.clone(), document };
+        let session = Self { base: client.base.clone(), moved: false, document };
         Ok((session, rest.into_keys().collect()))
     }
 
@@ -92,6 +94,7 @@ impl Session {
     /// It lives on another node.
     pub(crate) fn moved(&mut self, base: Base) {
         self.base = base;
+        self.moved = true;
     }
 
     /// Where commands are posted.
@@ -102,6 +105,12 @@ impl Session {
     /// What ends it when it is deleted.
     pub(crate) fn url(&self) -> Result<Uri, Error> {
         self.base.at(&format!("/v1/sessions/{}", self.document.session_id))
+    }
+
+    fn url_of(&self, offer: &Offer) -> Option<Uri> {
+        let url = self.base.resolve(&offer.url).ok()?;
+        // An absolute URL was that of the node it was opened at.
+        if self.moved { self.base.at(url.path()).ok() } else { Some(url) }
     }
 
     /// Where it is read by `transport`, if the server offers that.
@@ -117,7 +126,7 @@ impl Session {
         // An event stream is kept alive as often as a WebSocket.
         let ping = offer.ping_interval_ms.or_else(|| websocket.as_ref()?.ping_interval_ms);
         Some(Mount {
-            url: self.base.resolve(&offer.url).ok()?,
+            url: self.url_of(offer)?,
             min_interval: Duration::from_millis(offer.min_interval_ms),
             max_wait: Duration::from_millis(offer.max_wait_ms.unwrap_or(25_000)),
             ping_interval: Duration::from_millis(ping.unwrap_or(25_000)),
@@ -152,16 +161,18 @@ mod tests {
         )
         .unwrap();
         let base = Base::parse("https://chat.example").unwrap();
-        let session = Session { base, document };
+        let mut session = Session { base, moved: false, document };
         assert_eq!(session.start(), Seq(3));
-        let mount = |transport| session.mount(transport);
-        let sse = mount(Transport::Sse).unwrap();
+        let sse = session.mount(Transport::Sse).unwrap();
         assert_eq!(sse.url, "https://chat.example/v1/sessions/a.n1/events");
         assert_eq!(sse.ping_interval, Duration::from_millis(9));
-        let socket = mount(Transport::WebSocket).unwrap();
+        let socket = session.mount(Transport::WebSocket).unwrap();
         assert_eq!(socket.url, "https://h:1/v1/sessions/a.n1/websocket", "never into the open");
-        assert!(mount(Transport::LongPolling).is_none());
-        let polling = mount(Transport::ShortPolling).unwrap();
+        assert!(session.mount(Transport::LongPolling).is_none());
+        let polling = session.mount(Transport::ShortPolling).unwrap();
         assert_eq!(polling.min_interval, Duration::from_millis(100));
+        session.moved(Base::parse("https://n2.example").unwrap());
+        let socket = session.mount(Transport::WebSocket).unwrap();
+        assert_eq!(socket.url, "https://n2.example/v1/sessions/a.n1/websocket");
     }
 }

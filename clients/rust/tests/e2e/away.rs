@@ -92,3 +92,23 @@ pub(crate) async fn kept_cursors(policy: Policy) {
     let mut at_joon = joon.connect(options).await.unwrap();
     hears(&mut at_joon, &mut Journal::default(), &missed).await;
 }
+
+/// The server is away when the device wants to connect.
+pub(crate) async fn connect_while_away(policy: Policy) {
+    let world = World::shared().await;
+    let (mina, joon, channel_id) = world.pair().await;
+    world.proxy.block(true);
+    let connecting = async { joon.connect(options(policy)).await.unwrap() };
+    let coming_back = async {
+        let tries = world.proxy.connections() + 5;
+        wait::until("it tries again and again", async || {
+            (world.proxy.connections() > tries).then_some(())
+        })
+        .await;
+        world.proxy.block(false);
+    };
+    let (mut at_joon, ()) = futures::join!(connecting, coming_back);
+    let said = lines("said", 3);
+    say(&mina, channel_id, &said).await;
+    hears(&mut at_joon, &mut Journal::default(), &said).await;
+}

@@ -1,4 +1,5 @@
 //! Every scenario on every transport, against the real program behind a proxy that injects faults.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 mod talking;
@@ -50,10 +51,12 @@ on_every_transport! {
     session_gone: away::session_gone,
     new_channel_while_away: away::new_channel_while_away,
     kept_cursors: away::kept_cursors,
+    connect_while_away: away::connect_while_away,
     logout: ending::logout,
     drain: ending::drain,
     drop_ends_everything: ending::drop_ends_everything,
     deadline_of_a_send: bounds::deadline_of_a_send,
     events_that_nobody_takes: bounds::events_that_nobody_takes,
     too_many_sends: bounds::too_many_sends,
+    wrong_node: nodes::wrong_node,
 }

@@ -20,7 +20,7 @@ pub(crate) use websocket::Socket;
 /// An open line.
 #[derive(Debug)]
 pub(crate) enum Line {
-    Polling(polling::Polling),
+    Polling(Box<polling::Polling>),
     Sse(Box<sse::ServerSentEvents>),
     WebSocket(websocket::WebSocket),
 }
@@ -79,11 +79,12 @@ impl Line {
                 Ok(Self::Sse(Box::new(stream)))
             }
             Transport::LongPolling => {
-                polling::Polling::long(reader, &mount, after).await.map(Self::Polling)
+                polling::Polling::long(reader, &mount, after).await.map(Box::new).map(Self::Polling)
             }
-            Transport::ShortPolling => {
-                polling::Polling::short(reader, &mount, after).await.map(Self::Polling)
-            }
+            Transport::ShortPolling => polling::Polling::short(reader, &mount, after)
+                .await
+                .map(Box::new)
+                .map(Self::Polling),
         }
     }
 

@@ -13,6 +13,9 @@ use crate::event::Batch;
 use crate::http::{Ask, Failure, json};
 use crate::ids::Seq;
 
+/// No longer than this, or proxies that give up after a minute would.
+const LONGEST: Duration = Duration::from_secs(50);
+
 /// A line of requests.
 pub(crate) struct Polling {
     reader: Reader,
@@ -37,7 +40,7 @@ impl Polling {
     }
 
     pub(super) async fn long(reader: &Reader, mount: &Mount, after: Seq) -> Result<Self, Broken> {
-        Self::new(reader, mount, Some(mount.max_wait)).begun(after).await
+        Self::new(reader, mount, Some(mount.max_wait.min(LONGEST))).begun(after).await
     }
 
     fn new(reader: &Reader, mount: &Mount, wait: Option<Duration>) -> Self {
