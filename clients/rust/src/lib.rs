@@ -61,3 +61,7 @@ pub use model::{
     User,
 };
 pub use token::Token;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,7 +3,7 @@
 //!
 //! Two positions make that lossless. `position`, the number of the last event taken from the session,
 //! is where the next line begins, whichever transport it is. `held`, the highest message id of each
-//! channel, is where the next session begins.
+//! channel, is where the next session begins. What to do when something fails is in `recovery`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +15,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Retry;
 use super::held::Held;
-use super::ladder::{Fall, Ladder};
+use super::ladder::Ladder;
 use super::line::{Broken, Line, Reader};
 use super::outbox::Route;
 use super::session::{self, Session};
 use super::{Options, State, Transport};
 use crate::account::Account;
 use crate::base::Base;
-use crate::error::{Code, Error, Problem};
+use crate::error::Error;
 use crate::event::{Arrived, Batch, ChannelAction, Event};
 use crate::http::Failure;
 use crate::ids::{ChannelId, Seq};
@@ -31,31 +31,29 @@ use crate::model::{Channel, Cursors, From, Message};
 /// How often events are confirmed over a WebSocket, at most, unless many have come.
 const ACK_EVERY: Duration = Duration::from_secs(1);
 const ACK_EVENTS: u64 = 128;
-/// How long to stay away from a node that stops and does not say.
-const DRAINING: Duration = Duration::from_secs(1);
 
 pub(crate) struct Driver {
-    account: Account,
+    pub(super) account: Account,
     /// The server it was told of; a session may live elsewhere.
-    home: Base,
-    reader: Reader,
-    events: mpsc::Sender<Result<Event, Error>>,
-    state: watch::Sender<State>,
-    route: watch::Sender<Route>,
-    ladder: Ladder,
-    retry: Retry,
-    settle_after: Duration,
-    held: Held,
-    session: Option<Arc<Session>>,
-    position: Arc<AtomicU64>,
+    pub(super) home: Base,
+    pub(super) reader: Reader,
+    pub(super) events: mpsc::Sender<Result<Event, Error>>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) route: watch::Sender<Route>,
+    pub(super) ladder: Ladder,
+    pub(super) retry: Retry,
+    pub(super) settle_after: Duration,
+    pub(super) held: Held,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) position: Arc<AtomicU64>,
     /// Whether there was a session before.
-    ever: bool,
+    pub(super) ever: bool,
     /// What a node that stops has said.
-    draining: Option<(Duration, Option<String>)>,
+    pub(super) draining: Option<(Duration, Option<String>)>,
 }
 
 /// Why the task ends.
-enum End {
+pub(super) enum End {
     /// Nobody takes the events.
     Left,
     /// It cannot get better.
@@ -198,34 +196,6 @@ impl Driver {
         Ok((session, behind.map(|channel| channel.channel_id).collect()))
     }
 
-    async fn not_opened(&mut self, failure: Failure) -> Result<(), End> {
-        match failure {
-            Failure::Problem(problem) => match &problem.code {
-                Code::WrongNode | Code::Draining => self.refused(problem, false).await,
-                code if problem.retryable()
-                    || matches!(code, Code::SessionGone | Code::Internal) =>
-                {
-                    self.wait(&problem.to_string(), problem.retry_after).await;
-                    Ok(())
-                }
-                _ => Err(End::Fatal(Error::Problem(problem))),
-            },
-            // Not the URL of a server, most likely.
-            Failure::Foreign(status, detail)
-                if !self.ever && !matches!(status, 408 | 429 | 500..) =>
-            {
-                Err(End::Fatal(Error::Foreign { status, detail }))
-            }
-            failure => {
-                if matches!(failure, Failure::NoConnection(_)) {
-                    self.go_home();
-                }
-                self.wait(&Error::from(failure).to_string(), None).await;
-                Ok(())
-            }
-        }
-    }
-
     /// Reads until the line breaks. Meanwhile better transports are tried; one that stands takes
     /// over.
     async fn read(&mut self, line: Line, session: &Arc<Session>) -> Result<Broken, End> {
@@ -233,32 +203,25 @@ impl Driver {
         let mut probe: Option<Probe> = None;
         // The line was told that another one reads: that is the probe, about to stand.
         let mut replaced = None;
-        let (mut acked, mut acked_at) = (self.position(), Instant::now());
+        let mut acks = Acks { upto: self.position(), at: Instant::now() };
         self.connected(&line);
         loop {
-            let probe_at = self.ladder.probe_at();
             let after = self.position();
             let outcome = tokio::select! {
-                stands = wait_for(&mut probe), if probe.is_some() => {
+                better = wait_for(&mut probe), if probe.is_some() => {
                     probe = None;
-                    match (stands, replaced.take()) {
-                        (Some((transport, better)), _) => {
-                            self.ladder.climbed(transport, Instant::now());
-                            line = better;
-                            self.connected(&line);
-                        }
-                        (None, Some(broken)) => return Ok(broken),
-                        (None, None) => {}
+                    let replaced = replaced.take();
+                    if let Some((transport, better)) = better {
+                        self.ladder.climbed(transport, Instant::now());
+                        line = better;
+                        self.connected(&line);
+                    } else if let Some(broken) = replaced {
+                        return Ok(broken);
                     }
                     continue;
                 }
-                () = sleep_until(probe_at.unwrap_or_else(Instant::now)),
-                    if probe.is_none() && probe_at.is_some() =>
-                {
-                    let better = self.ladder.probe(Instant::now());
-                    let (reader, session) = (self.reader.clone(), Arc::clone(session));
-                    let position = Arc::clone(&self.position);
-                    probe = Some(Box::pin(climb(reader, session, better, position)));
+                () = until(self.ladder.probe_at()), if probe.is_none() => {
+                    probe = Some(self.probe(session));
                     continue;
                 }
                 outcome = line.read(after), if replaced.is_none() => outcome,
@@ -284,15 +247,15 @@ impl Driver {
             self.settled();
             self.connected(&line);
             // What another line took is not this one's to confirm.
-            let taken = self.position().min(batch.next);
-            let many = taken.0.saturating_sub(acked.0) >= ACK_EVENTS;
-            if let Some(socket) = line.socket()
-                && (many || acked_at.elapsed() >= ACK_EVERY)
-            {
-                socket.ack(taken);
-                (acked, acked_at) = (taken, Instant::now());
-            }
+            acks.taken(&line, self.position().min(batch.next));
         }
+    }
+
+    /// Begins to try better transports.
+    fn probe(&mut self, session: &Arc<Session>) -> Probe {
+        let better = self.ladder.probe(Instant::now());
+        let (reader, session) = (self.reader.clone(), Arc::clone(session));
+        Box::pin(climb(reader, session, better, Arc::clone(&self.position)))
     }
 
     /// Hands on what is new of a batch.
@@ -383,117 +346,12 @@ impl Driver {
         }
     }
 
-    /// What to do about a line that gives no more, or never did.
-    async fn recover(&mut self, broken: Broken, settled: bool) -> Result<(), End> {
-        self.route(None);
-        match broken {
-            Broken::Lagged => Ok(()),
-            Broken::Refused(why) => {
-                if !self.ladder.failed(Fall::Refused, Instant::now()) {
-                    self.wait(&why, None).await;
-                }
-                Ok(())
-            }
-            Broken::Failed(Failure::Problem(problem)) => self.refused(problem, settled).await,
-            Broken::Failed(Failure::NoConnection(why)) => {
-                self.go_home();
-                self.wait(&why, None).await;
-                Ok(())
-            }
-            Broken::Failed(Failure::Cut(why) | Failure::Foreign(_, why)) => {
-                self.fell_silent(settled);
-                self.wait(&why, None).await;
-                Ok(())
-            }
-            Broken::Closed(4401, problem) => {
-                let problem = problem.unwrap_or_else(token_ended);
-                Err(End::Fatal(Error::Problem(problem)))
-            }
-            Broken::Closed(code, problem) => {
-                let mut said = problem.as_ref().and_then(|problem| problem.retry_after);
-                match code {
-                    1012 => said = Some(self.leave()),
-                    // Replaced: by a line of our own that was given up.
-                    4409 | 4429 => {}
-                    4400..=4499 => self.session = None,
-                    _ => self.fell_silent(settled),
-                }
-                let why = problem.map_or_else(String::new, |problem| format!(": {problem}"));
-                self.wait(&format!("closed with {code}{why}"), said).await;
-                Ok(())
-            }
-        }
-    }
-
-    /// What to do about a problem that the server names.
-    async fn refused(&mut self, problem: Box<Problem>, settled: bool) -> Result<(), End> {
-        let mut said = problem.retry_after;
-        match &problem.code {
-            Code::Unauthenticated => return Err(End::Fatal(Error::Problem(problem))),
-            Code::WrongNode => {
-                let url = problem.url.as_deref().unwrap_or_default();
-                if let Ok(base) = self.account.client.base.moved(url) {
-                    self.go_to(base);
-                }
-            }
-            Code::Draining => said = Some(said.unwrap_or_else(|| self.leave())),
-            Code::RateLimited | Code::Unavailable => {}
-            Code::SessionGone if self.draining.is_some() => said = Some(self.leave()),
-            // Gone, or a position that it does not know: the cursors of the channels do.
-            Code::SessionGone | Code::Invalid | Code::NotFound => self.session = None,
-            _ => self.fell_silent(settled),
-        }
-        self.wait(&problem.to_string(), said).await;
-        Ok(())
-    }
-
-    /// The node is about to stop: away from it, for as long as it says.
-    fn leave(&mut self) -> Duration {
-        self.session = None;
-        let (after, url) = self.draining.take().unwrap_or((DRAINING, None));
-        if let Some(url) = url
-            && let Ok(base) = self.account.client.base.moved(&url)
-        {
-            self.go_to(base);
-        }
-        // It said the same to everybody.
-        after + after.mul_f64(rand::random())
-    }
-
-    /// Another node has the session, or will have the next.
-    fn go_to(&mut self, base: Base) {
-        // A client without TLS set up cannot follow.
-        if base.secure && self.account.client.tls.is_none() {
-            return;
-        }
-        if let Some(session) = &self.session {
-            let mut session = Session::clone(session);
-            session.moved(base.clone());
-            self.session = Some(Arc::new(session));
-        }
-        self.account.client.base = base;
-    }
-
-    /// The node it was sent to is not there: back to where it was told of.
-    fn go_home(&mut self) {
-        if self.account.client.base != self.home {
-            self.account.client.base = self.home.clone();
-            self.session = None;
-        }
-    }
-
-    fn fell_silent(&mut self, settled: bool) {
-        if !settled {
-            self.ladder.failed(Fall::Silent, Instant::now());
-        }
-    }
-
     fn settled(&mut self) {
         self.ladder.settled();
         self.retry.reset();
     }
 
-    async fn wait(&mut self, why: &str, said: Option<Duration>) {
+    pub(super) async fn wait(&mut self, why: &str, said: Option<Duration>) {
         let until = Instant::now() + self.retry.wait(said);
         self.route(None);
         self.state.send_replace(State::Waiting { until, why: why.to_owned() });
@@ -510,13 +368,39 @@ impl Driver {
     }
 
     /// By what way commands go from now on.
-    fn route(&self, line: Option<&Line>) {
+    pub(super) fn route(&self, line: Option<&Line>) {
         let socket = line.and_then(Line::socket);
         self.route.send_replace(Route { session: self.session.clone(), socket, ended: None });
     }
 
     fn position(&self) -> Seq {
         Seq(self.position.load(Ordering::Relaxed))
+    }
+}
+
+/// What a line was confirmed, and when.
+struct Acks {
+    upto: Seq,
+    at: Instant,
+}
+
+impl Acks {
+    /// Confirms what was taken, now and then, where that is not done by asking on.
+    fn taken(&mut self, line: &Line, upto: Seq) {
+        let many = upto.0.saturating_sub(self.upto.0) >= ACK_EVENTS;
+        if let Some(socket) = line.socket()
+            && (many || self.at.elapsed() >= ACK_EVERY)
+        {
+            socket.ack(upto);
+            *self = Self { upto, at: Instant::now() };
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -541,15 +425,4 @@ async fn climb(
         }
     }
     None
-}
-
-fn token_ended() -> Box<Problem> {
-    Box::new(Problem {
-        code: Code::Unauthenticated,
-        status: 401,
-        detail: "the token has ended".into(),
-        retry_after: None,
-        errors: Vec::new(),
-        url: None,
-    })
 }

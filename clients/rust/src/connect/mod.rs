@@ -1,6 +1,6 @@
 //! Connections: everything that happens by itself. Where a message is said and taken is here; how it
-//! gets here is in [`driver`] (sessions, repair), [`ladder`] (which transport), [`line`] (transports)
-//! and [`outbox`] (what is said).
+//! gets here is in `driver` and `recovery` (sessions, repair), `ladder` (which transport), `line`
+//! (transports) and `outbox` (what is said).
 
 mod options;
 mod backoff;
@@ -11,6 +11,7 @@ mod session;
 mod line;
 mod outbox;
 mod driver;
+mod recovery;
 
 use std::future::Future;
 use std::pin::Pin;
