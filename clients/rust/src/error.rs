@@ -60,6 +60,14 @@ impl Error {
         }
     }
 
+    /// After how long to try again, where the server said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the token is at its end: log in.
     pub fn is_unauthenticated(&self) -> bool {
         self.code() == Some(&Code::Unauthenticated)

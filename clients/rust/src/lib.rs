@@ -56,9 +56,9 @@ pub use error::{Code, Error, FieldError, Problem};
 pub use event::{ChannelAction, Event};
 pub use ids::{ChannelId, DeviceId, InvalidId, MessageId, UserId};
 pub use model::{
-    Advice, Beyond, Channel, ChannelKind, Cursors, Discovered, Friend, FriendState, From, Member,
-    Message, Node, Notifications, Page, ProfileChange, Role, Settings, SettingsChange, Situation,
-    User,
+    Advice, Beyond, Channel, ChannelKind, Cursors, Discovered, Friend, FriendState, Member,
+    Message, Node, Notifications, Page, PageFrom, ProfileChange, Role, Settings, SettingsChange,
+    Situation, User,
 };
 pub use token::Token;
 

@@ -228,7 +228,7 @@ pub struct Page<T> {
 /// Which messages of a channel to read. At most 200 at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum From {
+pub enum PageFrom {
     /// The newest, newest first.
     Newest,
     /// Ids above this one, oldest first.

@@ -10,7 +10,7 @@ use super::{MOST, MessageAnswer, MessagesAnswer};
 use crate::account::Account;
 use crate::error::Error;
 use crate::ids::ChannelId;
-use crate::model::{Beyond, Cursors, From, Message, Page};
+use crate::model::{Beyond, Cursors, Message, Page, PageFrom};
 
 #[derive(Serialize)]
 struct NewMessage<'a> {
@@ -56,13 +56,13 @@ impl Account {
     pub async fn messages(
         &self,
         channel_id: ChannelId,
-        from: From,
+        from: PageFrom,
     ) -> Result<Page<Message>, Error> {
         let from = match from {
-            From::Newest => String::new(),
-            From::After(id) => format!("&after={id}"),
-            From::Before(id) => format!("&before={id}"),
-            From::Around(id) => format!("&around={id}"),
+            PageFrom::Newest => String::new(),
+            PageFrom::After(id) => format!("&after={id}"),
+            PageFrom::Before(id) => format!("&before={id}"),
+            PageFrom::Around(id) => format!("&around={id}"),
         };
         let path = format!("/v1/channels/{channel_id}/messages?limit={MOST}{from}");
         Ok(self.get::<MessagesAnswer>(&path).await?.into())

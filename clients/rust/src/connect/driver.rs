@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::event::{Arrived, Batch, ChannelAction, Event};
 use crate::http::Failure;
 use crate::ids::{ChannelId, Seq};
-use crate::model::{Channel, Cursors, From, Message};
+use crate::model::{Channel, Cursors, Message, PageFrom};
 
 /// How often events are confirmed over a WebSocket, at most, unless many have come.
 const ACK_EVERY: Duration = Duration::from_secs(1);
@@ -284,7 +284,7 @@ impl Driver {
     /// Fetches a channel from where the device is, before anything newer is handed on.
     async fn repair(&mut self, channel_id: ChannelId) -> Result<(), End> {
         loop {
-            let from = From::After(self.held.cursor(channel_id));
+            let from = PageFrom::After(self.held.cursor(channel_id));
             match self.account.messages(channel_id, from).await {
                 Ok(page) => {
                     let done = !page.has_more || page.entries.is_empty();
@@ -303,11 +303,10 @@ impl Driver {
                         // The user has left it.
                         return Ok(());
                     }
-                    let said = match &error {
-                        Error::Problem(problem) => problem.retry_after,
-                        _ => None,
-                    };
-                    self.wait(&error.to_string(), said).await;
+                    if matches!(error, Error::Unreachable(_)) {
+                        self.go_home();
+                    }
+                    self.wait(&error.to_string(), error.retry_after()).await;
                 }
             }
         }

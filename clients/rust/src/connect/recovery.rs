@@ -10,7 +10,6 @@ use super::driver::{Driver, End};
 use super::ladder::Fall;
 use super::line::Broken;
 use super::session::Session;
-use crate::base::Base;
 use crate::error::{Code, Error, Problem};
 use crate::http::Failure;
 
@@ -94,13 +93,12 @@ impl Driver {
         let mut said = problem.retry_after;
         match &problem.code {
             Code::Unauthenticated => return Err(End::Fatal(Error::Problem(problem))),
-            Code::WrongNode => {
-                let url = problem.url.as_deref().unwrap_or_default();
-                if let Ok(base) = self.account.client.base.moved(url) {
-                    self.go_to(base);
-                }
+            Code::WrongNode => self.follow(problem.url.as_deref()),
+            Code::Draining => {
+                let after = self.leave();
+                self.follow(problem.url.as_deref());
+                said = Some(said.unwrap_or(after));
             }
-            Code::Draining => said = Some(said.unwrap_or_else(|| self.leave())),
             Code::RateLimited | Code::Unavailable => {}
             Code::SessionGone if self.draining.is_some() => said = Some(self.leave()),
             // Gone, or a position that it does not know: the cursors of the channels do.
@@ -115,17 +113,16 @@ impl Driver {
     fn leave(&mut self) -> Duration {
         self.session = None;
         let (after, url) = self.draining.take().unwrap_or((DRAINING, None));
-        if let Some(url) = url
-            && let Ok(base) = self.account.client.base.moved(&url)
-        {
-            self.go_to(base);
-        }
+        self.follow(url.as_deref());
         // It said the same to everybody.
         after + after.mul_f64(rand::random())
     }
 
-    /// Another node has the session, or will have the next.
-    fn go_to(&mut self, base: Base) {
+    /// Goes where the server points, if it does: another node has the session, or will have the next.
+    fn follow(&mut self, url: Option<&str>) {
+        let Some(Ok(base)) = url.map(|url| self.account.client.base.moved(url)) else {
+            return;
+        };
         // A client without TLS set up cannot follow.
         if base.secure && self.account.client.tls.is_none() {
             return;
@@ -139,7 +136,7 @@ impl Driver {
     }
 
     /// The node it was sent to is not there: back to where it was told of.
-    fn go_home(&mut self) {
+    pub(super) fn go_home(&mut self) {
         if self.account.client.base != self.home {
             self.account.client.base = self.home.clone();
             self.session = None;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pabal_client::{
-    Client, Code, Cursors, FriendState, From, MessageId, Notifications, ProfileChange, Role,
+    Client, Code, Cursors, FriendState, MessageId, Notifications, PageFrom, ProfileChange, Role,
     SettingsChange, Situation, Token,
 };
 
@@ -101,15 +101,15 @@ fn messages() {
         let ids = |page: pabal_client::Page<pabal_client::Message>| {
             page.entries.iter().map(|message| message.message_id).collect::<Vec<_>>()
         };
-        let all = ids(joon.messages(channel_id, From::After(MessageId::START)).await.unwrap());
+        let all = ids(joon.messages(channel_id, PageFrom::After(MessageId::START)).await.unwrap());
         assert_eq!(all.len(), 11);
-        let mut newest = ids(joon.messages(channel_id, From::Newest).await.unwrap());
+        let mut newest = ids(joon.messages(channel_id, PageFrom::Newest).await.unwrap());
         newest.reverse();
         assert_eq!(newest, all);
-        let mut before = ids(joon.messages(channel_id, From::Before(all[3])).await.unwrap());
+        let mut before = ids(joon.messages(channel_id, PageFrom::Before(all[3])).await.unwrap());
         before.reverse();
         assert_eq!(before, all[..3]);
-        let around = ids(joon.messages(channel_id, From::Around(all[5])).await.unwrap());
+        let around = ids(joon.messages(channel_id, PageFrom::Around(all[5])).await.unwrap());
         assert_eq!(around, all);
         let held = Cursors::from([(channel_id, all[6])]);
         let beyond = joon.sync(&held, 3).await.unwrap().remove(&channel_id).unwrap();

@@ -160,7 +160,7 @@ pub(crate) async fn history(account: &Account, channel_id: ChannelId) -> Vec<Str
     let mut all = Vec::new();
     let mut from = MessageId::START;
     loop {
-        let page = account.messages(channel_id, pabal_client::From::After(from)).await.unwrap();
+        let page = account.messages(channel_id, pabal_client::PageFrom::After(from)).await.unwrap();
         from = page.entries.last().map_or(from, |message| message.message_id);
         all.extend(page.entries.into_iter().map(|message| message.content));
         if !page.has_more {
