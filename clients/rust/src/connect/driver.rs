@@ -22,7 +22,7 @@ use super::session::{self, Session};
 use super::{Options, State, Transport};
 use crate::account::Account;
 use crate::base::Base;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Arrived, Batch, ChannelAction, Event};
 use crate::http::Failure;
 use crate::ids::{ChannelId, Seq};
@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     pub(super) held: Held,
     pub(super) session: Option<Arc<Session>>,
     pub(super) position: Arc<AtomicU64>,
+    /// As many channels as the server takes in one request, as far as is known.
+    pub(super) channels: usize,
     /// Whether there was a session before.
     pub(super) ever: bool,
     /// What a node that stops has said.
@@ -91,6 +93,7 @@ impl Driver {
             held: Held::new(options.cursors.clone()),
             session: None,
             position: Arc::default(),
+            channels: session::CHANNELS,
             ever: false,
             draining: None,
         }
@@ -184,7 +187,7 @@ impl Driver {
             let channels = session::channels(&self.account).await?;
             self.held.know(&channels);
         }
-        let (session, rest) = Session::open(&self.account, self.held.members()).await?;
+        let (session, rest) = self.open_named().await?;
         let channels = session::channels(&self.account).await?;
         let new = |channel: &&Channel| {
             let channel_id = channel.channel_id;
@@ -194,6 +197,21 @@ impl Driver {
         self.held.know(&channels);
         let behind = new.iter().filter(|it| it.last_message_id > self.held.cursor(it.channel_id));
         Ok((session, behind.map(|channel| channel.channel_id).collect()))
+    }
+
+    /// Opens a session that names as many channels as the server takes.
+    async fn open_named(&mut self) -> Result<(Session, Vec<ChannelId>), Failure> {
+        loop {
+            let members = self.held.members();
+            let named = members.len().min(self.channels);
+            match Session::open(&self.account, members, self.channels).await {
+                Err(Failure::Problem(problem)) if problem.code == Code::Invalid && named > 0 => {
+                    // This one takes fewer than others do.
+                    self.channels = named / 2;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Reads until the line breaks. Meanwhile better transports are tried; one that stands takes

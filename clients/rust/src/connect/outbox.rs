@@ -440,3 +440,6 @@ fn said(failure: &Failure) -> Option<Duration> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ use crate::http::{Failure, json};
 use crate::ids::{ChannelId, Seq};
 use crate::model::{Channel, Cursors};
 
-/// As many channels as the server takes in one request.
-const CHANNELS: usize = 1_000;
+/// As many channels as a server takes in one request, unless it is told otherwise.
+pub(crate) const CHANNELS: usize = 1_000;
 
 /// An open session.
 #[derive(Clone, Debug)]
@@ -66,14 +66,15 @@ struct Opening<'a> {
 }
 
 impl Session {
-    /// Opens a session that begins behind `cursors`, and answers with it the channels that did not
-    /// fit into the request: of those, everything is to be fetched.
+    /// Opens a session that begins behind `cursors`, and answers with it the channels beyond the first
+    /// `most`, of which everything is to be fetched.
     pub(crate) async fn open(
         account: &Account,
         cursors: Cursors,
+        most: usize,
     ) -> Result<(Self, Vec<ChannelId>), Failure> {
         let mut named = cursors;
-        let rest = match named.keys().nth(CHANNELS).copied() {
+        let rest = match named.keys().nth(most).copied() {
             None => Cursors::new(),
             Some(first) => named.split_off(&first),
         };
@@ -131,6 +132,16 @@ impl Session {
             max_wait: Duration::from_millis(offer.max_wait_ms.unwrap_or(25_000)),
             ping_interval: Duration::from_millis(ping.unwrap_or(25_000)),
         })
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// A session that is nowhere.
+    pub(crate) fn of_nobody() -> Self {
+        let base = Base::parse("http://nowhere.example").unwrap();
+        let document = r#"{"session_id":"a.n1","next":"0","transports":{}}"#;
+        Self { base, moved: false, document: serde_json::from_str(document).unwrap() }
     }
 }
 

@@ -112,3 +112,35 @@ pub(crate) async fn connect_while_away(policy: Policy) {
     say(&mina, channel_id, &said).await;
     hears(&mut at_joon, &mut Journal::default(), &said).await;
 }
+
+/// The server takes few channels in one request: the others are fetched.
+pub(crate) async fn more_channels_than_fit(policy: Policy) {
+    let world = World::with(&[("PABAL_LIMITS_CHANNELS_PER_REQUEST", "3")]).await;
+    let (mina, joon, _) = world.pair().await;
+    let mut groups = Vec::new();
+    for name in lines("group", 12) {
+        groups.push(mina.create_group(&name, &[joon.user_id()]).await.unwrap().channel_id);
+    }
+    let mut at_joon = joon.connect(options(policy)).await.unwrap();
+    world.proxy.block(true);
+    waits(&at_joon).await;
+    world.node.restart(Port::Same).await;
+    for group in &groups {
+        say(&mina, *group, &lines("missed", 3)).await;
+    }
+    world.proxy.block(false);
+    for group in &groups {
+        say(&mina, *group, &lines("live", 3)).await;
+    }
+    let mut journal = Journal::default();
+    journal
+        .until(&mut at_joon, "all of all groups", |journal| {
+            journal.messages.len() == groups.len() * 6
+        })
+        .await;
+    for group in groups {
+        let messages = journal.messages.iter().filter(|it| it.channel_id == group);
+        let contents: Vec<_> = messages.map(|message| message.content.clone()).collect();
+        assert_eq!(contents, [lines("missed", 3), lines("live", 3)].concat());
+    }
+}

@@ -49,6 +49,7 @@ on_every_transport! {
     lost_answers: broken::lost_answers,
     resync: away::resync,
     session_gone: away::session_gone,
+    more_channels_than_fit: away::more_channels_than_fit,
     new_channel_while_away: away::new_channel_while_away,
     kept_cursors: away::kept_cursors,
     connect_while_away: away::connect_while_away,

@@ -115,6 +115,27 @@ impl Socket {
     }
 }
 
+#[cfg(test)]
+impl Socket {
+    /// A socket with nothing behind it but what it was told to write.
+    pub(crate) fn to_nowhere() -> (Self, mpsc::Receiver<String>) {
+        let (frames, written) = mpsc::channel(FRAMES);
+        (Self { frames, replies: Arc::default() }, written)
+    }
+
+    /// Replies as a server does.
+    pub(crate) fn reply(&self, json: &str) {
+        let reply: Reply = serde_json::from_str(json).unwrap();
+        let waits = self.lock().remove(reply.id.as_ref().unwrap());
+        waits.unwrap().send(reply).unwrap();
+    }
+
+    /// Breaks, with every reply that is still to come.
+    pub(crate) fn lose(&self) {
+        self.lock().clear();
+    }
+}
+
 /// Nobody waits for a reply any longer.
 struct Forget<'a> {
     socket: &'a Socket,
