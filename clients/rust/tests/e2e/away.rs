@@ -6,7 +6,7 @@ use pabal_tests::wait;
 
 use crate::stage::{Journal, World, hears, lines, options, say};
 
-async fn waits(connection: &Connection) {
+pub(crate) async fn waits(connection: &Connection) {
     let mut watch = connection.watch();
     let waits = watch.wait_for(|state| matches!(state, State::Waiting { .. }));
     drop(wait::soon("the connection notices", waits).await.unwrap());

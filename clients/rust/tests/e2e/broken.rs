@@ -1,10 +1,11 @@
 //! Connections that break, at the worst moments.
 
 use futures::future::try_join_all;
-use pabal_client::Policy;
+use pabal_client::{Policy, Transport};
 use pabal_tests::wait::soon;
 
-use crate::stage::{Journal, World, hears, history, lines, options, say};
+use crate::away::waits;
+use crate::stage::{Journal, World, hears, history, lines, options, run, say};
 
 /// Both directions go on while connections are cut again and again.
 pub(crate) async fn connections_that_break(policy: Policy) {
@@ -68,4 +69,26 @@ pub(crate) async fn lost_answers(policy: Policy) {
     }
     hears(&mut at_joon, &mut journal, &expected).await;
     assert_eq!(history(&mina, channel_id).await, expected);
+}
+
+/// Nothing is broken, and nothing comes any more: streams notice by the pings that are missing.
+#[test]
+fn streams_that_fall_silent() {
+    run(async {
+        let world = World::with(&[("PABAL_LIMITS_PING_INTERVAL_MS", "200")]).await;
+        for transport in [Transport::WebSocket, Transport::Sse] {
+            let (mina, joon, channel_id) = world.pair().await;
+            let mut at_joon = joon.connect(options(Policy::Only(transport))).await.unwrap();
+            let mut journal = Journal::default();
+            let before = lines("before", 3);
+            say(&mina, channel_id, &before).await;
+            hears(&mut at_joon, &mut journal, &before).await;
+            world.proxy.stall(true);
+            let missed = lines("missed", 3);
+            say(&mina, channel_id, &missed).await;
+            waits(&at_joon).await;
+            world.proxy.stall(false);
+            hears(&mut at_joon, &mut journal, &missed).await;
+        }
+    });
 }
