@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pabal_client::{Account, ChannelId, Connection, Fallback, Options, Policy, Transport};
+use pabal_client::{
+    Account, ChannelId, Connection, Event, Fallback, Options, PageFrom, Policy, Transport,
+};
 use pabal_tests::wait;
 
 use crate::stage::{Journal, World, hears, history, lines, options, run, say};
@@ -128,6 +130,7 @@ async fn anything_may_happen(seed: u64) {
     let (mina, joon, channel_id) = world.pair().await;
     let group = joon.create_group("Lunch", &[mina.user_id()]).await.unwrap().channel_id;
     let mut at_joon = joon.connect(patience()).await.unwrap();
+    let at_mina = mina.connect(Options::default()).await.unwrap();
     let mut journal = Journal::default();
     let (heard, said) = (lines("mina", 200), lines("joon", 100));
     let sender = at_joon.sender();
@@ -142,6 +145,8 @@ async fn anything_may_happen(seed: u64) {
     let talking = async {
         for chunk in heard.chunks(10) {
             say(&mina, channel_id, chunk).await;
+            let newest = mina.messages(channel_id, PageFrom::Newest).await.unwrap();
+            at_mina.read(channel_id, newest.entries[0].message_id);
             fault(&world, random());
             tokio::time::sleep(Duration::from_millis(u64::from(random() % 120))).await;
             mend(&world);
@@ -160,6 +165,8 @@ async fn anything_may_happen(seed: u64) {
         assert_eq!(contents, expected);
         assert_eq!(history(&mina, channel_id).await, expected);
     }
+    let reads = journal.others.iter().filter(|event| matches!(event, Event::Read { .. }));
+    assert!(reads.count() > 0, "other events come too, and none of them twice");
     is_on(&at_joon, Transport::WebSocket).await;
 }
 

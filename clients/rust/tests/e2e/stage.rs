@@ -133,6 +133,9 @@ impl Journal {
 
     fn note(&mut self, event: Event) {
         let Event::Message(message) = event else {
+            // Nobody in these tests says twice that they have read up to the same message.
+            let twice = matches!(event, Event::Read { .. }) && self.others.contains(&event);
+            assert!(!twice, "{event:?} came twice");
             return self.others.push(event);
         };
         let newest = self.newest.entry(message.channel_id).or_default();
