@@ -1,8 +1,8 @@
 //! A TCP proxy that does to connections what networks do: cut, delay, stall, lose an answer that the
-//! server has written.
+//! server has written; and what proxies do to requests: refuse them, hold their answers back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::address::Address;
 use crate::wait;
+
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 403 Forbidden\r\ncontent-length: 7\r\nconnection: close\r\n\r\nproxied";
 
 /// How much is passed on at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -28,7 +31,7 @@ pub struct FaultProxy {
 }
 
 /// What is wrong with the network now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Faults {
     /// Connections of an earlier generation are cut.
     generation: u64,
@@ -38,6 +41,12 @@ struct Faults {
     stalled: bool,
     /// What the server writes is read and thrown away.
     swallowing: bool,
+    /// New connections are closed at once.
+    blocked: bool,
+    /// Requests whose path has one of these in it are answered like this.
+    refused: (Vec<&'static str>, Arc<[u8]>),
+    /// The answers to requests whose path has one of these in it never arrive.
+    held: Vec<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +68,9 @@ impl FaultProxy {
                 counted.connections.fetch_add(1, Ordering::Relaxed);
                 let (node, counted) = (node.clone(), Arc::clone(&counted));
                 let watched = watched.clone();
+                if watched.borrow().blocked {
+                    continue;
+                }
                 tokio::spawn(async move {
                     let mut cut = watched.clone();
                     let generation = cut.borrow_and_update().generation;
@@ -100,6 +112,31 @@ impl FaultProxy {
     /// Begins to throw away what the server writes, or stops doing so.
     pub fn swallow(&self, swallowing: bool) {
         self.faults.send_modify(|faults| faults.swallowing = swallowing);
+    }
+
+    /// Cuts the network off, or puts it back: what stands is broken, what is new is closed at once.
+    pub fn block(&self, blocked: bool) {
+        self.faults.send_modify(|faults| {
+            faults.blocked = blocked;
+            faults.generation += 1;
+        });
+    }
+
+    /// Refuses requests to paths with one of these in them, as a proxy does that does not know what
+    /// they are.
+    pub fn refuse(&self, paths: &[&'static str]) {
+        self.answer(paths, REFUSAL);
+    }
+
+    /// Answers requests to paths with one of these in them itself, and closes the connection.
+    pub fn answer(&self, paths: &[&'static str], answer: &[u8]) {
+        self.faults.send_modify(|faults| faults.refused = (paths.to_vec(), answer.into()));
+    }
+
+    /// Holds back the answers to requests to paths with one of these in them, as a proxy does that
+    /// waits for their end.
+    pub fn hold(&self, paths: &[&'static str]) {
+        self.faults.send_modify(|faults| faults.held = paths.to_vec());
     }
 
     /// How many bytes the server wrote in vain.
@@ -145,27 +182,53 @@ async fn relay(
     if nodelay.is_err() {
         return;
     }
-    let (from_client, to_client) = client.into_split();
+    let (from_client, mut to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        () = pass_up(from_client, to_server, watched.clone()) => {}
-        () = pass_down(from_server, to_client, watched, counts) => {}
+    let holds = AtomicBool::new(false);
+    let refused = tokio::select! {
+        refused = pass_up(from_client, to_server, watched.clone(), &holds) => refused,
+        () = pass_down(from_server, &mut to_client, watched, counts, &holds) => None,
+    };
+    if let Some(answer) = refused {
+        // The client may be gone by now.
+        let _ = to_client.write_all(&answer).await;
     }
 }
 
+/// If it ends with a request that is refused, gives the answer to it.
 async fn pass_up(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     watched: watch::Receiver<Faults>,
-) {
+    holds: &AtomicBool,
+) -> Option<Arc<[u8]>> {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(size @ 1..) = from.read(&mut chunk).await {
-        let delay = watched.borrow().delay;
+        let delay = {
+            let faults = watched.borrow();
+            let (refused, answer) = &faults.refused;
+            if asks_for(&chunk[..size], refused) {
+                return Some(Arc::clone(answer));
+            }
+            if asks_for(&chunk[..size], &faults.held) {
+                holds.store(true, Ordering::Relaxed);
+            }
+            faults.delay
+        };
         tokio::time::sleep(delay).await;
         if to.write_all(&chunk[..size]).await.is_err() {
-            return;
+            return None;
         }
     }
+    None
+}
+
+/// Whether a chunk begins with a request to one of these paths. Clients write the head of a request
+/// at once.
+fn asks_for(chunk: &[u8], paths: &[&str]) -> bool {
+    let line = chunk.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    line.ends_with("HTTP/1.1") && paths.iter().any(|path| line.contains(path))
 }
 
 async fn pass_down(
@@ -173,6 +236,7 @@ async fn pass_down(
     mut to: impl AsyncWrite + Unpin,
     mut watched: watch::Receiver<Faults>,
     counts: &Counts,
+    holds: &AtomicBool,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -182,7 +246,10 @@ async fn pass_down(
         let Ok(size @ 1..) = from.read(&mut chunk).await else {
             return;
         };
-        let Faults { delay, swallowing, .. } = *watched.borrow();
+        let (delay, swallowing) = {
+            let faults = watched.borrow();
+            (faults.delay, faults.swallowing || holds.load(Ordering::Relaxed))
+        };
         if swallowing {
             counts.swallowed_bytes.fetch_add(size as u64, Ordering::Relaxed);
             continue;

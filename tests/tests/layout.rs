@@ -1,5 +1,5 @@
 //! Who may import whom (design, section 8): the engine knows no backend and no transport, transports
-//! and storage know the engine alone, and only the gateway knows them all.
+//! and storage know the engine alone, and only the gateway knows them all. The client knows none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -10,11 +10,12 @@ use serde_json::Value;
 const NOT_IN_CORE: [&str; 4] = ["hyper", "redis", "sqlx", "fjall"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
-const ALLOWED: [(&str, &[&str]); 4] = [
+const ALLOWED: [(&str, &[&str]); 5] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core"]),
     ("pabal-gateway", &["pabal-core", "pabal-storage", "pabal-transports"]),
+    ("pabal-client", &["pabal-tests"]),
 ];
 
 #[derive(Default)]
@@ -93,6 +94,14 @@ fn the_engine_reaches_no_backend_and_no_transport() {
     for name in NOT_IN_CORE {
         assert!(!reached.contains(name), "pabal-core reaches {name}");
     }
+}
+
+#[test]
+fn the_client_is_of_use_without_the_server() {
+    let reached = Imports::of_workspace().reached_from("pabal-client");
+    assert!(reached.contains("hyper"), "the walk finds what is there");
+    let ours: Vec<_> = reached.iter().filter(|name| name.starts_with("pabal-")).collect();
+    assert!(ours.is_empty(), "pabal-client reaches {ours:?}");
 }
 
 #[test]

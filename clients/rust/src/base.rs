@@ -1,0 +1,90 @@
+//! Where a server is, and how its answers' URLs are followed from there.
+
+use http::Uri;
+use http::uri::Authority;
+
+use crate::error::Error;
+
+/// The URL of a server: scheme, host and port, perhaps a path in front of everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    pub(crate) secure: bool,
+    authority: Authority,
+    prefix: String,
+}
+
+impl Base {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Configuration(format!("not the URL of a server: {text:?}"));
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let secure = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => return Err(wrong()),
+        };
+        let authority = uri.authority().cloned().ok_or_else(wrong)?;
+        // A password in a URL ends up in logs.
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(wrong());
+        }
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { secure, authority, prefix })
+    }
+
+    /// The URL of a path of the contract, `/v1/…`.
+    pub(crate) fn at(&self, path: &str) -> Result<Uri, Error> {
+        let scheme = if self.secure { "https" } else { "http" };
+        let Self { authority, prefix, .. } = self;
+        let text = format!("{scheme}://{authority}{prefix}{path}");
+        text.parse().map_err(|_| Error::Configuration(format!("not a URL: {text:?}")))
+    }
+
+    /// The URL that an answer names, relative or absolute. Never less encrypted than this one.
+    pub(crate) fn resolve(&self, url: &str) -> Result<Uri, Error> {
+        if url.starts_with('/') {
+            return self.at(url);
+        }
+        let wrong = || Error::Foreign { status: 200, detail: format!("not a URL: {url:?}") };
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let secure = self.secure || matches!(uri.scheme_str(), Some("https" | "wss"));
+        let (authority, path) = uri.authority().zip(uri.path_and_query()).ok_or_else(wrong)?;
+        let scheme = if secure { "https" } else { "http" };
+        format!("{scheme}://{authority}{path}").parse().map_err(|_| wrong())
+    }
+
+    /// The server that an answer points at. Never less encrypted than this one.
+    pub(crate) fn moved(&self, url: &str) -> Result<Self, Error> {
+        let uri = self.resolve(url)?;
+        let authority = uri.authority().cloned().unwrap_or_else(|| self.authority.clone());
+        let secure = uri.scheme_str() == Some("https");
+        // The URL may be that of the session or transport asked for; what is before is the prefix.
+        let path = uri.path();
+        let prefix = path.split("/v1/").next().unwrap_or(path).trim_end_matches('/').to_owned();
+        Ok(Self { secure, authority, prefix })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_followed_and_never_into_the_open() {
+        let base = Base::parse("https://chat.example/pabal/").unwrap();
+        let url = |text: &str| base.resolve(text).unwrap().to_string();
+        assert_eq!(url("/v1/sessions/a/poll"), "https://chat.example/pabal/v1/sessions/a/poll");
+        assert_eq!(url("ws://n2.example/v1/x?after=1"), "https://n2.example/v1/x?after=1");
+        let moved = base.moved("http://n2.example:81/v1/sessions/a/websocket").unwrap();
+        assert_eq!(moved.at("/v1/me").unwrap().to_string(), "https://n2.example:81/v1/me");
+        let plain = Base::parse("http://127.0.0.1:8080").unwrap();
+        assert_eq!(plain.resolve("ws://h/x").unwrap().to_string(), "http://h/x");
+        assert!(plain.moved("wss://h").unwrap().secure);
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for text in ["", "chat.example", "ftp://x", "http://u:p@x", "http://x/?a=b"] {
+            assert!(Base::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Ends: of the token, of the node, of the connection.
+
+use pabal_client::{Error, Policy, State};
+use pabal_tests::node::Port;
+use pabal_tests::wait;
+
+use crate::stage::{Journal, PASSWORD, World, client, hears, lines, options, say};
+
+pub(crate) async fn logout(policy: Policy) {
+    let world = World::shared().await;
+    let (_, joon, channel_id) = world.pair().await;
+    let mut at_joon = joon.connect(options(policy)).await.unwrap();
+    joon.log_out().await.unwrap();
+    let error = wait::soon("the error", async {
+        loop {
+            match at_joon.next().await.expect("an error before the end") {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    })
+    .await;
+    assert!(error.is_unauthenticated(), "{error}");
+    assert!(wait::soon("the end", at_joon.next()).await.is_none());
+    assert!(matches!(at_joon.status().state, State::Ended { .. }));
+    let error = wait::soon("a send fails", at_joon.send(channel_id, "too late")).await;
+    let error = error.unwrap_err();
+    assert!(error.is_unauthenticated() || matches!(error, Error::Closed), "{error}");
+    let error = joon.connect(options(policy)).await.unwrap_err();
+    assert!(error.is_unauthenticated() && !error.retryable(), "{error}");
+}
+
+/// The node drains and another one takes its place: nothing is lost.
+pub(crate) async fn drain(policy: Policy) {
+    let world = World::with(&[("PABAL_SERVER_RECONNECT_AFTER_MS", "50")]).await;
+    let (mina, joon, channel_id) = world.pair().await;
+    let mut at_joon = joon.connect(options(policy)).await.unwrap();
+    let mut journal = Journal::default();
+    let before = lines("before", 5);
+    say(&mina, channel_id, &before).await;
+    hears(&mut at_joon, &mut journal, &before).await;
+    world.node.ask_to_stop();
+    assert!(world.node.ended().await.success());
+    world.node.restart(Port::Other).await;
+    // The node has another port; through the proxy it is the same place.
+    let mina = client(world.node.address()).log_in(&mina.user().username, PASSWORD).await.unwrap();
+    let after = lines("after", 5);
+    say(&mina, channel_id, &after).await;
+    hears(&mut at_joon, &mut journal, &after).await;
+    let sent = at_joon.send(channel_id, "here");
+    wait::soon("a send after the drain", sent).await.unwrap();
+}
+
+/// Whoever drops a connection has dropped its tasks and sockets.
+pub(crate) async fn drop_ends_everything(policy: Policy) {
+    let world = World::shared().await;
+    let (mina, joon, channel_id) = world.pair().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut at_joon = joon.connect(options(policy)).await.unwrap();
+    let sender = at_joon.sender();
+    say(&mina, channel_id, &lines("said", 1)).await;
+    hears(&mut at_joon, &mut Journal::default(), &lines("said", 1)).await;
+    assert!(tasks() > before);
+    drop(at_joon);
+    wait::until("its tasks are gone", async || (tasks() <= before).then_some(())).await;
+    let error = wait::soon("a send fails", sender.send(channel_id, "too late")).await;
+    assert!(matches!(error, Err(Error::Closed)), "{error:?}");
+}

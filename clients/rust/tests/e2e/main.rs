@@ -1,0 +1,63 @@
+//! Every scenario on every transport, against the real program behind a proxy that injects faults.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod stage;
+mod talking;
+mod broken;
+mod away;
+mod ending;
+mod bounds;
+mod fallback;
+mod calls;
+mod nodes;
+#[cfg(feature = "tls")]
+mod encrypted;
+
+use pabal_client::{Policy, Transport};
+use stage::run;
+
+macro_rules! on {
+    ($way:ident, $policy:expr, $($name:ident: $scenario:path,)+) => {
+        mod $way {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    run($scenario($policy));
+                }
+            )+
+        }
+    };
+}
+
+macro_rules! on_every_transport {
+    ($($name:ident: $scenario:path,)+) => {
+        on!(websocket, Policy::Only(Transport::WebSocket), $($name: $scenario,)+);
+        on!(sse, Policy::Only(Transport::Sse), $($name: $scenario,)+);
+        on!(long_polling, Policy::Only(Transport::LongPolling), $($name: $scenario,)+);
+        on!(short_polling, Policy::Only(Transport::ShortPolling), $($name: $scenario,)+);
+        on!(auto, Policy::Auto, $($name: $scenario,)+);
+    };
+}
+
+on_every_transport! {
+    conversation: talking::conversation,
+    order_of_sends: talking::order_of_sends,
+    notices: talking::notices,
+    connections_that_break: broken::connections_that_break,
+    lost_answers: broken::lost_answers,
+    resync: away::resync,
+    session_gone: away::session_gone,
+    more_channels_than_fit: away::more_channels_than_fit,
+    new_channel_while_away: away::new_channel_while_away,
+    kept_cursors: away::kept_cursors,
+    connect_while_away: away::connect_while_away,
+    logout: ending::logout,
+    drain: ending::drain,
+    drop_ends_everything: ending::drop_ends_everything,
+    deadline_of_a_send: bounds::deadline_of_a_send,
+    events_that_nobody_takes: bounds::events_that_nobody_takes,
+    too_many_sends: bounds::too_many_sends,
+    wrong_node: nodes::wrong_node,
+}
