@@ -35,6 +35,8 @@ impl EmbeddedStore {
     /// folder that was not closed is brought up to date from at most
     /// [`max_journal_bytes`](EmbeddedConfig::max_journal_bytes) of journal.
     ///
+    /// Must be called within a tokio runtime, where it spawns a task that ends with the store.
+    ///
     /// # Errors
     /// See [`OpenError`]; only [`OpenError::InUse`] is worth a retry.
     pub fn open(folder: &Path, config: &EmbeddedConfig) -> Result<Self, OpenError> {

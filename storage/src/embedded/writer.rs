@@ -82,8 +82,12 @@ impl Writer {
         let push = PushStage::load(&database, config.push_capacity).map_err(StartError::Push)?;
         let arrived = push.arrived();
         let (requests, waiting) = mpsc::channel(config.waiting_requests.max(1));
+        // Bounded by the callers, each of whom waits for one answer before it asks again. A thread
+        // that had to wait here could not end while the runtime waits for its end.
+        let (done, groups) = mpsc::unbounded_channel();
         let group_writer = GroupWriter {
             requests: waiting,
+            done,
             append: AppendStage::default(),
             push,
             max_messages: config.group_messages.max(1),
@@ -94,6 +98,8 @@ impl Writer {
             .name("pabal-writer".into())
             .spawn(|| group_writer.run())
             .map_err(StartError::Thread)?;
+        // Ends with the thread, which has its only sender.
+        tokio::spawn(answer(groups));
         Ok(Self { requests: Some(requests), thread: Some(thread), arrived, database })
     }
 
@@ -142,6 +148,7 @@ impl Drop for Writer {
 /// What the thread owns.
 struct GroupWriter {
     requests: mpsc::Receiver<Request>,
+    done: mpsc::UnboundedSender<Done>,
     append: AppendStage,
     push: PushStage,
     max_messages: usize,
@@ -169,10 +176,9 @@ impl GroupWriter {
                     Err(Failure::Unreadable(error))
                 }
             };
-            for answer in group.answers {
-                answer.send(&outcome);
-            }
-            if let Err(Failure::Poisoned(_)) = outcome {
+            let poisoned = matches!(outcome, Err(Failure::Poisoned(_)));
+            let done = Done { answers: group.answers, outcome };
+            if self.done.send(done).is_err() || poisoned {
                 return;
             }
         }
@@ -268,6 +274,22 @@ enum Answer {
     Push(oneshot::Sender<Result<(), PushError>>),
 }
 
+/// A group that was written, or not.
+struct Done {
+    answers: Vec<Answer>,
+    outcome: Result<(), Failure>,
+}
+
+/// Answers the callers of each group. A task of the runtime, so that the thread wakes the runtime
+/// once a group: to wake it for each caller would cost more than to write the group.
+async fn answer(mut done: mpsc::UnboundedReceiver<Done>) {
+    while let Some(Done { answers, outcome }) = done.recv().await {
+        for answer in answers {
+            answer.send(&outcome);
+        }
+    }
+}
+
 /// Why a group was not written.
 enum Failure {
     Unreadable(Unreadable),
@@ -321,8 +343,10 @@ mod tests {
             EmbeddedConfig { group_messages: 3, group_bytes: 100, ..EmbeddedConfig::default() };
         let database = Arc::new(Database::open(folder.path(), &config).expect("opens"));
         let (requests, waiting) = mpsc::channel(10);
+        let (done, _groups) = mpsc::unbounded_channel();
         let mut writer = GroupWriter {
             requests: waiting,
+            done,
             append: AppendStage::default(),
             push: PushStage::load(&database, 1).expect("loads"),
             max_messages: config.group_messages,
