@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use pabal_core::model::MAX_PARTITIONS;
+use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError};
 
@@ -13,7 +14,10 @@ impl Config {
             let (key, reason) = (key.to_owned(), reason.to_owned());
             Err(ConfigError::Value { key, reason })
         };
-        let Self { server, node, auth, limits, push, storage, .. } = self;
+        let Self { server, node, auth, limits, push, storage, log, .. } = self;
+        if let Err(error) = EnvFilter::try_new(&log.filter) {
+            return wrong("log.filter", &error.to_string());
+        }
         match (node.latitude, node.longitude) {
             (None, None) => {}
             (Some(latitude), Some(longitude)) => {
@@ -100,8 +104,8 @@ fn is_http(url: &str) -> bool {
 }
 
 /// Where clients reach a node: a scheme, a host, perhaps a port.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PublicUrl {
     /// Whether clients come by TLS.
     pub secure: bool,
@@ -132,6 +136,12 @@ impl TryFrom<String> for PublicUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.http()
     }
 }
 

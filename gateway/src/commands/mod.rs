@@ -1,0 +1,55 @@
+//! The command line: what the program can do. A file a command; `serve` is the program itself, in
+//! `main.rs`.
+
+mod config;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ServeFlags;
+
+pub use self::config::ConfigCommand;
+
+/// A chat system whose routing engine sits behind interchangeable transports.
+#[derive(Debug, Parser)]
+#[command(name = "pabal", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node.
+    Serve(ServeFlags),
+    /// Show or check the configuration that `serve` would have with the same flags.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Why a command did not do what it was to do: one line for standard error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The configuration cannot be used.
+    #[error("configuration: {0}")]
+    Config(#[from] crate::config::ConfigError),
+    /// Standard input or output failed.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The environment, as far as it is text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Writes to standard output, whole.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
