@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Parts};
-use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
+use crate::auth::{
+    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
+};
 use crate::config::{Config, PublicUrl};
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
@@ -34,6 +36,9 @@ const TIDY: Duration = Duration::from_secs(60);
 
 /// How often expired tokens are removed from the directory.
 const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
+
+/// How often a node looks whose sessions an operator ended. They end within a second.
+const END_SESSIONS: Duration = Duration::from_millis(300);
 
 /// A node without its sockets.
 #[derive(Debug)]
@@ -188,6 +193,8 @@ impl App {
         }
         let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
+        let accounts = Arc::new(self.directory.clone());
+        self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;

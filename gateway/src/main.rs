@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Serve(flags) => serve(flags),
         Command::Config(config) => config.run().map_err(Failure::from),
+        Command::User(user) => on_runtime(user.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,6 +62,11 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     // Nothing is left to wait for but a password that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Runs a command that waits for things.
+fn on_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), Failure> {
+    Ok(runtime()?.block_on(command)?)
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -17,9 +17,11 @@ mod history_store;
 mod presence;
 mod interest;
 mod directory;
+mod accounts;
 mod push_notifier;
 mod node_registry;
 
+pub use accounts::{Account, Accounts, Ending};
 pub use clock::Clock;
 pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, SettingsChange,

@@ -1,7 +1,9 @@
 //! The command line: what the program can do. A file a command; `serve` is the program itself, in
 //! `main.rs`.
 
+mod data;
 mod config;
+mod user;
 
 use std::io::{self, Write};
 
@@ -10,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ServeFlags;
 
 pub use self::config::ConfigCommand;
+pub use self::user::UserCommand;
 
 /// A chat system whose routing engine sits behind interchangeable transports.
 #[derive(Debug, Parser)]
@@ -28,6 +31,8 @@ pub enum Command {
     /// Show or check the configuration that `serve` would have with the same flags.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// See and change accounts, also while the node runs.
+    User(UserCommand),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.
@@ -37,6 +42,21 @@ pub enum CommandError {
     /// The configuration cannot be used.
     #[error("configuration: {0}")]
     Config(#[from] crate::config::ConfigError),
+    /// The directory cannot be opened.
+    #[error("the directory cannot be opened: {0}")]
+    Open(#[from] pabal_storage::directory::OpenError),
+    /// The directory did not answer.
+    #[error(transparent)]
+    Directory(#[from] pabal_core::ports::DirectoryError),
+    /// Nobody has this name.
+    #[error("there is no user {0:?}")]
+    NoUser(String),
+    /// The new password cannot be one.
+    #[error("the password {0}")]
+    Password(String),
+    /// Passwords cannot be hashed.
+    #[error(transparent)]
+    Hash(#[from] crate::auth::PasswordError),
     /// Standard input or output failed.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),

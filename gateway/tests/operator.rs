@@ -1,0 +1,150 @@
+//! What an operator does with the data folder of a node while that node runs: the program itself on
+//! one side, people on it on the other.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+#[path = "api/support.rs"]
+#[allow(dead_code, reason = "the other tests need the rest")]
+mod support;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{Node, PASSWORD, Person};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// How a command ended: whether well, and what it wrote.
+struct Done {
+    well: bool,
+    out: String,
+    err: String,
+}
+
+/// `pabal` with these arguments and this on its standard input.
+async fn pabal(arguments: &[&str], input: &str) -> Done {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Done { well: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// `pabal user …` on the folder of a node; what it printed.
+async fn user(node: &Node, arguments: &[&str], input: &str) -> String {
+    let data = node.data();
+    let all = [&["user", "--data", data.to_str().unwrap()], arguments].concat();
+    let done = pabal(&all, input).await;
+    assert!(done.well, "{arguments:?}: {}", done.err);
+    done.out
+}
+
+async fn log_in(node: &Node, name: &str, password: &str) -> u16 {
+    let body = json!({"username": name, "password": password});
+    node.post("/v1/login", body).await.status.as_u16()
+}
+
+/// Parks a poll, runs `action`, and asserts that the session ends within a second of it.
+async fn ends_the_session(person: &Person, action: impl Future<Output = String>) -> String {
+    let ears = person.listen().await;
+    let path = format!("/v1/sessions/{}/long-poll?after=0&wait_ms=15000", ears.id);
+    let parked = tokio::spawn({
+        let person = person.clone();
+        async move { person.get(&path).await }
+    });
+    let said = action.await;
+    let begun = Instant::now();
+    let ended = timeout(SOON, parked).await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    ended.problem(401, "unauthenticated");
+    person.get("/v1/me").await.problem(401, "unauthenticated");
+    said
+}
+
+#[tokio::test]
+async fn accounts_are_listed_and_shown() {
+    let node = Node::start().await;
+    for name in ["zoe", "mina", "파발"] {
+        node.sign_up(name).await;
+    }
+    node.log_in("mina").await;
+    let list = user(&node, &["list"], "").await;
+    let rows: Vec<Vec<&str>> =
+        list.lines().map(|line| line.split('\t').take(3).collect()).collect();
+    let expected = [["mina", "enabled", "2"], ["zoe", "enabled", "1"], ["파발", "enabled", "1"]];
+    assert_eq!(rows, expected, "{list}");
+    let shown = user(&node, &["show", "Mina"], "").await;
+    assert!(shown.contains("username      mina"), "{shown}");
+    assert_eq!(shown.matches("\ndevice ").count(), 2, "{shown}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_out_within_a_second_until_enabled() {
+    let node = Node::start().await;
+    let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
+    let out = ends_the_session(&mina, user(&node, &["disable", "mina"], "")).await;
+    assert_eq!(out, "mina is disabled\n");
+    assert_eq!(log_in(&node, "mina", PASSWORD).await, 403);
+    assert_eq!(log_in(&node, "mina", "wrong password").await, 401);
+    bob.get("/v1/me").await.is(200);
+    assert!(user(&node, &["list"], "").await.contains("mina\tdisabled\t0"));
+    assert_eq!(user(&node, &["disable", "mina"], "").await, "mina is already disabled\n");
+    assert_eq!(user(&node, &["enable", "mina"], "").await, "mina is enabled\n");
+    assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_is_read_or_made_and_printed_once() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let reset = user(&node, &["reset-password", "mina", "--stdin"], "battery staple\n");
+    let out = ends_the_session(&mina, reset).await;
+    assert!(!out.contains("battery"), "{out}");
+    assert_eq!(log_in(&node, "mina", PASSWORD).await, 401);
+    assert_eq!(log_in(&node, "mina", "battery staple").await, 200);
+    let out = user(&node, &["reset-password", "mina"], "").await;
+    let made = out.lines().find_map(|line| line.strip_prefix("new password: ")).unwrap();
+    assert_eq!(log_in(&node, "mina", made).await, 200);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn ending_sessions_sends_to_log_in_again() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let out = ends_the_session(&mina, user(&node, &["end-sessions", "mina"], "")).await;
+    assert_eq!(out, "mina: 1 tokens ended\n");
+    assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
+    // The same on a folder that no node has open.
+    let folder = node.stop().await;
+    let data = folder.path().join("data");
+    let done = pabal(&["user", "end-sessions", "mina", "--data", data.to_str().unwrap()], "").await;
+    assert_eq!(done.out, "mina: 1 tokens ended\n", "{}", done.err);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_one_line_on_standard_error() {
+    let node = Node::start().await;
+    node.sign_up("mina").await;
+    let (data, empty) = (node.data(), tempfile::tempdir().unwrap());
+    let (data, empty) = (data.to_str().unwrap(), empty.path().to_str().unwrap());
+    let failures = [
+        (&["user", "--data", data, "show", "nobody"][..], "", "no user \"nobody\""),
+        (&["user", "--data", data, "reset-password", "mina", "--stdin"], "short\n", "8 to 256"),
+        (&["user", "--data", empty, "list"], "", "directory.sqlite"),
+    ];
+    for (arguments, input, expected) in failures {
+        let Done { well, out, err } = pabal(arguments, input).await;
+        assert!(!well && out.is_empty() && err.contains(expected), "{arguments:?}: {out} {err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
+    node.stop().await;
+}
