@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(flags),
         Command::Config(config) => config.run().map_err(Failure::from),
         Command::User(user) => on_runtime(user.run()),
+        Command::Check(check) => on_runtime(check.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

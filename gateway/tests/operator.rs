@@ -148,3 +148,33 @@ async fn what_cannot_be_done_is_one_line_on_standard_error() {
     assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_data_folder_is_checked_while_no_node_has_it() {
+    let node = Node::start().await;
+    let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
+    let channel = mina.direct(&bob).await;
+    for number in 0..5 {
+        mina.say(&channel, &format!("message {number}")).await;
+    }
+    let data = node.data();
+    let check = async || pabal(&["check", "--data", data.to_str().unwrap()], "").await;
+    let busy = check().await;
+    assert!(!busy.well && busy.err.contains("in use"), "{}", busy.err);
+    let _folder = node.stop().await;
+    let done = check().await;
+    assert!(done.well && done.err.is_empty(), "{} {}", done.out, done.err);
+    assert!(done.out.contains("5 messages in 1 channels, 4 partitions"), "{}", done.out);
+    assert!(done.out.contains("2 users"), "{}", done.out);
+    // The middle of the directory, where pages are.
+    let file = data.join("directory.sqlite");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle - 4096..middle + 4096].fill(0xa5);
+    std::fs::write(&file, &bytes).unwrap();
+    std::fs::remove_file(data.join("history/pabal-store")).unwrap();
+    let done = check().await;
+    assert!(!done.well && done.err.contains("wrong"), "{} {}", done.out, done.err);
+    assert!(done.out.contains("wrong: directory: "), "{}", done.out);
+    assert!(done.out.contains("wrong: history: there is no pabal-store"), "{}", done.out);
+}

@@ -4,13 +4,16 @@
 mod data;
 mod config;
 mod user;
+mod check;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::ServeFlags;
 
+pub use self::check::CheckCommand;
 pub use self::config::ConfigCommand;
 pub use self::user::UserCommand;
 
@@ -33,6 +36,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// See and change accounts, also while the node runs.
     User(UserCommand),
+    /// Look through the data folder of a node that does not run, and name what is wrong.
+    Check(CheckCommand),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.
@@ -48,6 +53,20 @@ pub enum CommandError {
     /// The directory did not answer.
     #[error(transparent)]
     Directory(#[from] pabal_core::ports::DirectoryError),
+    /// History cannot be opened.
+    #[error("history cannot be opened: {0}")]
+    History(#[from] pabal_storage::embedded::OpenError),
+    /// A data folder is not what it should be; standard output names what.
+    #[error("{folder}: {count} {things} wrong", things = if *count == 1 { "thing is" } else { "things are" })]
+    Wrong {
+        /// The folder.
+        folder: PathBuf,
+        /// How many things.
+        count: u64,
+    },
+    /// A task of the command was cut off.
+    #[error("the command was interrupted")]
+    Interrupted,
     /// Nobody has this name.
     #[error("there is no user {0:?}")]
     NoUser(String),

@@ -15,6 +15,7 @@ mod people;
 mod channels;
 mod members;
 mod operator;
+mod verify;
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -32,6 +33,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
+pub use verify::DirectoryReport;
 
 use super::error::{Failure, OpenError};
 use super::{folded, sql};

@@ -14,6 +14,12 @@ use crate::push::FjallPushNotifier;
 mod folder;
 mod database;
 mod writer;
+mod findings;
+mod journal;
+mod verify;
+
+pub use findings::{Finding, Findings};
+pub use verify::{StoreReport, verify};
 
 pub(crate) use database::{Database, Unreadable, breathe};
 pub(crate) use writer::{Request, Writer};
