@@ -9,6 +9,8 @@
 pub mod commands;
 pub mod config;
 pub mod app;
+pub mod backup;
+pub mod control;
 pub mod server;
 mod descriptors;
 pub mod api;

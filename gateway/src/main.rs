@@ -45,6 +45,8 @@ fn main() -> ExitCode {
         Command::Config(config) => config.run().map_err(Failure::from),
         Command::User(user) => on_runtime(user.run()),
         Command::Check(check) => on_runtime(check.run()),
+        Command::Backup(backup) => on_runtime(backup.run()),
+        Command::Restore(restore) => on_runtime(restore.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

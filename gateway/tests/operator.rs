@@ -6,7 +6,11 @@
 #[allow(dead_code, reason = "the other tests need the rest")]
 mod support;
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -177,4 +181,137 @@ async fn a_data_folder_is_checked_while_no_node_has_it() {
     assert!(!done.well && done.err.contains("wrong"), "{} {}", done.out, done.err);
     assert!(done.out.contains("wrong: directory: "), "{}", done.out);
     assert!(done.out.contains("wrong: history: there is no pabal-store"), "{}", done.out);
+}
+
+/// What was said and acknowledged: by its client's name, the message id.
+type Said = Arc<Mutex<BTreeMap<String, u64>>>;
+
+async fn say(person: &Person, channel: &str, name: &str) -> (u16, u64) {
+    let path = format!("/v1/channels/{channel}/messages");
+    let body = json!({"content": format!("this is {name}"), "client_message_id": name});
+    let reply = person.post(&path, body).await;
+    let id = reply.body["message"]["message_id"].as_str().unwrap_or_else(|| panic!("{reply:?}"));
+    (reply.status.as_u16(), id.parse().unwrap())
+}
+
+/// Says things until told to stop.
+async fn keep_saying(
+    person: Person,
+    channel: String,
+    sender: usize,
+    said: Said,
+    stop: Arc<AtomicBool>,
+) {
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let name = format!("{sender}-{number}");
+        let (_, id) = say(&person, &channel, &name).await;
+        said.lock().unwrap().insert(name, id);
+    }
+}
+
+/// Every message of a channel: its id by its content.
+async fn everything(person: &Person, channel: &str) -> BTreeMap<String, u64> {
+    let (mut all, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let path = format!("/v1/channels/{channel}/messages?after={after}&limit=100");
+        let page = person.get(&path).await.json(200);
+        let messages = page["messages"].as_array().unwrap();
+        for message in messages {
+            after = message["message_id"].as_str().unwrap().parse().unwrap();
+            all.insert(message["content"].as_str().unwrap().to_owned(), after);
+        }
+        if messages.is_empty() {
+            return all;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_has_what_was_acknowledged_and_goes_on_from_there() {
+    let node = Node::start().await;
+    let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
+    let channel = mina.direct(&bob).await;
+    let (said, stop) = (Said::default(), Arc::new(AtomicBool::new(false)));
+    let senders: Vec<_> = (0..4)
+        .map(|sender| {
+            let person = if sender % 2 == 0 { mina.clone() } else { bob.clone() };
+            let (said, stop) = (Arc::clone(&said), Arc::clone(&stop));
+            tokio::spawn(keep_saying(person, channel.clone(), sender, said, stop))
+        })
+        .collect();
+    let enough = async {
+        while said.lock().unwrap().len() < 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, enough).await.unwrap();
+    let before = said.lock().unwrap().clone();
+    let folder = tempfile::tempdir().unwrap();
+    let (backup, data) = (folder.path().join("backup"), folder.path().join("data"));
+    let (from, to) = (backup.to_str().unwrap(), data.to_str().unwrap());
+    let done = pabal(&["backup", "--data", node.data().to_str().unwrap(), from], "").await;
+    assert!(done.well && done.out.contains("2 users"), "{} {}", done.out, done.err);
+    let during = said.lock().unwrap().len();
+    assert!(during > before.len(), "senders went on");
+    stop.store(true, Ordering::Relaxed);
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let live = everything(&mina, &channel).await;
+    drop(node.stop().await);
+
+    let done = pabal(&["restore", from, "--data", to], "").await;
+    assert!(done.well, "{} {}", done.out, done.err);
+    let refused = pabal(&["restore", from, "--data", to], "").await;
+    assert!(!refused.well && refused.err.contains("not empty"), "{}", refused.err);
+    let node = Node::start_on(folder).await;
+    // Tokens are in it as well; the address is another.
+    let (mina, bob) = (mina.moved_to(&node), bob.moved_to(&node));
+    let restored = everything(&bob, &channel).await;
+    for (name, id) in &before {
+        assert_eq!(restored.get(&format!("this is {name}")), Some(id), "{name}");
+    }
+    assert!(restored.iter().all(|(content, id)| live.get(content) == Some(id)), "nothing else");
+    let highest = *restored.values().max().unwrap();
+    let (name, id) = before.iter().next().unwrap();
+    let person = if name.starts_with(['0', '2']) { &mina } else { &bob };
+    assert_eq!(say(person, &channel, name).await, (200, *id), "a repeat is recognised");
+    let (status, id) = say(&mina, &channel, "new").await;
+    assert!(status == 201 && id > highest, "{id} is above {highest}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_node_that_stopped_and_what_cannot_be_restored() {
+    let node = Node::start().await;
+    let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
+    let channel = mina.direct(&bob).await;
+    mina.say(&channel, "hello").await;
+    let stopped = node.stop().await;
+    let data = stopped.path().join("data");
+    let data = data.to_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pabal.toml");
+    std::fs::write(&config, format!("[storage]\npartitions = 4\ndata_dir = '{data}'\n")).unwrap();
+    let backup = folder.path().join("backup");
+    let (config, from) = (config.to_str().unwrap(), backup.to_str().unwrap());
+    let done = pabal(&["backup", "--config", config, from], "").await;
+    assert!(done.well && done.out.contains("1 messages"), "{} {}", done.out, done.err);
+    let again = pabal(&["backup", "--config", config, from], "").await;
+    assert!(!again.well && again.err.contains("not empty"), "{}", again.err);
+    let new = folder.path().join("new");
+    let new = new.to_str().unwrap();
+    let nothing = pabal(&["backup", "--data", new, &format!("{from}2")], "").await;
+    assert!(!nothing.well && nothing.err.contains("no data folder"), "{}", nothing.err);
+    // Damage is found after copying, and nothing is left that a node would start on.
+    std::fs::remove_file(backup.join("history/fjall/version")).unwrap();
+    let done = pabal(&["restore", from, "--data", new], "").await;
+    assert!(!done.well && done.out.contains("fjall/version is gone"), "{} {}", done.out, done.err);
+    assert_eq!(std::fs::read_dir(new).unwrap().count(), 0);
+    std::fs::rename(backup.join("history"), backup.join("history.unfinished")).unwrap();
+    let done = pabal(&["restore", from, "--data", new], "").await;
+    assert!(!done.well && done.err.contains("no complete backup"), "{}", done.err);
 }

@@ -5,6 +5,7 @@ mod data;
 mod config;
 mod user;
 mod check;
+mod backup;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ServeFlags;
 
+pub use self::backup::{BackupCommand, RestoreCommand};
 pub use self::check::CheckCommand;
 pub use self::config::ConfigCommand;
 pub use self::user::UserCommand;
@@ -38,6 +40,10 @@ pub enum Command {
     User(UserCommand),
     /// Look through the data folder of a node that does not run, and name what is wrong.
     Check(CheckCommand),
+    /// Write a copy of the data folder, also while the node runs, and check it.
+    Backup(BackupCommand),
+    /// Make a data folder from a backup, and check it.
+    Restore(RestoreCommand),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.
@@ -64,6 +70,18 @@ pub enum CommandError {
         /// How many things.
         count: u64,
     },
+    /// The folder that was to be written has something in it.
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
+    /// The folder that was to be read has no data.
+    #[error("{0} is no data folder, and no complete backup")]
+    NoData(PathBuf),
+    /// The node that runs could not write the backup.
+    #[error("the node could not write the backup: {0}")]
+    Backup(String),
+    /// The backup could not be written.
+    #[error(transparent)]
+    Write(#[from] crate::backup::BackupError),
     /// A task of the command was cut off.
     #[error("the command was interrupted")]
     Interrupted,

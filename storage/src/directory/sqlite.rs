@@ -31,7 +31,7 @@ use pabal_core::ports::{
 };
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 pub use verify::DirectoryReport;
 
@@ -131,6 +131,24 @@ impl SqliteDirectory {
                 Err(error)
             }
         }
+    }
+
+    /// Writes a copy of all that is in the directory now to a file that must not be there. Calls
+    /// are answered meanwhile. The copy is not synchronised to the disk.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unavailable`] if the file cannot be written.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), DirectoryError> {
+        // On a connection of its own: it takes as long as there is something to copy, and the
+        // write-ahead log keeps it from holding up those who write.
+        let copied = async {
+            let mut connection = self.store.writer.connect_options().connect().await?;
+            // SQLite takes paths as text only.
+            let to = path.to_string_lossy();
+            sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
+            connection.close().await
+        };
+        copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
     }
 
     /// Lets the calls that have a connection finish, then closes the file, with its write-ahead log

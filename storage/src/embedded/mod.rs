@@ -17,12 +17,14 @@ mod writer;
 mod findings;
 mod journal;
 mod verify;
+mod export;
 
+pub use export::{ExportError, Exported};
 pub use findings::{Finding, Findings};
-pub use verify::{StoreReport, verify};
+pub use verify::{Held, StoreReport, hold, verify};
 
 pub(crate) use database::{Database, Unreadable, breathe};
-pub(crate) use writer::{Request, Writer};
+pub(crate) use writer::{Request, Stopped, Writer};
 
 /// History and push queue of one node, in one folder.
 ///

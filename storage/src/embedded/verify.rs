@@ -78,16 +78,23 @@ pub fn verify(folder: &Path, scratch: &Path) -> Result<StoreReport, OpenError> {
     Ok(report)
 }
 
-/// Keeps every process from opening the store, as long as the answer is held.
-fn hold(folder: &Path) -> Result<Option<File>, OpenError> {
+/// As long as it is held, no process can open the store.
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "its lock is what counts")] Option<File>);
+
+/// Keeps every process from opening the store in `folder`, and changes nothing.
+///
+/// # Errors
+/// [`OpenError::InUse`], retry; [`OpenError::Unavailable`] if the system refuses.
+pub fn hold(folder: &Path) -> Result<Held, OpenError> {
     let lock = match File::open(folder::database_of(folder).join("lock")) {
         Ok(lock) => lock,
         // Nobody can have it open then, and what is missing is told by others.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held(None)),
         Err(error) => return Err(OpenError::unavailable(folder, error)),
     };
     match lock.try_lock_shared() {
-        Ok(()) => Ok(Some(lock)),
+        Ok(()) => Ok(Held(Some(lock))),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(OpenError::unavailable(folder, error)),
     }
