@@ -13,6 +13,7 @@ pub mod backup;
 pub mod control;
 pub mod server;
 mod descriptors;
+mod https;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -25,6 +25,8 @@ enum Failure {
     #[error(transparent)]
     Command(#[from] CommandError),
     #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -59,9 +61,10 @@ fn main() -> ExitCode {
 
 fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     let config = Config::load(flags, environment())?;
-    telemetry::log::start(&config.log)?;
     let runtime = runtime()?;
+    let telemetry = telemetry::start(&config, runtime.handle())?;
     let outcome = runtime.block_on(run(&config));
+    telemetry.finish();
     // Nothing is left to wait for but a password that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome

@@ -205,6 +205,8 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
         ("[storage]\npartitions = 0", "storage.partitions"),
         ("[storage]\npartitions = 1025", "storage.partitions"),
         ("[auth]\ntoken_lifetime_days = 0", "auth.token_lifetime_days"),
+        ("[telemetry]\notlp_endpoint = 'localhost'", "telemetry.otlp_endpoint"),
+        ("[telemetry]\nsample_ratio = 1.5", "telemetry.sample_ratio"),
     ];
     for (text, expected) in wrong {
         let (_, key) = expected.split_once('.').unwrap();

@@ -14,7 +14,15 @@ impl Config {
             let (key, reason) = (key.to_owned(), reason.to_owned());
             Err(ConfigError::Value { key, reason })
         };
-        let Self { server, node, auth, limits, push, storage, log, .. } = self;
+        let Self { server, node, auth, limits, push, storage, log, telemetry } = self;
+        if let Some(url) = &telemetry.otlp_endpoint
+            && !is_http(url)
+        {
+            return wrong("telemetry.otlp_endpoint", "must be an http:// or https:// URL");
+        }
+        if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
+            return wrong("telemetry.sample_ratio", "must be 0 to 1");
+        }
         if let Err(error) = EnvFilter::try_new(&log.filter) {
             return wrong("log.filter", &error.to_string());
         }

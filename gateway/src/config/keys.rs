@@ -78,6 +78,8 @@ sections! {
     push: Push,
     /// What it tells its operator.
     log: Log,
+    /// Where it sends traces.
+    telemetry: Telemetry,
 }
 
 section! {
@@ -226,6 +228,18 @@ section! {
         filter: String = "info,fjall=warn,lsm_tree=warn".into(),
         /// How it looks.
         format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// Traces of messages, for a collector that speaks OTLP over HTTP.
+    Telemetry {
+        /// The URL of the collector, without `/v1/traces`. Without it no trace is made, which costs
+        /// nothing. A collector that is away costs only the traces.
+        otlp_endpoint: Option<String> = None,
+        /// Which part of all messages is traced, 0 to 1. A traced message costs some tens of
+        /// microseconds.
+        sample_ratio: f64 = 1.0,
     }
 }
 

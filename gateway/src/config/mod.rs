@@ -11,7 +11,7 @@ mod print;
 
 pub use check::PublicUrl;
 pub use flags::ServeFlags;
-pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage};
+pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage, Telemetry};
 pub use origin::{Origin, Origins};
 pub use print::print;
 

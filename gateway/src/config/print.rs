@@ -58,7 +58,8 @@ fn table(config: &Config) -> Result<Table, ConfigError> {
 
 /// What a value counts: its name says so, or else its type.
 fn unit(key: &Key) -> &'static str {
-    const BY_NAME: [(&str, &str); 8] = [
+    const BY_NAME: [(&str, &str); 9] = [
+        ("_ratio", "0 to 1"),
         ("_ms", "milliseconds"),
         ("_bytes", "bytes"),
         ("_days", "days"),
