@@ -8,14 +8,14 @@ use pabal_benches::group_message;
 use pabal_benches::node::{GROUP, PARTITIONS, memory, on_disk};
 use pabal_core::memory::{MemoryMessageLog, SystemClock};
 use pabal_core::model::{Draft, MessageId, Partition, UserId};
-use pabal_core::ports::{Clock, HistoryStore, MessageLog, Origin, PageFrom, Sequenced};
+use pabal_core::ports::{Clock, HistoryStore, MessageLog, Origin, PageFrom, Sequenced, Trace};
 use tokio::runtime::Runtime;
 
 fn log(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let log = MemoryMessageLog::new(Arc::new(SystemClock), 8_192);
     let partition = Partition::of(GROUP, PARTITIONS);
-    let origin = || Origin { node: "n1".parse().expect("a name"), accepted_at: SystemClock.now() };
+    let origin = || Origin { node: "n1".parse().expect("a name"), accepted_at: SystemClock.now(), trace: Trace::default() };
     let draft = Draft {
         channel_id: GROUP,
         message_from: UserId::new(1),

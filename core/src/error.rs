@@ -21,6 +21,9 @@ impl From<&DirectoryError> for Problem {
             DirectoryError::UnknownUser(_) | DirectoryError::UnknownChannel => {
                 Self::new(ProblemCode::NotFound, error.to_string())
             }
+            DirectoryError::UserDisabled(_) => {
+                Self::new(ProblemCode::Forbidden, "this account is disabled")
+            }
             DirectoryError::GroupFull => Self::invalid("members", "the group is full"),
             DirectoryError::IdTaken | DirectoryError::Unavailable(_) => {
                 unavailable(error, "the directory")

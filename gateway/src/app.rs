@@ -23,8 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Parts};
-use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
+use crate::auth::{
+    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
+};
+use crate::backup::Backup;
 use crate::config::{Config, PublicUrl};
+use crate::control::Control;
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
 use crate::telemetry::{Metrics, Sources};
@@ -34,6 +38,9 @@ const TIDY: Duration = Duration::from_secs(60);
 
 /// How often expired tokens are removed from the directory.
 const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
+
+/// How often a node looks whose sessions an operator ended. They end within a second.
+const END_SESSIONS: Duration = Duration::from_millis(300);
 
 /// A node without its sockets.
 #[derive(Debug)]
@@ -98,7 +105,8 @@ impl App {
     /// # Errors
     /// [`BuildError`]. What was opened is closed again.
     pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
-        let (ports, directory) = ports(config).await?;
+        let (ports, stores) = ports(config).await?;
+        let directory = stores.directory.clone();
         let engine_config = EngineConfig {
             node: config.node.name.clone(),
             partitions: config.storage.partitions,
@@ -111,7 +119,7 @@ impl App {
                 return Err(error.into());
             }
         };
-        let assembled = Self::assemble(config, address, &engine, &directory).await;
+        let assembled = Self::assemble(config, address, &engine, stores).await;
         if assembled.is_err() {
             engine.shutdown().await;
             directory.close().await;
@@ -123,7 +131,7 @@ impl App {
         config: &Config,
         address: SocketAddr,
         engine: &Engine,
-        directory: &SqliteDirectory,
+        stores: Backup,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
         let fallback_url = reachable(address);
@@ -157,12 +165,19 @@ impl App {
             stop: CancellationToken::new(),
             transports,
             engine: engine.clone(),
-            directory: directory.clone(),
+            directory: stores.directory.clone(),
             draining,
             background,
             requests,
         };
         app.start_background(config, api, &url).await?;
+        match Control::bind(&config.storage.data_dir) {
+            Ok(control) => {
+                app.background.spawn(control.run(stores, app.stop.clone()));
+            }
+            // All else works without.
+            Err(error) => tracing::warn!(%error, "no control socket: `pabal backup` cannot ask"),
+        }
         Ok(app)
     }
 
@@ -188,6 +203,8 @@ impl App {
         }
         let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
+        let accounts = Arc::new(self.directory.clone());
+        self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;
@@ -239,7 +256,7 @@ impl App {
 }
 
 /// The adapters of one node: what must last is on its disk, the rest in its memory.
-async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> {
+async fn ports(config: &Config) -> Result<(Ports, Backup), BuildError> {
     let (storage, folder) = (&config.storage, &config.storage.data_dir);
     make_private(folder).map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
     let embedded = EmbeddedConfig {
@@ -251,6 +268,7 @@ async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> 
     // First, because its lock keeps a second process away from the whole folder.
     let store = open_history(folder, embedded).await?;
     let directory = SqliteDirectory::open(folder.join("directory.sqlite")).await?;
+    let stores = Backup { directory: directory.clone(), history: Arc::clone(&store.history) };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let push: Arc<dyn PushNotifier> = match config.push.webhook_url {
         Some(_) => store.push,
@@ -263,17 +281,17 @@ async fn ports(config: &Config) -> Result<(Ports, SqliteDirectory), BuildError> 
         history: store.history,
         presence: Arc::new(MemoryPresence::new()),
         interest: Arc::new(MemoryInterest::new()),
-        directory: Arc::new(directory.clone()),
+        directory: Arc::new(directory),
         push,
         registry: Arc::new(MemoryNodeRegistry::new()),
         clock,
     };
-    Ok((ports, directory))
+    Ok((ports, stores))
 }
 
 /// Makes the data folder, with its parents, for this user only: messages and password hashes are in
 /// it. A folder that is there keeps the permissions that somebody gave it.
-fn make_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -1,15 +1,19 @@
 //! The pabal server: configuration, API service and the running node.
 //!
-//! In reading order: [`config`] says what a node is told, [`app`] builds it from parts and is the
+//! In reading order: [`commands`] are what the program can do, [`config`] says what a node is told, [`app`] builds it from parts and is the
 //! only place that names them, [`server`] accepts connections and hands each request to the
 //! transports or to the [`api`]. [`auth`], [`discovery`], [`push`] and [`telemetry`] are what the
 //! API and the node need besides.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod commands;
 pub mod config;
 pub mod app;
+pub mod backup;
+pub mod control;
 pub mod server;
 mod descriptors;
+mod https;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -1,4 +1,4 @@
-//! `pabal`: config → build → run → drain.
+//! `pabal`: config → build → run → drain, unless another command is asked for.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use pabal_gateway::app::{App, BuildError, cores};
-use pabal_gateway::config::{Cli, Command, Config, ConfigError, ServeFlags};
+use pabal_gateway::commands::{Cli, Command, CommandError, environment};
+use pabal_gateway::config::{Config, ConfigError, ServeFlags};
 use pabal_gateway::server::{BindError, Listeners, Server};
 use pabal_gateway::telemetry;
 use rustix::fs::Mode;
@@ -22,6 +23,10 @@ enum Failure {
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -34,10 +39,18 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(flags) = Cli::parse().command;
+    let command = Cli::parse().command;
     // Whatever the program writes is for its own user, in a folder that others may read as well.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    match serve(&flags) {
+    let done = match &command {
+        Command::Serve(flags) => serve(flags),
+        Command::Config(config) => config.run().map_err(Failure::from),
+        Command::User(user) => on_runtime(user.run()),
+        Command::Check(check) => on_runtime(check.run()),
+        Command::Backup(backup) => on_runtime(backup.run()),
+        Command::Restore(restore) => on_runtime(restore.run()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("pabal: {failure}");
@@ -47,16 +60,19 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ServeFlags) -> Result<(), Failure> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let config = Config::load(flags, std::env::vars_os().filter_map(text))?;
-    telemetry::log::start(&config.log)?;
+    let config = Config::load(flags, environment())?;
     let runtime = runtime()?;
+    let telemetry = telemetry::start(&config, runtime.handle())?;
     let outcome = runtime.block_on(run(&config));
+    telemetry.finish();
     // Nothing is left to wait for but a password that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Runs a command that waits for things.
+fn on_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), Failure> {
+    Ok(runtime()?.block_on(command)?)
 }
 
 fn runtime() -> io::Result<Runtime> {

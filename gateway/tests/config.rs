@@ -4,12 +4,15 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use pabal_gateway::config::{Cli, Command, Config, ConfigError, LogFormat, ServeFlags};
+use pabal_gateway::commands::{Cli, Command};
+use pabal_gateway::config::{Config, ConfigError, LogFormat, ServeFlags, print};
 
 fn flags(arguments: &[&str]) -> ServeFlags {
     let all = ["pabal", "serve"].iter().chain(arguments);
-    let Command::Serve(flags) = Cli::try_parse_from(all).unwrap().command;
-    flags
+    match Cli::try_parse_from(all).unwrap().command {
+        Command::Serve(flags) => flags,
+        other => panic!("{other:?}"),
+    }
 }
 
 struct File {
@@ -188,12 +191,10 @@ fn what_is_wrong_in_the_environment_is_named() {
 }
 
 #[test]
-fn values_out_of_range_name_their_key() {
+fn values_out_of_range_name_their_key_and_where_it_was_set() {
     let wrong = [
         ("[node]\nlatitude = 91.0\nlongitude = 0.0", "node.latitude"),
         ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
-        ("[node]\nlatitude = 1.0", "node.longitude"),
-        ("[node]\nlongitude = 1.0", "node.latitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
         ("[server]\nidle_connection_timeout_ms = 0", "server.idle_connection_timeout_ms"),
         ("[push]\nwebhook_url = 'ftp://example.org'", "push.webhook_url"),
@@ -204,13 +205,74 @@ fn values_out_of_range_name_their_key() {
         ("[storage]\npartitions = 0", "storage.partitions"),
         ("[storage]\npartitions = 1025", "storage.partitions"),
         ("[auth]\ntoken_lifetime_days = 0", "auth.token_lifetime_days"),
+        ("[telemetry]\notlp_endpoint = 'localhost'", "telemetry.otlp_endpoint"),
+        ("[telemetry]\nsample_ratio = 1.5", "telemetry.sample_ratio"),
     ];
     for (text, expected) in wrong {
+        let (_, key) = expected.split_once('.').unwrap();
+        let stands = text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+        match load_file(text).unwrap_err() {
+            ConfigError::File { key, line, .. } => {
+                assert_eq!((key.as_str(), line), (expected, stands), "{text}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    // What was set nowhere has no line, and a variable or a flag has its own name.
+    for (text, expected) in
+        [("[node]\nlatitude = 1.0", "node.longitude"), ("[node]\nlongitude = 1.0", "node.latitude")]
+    {
         match load_file(text).unwrap_err() {
             ConfigError::Value { key, .. } => assert_eq!(key, expected, "{text}"),
             other => panic!("{text}: {other:?}"),
         }
     }
+    let error = load(&[], &[("PABAL_NODE_CAPACITY", "0")]).unwrap_err().to_string();
+    assert!(error.starts_with("PABAL_NODE_CAPACITY: "), "{error}");
+    let error = load(&["--capacity", "0"], &[]).unwrap_err().to_string();
+    assert!(error.starts_with("node.capacity: "), "{error}");
+}
+
+/// What `pabal config print` shows.
+fn printed(arguments: &[&str], environment: &[(&str, &str)], show_secrets: bool) -> String {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let all = environment.iter().map(owned);
+    let (config, origins) = Config::load_with_origins(&flags(arguments), all).unwrap();
+    print(&config, &origins, show_secrets).unwrap()
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_says_the_same() {
+    let given = file("[server]\n\npublic_url = 'https://chat.example.org'\n");
+    let arguments =
+        ["--config", given.path.to_str().unwrap(), "--latitude", "37.5", "--longitude", "127"];
+    let environment = [("PABAL_LIMITS_BODY_BYTES", "4096"), ("PABAL_PUSH_WEBHOOK_TOKEN", "abc\"1")];
+    let text = printed(&arguments, &environment, true);
+    assert_eq!(load_file(&text).unwrap(), load(&arguments, &environment).unwrap(), "{text}");
+    let keys = text.lines().filter(|line| line.contains("; default ")).count();
+    assert_eq!(keys, config_keys(), "{text}");
+    let stands = |key: &str| {
+        let lines: Vec<_> = text.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with(key)).unwrap();
+        lines[at - 1].to_owned()
+    };
+    let line = format!("# a URL; default none; from {}:3", given.path.display());
+    assert_eq!(stands("public_url = "), line);
+    assert_eq!(
+        stands("body_bytes = 4096"),
+        "# bytes; default 262144; from PABAL_LIMITS_BODY_BYTES"
+    );
+    assert_eq!(stands("latitude = 37.5"), "# degrees; default none; from the command line");
+    assert_eq!(stands("partitions = 16"), "# a count; default 16; from the default");
+    assert!(text.contains("# Shards of channels, 1 to 1,024. Fixed when the folder"), "{text}");
+}
+
+#[test]
+fn secrets_are_printed_only_when_asked_for() {
+    let environment = [("PABAL_PUSH_WEBHOOK_TOKEN", "sesame")];
+    assert!(!printed(&[], &environment, false).contains("sesame"));
+    assert!(printed(&[], &environment, false).contains("# webhook_token is set"));
+    assert!(printed(&[], &environment, true).contains("webhook_token = \"sesame\""));
 }
 
 #[test]

@@ -162,3 +162,32 @@ async fn a_second_signal_does_not_wait() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{err}");
     assert!(err.contains("without waiting"), "{err}");
 }
+
+#[tokio::test]
+async fn the_configuration_is_shown_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pabal.toml");
+    let config = |what: &'static str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
+        command.args(["config", what, "--config"]).arg(&path);
+        heard(&mut command);
+        command
+    };
+    std::fs::write(&path, "[limits]\nbody_bytes = 2048\n").unwrap();
+    let (code, out, err) = end(config("print").spawn().unwrap()).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("body_bytes = 2048\n") && out.contains("pabal.toml:2"), "{out}");
+    let (code, out, err) = end(config("check").spawn().unwrap()).await;
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", ""));
+    for (text, place) in [("\n[limits]\nbodybytes = 1", ":3:"), ("[limits]\nbody_bytes = 1", ":2:")]
+    {
+        std::fs::write(&path, text).unwrap();
+        let mut serve = pabal(&folder.path().join("data"), &["--config", path.to_str().unwrap()]);
+        for child in [config("check").spawn().unwrap(), serve.spawn().unwrap()] {
+            let (code, _, err) = end(child).await;
+            assert_eq!(code, Some(1), "{err}");
+            let expected = format!("{}{place}", path.display());
+            assert!(err.contains(&expected), "{err} does not name {expected}");
+        }
+    }
+}

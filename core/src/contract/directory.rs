@@ -37,7 +37,7 @@ pub async fn run(fresh: impl AsyncFn() -> Dir) {
 }
 
 /// User `number`, with a name that sorts like the number.
-fn user(number: u64) -> User {
+pub(super) fn user(number: u64) -> User {
     User {
         user_id: UserId::new(number),
         username: format!("user-{number:04}"),
@@ -49,7 +49,7 @@ fn user(number: u64) -> User {
 }
 
 /// Access number `number`, with a device of its own, for `user_id`.
-fn access(user_id: UserId, number: u64) -> Access {
+pub(super) fn access(user_id: UserId, number: u64) -> Access {
     Access {
         token: TokenHash::of(&format!("token {number}")),
         device: Device {
@@ -62,7 +62,7 @@ fn access(user_id: UserId, number: u64) -> Access {
 }
 
 /// What is stored for the password of user `number`.
-fn password_hash(number: u64) -> String {
+pub(super) fn password_hash(number: u64) -> String {
     format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA${number}")
 }
 
@@ -73,7 +73,7 @@ async fn sign_up(directory: &Dir, user: User) -> Result<(), DirectoryError> {
 }
 
 /// Signs up users 1, 2, … `N`.
-async fn people<const N: usize>(directory: &Dir) -> [UserId; N] {
+pub(super) async fn people<const N: usize>(directory: &Dir) -> [UserId; N] {
     let ids = std::array::from_fn(|index| UserId::new(index as u64 + 1));
     for id in ids {
         sign_up(directory, user(id.get())).await.expect("a sign-up");
@@ -95,7 +95,7 @@ async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
     users.into_iter().map(|user| user.username).collect()
 }
 
-fn channel_id(number: u64) -> ChannelId {
+pub(super) fn channel_id(number: u64) -> ChannelId {
     ChannelId::new(number)
 }
 
@@ -104,7 +104,7 @@ fn created_at(number: u64) -> Timestamp {
 }
 
 /// A direct channel as a caller offers it.
-fn direct(number: u64) -> Channel {
+pub(super) fn direct(number: u64) -> Channel {
     let channel_id = channel_id(number);
     Channel { channel_id, kind: ChannelKind::Direct, name: None, created_at: created_at(number) }
 }

@@ -10,3 +10,4 @@ pub mod interest;
 pub mod push_notifier;
 pub mod node_registry;
 pub mod directory;
+pub mod accounts;

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::mailbox::Event;
 use super::places::MessageEvent;
 use super::session::{Ended, Session};
 use super::{Engine, sessions};
 use crate::model::{ChannelId, Message, Timestamp};
-use crate::ports::{Audience, Delivery, InboxEntry, InboxError, InboxPosition};
+use crate::ports::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, Stage, Trace};
 use crate::protocol::event;
 
 /// How long delivery waits before it asks an inbox again that failed.
@@ -66,12 +68,15 @@ impl Engine {
     async fn deliver(&self, entries: Vec<InboxEntry>) {
         let mut entries = entries.into_iter().map(|entry| entry.delivery).peekable();
         let mut run: Vec<MessageEvent> = Vec::new();
+        // Each until its message was handed to all.
+        let mut spans: Vec<Span> = Vec::new();
         let mut handed = 0;
         while let Some(delivery) = entries.next() {
             match delivery {
-                Delivery::Message { message, accepted_at } => {
+                Delivery::Message { message, accepted_at, trace } => {
                     let channel_id = message.channel_id;
                     run.push(message_event(&message, accepted_at));
+                    spans.extend(Trace::stages(std::iter::once(&trace), Stage::Deliver));
                     let continues = matches!(
                         entries.peek(),
                         Some(Delivery::Message { message, .. }) if message.channel_id == channel_id
@@ -80,6 +85,7 @@ impl Engine {
                         self.inner.sequencer.raise_floor(message.message_id);
                         self.fan_out(channel_id, &run, &mut handed).await;
                         run.clear();
+                        spans.clear();
                     }
                 }
                 Delivery::Event { audience, event } => self.hand_event(&audience, event),

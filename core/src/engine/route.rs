@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::model::{ChannelId, NodeId, UserId};
-use crate::ports::{Appended, Audience, Delivery, InboxError, LogEntry};
+use crate::ports::{Appended, Audience, Delivery, InboxError, LogEntry, Origin, Stage, Trace};
 
 /// How long routing waits before it asks a port again that failed, the first time. The wait doubles
 /// with every time after that.
@@ -54,14 +54,17 @@ impl Engine {
             .into_iter()
             .zip(outcomes)
             .filter(|(_, outcome)| **outcome == Appended::Stored)
-            .map(|(entry, _)| (entry.message, entry.origin.accepted_at))
+            .map(|(entry, _)| (entry.message, entry.origin))
             .collect();
+        let _spans = Trace::stages(messages.iter().map(|(_, it)| &it.trace), Stage::Route);
         let channels: Vec<ChannelId> = messages.iter().map(|(m, _)| m.channel_id).collect();
         let interested = self.interested(&channels).await;
         let mut inboxes: BTreeMap<NodeId, Vec<Delivery>> = BTreeMap::new();
-        for ((message, accepted_at), nodes) in messages.into_iter().zip(interested) {
+        for ((message, origin), nodes) in messages.into_iter().zip(interested) {
+            let Origin { accepted_at, trace, .. } = origin;
             for node in nodes {
-                let delivery = Delivery::Message { message: message.clone(), accepted_at };
+                let (message, trace) = (message.clone(), trace.clone());
+                let delivery = Delivery::Message { message, accepted_at, trace };
                 inboxes.entry(node).or_default().push(delivery);
             }
             self.push_if_away(message).await;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Sent};
 use crate::model::{Draft, Message, MessageId, Partition};
-use crate::ports::{HistoryError, LogError, Origin, Sequenced};
+use crate::ports::{HistoryError, LogError, Origin, Sequenced, Trace};
 use crate::protocol::{Problem, ProblemCode};
 
 /// A message that has its place in the log.
@@ -24,19 +24,20 @@ pub(super) struct Pending {
 }
 
 impl Engine {
-    pub(super) async fn sequence(&self, draft: Draft) -> Result<Pending, Problem> {
+    pub(super) async fn sequence(&self, draft: Draft, trace: Trace) -> Result<Pending, Problem> {
         let deadline = Instant::now() + self.inner.limits.confirm_within;
         let partition = self.partition(draft.channel_id);
         let sequencer = &self.inner.sequencer;
         let floor = sequencer.floor(partition);
-        let origin =
-            Origin { node: self.inner.node.clone(), accepted_at: self.inner.ports.clock.now() };
+        let (node, accepted_at) = (self.inner.node.clone(), self.inner.ports.clock.now());
+        let origin = Origin { node, accepted_at, trace: trace.clone() };
         let log = &self.inner.ports.log;
         let sequenced = log.append(partition, floor, draft.clone(), origin).await?;
         let (message_id, repeat) = match sequenced {
             Sequenced::New(message_id) => (message_id, false),
             Sequenced::Repeat(message_id) => (message_id, true),
         };
+        trace.identify(draft.channel_id, message_id);
         sequencer.raise_floor(message_id);
         let stored = sequencer.wait_for(message_id, repeat);
         Ok(Pending { message: draft.at(message_id), repeat, stored, deadline })

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::Engine;
 use crate::model::{Message, MessageId, Partition};
-use crate::ports::{Appended, HistoryError, LogEntry};
+use crate::ports::{Appended, HistoryError, LogEntry, Stage, Trace};
 
 /// How long the owner waits before it asks a port again that failed.
 const RETRY: Duration = Duration::from_millis(100);
@@ -48,6 +48,8 @@ pub(super) async fn own(engine: Engine, partition: Partition, mut stored: Messag
 impl Engine {
     /// Makes `entries` durable, however long it takes; nothing if history can never do it.
     async fn store(&self, partition: Partition, entries: &[LogEntry]) -> Option<Vec<Appended>> {
+        let traces = entries.iter().map(|entry| &entry.origin.trace);
+        let _spans = Trace::stages(traces, Stage::Store);
         let messages: Vec<Message> = entries.iter().map(|entry| entry.message.clone()).collect();
         loop {
             let append = self.inner.ports.history.append(partition, messages.clone());

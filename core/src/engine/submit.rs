@@ -7,10 +7,11 @@ use std::time::Duration;
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
+use tracing::Instrument;
 
 use super::{Engine, Limits};
 use crate::model::{ChannelId, Draft, Membership, Message, UserId};
-use crate::ports::DirectoryError;
+use crate::ports::{DirectoryError, Stage, Trace};
 use crate::protocol::{MAX_NAME_BYTES, Problem, ProblemCode};
 
 /// What a client asks to have said.
@@ -75,8 +76,11 @@ impl Engine {
         from: UserId,
         send: SendRequest,
     ) -> Result<Submission, Problem> {
-        let draft = self.authorize(from, send).await?;
-        let sequenced = self.sequence(draft).await?;
+        let trace = Trace::begin();
+        let authorized = self.authorize(from, send).instrument(trace.stage(Stage::Authorize));
+        let draft = authorized.await?;
+        let span = trace.stage(Stage::Sequence);
+        let sequenced = self.sequence(draft, trace).instrument(span).await?;
         Ok(Submission { engine: self.clone(), sequenced })
     }
 

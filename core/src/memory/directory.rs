@@ -1,9 +1,11 @@
 //! The directory in memory: the reference for what the port means. It owns the locking and the
-//! port's face; [`state`] and [`conversations`] hold what is known and every rule. It forgets all when
+//! port's face; [`state`], [`conversations`] and [`accounts`]
+//! hold what is known and every rule. It forgets all when
 //! it is dropped and holds whatever it is given: it is for tests, a node keeps its directory on disk.
 
 mod state;
 mod conversations;
+mod accounts;
 
 use std::sync::Mutex;
 

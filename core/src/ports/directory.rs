@@ -30,7 +30,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Adds a device with its token to a user.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`].
+    /// [`DirectoryError::UnknownUser`], [`DirectoryError::UserDisabled`],
+    /// [`DirectoryError::IdTaken`].
     fn log_in(&self, access: Access) -> Answer<'_, ()>;
 
     /// Ends a token; answers whether it was there. A device goes with its token.
@@ -155,7 +156,7 @@ pub trait Directory: Send + Sync + 'static {
         message_id: MessageId,
     ) -> Answer<'_, bool>;
 
-    /// The members of a channel with what they want pushed, by user id.
+    /// The members of a channel with what they want pushed, by user id; without disabled ones.
     fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>>;
 }
 
@@ -227,6 +228,9 @@ pub enum DirectoryError {
     /// No such user. Do not retry.
     #[error("there is no user {0}")]
     UnknownUser(UserId),
+    /// An operator has disabled the account. Do not retry.
+    #[error("user {0} is disabled")]
+    UserDisabled(UserId),
     /// No such channel, or not of the kind the call is for. Do not retry.
     #[error("there is no such channel")]
     UnknownChannel,

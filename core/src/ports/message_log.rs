@@ -1,6 +1,6 @@
 //! The sync queue of a partition: between accepting a message and storing it.
 
-use super::BoxFuture;
+use super::{BoxFuture, Trace};
 use crate::model::{Draft, Message, MessageId, NodeId, Partition, Timestamp};
 
 /// The ordered log of each partition. Assigning an id and appending are **one atomic step**, which
@@ -86,6 +86,8 @@ pub struct Origin {
     /// When that node took it, to the microsecond, for the measurement of latency. It orders
     /// nothing: the id does.
     pub accepted_at: Timestamp,
+    /// What follows it through its stages.
+    pub trace: Trace,
 }
 
 /// Why a log call failed.

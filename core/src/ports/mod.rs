@@ -11,15 +11,18 @@ use std::sync::Arc;
 pub use futures::future::BoxFuture;
 
 mod clock;
+mod trace;
 mod message_log;
 mod node_inbox;
 mod history_store;
 mod presence;
 mod interest;
 mod directory;
+mod accounts;
 mod push_notifier;
 mod node_registry;
 
+pub use accounts::{Account, Accounts, Ending};
 pub use clock::Clock;
 pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, SettingsChange,
@@ -31,6 +34,7 @@ pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, 
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
+pub use trace::{Stage, TARGET as TRACE_TARGET, Trace};
 
 /// One adapter for each port: what an engine is started with.
 #[derive(Clone)]

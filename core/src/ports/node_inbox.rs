@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::BoxFuture;
+use super::{BoxFuture, Trace};
 use crate::model::{ChannelId, Message, MessageId, NodeId, Timestamp, TokenHash, UserId};
 
 /// An ordered queue to each node.
@@ -78,6 +78,8 @@ pub enum Delivery {
         message: Message,
         /// When the accepting node took it, for the measurement of latency.
         accepted_at: Timestamp,
+        /// What follows it through its stages.
+        trace: Trace,
     },
     /// Hand an event that is no message to `audience`.
     Event {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pabal_core::engine::News;
 use pabal_core::model::{MessageId, Seq};
-use pabal_core::ports::{Delivery, HistoryStore, NodeInbox};
+use pabal_core::ports::{Delivery, HistoryStore, NodeInbox, Trace};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::timeout;
 
@@ -174,7 +174,7 @@ async fn a_late_repeat_does_not_lower_what_a_resync_announces() {
     }
     let message = world.history.get(group, ids[6]).await.expect("reads").expect("is there");
     let accepted_at = message.created_at();
-    let repeat = Delivery::Message { message, accepted_at };
+    let repeat = Delivery::Message { message, accepted_at, trace: Trace::default() };
     world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
     quiet().await;
     client.poll_all();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, MessageId, Seq, UserId};
-use pabal_core::ports::{Delivery, HistoryStore, NodeInbox};
+use pabal_core::ports::{Delivery, HistoryStore, NodeInbox, Trace};
 use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -187,7 +187,7 @@ async fn a_late_repeat_does_not_end_a_catch_up_before_its_time() {
     say(&engine, ann, group).await;
     let message = world.history.get(group, first).await.expect("reads").expect("is there");
     let accepted_at = message.created_at();
-    let repeat = Delivery::Message { message, accepted_at };
+    let repeat = Delivery::Message { message, accepted_at, trace: Trace::default() };
     world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
     quiet().await;
     world.history.after_page.open();

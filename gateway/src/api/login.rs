@@ -32,6 +32,7 @@ pub(super) struct LogIn {
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
         (status = 401, description = "`unauthenticated`: no such user, or another password"),
+        (status = 403, description = "`forbidden`: an operator has disabled the account"),
         (status = 422, description = "`invalid`"),
         (status = 429, description = "`rate_limited`: too many from this address or for this name"),
         (status = 503, description = "`unavailable`: too many passwords wait to be checked"),

@@ -39,6 +39,7 @@ pub use openapi::document as openapi;
 pub use problem::Failure;
 pub use request::Peer;
 pub use router::{administration, router};
+pub use rules::{password as password_rule, username_prefix as username_form};
 
 use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;

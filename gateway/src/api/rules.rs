@@ -28,12 +28,15 @@ pub(super) fn username(text: &str) -> Result<String, Problem> {
 }
 
 /// The beginning of a username, in the form in which usernames are kept.
-pub(super) fn username_prefix(text: &str) -> String {
+pub fn username_prefix(text: &str) -> String {
     text.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }
 
 /// 8 to 256 bytes, whatever they are.
-pub(super) fn password(text: &str) -> Result<(), Problem> {
+///
+/// # Errors
+/// `invalid`.
+pub fn password(text: &str) -> Result<(), Problem> {
     if (8..=256).contains(&text.len()) {
         return Ok(());
     }

@@ -6,9 +6,11 @@ mod token;
 mod attempts;
 mod bearer;
 mod expiry;
+mod endings;
 
 pub use attempts::Attempts;
 pub use bearer::Caller;
+pub use endings::keep_ending_sessions;
 pub use expiry::keep_removing_expired;
 pub use password::{PasswordError, Passwords};
 pub use token::new_token;

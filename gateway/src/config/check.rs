@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use pabal_core::model::MAX_PARTITIONS;
+use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError};
 
@@ -13,7 +14,18 @@ impl Config {
             let (key, reason) = (key.to_owned(), reason.to_owned());
             Err(ConfigError::Value { key, reason })
         };
-        let Self { server, node, auth, limits, push, storage, .. } = self;
+        let Self { server, node, auth, limits, push, storage, log, telemetry } = self;
+        if let Some(url) = &telemetry.otlp_endpoint
+            && !is_http(url)
+        {
+            return wrong("telemetry.otlp_endpoint", "must be an http:// or https:// URL");
+        }
+        if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
+            return wrong("telemetry.sample_ratio", "must be 0 to 1");
+        }
+        if let Err(error) = EnvFilter::try_new(&log.filter) {
+            return wrong("log.filter", &error.to_string());
+        }
         match (node.latitude, node.longitude) {
             (None, None) => {}
             (Some(latitude), Some(longitude)) => {
@@ -100,8 +112,8 @@ fn is_http(url: &str) -> bool {
 }
 
 /// Where clients reach a node: a scheme, a host, perhaps a port.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PublicUrl {
     /// Whether clients come by TLS.
     pub secure: bool,
@@ -132,6 +144,12 @@ impl TryFrom<String> for PublicUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.http()
     }
 }
 

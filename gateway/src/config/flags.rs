@@ -1,28 +1,13 @@
-//! The command line. Each flag sets one key, and only those that people give by hand have one.
+//! The flags of a node. Each sets one key, and only those that people give by hand have one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use toml::Value;
 
 use super::layers::Layers;
-
-/// A chat system whose routing engine sits behind interchangeable transports.
-#[derive(Debug, Parser)]
-#[command(name = "pabal", version)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What the program can do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run a node.
-    Serve(ServeFlags),
-}
+use super::origin::Origin;
 
 /// The flags of `pabal serve`. Every key of the configuration can also be set by the environment
 /// (`PABAL_LIMITS_BODY_BYTES`) and in the file; flags win over both.
@@ -89,7 +74,7 @@ impl ServeFlags {
         ];
         for (section, key, value) in set {
             if let Some(value) = value {
-                layers.set(section, key, value);
+                layers.set(section, key, value, Origin::Flag);
             }
         }
     }

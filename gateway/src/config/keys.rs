@@ -6,17 +6,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pabal_core::model::NodeId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::PublicUrl;
 
+/// What is known of a key beside its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Its name within the section.
+    pub(super) name: &'static str,
+    /// The type of its value, as it stands below.
+    pub(super) kind: &'static str,
+    /// What it is for, and why it is what it is.
+    pub(super) why: &'static [&'static str],
+}
+
 macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)+ }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[doc = $why:literal])* $key:ident: $type:ty = $default:expr,)+
+    }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
-            $($(#[$key_doc])* pub $key: $type,)+
+            $($(#[doc = $why])* pub $key: $type,)+
         }
 
         impl Default for $name {
@@ -26,7 +39,11 @@ macro_rules! section {
         }
 
         impl $name {
-            const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
+            const KEYS: &'static [Key] = &[$(Key {
+                name: stringify!($key),
+                kind: stringify!($type),
+                why: &[$($why),*],
+            }),+];
         }
     };
 }
@@ -34,14 +51,14 @@ macro_rules! section {
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)+) => {
         /// The whole configuration of a node.
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Config {
             $($(#[$doc])* pub $name: $type,)+
         }
 
         /// Every section with its keys.
-        pub(super) const SECTIONS: &[(&str, &[&str])] =
+        pub(super) const SECTIONS: &[(&str, &[Key])] =
             &[$((stringify!($name), <$type>::KEYS)),+];
     };
 }
@@ -61,6 +78,8 @@ sections! {
     push: Push,
     /// What it tells its operator.
     log: Log,
+    /// Where it sends traces.
+    telemetry: Telemetry,
 }
 
 section! {
@@ -212,13 +231,25 @@ section! {
     }
 }
 
+section! {
+    /// Traces of messages, for a collector that speaks OTLP over HTTP.
+    Telemetry {
+        /// The URL of the collector, without `/v1/traces`. Without it no trace is made, which costs
+        /// nothing. A collector that is away costs only the traces.
+        otlp_endpoint: Option<String> = None,
+        /// Which part of all messages is traced, 0 to 1. A traced message costs some tens of
+        /// microseconds.
+        sample_ratio: f64 = 1.0,
+    }
+}
+
 #[expect(clippy::expect_used, reason = "a constant, which a test reads")]
 fn default_name() -> NodeId {
     "n1".parse().expect("a node name")
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.

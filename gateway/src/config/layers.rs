@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::ConfigError;
-use super::keys::{Config, SECTIONS};
+use super::keys::{Config, Key, SECTIONS};
+use super::origin::{Origin, Origins};
 
 /// The prefix of the variables that are meant for this program.
 const PREFIX: &str = "PABAL_";
@@ -15,6 +17,7 @@ const PREFIX: &str = "PABAL_";
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     merged: Table,
+    origins: Origins,
 }
 
 impl Layers {
@@ -24,11 +27,12 @@ impl Layers {
             path: path.display().to_string(),
             reason: error.to_string(),
         })?;
+        let line_at = |start: usize| text[..start.min(text.len())].matches('\n').count() + 1;
         let at = |error: &toml::de::Error, key: String| {
             let start = error.span().map_or(0, |span| span.start);
             ConfigError::File {
                 path: path.display().to_string(),
-                line: text[..start.min(text.len())].matches('\n').count() + 1,
+                line: line_at(start),
                 key,
                 reason: error.message().replace('\n', " "),
             }
@@ -36,11 +40,18 @@ impl Layers {
         let file = toml::Deserializer::parse(&text).map_err(|error| at(&error, "TOML".into()))?;
         serde_path_to_error::deserialize::<_, Config>(file)
             .map_err(|error| at(error.inner(), error.path().to_string()))?;
+        let lines = DeTable::parse(&text).map_err(|error| at(&error, "TOML".into()))?;
+        let line_of = |section: &str, key: &str| match lines.get_ref().get(section)?.get_ref() {
+            DeValue::Table(keys) => Some(line_at(keys.get_key_value(key)?.0.span().start)),
+            _ => None,
+        };
         let table: Table = text.parse().map_err(|error| at(&error, "TOML".into()))?;
         for (section, keys) in table {
             if let Value::Table(keys) = keys {
                 for (key, value) in keys {
-                    self.set(&section, &key, value);
+                    let line = line_of(&section, &key).unwrap_or_default();
+                    let origin = Origin::File { path: path.display().to_string(), line };
+                    self.set(&section, &key, value, origin);
                 }
             }
         }
@@ -65,33 +76,37 @@ impl Layers {
             let Some((section, keys, key)) = SECTIONS.iter().copied().find_map(of_section) else {
                 continue;
             };
-            if !keys.contains(&key) {
-                let reason = format!("unknown key, expected one of {}", keys.join(", "));
+            if !keys.iter().any(|known| known.name == key) {
+                let names: Vec<_> = keys.iter().map(|Key { name, .. }| *name).collect();
+                let reason = format!("unknown key, expected one of {}", names.join(", "));
                 return Err(ConfigError::Environment { name, reason });
             }
-            let value = value_of(section, key, &text)
-                .map_err(|reason| ConfigError::Environment { name, reason })?;
-            self.set(section, key, value);
+            let wrong = |reason| ConfigError::Environment { name: name.clone(), reason };
+            let value = value_of(section, key, &text).map_err(wrong)?;
+            self.set(section, key, value, Origin::Environment { name });
         }
         Ok(())
     }
 
     /// Sets one key.
-    pub(super) fn set(&mut self, section: &str, key: &str, value: Value) {
+    pub(super) fn set(&mut self, section: &str, key: &str, value: Value, origin: Origin) {
+        self.origins.record(section, key, origin);
         let section = self.merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = section {
             section.insert(key.to_owned(), value);
         }
     }
 
-    /// All layers together.
-    pub(super) fn finish(self) -> Result<Config, ConfigError> {
-        serde_path_to_error::deserialize(Value::Table(self.merged)).map_err(|error| {
-            ConfigError::Value {
-                key: error.path().to_string(),
-                reason: error.inner().message().to_owned(),
+    /// All layers together, and which of them each value came from.
+    pub(super) fn finish(self) -> Result<(Config, Origins), ConfigError> {
+        let Self { merged, origins } = self;
+        match serde_path_to_error::deserialize(Value::Table(merged)) {
+            Ok(config) => Ok((config, origins)),
+            Err(error) => {
+                let reason = error.inner().message().to_owned();
+                Err(origins.locate(ConfigError::Value { key: error.path().to_string(), reason }))
             }
-        })
+        }
     }
 }
 

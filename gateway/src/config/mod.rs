@@ -3,13 +3,17 @@
 //! do is the business of the modules that are given them.
 
 mod keys;
+mod origin;
 mod layers;
 mod check;
 mod flags;
+mod print;
 
 pub use check::PublicUrl;
-pub use flags::{Cli, Command, ServeFlags};
-pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage};
+pub use flags::ServeFlags;
+pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage, Telemetry};
+pub use origin::{Origin, Origins};
+pub use print::print;
 
 /// Why a configuration cannot be used. Each names the key, and where it was set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -43,7 +47,8 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A value is of the right type and out of range, or does not go with another one.
+    /// A value that was set on the command line, or nowhere, is out of range or does not go with
+    /// another one.
     #[error("{key}: {reason}")]
     Value {
         /// The key.
@@ -63,18 +68,30 @@ impl Config {
         flags: &ServeFlags,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::load_with_origins(flags, environment).map(|(config, _)| config)
+    }
+
+    /// [`load`](Self::load), and where each value was set.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with_origins(
+        flags: &ServeFlags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Origins), ConfigError> {
         let mut merged = layers::Layers::default();
         if let Some(path) = &flags.config {
             merged.add_file(path)?;
         }
         merged.add_environment(environment)?;
         flags.add_to(&mut merged);
-        let mut config = merged.finish()?;
+        let (mut config, mut origins) = merged.finish()?;
         if let Some(folder) = &flags.data {
             // Not by way of TOML, which knows no paths that are not UTF-8.
             config.storage.data_dir.clone_from(folder);
+            origins.record("storage", "data_dir", Origin::Flag);
         }
-        config.check()?;
-        Ok(config)
+        config.check().map_err(|error| origins.locate(error))?;
+        Ok((config, origins))
     }
 }

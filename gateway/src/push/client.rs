@@ -1,27 +1,21 @@
-//! Posting JSON to one URL, over TLS or not. Redirects are not followed: a third party that moved is
-//! the operator's business.
+//! Posting JSON to one URL.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
 
-/// How long a connection is kept for the next post.
-const IDLE: Duration = Duration::from_secs(30);
+use crate::https::{Https, HttpsError, client_for};
+
 const AGENT: &str = concat!("pabal/", env!("CARGO_PKG_VERSION"));
 
 /// Keeps connections to one URL. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    https: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    https: Https,
     url: Uri,
     authorization: Option<HeaderValue>,
     timeout: Duration,
@@ -37,12 +31,9 @@ pub enum ClientError {
     /// The token cannot stand in a header.
     #[error("push.webhook_token: {0}")]
     Token(#[from] http::header::InvalidHeaderValue),
-    /// The system's certificates cannot be read.
-    #[error("no certificates to check the webhook's with: {0}")]
-    Certificates(#[from] std::io::Error),
-    /// TLS cannot be set up.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    /// No client at all.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
 }
 
 /// Why a post got no answer. A retry may help.
@@ -64,7 +55,6 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let url: Uri = url.parse()?;
-        let secure = url.scheme() == Some(&http::uri::Scheme::HTTPS);
         let authorization = match token {
             Some(token) => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
@@ -73,21 +63,7 @@ impl Client {
             }
             None => None,
         };
-        // Named, and not the process's default: whoever links this crate may choose another.
-        let provider = rustls::crypto::ring::default_provider();
-        let connector = if secure {
-            HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?
-        } else {
-            let nobody = ClientConfig::builder_with_provider(Arc::new(provider))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(RootCertStore::empty())
-                .with_no_client_auth();
-            HttpsConnectorBuilder::new().with_tls_config(nobody)
-        };
-        let https = legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .build(connector.https_or_http().enable_http1().build());
+        let https = client_for(&url)?;
         Ok(Self { https, url, authorization, timeout })
     }
 

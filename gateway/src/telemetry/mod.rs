@@ -1,7 +1,11 @@
-//! What the node tells its operator: log lines, and metrics for Prometheus.
+//! What the node tells its operator: log lines, traces of messages, and metrics for
+//! Prometheus.
 
-pub mod log;
+mod export;
+mod log;
 mod metrics;
 mod process;
 
+pub use export::ExportError;
+pub use log::{Telemetry, TelemetryError, start};
 pub use metrics::{Metrics, Sources};

@@ -1,6 +1,8 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::support::Node;
 
@@ -77,4 +79,66 @@ async fn the_administration_listener_serves_only_health_and_metrics() {
     get("/v1/discover").await.problem(404, "not_found");
     get("/v1/sessions").await.problem(404, "not_found");
     node.stop().await;
+}
+
+/// The names of all series on a metrics page, as its `# TYPE` lines tell them: also of those that have
+/// no value yet.
+fn series(page: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let ends: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
+            _ => &[""],
+        };
+        names.extend(ends.iter().map(|end| format!("{name}{end}")));
+    }
+    names
+}
+
+/// All texts under the key `name`, wherever they stand.
+fn texts<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| texts(value, name, found)),
+        Value::Object(object) => {
+            for (key, value) in object {
+                if key == name
+                    && let Some(text) = value.as_str()
+                {
+                    found.push(text);
+                }
+                texts(value, name, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_for_metrics_that_there_are() {
+    let node = Node::start().await;
+    node.sign_up("mina").await;
+    let page = node.get("/metrics").await.text;
+    node.stop().await;
+    let series = series(&page);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/grafana/pabal.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut queries = Vec::new();
+    texts(&dashboard, "expr", &mut queries);
+    texts(&dashboard, "query", &mut queries);
+    let mut asked = BTreeSet::new();
+    for query in &queries {
+        let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let of_ours = |word: &&str| word.starts_with("pabal_") || word.starts_with("process_");
+        asked.extend(words.filter(of_ours).map(str::to_owned));
+    }
+    assert!(queries.len() > 20, "{} queries", queries.len());
+    let missing: Vec<_> = asked.difference(&series).collect();
+    assert_eq!(missing, [] as [&String; 0], "there is no such metric: {series:#?}");
+    // And nothing is counted that nobody looks at.
+    let apart = |name: &&String| !name.ends_with("_sum") && !name.ends_with("_count");
+    let unseen: Vec<_> = series.difference(&asked).filter(apart).collect();
+    assert_eq!(unseen, [] as [&String; 0], "the dashboard does not show it");
 }

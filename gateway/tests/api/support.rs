@@ -122,6 +122,12 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    /// The same person, with the same token, on another node.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
+    pub(crate) fn moved_to(&self, node: &Node) -> Self {
+        Self { url: node.url.clone(), ..self.clone() }
+    }
+
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let url = format!("{}{path}", self.url);
         send(&self.http, method, url, Some(&self.token), body).await

@@ -68,6 +68,14 @@ pub enum OpenError {
         /// The first version that is not known.
         version: i64,
     },
+    /// An older release has made the tables. Start this one on the folder once, or use the older.
+    #[error("{path} has schema version {version}, which `pabal serve` has to bring up to date")]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+    },
     /// The tables are not the ones that a release makes: the file is of an unreleased program.
     #[error("{path} has schema version {version}, but not the one that is known here")]
     Altered {

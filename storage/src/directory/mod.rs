@@ -9,7 +9,7 @@ mod sql;
 mod sqlite;
 
 pub use error::OpenError;
-pub use sqlite::SqliteDirectory;
+pub use sqlite::{DirectoryReport, SqliteDirectory};
 
 /// A username without case, character by character, so that the prefix of a name stays a prefix.
 fn folded(username: &str) -> String {

@@ -5,7 +5,7 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
     MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Credentials, DirectoryError, PushTarget};
+use pabal_core::ports::{Access, Account, Credentials, DirectoryError, Ending, PushTarget};
 
 type Read<T> = Result<T, DirectoryError>;
 
@@ -103,6 +103,50 @@ impl AccessRow {
             name: self.name,
         };
         Ok(Access { token, device, expires_at: moment(self.expires_at)? })
+    }
+}
+
+/// An access as a user holds it, with its token.
+#[derive(sqlx::FromRow)]
+pub(super) struct HeldRow {
+    token_hash: Vec<u8>,
+    #[sqlx(flatten)]
+    access: AccessRow,
+}
+
+impl HeldRow {
+    pub(super) fn read(self) -> Read<Access> {
+        let length = self.token_hash.len();
+        let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
+        let token = self.token_hash.try_into().map(TokenHash::from_bytes).map_err(wrong)?;
+        self.access.read(token)
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct AccountRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    disabled: bool,
+    devices: i64,
+}
+
+impl AccountRow {
+    pub(super) fn read(self) -> Read<Account> {
+        let devices = unsigned(self.devices)?;
+        Ok(Account { user: self.user.read()?, disabled: self.disabled, devices })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct EndingRow {
+    number: i64,
+    user_id: i64,
+}
+
+impl EndingRow {
+    pub(super) fn read(self) -> Read<Ending> {
+        Ok(Ending { number: unsigned(self.number)?, user_id: user_id(self.user_id)? })
     }
 }
 

@@ -243,7 +243,64 @@ pub(super) const PUSH_TARGETS: &str = "\
     FROM members
     JOIN users ON users.user_id = members.user_id
     LEFT JOIN settings ON settings.user_id = members.user_id
-    WHERE members.channel_id = $1 ORDER BY members.user_id";
+    WHERE members.channel_id = $1 AND NOT users.disabled ORDER BY members.user_id";
+
+/// $1 user id → whether they are disabled, if there is such a user.
+pub(super) const DISABLED: &str = "SELECT disabled FROM users WHERE user_id = $1";
+
+/// The columns of [`super::rows::AccountRow`].
+macro_rules! account {
+    ($rest:literal) => {
+        concat!(
+            "SELECT user_id, username, display_name, status_text, avatar_url, created_at, ",
+            "disabled, (SELECT COUNT(*) FROM devices WHERE devices.user_id = users.user_id) ",
+            "AS devices FROM users ",
+            $rest
+        )
+    };
+}
+
+/// $1 username key → [`super::rows::AccountRow`].
+pub(super) const ACCOUNT: &str = account!("WHERE username_key = $1");
+
+/// $1 username key, $2 limit → [`super::rows::AccountRow`]s behind that key, by key.
+pub(super) const ACCOUNTS_AFTER: &str =
+    account!("WHERE username_key > $1 ORDER BY username_key LIMIT $2");
+
+/// $1 user id → [`super::rows::HeldRow`]s.
+pub(super) const ACCESSES: &str = "\
+    SELECT access_tokens.token_hash, devices.device_id, devices.user_id, devices.name,
+        access_tokens.expires_at
+    FROM devices JOIN access_tokens ON access_tokens.device_id = devices.device_id
+    WHERE devices.user_id = $1";
+
+/// $1 user id, $2 whether they are disabled from now on; it changes a row if they were not.
+pub(super) const SET_DISABLED: &str = "\
+    UPDATE users SET disabled = $2 WHERE user_id = $1 AND disabled <> $2";
+
+/// $1 user id, $2 hash.
+pub(super) const CHANGE_PASSWORD: &str = "\
+    UPDATE credentials SET password_hash = $2 WHERE user_id = $1";
+
+/// $1 user id.
+pub(super) const REMOVE_TOKENS: &str = "\
+    DELETE FROM access_tokens WHERE device_id IN (
+        SELECT device_id FROM devices WHERE user_id = $1
+    )";
+
+/// $1 user id, who has no token any more.
+pub(super) const REMOVE_DEVICES: &str = "DELETE FROM devices WHERE user_id = $1";
+
+/// $1 user id.
+pub(super) const ASK_ENDING: &str = "INSERT INTO session_endings (user_id) VALUES ($1)";
+
+/// $1 limit → [`super::rows::EndingRow`]s, the earliest first. It reads the table from its
+/// beginning, which is nearly always its end.
+pub(super) const ENDINGS: &str = "\
+    SELECT number, user_id FROM session_endings ORDER BY number LIMIT $1";
+
+/// $1 number.
+pub(super) const FORGET_ENDING: &str = "DELETE FROM session_endings WHERE number = $1";
 
 /// All that look for rows.
 #[cfg(test)]
@@ -280,4 +337,13 @@ pub(super) const BY_KEY: &[&str] = &[
     HEIR,
     MARK_READ,
     PUSH_TARGETS,
+    DISABLED,
+    ACCOUNT,
+    ACCOUNTS_AFTER,
+    ACCESSES,
+    SET_DISABLED,
+    CHANGE_PASSWORD,
+    REMOVE_TOKENS,
+    REMOVE_DEVICES,
+    FORGET_ENDING,
 ];

@@ -14,7 +14,10 @@ mod accounts;
 mod people;
 mod channels;
 mod members;
+mod operator;
+mod verify;
 
+use std::cmp::Ordering;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +31,9 @@ use pabal_core::ports::{
 };
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
+
+pub use verify::DirectoryReport;
 
 use super::error::{Failure, OpenError};
 use super::{folded, sql};
@@ -93,6 +98,59 @@ impl SqliteDirectory {
         }
     }
 
+    /// Opens a file that a node made, perhaps while that node has it open too, and changes neither
+    /// its tables nor how it is kept.
+    ///
+    /// # Errors
+    /// [`OpenError`]: also for tables of another release, which its own program must bring up to
+    /// date.
+    pub async fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let unusable = |error| OpenError::connect(path.to_owned(), error);
+        let file = SqliteConnectOptions::new()
+            .filename(path)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(SqliteSynchronous::Full);
+        let writer = connections(1).connect_with(file.clone()).await.map_err(unusable)?;
+        let checked = async {
+            let version = schema_version(&writer).await.map_err(unusable)?;
+            match version.cmp(&known_version()) {
+                Ordering::Equal => {}
+                Ordering::Less => return Err(OpenError::Older { path: path.to_owned(), version }),
+                Ordering::Greater => {
+                    return Err(OpenError::Newer { path: path.to_owned(), version });
+                }
+            }
+            connections(1).connect_with(file.read_only(true)).await.map_err(unusable)
+        };
+        match checked.await {
+            Ok(readers) => Ok(Self { store: Store { readers, writer } }),
+            Err(error) => {
+                writer.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a copy of all that is in the directory now to a file that must not be there. Calls
+    /// are answered meanwhile. The copy is not synchronised to the disk.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unavailable`] if the file cannot be written.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), DirectoryError> {
+        // On a connection of its own: it takes as long as there is something to copy, and the
+        // write-ahead log keeps it from holding up those who write.
+        let copied = async {
+            let mut connection = self.store.writer.connect_options().connect().await?;
+            // SQLite takes paths as text only.
+            let to = path.to_string_lossy();
+            sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
+            connection.close().await
+        };
+        copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
+    }
+
     /// Lets the calls that have a connection finish, then closes the file, with its write-ahead log
     /// written back. Calls that wait or come later are [`DirectoryError::Unavailable`]. Idempotent.
     pub async fn close(&self) {
@@ -100,6 +158,18 @@ impl SqliteDirectory {
         // The last to close writes the log back, which a reader could not.
         self.store.writer.close().await;
     }
+}
+
+/// The newest schema version that this program knows.
+fn known_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// The schema version of a file.
+async fn schema_version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+        .fetch_one(pool)
+        .await
 }
 
 /// Up to `at_most` connections, which stay open: they are to a file, and do not wear out.

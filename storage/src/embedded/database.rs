@@ -43,6 +43,8 @@ pub(crate) struct Database {
     pub(crate) push: Keyspace,
     /// What `positions` holds, for every partition, as far as it is durable.
     pub(crate) stored: Arc<StoredPositions>,
+    /// Into how many partitions channels are divided.
+    pub(super) partitions: u16,
     pub(super) fjall: fjall::Database,
     poisoned: OnceLock<String>,
 }
@@ -94,6 +96,7 @@ impl Database {
             push: keyspace(PUSH, SMALL_MEMTABLE_BYTES)?,
             durable: RwLock::new(Arc::new(fjall.snapshot())),
             stored,
+            partitions: config.partitions,
             fjall,
             poisoned: OnceLock::new(),
         })

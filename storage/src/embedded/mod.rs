@@ -14,9 +14,17 @@ use crate::push::FjallPushNotifier;
 mod folder;
 mod database;
 mod writer;
+mod findings;
+mod journal;
+mod verify;
+mod export;
+
+pub use export::{ExportError, Exported};
+pub use findings::{Finding, Findings};
+pub use verify::{Held, StoreReport, hold, verify};
 
 pub(crate) use database::{Database, Unreadable, breathe};
-pub(crate) use writer::{Request, Writer};
+pub(crate) use writer::{Request, Stopped, Writer};
 
 /// History and push queue of one node, in one folder.
 ///

@@ -1,6 +1,7 @@
 //! The reads of an embedded history, and the way of an append to the writer. Owns paging.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use fjall::{Guard, Iter, Readable, Snapshot};
@@ -8,7 +9,9 @@ use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserI
 use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
 
 use super::codec::{self, DecodeError};
-use crate::embedded::{Database, Request, Unreadable, Writer, breathe};
+use crate::embedded::{
+    Database, ExportError, Exported, Request, Stopped, Unreadable, Writer, breathe,
+};
 
 const FIRST: MessageId = MessageId::new(0);
 const LAST: MessageId = MessageId::new(u64::MAX);
@@ -28,6 +31,24 @@ pub struct FjallHistoryStore {
 impl FjallHistoryStore {
     pub(crate) fn new(writer: Arc<Writer>) -> Self {
         Self { writer }
+    }
+
+    /// Writes all that the store of this history holds, the push queue too, into `folder`, which
+    /// must not be there; a store can be opened on it then. Everything that was durable before is
+    /// in it, and nothing that became so later, while appends go on. Ends early once `stopped` says
+    /// so. Blocks on the disk for as long as reading and writing all of it takes.
+    ///
+    /// # Errors
+    /// [`ExportError`]; what is in `folder` then is of no use.
+    pub fn export(
+        &self,
+        folder: &Path,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Exported, ExportError> {
+        match self.writer.database() {
+            Ok(database) => database.export(folder, stopped),
+            Err(Stopped(why)) => Err(ExportError::Row(why)),
+        }
     }
 
     /// One state of a channel, for as many reads as an answer takes.

@@ -6,6 +6,7 @@ mod stage;
 mod sent;
 mod positions;
 mod fjall;
+mod verify;
 
 pub use self::fjall::FjallHistoryStore;
 
@@ -13,3 +14,4 @@ pub(crate) use codec::{DecodeError, decode_message, encode_message};
 pub(crate) use positions::{StoredPositions, load_positions};
 pub(crate) use sent::ForgetOldSends;
 pub(crate) use stage::AppendStage;
+pub(crate) use verify::verify;

@@ -4,7 +4,9 @@
 mod codec;
 mod stage;
 mod fjall;
+mod verify;
 
 pub use self::fjall::FjallPushNotifier;
 
 pub(crate) use stage::PushStage;
+pub(crate) use verify::verify;

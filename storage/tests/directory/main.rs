@@ -79,6 +79,18 @@ async fn keeps_the_contract() {
     contract::directory::run(fresh).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract_of_accounts() {
+    let folder = folder();
+    let files = AtomicU64::new(0);
+    contract::accounts::run(async || {
+        let number = files.fetch_add(1, Ordering::Relaxed);
+        let both = Arc::new(open(&folder.path().join(format!("{number}.db"))).await);
+        contract::accounts::Both { directory: both.clone(), accounts: both }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_reopened_directory_has_everything() {
     let folder = folder();
@@ -214,7 +226,7 @@ async fn a_group_may_have_more_members_than_a_statement_takes() {
     let directory = open(&path).await;
     sqlx::query(
         "WITH RECURSIVE ids (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM ids WHERE id < $1)
-         INSERT INTO users SELECT id, 'user-' || id, 'user-' || id, '', '', '', 0 FROM ids",
+         INSERT INTO users SELECT id, 'user-' || id, 'user-' || id, '', '', '', 0, 0 FROM ids",
     )
     .bind(MEMBERS as i64)
     .execute(&mut outside(&path).await)
@@ -269,6 +281,9 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DELETE FROM _sqlx_migrations WHERE version > 1",
         "DROP INDEX access_tokens_by_expiry",
         "DROP INDEX access_tokens_by_device",
+        "DROP INDEX devices_by_user",
+        "DROP TABLE session_endings",
+        "ALTER TABLE users DROP COLUMN disabled",
         "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
     ] {
         sqlx::query(statement).execute(&mut file).await.unwrap();

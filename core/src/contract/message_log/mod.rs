@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::property::{answer, node};
 use crate::model::{ChannelId, Draft, MessageId, Partition, Timestamp, UserId};
-use crate::ports::{Clock, LogEntry, LogError, MessageLog, Origin, Sequenced};
+use crate::ports::{Clock, LogEntry, LogError, MessageLog, Origin, Sequenced, Trace};
 
 mod ids;
 mod repeats;
@@ -67,7 +67,8 @@ fn named_draft(from: u64, channel: u64, name: &str) -> Draft {
 
 /// Accepted by the node of this name, at a moment with microseconds in it.
 fn origin(name: &str) -> Origin {
-    Origin { node: node(name), accepted_at: Timestamp::from_micros(1_800_000_000_123_456) }
+    let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
+    Origin { node: node(name), accepted_at, trace: Trace::default() }
 }
 
 fn id_of(entry: &LogEntry) -> MessageId {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::contract::property::{answer, assert_waits, node, properties};
 use crate::model::{ChannelId, Message, MessageId, Timestamp, TokenHash, UserId};
-use crate::ports::{Audience, Delivery};
+use crate::ports::{Audience, Delivery, Trace};
 
 pub(super) async fn run(fresh: impl AsyncFn() -> Inbox) {
     properties! { fresh() =>
@@ -109,7 +109,7 @@ fn every_kind() -> Vec<Delivery> {
     let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
     let token = Some(TokenHash::of("a token"));
     [message, named]
-        .map(|message| Delivery::Message { message, accepted_at })
+        .map(|message| Delivery::Message { message, accepted_at, trace: Trace::default() })
         .into_iter()
         .chain(audiences.map(|audience| Delivery::Event { audience, event: event.clone() }))
         .chain([true, false].map(|joined| Delivery::Membership { channel_id, user_id, joined }))

@@ -173,9 +173,10 @@ impl State {
         let target = |user_id: &UserId| {
             let account = &self.accounts[user_id];
             let level = account.settings.notifications;
-            PushTarget { user_id: *user_id, username: account.user.username.clone(), level }
+            let username = account.user.username.clone();
+            (!account.disabled).then_some(PushTarget { user_id: *user_id, username, level })
         };
-        places.map(|(user_id, _)| target(user_id)).collect()
+        places.filter_map(|(user_id, _)| target(user_id)).collect()
     }
 
     fn group(&mut self, channel_id: ChannelId) -> Option<&mut Conversation> {

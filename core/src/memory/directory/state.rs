@@ -16,9 +16,9 @@ use super::conversations::Conversation;
 pub(super) struct State {
     pub(super) accounts: HashMap<UserId, Account>,
     /// By username without case, in the order of code points.
-    usernames: BTreeMap<String, UserId>,
+    pub(super) usernames: BTreeMap<String, UserId>,
     devices: HashMap<DeviceId, Device>,
-    tokens: HashMap<TokenHash, (DeviceId, Timestamp)>,
+    pub(super) tokens: HashMap<TokenHash, (DeviceId, Timestamp)>,
     /// How it stands, seen from the first of the pair; the reverse pair holds the other's view.
     friends: BTreeMap<(UserId, UserId), FriendState>,
     /// The first of the pair has blocked the second.
@@ -27,17 +27,21 @@ pub(super) struct State {
     /// The direct channel of a pair, smaller id first.
     pub(super) direct: HashMap<[UserId; 2], ChannelId>,
     pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
+    /// Whose sessions must end, by number of the entry.
+    pub(super) endings: BTreeMap<u64, UserId>,
+    pub(super) last_ending: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) user: User,
-    password_hash: String,
+    pub(super) password_hash: String,
+    pub(super) disabled: bool,
     pub(super) settings: Settings,
 }
 
 /// A username without case, character by character, so that the prefix of a name stays a prefix.
-fn folded(username: &str) -> String {
+pub(super) fn folded(username: &str) -> String {
     username.chars().flat_map(char::to_lowercase).collect()
 }
 
@@ -60,13 +64,17 @@ impl State {
         }
         self.usernames.insert(username, user.user_id);
         let settings = Settings::default();
-        self.accounts.insert(user.user_id, Account { user, password_hash, settings });
+        let account = Account { user, password_hash, disabled: false, settings };
+        self.accounts.insert(account.user.user_id, account);
         self.admit(access);
         Ok(())
     }
 
     pub(super) fn log_in(&mut self, access: Access) -> Result<(), DirectoryError> {
-        self.known(access.device.user_id)?;
+        let user_id = access.device.user_id;
+        if self.account(user_id)?.disabled {
+            return Err(DirectoryError::UserDisabled(user_id));
+        }
         if self.clashes(&access) {
             return Err(DirectoryError::IdTaken);
         }
@@ -208,7 +216,7 @@ impl State {
         if user_id == other { Err(DirectoryError::UnknownUser(other)) } else { Ok(()) }
     }
 
-    fn account(&mut self, user_id: UserId) -> Result<&mut Account, DirectoryError> {
+    pub(super) fn account(&mut self, user_id: UserId) -> Result<&mut Account, DirectoryError> {
         self.accounts.get_mut(&user_id).ok_or(DirectoryError::UnknownUser(user_id))
     }
 

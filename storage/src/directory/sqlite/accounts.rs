@@ -4,6 +4,7 @@ use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
 use sqlx::SqliteConnection;
 
+use super::operator::enabled;
 use super::{Failure, Store, folded, known, sql};
 use crate::directory::rows::{
     AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
@@ -42,7 +43,7 @@ pub(super) async fn sign_up(
 
 pub(super) async fn log_in(store: &Store, access: Access) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    known(&mut tx, access.device.user_id).await?;
+    enabled(&mut tx, access.device.user_id).await?;
     admit(&mut tx, access).await?;
     Ok(tx.commit().await?)
 }

@@ -1,0 +1,67 @@
+//! Where each value was set, for whoever looks for it: `pabal config print`, and what is said of a
+//! value that cannot be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::ConfigError;
+
+/// Where a value was set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere.
+    #[default]
+    Default,
+    /// In a file.
+    File {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// In the environment.
+    Environment {
+        /// The variable.
+        name: String,
+    },
+    /// On the command line.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Environment { name } => f.write_str(name),
+            Self::Flag => f.write_str("the command line"),
+        }
+    }
+}
+
+/// The origins of all keys that were set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(BTreeMap<String, Origin>);
+
+impl Origins {
+    pub(super) fn record(&mut self, section: &str, key: &str, origin: Origin) {
+        self.0.insert(format!("{section}.{key}"), origin);
+    }
+
+    /// Where `section.key` was set.
+    pub fn of(&self, key: &str) -> Origin {
+        self.0.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Names the line or variable of a wrong value that was found only when all layers were together.
+    pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
+        let ConfigError::Value { key, reason } = error else {
+            return error;
+        };
+        match self.of(&key) {
+            Origin::File { path, line } => ConfigError::File { path, line, key, reason },
+            Origin::Environment { name } => ConfigError::Environment { name, reason },
+            Origin::Default | Origin::Flag => ConfigError::Value { key, reason },
+        }
+    }
+}

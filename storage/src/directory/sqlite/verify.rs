@@ -1,0 +1,65 @@
+//! Looks through the file of a directory.
+
+use std::path::Path;
+
+use super::{Failure, SqliteDirectory};
+use crate::directory::OpenError;
+use crate::embedded::Findings;
+
+/// What a directory holds, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryReport {
+    /// The version of its tables.
+    pub schema_version: i64,
+    /// How many users it has.
+    pub users: i64,
+    /// What was found.
+    pub findings: Findings,
+}
+
+impl SqliteDirectory {
+    /// Has SQLite look at every page, index and reference of the file at `path`, which must be of
+    /// this release. SQLite writes its shared memory beside the file: give it a copy if the folder
+    /// must stay as it is.
+    ///
+    /// # Errors
+    /// [`OpenError::Unavailable`] if the system refuses. That something is wrong with the file is no
+    /// error: it is in the report.
+    pub async fn verify(path: &Path) -> Result<DirectoryReport, OpenError> {
+        let mut report = DirectoryReport::default();
+        let directory = match Self::open_existing(path).await {
+            Ok(directory) => directory,
+            Err(error @ OpenError::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                report.findings.wrong(format!("directory: {error}"));
+                return Ok(report);
+            }
+        };
+        if let Err(error) = directory.look(&mut report).await {
+            let error = pabal_core::ports::DirectoryError::from(error);
+            report.findings.wrong(format!("directory: {error}"));
+        }
+        directory.close().await;
+        Ok(report)
+    }
+
+    async fn look(&self, report: &mut DirectoryReport) -> Result<(), Failure> {
+        let reader = &self.store.readers;
+        let lines: Vec<String> =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_all(reader).await?;
+        for line in lines.iter().filter(|line| *line != "ok") {
+            report.findings.wrong(format!("directory: {line}"));
+        }
+        let orphans: Vec<(String, Option<i64>, String, i64)> =
+            sqlx::query_as("PRAGMA foreign_key_check").fetch_all(reader).await?;
+        for (table, row, parent, _) in orphans {
+            let row = row.map_or_else(String::new, |row| format!(" {row}"));
+            report
+                .findings
+                .wrong(format!("directory: row{row} of {table} names nothing in {parent}"));
+        }
+        report.schema_version = super::schema_version(reader).await?;
+        report.users = sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(reader).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Looks at every row of a history: that it can be read, and agrees with the others.
+
+use std::ops::Bound;
+
+use fjall::Readable;
+use pabal_core::model::{ChannelId, Message, MessageId, Partition};
+
+use super::codec;
+use crate::embedded::{Database, StoreReport};
+
+/// Looks at messages, stored positions and sends.
+pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
+    positions(database, report);
+    messages(database, report);
+    sends(database, report);
+}
+
+fn positions(database: &Database, report: &mut StoreReport) {
+    for row in database.durable().iter(&database.positions) {
+        let (key, value) = match row.into_inner() {
+            Ok(row) => row,
+            Err(error) => {
+                return report.findings.wrong(format!("stored positions: cannot be read: {error}"));
+            }
+        };
+        let read = codec::decode_position_key(&key)
+            .and_then(|partition| Ok((partition, codec::decode_id(&value)?)));
+        match read {
+            Ok((partition, id)) if partition.get() >= report.partitions => {
+                let partition = partition.get();
+                let of = report.partitions;
+                report.findings.wrong(format!("position {id} is of partition {partition} of {of}"));
+            }
+            Ok(_) => {}
+            Err(error) => report.findings.wrong(format!("stored position {key:02x?}: {error}")),
+        }
+    }
+}
+
+fn messages(database: &Database, report: &mut StoreReport) {
+    let durable = database.durable();
+    let mut last: Option<(ChannelId, MessageId)> = None;
+    for row in durable.iter(&database.messages) {
+        let (key, value) = match row.into_inner() {
+            Ok(row) => row,
+            Err(error) => {
+                let behind = last.map_or_else(
+                    || "from the first on".to_owned(),
+                    |(channel, id)| format!("behind message {id} of channel {channel}"),
+                );
+                report.findings.wrong(format!("messages {behind} cannot be read: {error}"));
+                break;
+            }
+        };
+        let Some((channel_id, message_id)) = ids(&key) else {
+            report.findings.wrong(format!("message with the key {key:02x?}: it is no key"));
+            continue;
+        };
+        if let Some((channel, id)) = last
+            && channel == channel_id
+            && id >= message_id
+        {
+            report
+                .findings
+                .wrong(format!("message {message_id} of channel {channel} is behind {id}"));
+        }
+        if last.is_none_or(|(channel, _)| channel != channel_id) {
+            report.channels += 1;
+            head(database, last, report);
+        }
+        last = Some((channel_id, message_id));
+        match codec::decode_message(channel_id, message_id, &value) {
+            Ok(message) => {
+                report.messages += 1;
+                agrees(database, &message, report);
+            }
+            Err(error) => report
+                .findings
+                .wrong(format!("message {message_id} of channel {channel_id}: {error}")),
+        }
+    }
+    head(database, last, report);
+}
+
+/// That a message stands where it belongs, and is known to the other keyspaces.
+fn agrees(database: &Database, message: &Message, report: &mut StoreReport) {
+    let Message { message_id, channel_id, .. } = *message;
+    let name = format!("message {message_id} of channel {channel_id}");
+    let (stands, belongs) = (message_id.partition(), Partition::of(channel_id, report.partitions));
+    if stands != belongs {
+        let (stands, belongs) = (stands.get(), belongs.get());
+        report.findings.wrong(format!("{name} has an id of partition {stands}, not {belongs}"));
+        return;
+    }
+    let position = database.stored.get(stands);
+    if message_id > position {
+        report.findings.wrong(format!("{name} is above the stored position {position}"));
+    }
+    let Some(send_key) = message.send_key() else {
+        return;
+    };
+    if !database.stored.still_known(message_id) {
+        return;
+    }
+    match database.durable().get(&database.sent, codec::sent_key(&send_key)) {
+        // A later one, if the name was used again when the window had passed.
+        Ok(Some(value)) if codec::decode_id(&value).is_ok_and(|id| id >= message_id) => {}
+        Ok(Some(_)) => report.findings.wrong(format!("{name} is not what its send was stored as")),
+        Ok(None) => report.findings.wrong(format!("{name}: a repeat of its send is not known")),
+        Err(error) => report.findings.wrong(format!("{name}: its send cannot be read: {error}")),
+    }
+}
+
+/// That a channel, read from its end, begins with the message that it ended with.
+fn head(database: &Database, last: Option<(ChannelId, MessageId)>, report: &mut StoreReport) {
+    let Some((channel_id, message_id)) = last else {
+        return;
+    };
+    let key = |id| Bound::Included(codec::message_key(channel_id, MessageId::new(id)));
+    let newest = database.durable().range(&database.messages, (key(0), key(u64::MAX))).next_back();
+    let found = newest.and_then(|row| codec::id_in_key(&row.key().ok()?).ok());
+    if found != Some(message_id) {
+        let found = found.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
+        report.findings.wrong(format!("channel {channel_id} ends with {message_id}, not {found}"));
+    }
+}
+
+fn sends(database: &Database, report: &mut StoreReport) {
+    for row in database.durable().iter(&database.sent) {
+        match row.into_inner() {
+            Ok((key, value)) => match codec::decode_id(&value) {
+                Ok(_) if key.len() == size_of::<codec::SentKey>() => report.sends += 1,
+                Ok(_) => report.findings.wrong(format!("send {key:02x?}: it is no key")),
+                Err(error) => report.findings.wrong(format!("send {key:02x?}: {error}")),
+            },
+            Err(error) => {
+                return report.findings.wrong(format!("sends cannot be read: {error}"));
+            }
+        }
+    }
+}
+
+fn ids(key: &[u8]) -> Option<(ChannelId, MessageId)> {
+    let (channel_id, message_id) = key.split_first_chunk()?;
+    let message_id = codec::decode_id(message_id).ok()?;
+    Some((ChannelId::new(u64::from_be_bytes(*channel_id)), message_id))
+}
