@@ -19,7 +19,9 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{Access, Clock, Directory, HistoryStore, Ports};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_transports::{Admission, AdmissionLimits, Connection, Transports, TransportsConfig};
+use pabal_transports::{
+    Admission, AdmissionLimits, Connection, Transports, TransportsConfig, Wire,
+};
 use tokio::net::TcpListener;
 
 use crate::Outcome;
@@ -169,7 +171,8 @@ impl Node {
                 // A socket that cannot be set to send at once is broken, and ends below.
                 let _ = stream.set_nodelay(true);
                 let meter = transports.meters().connection();
-                let stream = Connection::new(stream, Arc::clone(&meter), permit);
+                let wire = Wire::new(stream, Arc::clone(&meter));
+                let stream = Connection::new(wire, Arc::clone(&meter), permit);
                 let transports = transports.clone();
                 let service = service_fn(move |request| {
                     let (transports, meter) = (transports.clone(), Arc::clone(&meter));

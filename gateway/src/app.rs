@@ -126,11 +126,12 @@ impl App {
         directory: &SqliteDirectory,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
-        let fallback_url = reachable(address);
-        let transports = transports(config, engine, public_url.as_ref());
+        let fallback_url = reachable(address, config.server.tls_cert.is_some());
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
+        let authority = public_url.as_ref().map(|url| url.authority.clone());
+        let transports = transports(config, engine, authority, url.secure);
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let api = Api::new(Parts {
             attempts: Attempts::new(&config.limits, &config.auth),
@@ -291,21 +292,26 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
     Ok(opened.await.map_err(|_| BuildError::Interrupted)??)
 }
 
-fn transports(config: &Config, engine: &Engine, url: Option<&PublicUrl>) -> Transports {
+fn transports(
+    config: &Config,
+    engine: &Engine,
+    authority: Option<String>,
+    secure: bool,
+) -> Transports {
     let limits = &config.limits;
     let transports = TransportsConfig {
         poll_min_interval: Duration::from_millis(limits.poll_min_interval_ms),
         long_poll_max_wait: Duration::from_millis(limits.long_poll_max_wait_ms),
         ping_interval: Duration::from_millis(limits.ping_interval_ms),
         body_bytes: limits.body_bytes,
-        authority: url.map(|url| url.authority.clone()),
-        secure: url.is_some_and(|url| url.secure),
+        authority,
+        secure,
     };
     Transports::new(engine.clone(), transports)
 }
 
 /// How clients on this machine reach `address`, which may be every address it has.
-fn reachable(address: SocketAddr) -> PublicUrl {
+fn reachable(address: SocketAddr, secure: bool) -> PublicUrl {
     let host = if address.ip().is_unspecified() {
         "localhost".to_owned()
     } else if address.is_ipv6() {
@@ -313,7 +319,7 @@ fn reachable(address: SocketAddr) -> PublicUrl {
     } else {
         address.ip().to_string()
     };
-    PublicUrl { secure: false, authority: format!("{host}:{}", address.port()) }
+    PublicUrl { secure, authority: format!("{host}:{}", address.port()) }
 }
 
 /// The cores this process may use, which its affinity may have narrowed.

@@ -196,6 +196,8 @@ fn values_out_of_range_name_their_key() {
         ("[node]\nlongitude = 1.0", "node.latitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
         ("[server]\nidle_connection_timeout_ms = 0", "server.idle_connection_timeout_ms"),
+        ("[server]\ntls_cert = 'cert.pem'", "server.tls_key"),
+        ("[server]\ntls_key = 'key.pem'", "server.tls_cert"),
         ("[push]\nwebhook_url = 'ftp://example.org'", "push.webhook_url"),
         ("[limits]\ngroup_members = 1", "limits.group_members"),
         ("[limits]\nmailbox_bytes = 100", "limits.mailbox_bytes"),

@@ -1,5 +1,6 @@
 //! A client's connection: the stream, its byte counters and its admission, which live and end
-//! together, also when a WebSocket takes the connection over.
+//! together, also when a WebSocket takes the connection over. [`Wire`] is the side of the network,
+//! [`Connection`] the side of HTTP; TLS goes between them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +13,73 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::admission::Permit;
 use crate::meter::ConnectionMeter;
 
-/// A stream that counts what passes through it, and takes back what was read too early.
+/// A socket whose bytes are counted as they pass: below TLS, where there is some.
+#[derive(Debug)]
+pub struct Wire<S> {
+    stream: S,
+    meter: Arc<ConnectionMeter>,
+}
+
+impl<S> Wire<S> {
+    /// Counts what passes through `stream`.
+    pub fn new(stream: S, meter: Arc<ConnectionMeter>) -> Self {
+        Self { stream, meter }
+    }
+
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &outcome {
+            self.meter.sent(*written as u64);
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.meter.received((buffer.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A stream of requests and answers, plain or out of TLS, that takes back what was read too early.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -41,10 +108,8 @@ impl<S> Connection<S> {
 
 impl<S> Connection<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &outcome {
-            Poll::Ready(Ok(written)) => self.meter.sent(*written as u64),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.meter.stalled(true),
+        if outcome.is_pending() {
+            self.meter.stalled(true);
         }
         outcome
     }
@@ -64,10 +129,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.meter.received((buffer.filled().len() - before) as u64);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

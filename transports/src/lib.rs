@@ -19,7 +19,7 @@ mod meter;
 mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused};
-pub use connection::Connection;
+pub use connection::{Connection, Wire};
 pub use http::{Body, BodyError, RequestBody, problem_response};
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};

@@ -27,6 +27,11 @@ impl Config {
             (Some(_), None) => return wrong("node.longitude", "is needed with node.latitude"),
             (None, Some(_)) => return wrong("node.latitude", "is needed with node.longitude"),
         }
+        match (&server.tls_cert, &server.tls_key) {
+            (None, None) | (Some(_), Some(_)) => {}
+            (Some(_), None) => return wrong("server.tls_key", "is needed with server.tls_cert"),
+            (None, Some(_)) => return wrong("server.tls_cert", "is needed with server.tls_key"),
+        }
         if let Some(url) = &push.webhook_url
             && !is_http(url)
         {

@@ -73,12 +73,17 @@ section! {
         /// How clients reach the node, if not under the name they use; behind a TLS proxy, its
         /// `https://` URL.
         public_url: Option<PublicUrl> = None,
+        /// The certificate, with those between it and the root behind it, in PEM. With it and
+        /// `tls_key` clients come by TLS; SIGHUP has both files read again.
+        tls_cert: Option<PathBuf> = None,
+        /// The certificate's private key, in PEM.
+        tls_key: Option<PathBuf> = None,
         /// As many connections as are held at once: one a WebSocket or parked poll.
         max_connections: usize = 100_000,
         /// As many of them as one address may hold.
         max_connections_per_address: usize = 4_096,
-        /// How long a new connection may go without a whole request. Without it, a client that
-        /// sends nothing holds its place for ever (hyper#3756).
+        /// How long a new connection may go without a whole request, and before it with the TLS
+        /// handshake. Without it, a client that sends nothing holds its place for ever (hyper#3756).
         first_request_timeout_ms: u64 = 10_000,
         /// How long a connection may idle between requests, and how long the headers of one may
         /// take. Above every sensible poll interval, so that pollers keep their connection.

@@ -1,4 +1,5 @@
-//! The life of one connection: polls are answered lean, everything else by hyper.
+//! The life of one connection, plain or within TLS: polls are answered lean, everything else by
+//! hyper.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -13,13 +14,15 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit};
+use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use super::Tls;
 use super::polls::{Left, Polls, is_plain};
 use crate::api::Peer;
 use crate::config;
@@ -30,9 +33,12 @@ const HEAD_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 256;
 /// How often a quiet HTTP/2 connection is asked whether its client is still there.
 const HTTP2_PING: Duration = Duration::from_secs(25);
+/// How long a connection that ends may take to say so.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all connections of a listener share.
 pub(super) struct Connections {
+    tls: Option<Arc<Tls>>,
     polls: Polls,
     http1: http1::Builder,
     http2: http2::Builder<Tracked>,
@@ -71,12 +77,17 @@ struct Told {
 #[error("the connection goes on without hyper")]
 struct HandOver;
 
-type Stream = Connection<TcpStream>;
+/// What requests come from: a socket, or TLS on one.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 type Answer = Response<Either<Body, axum::body::Body>>;
 
 impl Connections {
     pub(super) fn new(
         server: &config::Server,
+        tls: Option<Arc<Tls>>,
         polls: Polls,
         router: Router,
         meters: Meters,
@@ -96,7 +107,7 @@ impl Connections {
             .keep_alive_timeout(HTTP2_PING)
             .max_concurrent_streams(STREAMS);
         let first_request = Duration::from_millis(server.first_request_timeout_ms);
-        Self { polls, http1, http2, router, meters, first_request, finishing, abort }
+        Self { tls, polls, http1, http2, router, meters, first_request, finishing, abort }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -111,16 +122,48 @@ impl Connections {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let meter = self.meters.connection();
-        let stream = Connection::new(stream, Arc::clone(&meter), permit);
+        let wire = Wire::new(stream, Arc::clone(&meter));
+        let talk = async {
+            match &self.tls {
+                None => {
+                    let stream = Connection::new(wire, Arc::clone(&meter), permit);
+                    self.talk(stream, peer, &meter).await;
+                }
+                // Boxed: a plain connection should not have room for it.
+                Some(tls) => Box::pin(self.talk_within(tls, wire, peer, &meter, permit)).await,
+            }
+        };
         tokio::select! {
-            () = self.talk(stream, peer, &meter) => {}
+            () = talk => {}
             () = self.abort.cancelled() => {}
         }
     }
 
-    async fn talk(
+    async fn talk_within(
         self: &Arc<Self>,
-        mut stream: Stream,
+        tls: &Tls,
+        wire: Wire<TcpStream>,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+        permit: Permit,
+    ) {
+        let shaken = tokio::select! {
+            shaken = timeout(self.first_request, tls.accept(wire)) => shaken,
+            () = self.finishing.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let stream = Connection::new(stream, Arc::clone(meter), permit);
+                self.talk(stream, peer, meter).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        }
+    }
+
+    async fn talk<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) {
@@ -133,7 +176,11 @@ impl Connections {
                 self.polls.serve(&mut stream, meter, poll.take(), within, finishing.as_mut());
             // Boxed: a parked poll should not have room for what hyper needs.
             match polls.await {
-                Left::Closed => return,
+                Left::Closed => {
+                    // TLS has a last word of its own. Whoever has gone does not mind.
+                    let _ = timeout(GOODBYE, stream.shutdown()).await;
+                    return;
+                }
                 Left::Http2 => {
                     return Box::pin(self.http2(stream, peer, meter, deadline, finishing)).await;
                 }
@@ -149,14 +196,14 @@ impl Connections {
     }
 
     /// Lets hyper answer, until the connection ends or a poll comes.
-    async fn http1(
+    async fn http1<S: Stream>(
         self: &Arc<Self>,
-        stream: Stream,
+        stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
         deadline: Option<Instant>,
         mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
-    ) -> Option<(Stream, Box<Request<()>>)> {
+    ) -> Option<(Connection<S>, Box<Request<()>>)> {
         let told = Arc::new(Told::default());
         let service = {
             let (this, told, meter) = (Arc::clone(self), Arc::clone(&told), Arc::clone(meter));
@@ -215,9 +262,9 @@ impl Connections {
             && self.polls.serves(request.uri().path())
     }
 
-    async fn http2(
+    async fn http2<S: Stream>(
         self: &Arc<Self>,
-        stream: Stream,
+        stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
         deadline: Instant,

@@ -3,6 +3,7 @@
 
 mod connection;
 mod polls;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::config::{self, Config};
 use crate::descriptors;
 use connection::Connections;
 use polls::Polls;
+pub use tls::{Tls, TlsError};
 
 /// Connections that the kernel holds while they wait to be accepted, as when all clients come back
 /// at once.
@@ -28,32 +30,53 @@ const BACKLOG: u32 = 4_096;
 const ADMINISTRATORS: usize = 64;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// Sockets that are bound, before anything is served.
 #[derive(Debug)]
 pub struct Listeners {
     clients: TcpListener,
     administration: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
 }
 
-/// An address cannot be listened on.
+/// Why clients cannot be listened to.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: io::Error,
+#[non_exhaustive]
+pub enum BindError {
+    /// An address is in use or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no certificate to show.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Listeners {
     /// Binds what is configured.
     ///
     /// # Errors
-    /// [`BindError`], if the address is in use or not this machine's.
+    /// [`BindError`]. A retry may succeed once whoever has the address lets go of it.
     pub fn bind(server: &config::Server) -> Result<Self, BindError> {
-        let bind = |address| bind(address).map_err(|source| BindError { address, source });
+        let bind = |address| bind(address).map_err(|source| BindError::Address { address, source });
+        let tls = match (&server.tls_cert, &server.tls_key) {
+            (Some(cert), Some(key)) => Some(Arc::new(Tls::load(cert, key)?)),
+            _ => None,
+        };
         Ok(Self {
             clients: bind(server.listen)?,
             administration: server.admin_listen.map(bind).transpose()?,
+            tls,
         })
+    }
+
+    /// The certificate that clients are shown, if they come by TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where clients connect, with the port that was taken.
@@ -96,7 +119,7 @@ impl Server {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let Listeners { clients, administration } = listeners;
+        let Listeners { clients, administration, tls } = listeners;
         let connections = descriptors::for_connections(config.server.max_connections);
         let per_address = if config.limits.rate_limits {
             config.server.max_connections_per_address
@@ -104,18 +127,18 @@ impl Server {
             connections
         };
         let limits = AdmissionLimits { connections, per_address };
-        let part = |transports, router: &Router| {
+        let part = |transports, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
             let polls = Polls { transports, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
-            Connections::new(&config.server, polls, router.clone(), meters, ends)
+            Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
         };
-        server.accept(clients, part(Some(app.transports.clone()), &app.router), limits);
+        server.accept(clients, part(Some(app.transports.clone()), &app.router, tls), limits);
         if let Some(listener) = administration {
             let limits =
                 AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
-            server.accept(listener, part(None, &app.administration), limits);
+            server.accept(listener, part(None, &app.administration, None), limits);
         }
         server
     }

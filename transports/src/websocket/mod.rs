@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Wire};
 use crate::http::{Body, problem_response};
 use crate::transport::{Attach, Location, Transport, respond};
 use socket::Socket;
@@ -83,7 +83,7 @@ impl WebSocket {
                 Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
             };
             let duties = socket::Duties { engine, reader, meter, connection, after, greeting };
-            type Plain = TokioIo<Connection<TcpStream>>;
+            type Plain = TokioIo<Connection<Wire<TcpStream>>>;
             // Yet another task: this one's future has room for all of the above, for ever.
             match upgraded.downcast::<Plain>() {
                 Ok(parts) => {

@@ -14,7 +14,7 @@ use futures::{Sink, SinkExt, StreamExt};
 use pabal_core::engine::{Ended, Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -112,14 +112,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Serves the client until either side ends it.
     pub(super) async fn run(mut self) {
-        match poll_fn(|cx| self.poll_end(cx)).await {
-            End::Gone => {}
-            End::Close(code, reason, problem) => {
-                if timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err() {
-                    tracing::debug!(code, "the client did not answer the close");
-                }
-            }
+        let end = poll_fn(|cx| self.poll_end(cx)).await;
+        if let End::Close(code, reason, problem) = end
+            && timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err()
+        {
+            tracing::debug!(code, "the client did not answer the close");
         }
+        // Ends TLS in good order, or the client would have to suspect that the end was cut off
+        // (RFC 8446 section 6.1). Whoever has gone does not mind.
+        let _ = timeout(CLOSE_WITHIN, self.stream.get_mut().shutdown()).await;
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
