@@ -131,6 +131,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         let (line, key, _) = wrong(&format!("[server]\npublic_url = '{url}'"));
         assert_eq!((line, key.as_str()), (2, "server.public_url"), "{url}");
     }
+    for origin in ["chat.example.org", "https://example.org/", "https://*.example.org", ""] {
+        let (line, key, _) = wrong(&format!("[server]\nallowed_origins = ['{origin}']"));
+        assert_eq!((line, key.as_str()), (2, "server.allowed_origins[0]"), "{origin}");
+    }
     let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
     assert!(shown.contains("pabal.toml:2: server.lisn: unknown field"), "{shown}");
     assert!(!shown.contains('\n'), "{shown}");

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use http::HeaderValue;
 use pabal_core::model::MAX_PARTITIONS;
 
 use super::{Config, ConfigError};
@@ -149,5 +150,35 @@ impl PublicUrl {
     /// As `ws://…` or `wss://…`, without a slash at the end.
     pub fn websocket(&self) -> String {
         format!("ws{}://{}", if self.secure { "s" } else { "" }, self.authority)
+    }
+}
+
+/// Where a web page comes from, as browsers write it (RFC 6454 section 6.2), or `*` for wherever.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin(HeaderValue);
+
+impl Origin {
+    /// As it stands in a header.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "must be a scheme, a host and perhaps a port, without a path, or *";
+        // Applications have schemes of their own, as in `tauri://localhost`.
+        let is_origin = text.split_once("://").is_some_and(|(scheme, rest)| {
+            !scheme.is_empty()
+                && !rest.is_empty()
+                && !rest.contains(|c: char| c.is_whitespace() || "/?#@*".contains(c))
+        });
+        if text != "*" && !is_origin {
+            return Err(WRONG);
+        }
+        HeaderValue::try_from(text).map(Self).map_err(|_| WRONG)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pabal_core::model::NodeId;
 use serde::Deserialize;
 
-use super::PublicUrl;
+use super::{Origin, PublicUrl};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)+ }) => {
@@ -78,6 +78,9 @@ section! {
         tls_cert: Option<PathBuf> = None,
         /// The certificate's private key, in PEM.
         tls_key: Option<PathBuf> = None,
+        /// Origins whose web pages may use this node from a browser, by HTTP and WebSocket, as
+        /// `https://chat.example.org`; `*` for all. Pages that the node serves itself always may.
+        allowed_origins: Vec<Origin> = Vec::new(),
         /// As many connections as are held at once: one a WebSocket or parked poll.
         max_connections: usize = 100_000,
         /// As many of them as one address may hold.

@@ -7,7 +7,7 @@ mod layers;
 mod check;
 mod flags;
 
-pub use check::PublicUrl;
+pub use check::{Origin, PublicUrl};
 pub use flags::{Cli, Command, ServeFlags};
 pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage};
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -21,8 +21,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tower::Service;
+use tracing::Instrument;
 
 use super::Tls;
+use super::marks::Marks;
 use super::polls::{Left, Polls, is_plain};
 use crate::api::Peer;
 use crate::config;
@@ -304,7 +306,39 @@ impl Connections {
         }
     }
 
+    /// Answers a request, with the headers that all answers have.
     async fn dispatch(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+    ) -> Answer {
+        if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
+            let marks = Marks::of_poll(&request, &self.polls.origins);
+            let mut answer = self.answer(request, peer, meter).await;
+            if let Some(marks) = marks {
+                marks.write(answer.headers_mut());
+            }
+            return answer;
+        }
+        let marks = Marks::of(&request, &self.polls.origins);
+        let span = tracing::info_span!("request", id = marks.id());
+        let (method, path) = (request.method().clone(), request.uri().clone());
+        let answered = async {
+            let answer = match self.polls.origins.answer(&request) {
+                Some(answer) => answer.map(Either::Left),
+                None => self.answer(request, peer, meter).await,
+            };
+            // Without the query, which is the client's business.
+            tracing::debug!(%method, path = path.path(), status = answer.status().as_u16());
+            answer
+        };
+        let mut answer = answered.instrument(span).await;
+        marks.write(answer.headers_mut());
+        answer
+    }
+
+    async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,

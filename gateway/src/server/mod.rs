@@ -3,6 +3,8 @@
 
 mod connection;
 mod polls;
+mod marks;
+mod origins;
 mod tls;
 
 use std::io;
@@ -20,6 +22,7 @@ use crate::app::App;
 use crate::config::{self, Config};
 use crate::descriptors;
 use connection::Connections;
+use origins::Origins;
 use polls::Polls;
 pub use tls::{Tls, TlsError};
 
@@ -129,7 +132,8 @@ impl Server {
         let limits = AdmissionLimits { connections, per_address };
         let part = |transports, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
-            let polls = Polls { transports, idle };
+            let origins = Origins::new(&config.server);
+            let polls = Polls { transports, origins, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
             Connections::new(&config.server, tls, polls, router.clone(), meters, ends)

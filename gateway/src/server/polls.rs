@@ -23,6 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
 
+use super::marks::Marks;
+use super::origins::Origins;
+
 /// What is read at a time.
 const READ_BYTES: usize = 4 * 1024;
 /// How much of the requests behind the one that waits is read ahead; TCP holds back the rest.
@@ -38,6 +41,8 @@ const HTTP2: &[u8] = b"PRI";
 pub(super) struct Polls {
     /// Who answers; nobody, if this listener is for no clients.
     pub(super) transports: Option<Transports>,
+    /// Whose pages may come.
+    pub(super) origins: Origins,
     /// How long a connection may be without a request.
     pub(super) idle: Duration,
 }
@@ -105,11 +110,15 @@ impl Polls {
             };
             within = self.idle;
             let Some(transports) = &self.transports else { return Left::Closed };
+            let marks = Marks::of_poll(&request, &self.origins);
             // Boxed, and let go of before the wait.
             let answering = Box::pin(transports.begin_poll(*request, meter)).await;
-            let Some(answer) = while_connected(answering, connection, &mut unread).await else {
+            let Some(mut answer) = while_connected(answering, connection, &mut unread).await else {
                 return Left::Closed;
             };
+            if let Some(marks) = marks {
+                marks.write(answer.headers_mut());
+            }
             let last = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx).is_ready())).await;
             let Some(answer) = encode(answer, last) else {
                 tracing::error!("a poll was answered by a stream");

@@ -20,4 +20,5 @@ mod contract;
 mod connections;
 mod polls;
 mod tls;
+mod browsers;
 mod push;
