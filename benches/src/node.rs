@@ -28,6 +28,8 @@ use crate::Outcome;
 
 /// Into how many partitions a node's channels are divided.
 pub const PARTITIONS: u16 = 64;
+/// How long a client may take nothing of what is written.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// An engine whose users are 0, 1, 2…, and whose channel 1 is a group of all of them.
 #[derive(Clone, Debug)]
@@ -171,7 +173,7 @@ impl Node {
                 // A socket that cannot be set to send at once is broken, and ends below.
                 let _ = stream.set_nodelay(true);
                 let meter = transports.meters().connection();
-                let wire = Wire::new(stream, Arc::clone(&meter));
+                let wire = Wire::new(stream, Arc::clone(&meter), WRITE_WITHIN);
                 let stream = Connection::new(wire, Arc::clone(&meter), permit);
                 let transports = transports.clone();
                 let service = service_fn(move |request| {

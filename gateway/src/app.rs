@@ -17,7 +17,7 @@ use pabal_core::memory::{
 use pabal_core::ports::{Clock, Ports, PushNotifier};
 use pabal_storage::directory::SqliteDirectory;
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_transports::{Transports, TransportsConfig};
+use pabal_transports::{Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -134,6 +134,7 @@ impl App {
         let transports = transports(config, engine, authority, url.secure);
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let api = Api::new(Parts {
+            requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
@@ -193,6 +194,7 @@ impl App {
             loop {
                 tokio::time::sleep(TIDY).await;
                 api.attempts.tidy();
+                api.requests.tidy();
             }
         });
         Ok(())
@@ -304,6 +306,15 @@ fn transports(
         long_poll_max_wait: Duration::from_millis(limits.long_poll_max_wait_ms),
         ping_interval: Duration::from_millis(limits.ping_interval_ms),
         body_bytes: limits.body_bytes,
+        body_timeout: Duration::from_millis(config.server.body_timeout_ms),
+        requests: if limits.rate_limits {
+            Requests::limited(
+                limits.requests_per_address_per_second,
+                limits.requests_per_user_per_second,
+            )
+        } else {
+            Requests::unlimited()
+        },
         authority,
         secure,
     };

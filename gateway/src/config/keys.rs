@@ -93,6 +93,9 @@ section! {
         idle_connection_timeout_ms: u64 = 75_000,
         /// How long the body of a request may take to arrive.
         body_timeout_ms: u64 = 20_000,
+        /// How long a client may take nothing of what is written to it, be it an answer, a stream or a
+        /// WebSocket, before its connection is closed. Its session stays, so nothing is lost.
+        write_timeout_ms: u64 = 30_000,
         /// How long requests in progress get to end when the node stops.
         shutdown_grace_ms: u64 = 10_000,
         /// After how long clients are told to come back when the node stops.
@@ -156,12 +159,18 @@ section! {
 section! {
     /// What clients may do.
     Limits {
-        /// Whether senders, log-ins and addresses are limited at all; off for load tests.
+        /// Whether requests, senders, log-ins and addresses are limited at all; off for load tests.
         rate_limits: bool = true,
         /// The longest content of a message.
         content_bytes: usize = 16 * 1024,
         /// The longest request body.
         body_bytes: usize = 256 * 1024,
+        /// Requests a second that one address may keep up; ten times that at once. An office or a
+        /// campus may have one address.
+        requests_per_address_per_second: u32 = 1_000,
+        /// Requests and WebSocket frames a second that one user may keep up on all devices together;
+        /// ten times that at once.
+        requests_per_user_per_second: u32 = 200,
         /// As many events as a session holds unconfirmed.
         mailbox_events: usize = 1_024,
         /// As many bytes of events as a session holds unconfirmed.

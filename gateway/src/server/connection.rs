@@ -1,6 +1,7 @@
 //! The life of one connection, plain or within TLS: polls are answered lean, everything else by
 //! hyper.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire};
+use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire, problem_response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -48,6 +49,8 @@ pub(super) struct Connections {
     meters: Meters,
     /// How soon a new connection must have asked for something.
     first_request: Duration,
+    /// How long a client may take nothing of what is written.
+    write_within: Duration,
     finishing: CancellationToken,
     abort: CancellationToken,
 }
@@ -109,7 +112,19 @@ impl Connections {
             .keep_alive_timeout(HTTP2_PING)
             .max_concurrent_streams(STREAMS);
         let first_request = Duration::from_millis(server.first_request_timeout_ms);
-        Self { tls, polls, http1, http2, router, meters, first_request, finishing, abort }
+        let write_within = Duration::from_millis(server.write_timeout_ms);
+        Self {
+            tls,
+            polls,
+            http1,
+            http2,
+            router,
+            meters,
+            first_request,
+            write_within,
+            finishing,
+            abort,
+        }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -119,12 +134,11 @@ impl Connections {
         peer: SocketAddr,
         permit: Permit,
     ) {
-        // Answers are written at once and whole: Nagle's algorithm could only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        if let Err(error) = self.prepare(&stream) {
+            tracing::debug!(%error, "a socket could not be prepared");
         }
         let meter = self.meters.connection();
-        let wire = Wire::new(stream, Arc::clone(&meter));
+        let wire = Wire::new(stream, Arc::clone(&meter), self.write_within);
         let talk = async {
             match &self.tls {
                 None => {
@@ -139,6 +153,15 @@ impl Connections {
             () = talk => {}
             () = self.abort.cancelled() => {}
         }
+    }
+
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        // A client that vanished acknowledges nothing. Without this the system would go on trying
+        // for a quarter of an hour, and an event stream, which is never asked anything, stay open.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(self.write_within))?;
+        // Answers are written at once and whole: Nagle's algorithm could only delay them.
+        stream.set_nodelay(true)
     }
 
     async fn talk_within(
@@ -174,8 +197,8 @@ impl Connections {
         let (mut poll, mut new) = (None, true);
         loop {
             let within = if new { self.first_request } else { self.polls.idle };
-            let polls =
-                self.polls.serve(&mut stream, meter, poll.take(), within, finishing.as_mut());
+            let client = (&mut stream, peer.ip());
+            let polls = self.polls.serve(client, meter, poll.take(), within, finishing.as_mut());
             // Boxed: a parked poll should not have room for what hyper needs.
             match polls.await {
                 Left::Closed => {
@@ -344,6 +367,10 @@ impl Connections {
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> Answer {
+        if let Err(problem) = self.polls.requests.from_address(peer.ip()) {
+            meter.claim_for_api();
+            return problem_response(&problem).map(Either::Left);
+        }
         if let Some(transports) = &self.polls.transports
             && transports.serves(request.uri().path())
         {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use pabal_transports::{Admission, AdmissionLimits};
+use pabal_transports::{Admission, AdmissionLimits, Requests, Transports};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -130,10 +130,12 @@ impl Server {
             connections
         };
         let limits = AdmissionLimits { connections, per_address };
-        let part = |transports, router: &Router, tls| {
+        let part = |transports: Option<Transports>, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
             let origins = Origins::new(&config.server);
-            let polls = Polls { transports, origins, idle };
+            let requests =
+                transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
+            let polls = Polls { transports, origins, requests, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
             Connections::new(&config.server, tls, polls, router.clone(), meters, ends)

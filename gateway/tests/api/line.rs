@@ -1,5 +1,7 @@
 //! A connection on which requests are written by hand, plain or within TLS.
 
+use std::io;
+
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,6 +45,11 @@ impl Line {
         Self { stream: Box::new(stream), unread: Vec::new() }
     }
 
+    /// Over a connection that was made elsewhere.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
+    }
+
     pub(crate) async fn open_tls(node: &Node, trust: &Trust) -> Self {
         let stream = trust.connect(node.address(), &[]).await.unwrap();
         Self { stream: Box::new(stream), unread: Vec::new() }
@@ -53,15 +60,25 @@ impl Line {
         self.stream.flush().await.unwrap();
     }
 
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
     /// The next answer; nothing if the server closed.
     pub(crate) async fn read(&mut self) -> Option<Answer> {
+        let answer = self.try_read().await.unwrap();
+        assert!(answer.is_some() || self.unread.is_empty(), "closed in the middle of an answer");
+        answer
+    }
+
+    async fn try_read(&mut self) -> io::Result<Option<Answer>> {
         loop {
             if let Some(answer) = self.parse() {
-                return Some(answer);
+                return Ok(Some(answer));
             }
-            if self.stream.read_buf(&mut self.unread).await.unwrap() == 0 {
-                assert!(self.unread.is_empty(), "closed in the middle of an answer");
-                return None;
+            if self.stream.read_buf(&mut self.unread).await? == 0 {
+                return Ok(None);
             }
         }
     }
@@ -81,6 +98,12 @@ impl Line {
     pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
         self.write(request).await;
         self.read().await.expect("an answer")
+    }
+
+    /// The answer, from a server that may close or reset instead.
+    pub(crate) async fn try_ask(&mut self, request: &str) -> Option<Answer> {
+        self.try_write(request.as_bytes()).await.ok()?;
+        self.try_read().await.ok()?
     }
 
     /// The connection after its upgrade.

@@ -21,4 +21,6 @@ mod connections;
 mod polls;
 mod tls;
 mod browsers;
+mod limits;
+mod readers;
 mod push;

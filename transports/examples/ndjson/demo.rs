@@ -102,7 +102,7 @@ fn admit(
     transports: &Transports,
 ) -> Result<impl Future<Output = ()> + Send + use<>, Box<dyn Error>> {
     let meter = transports.meters().connection();
-    let wire = Wire::new(stream, Arc::clone(&meter));
+    let wire = Wire::new(stream, Arc::clone(&meter), Duration::from_secs(30));
     let stream = Connection::new(wire, Arc::clone(&meter), admission.admit(address)?);
     let transports = transports.clone();
     let service = service_fn(move |request| {

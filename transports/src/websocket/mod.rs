@@ -25,6 +25,7 @@ use tower::Service;
 
 use crate::connection::{Connection, Wire};
 use crate::http::{Body, problem_response};
+use crate::requests::Requests;
 use crate::transport::{Attach, Location, Transport, respond};
 use socket::Socket;
 
@@ -40,14 +41,15 @@ pub struct WebSocket {
     pub ping_interval: Duration,
     /// The largest frame and message that is taken from a client.
     pub max_message_bytes: usize,
+    requests: Requests,
     sockets: TaskTracker,
 }
 
 impl WebSocket {
-    /// A transport with no open sockets.
-    pub fn new(ping_interval: Duration, max_message_bytes: usize) -> Self {
+    /// A transport with no open sockets, whose clients' frames count among `requests`.
+    pub fn new(ping_interval: Duration, max_message_bytes: usize, requests: Requests) -> Self {
         let sockets = TaskTracker::new();
-        Self { ping_interval, max_message_bytes, sockets }
+        Self { ping_interval, max_message_bytes, requests, sockets }
     }
 
     /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends,

@@ -26,6 +26,7 @@ use super::WebSocket;
 use super::outgoing::Outgoing;
 use crate::commands::{Job, Work};
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
+use crate::requests::Requests;
 
 /// About as many bytes of events as one frame holds, and as wait to be written before no more are
 /// taken from the mailbox.
@@ -56,6 +57,7 @@ pub(super) struct Socket<S> {
     meter: TransportMeter,
     _attached: Attached,
     connection: Arc<ConnectionMeter>,
+    requests: Requests,
     after: Seq,
     work: Option<Box<Work>>,
     ping: Pin<Box<Sleep>>,
@@ -102,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             reader,
             meter,
             connection,
+            requests: transport.requests.clone(),
             after,
             work: None,
             ping: Box::pin(sleep(transport.ping_interval)),
@@ -158,6 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             };
             self.missed_pings = 0;
             self.connection.settle();
+            if let Err(problem) = self.requests.of_user(self.reader.session().user_id()) {
+                return Poll::Ready(End::Close(4429, "too fast", Some(problem)));
+            }
             match frame {
                 Message::Text(text) => {
                     self.meter.request();
