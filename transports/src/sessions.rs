@@ -16,7 +16,7 @@ use crate::http::{
 use crate::meter::{ConnectionMeter, Meters};
 use crate::requests::Requests;
 use crate::transport::{Answering, Attach, Location, Mounted, Transport, respond};
-use crate::websocket::offered_token;
+use crate::websocket::{Way, offered_token};
 use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 
 const SESSIONS: &str = "/v1/sessions";
@@ -313,7 +313,7 @@ impl Transports {
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Result<Response<Body>, Problem> {
-        require_method(&request, &Method::GET)?;
+        Way::of(&request)?;
         let access = self.inner.engine.authenticate(token(request.headers())?).await?;
         self.requests().of_user(access.device.user_id)?;
         let session = self.inner.engine.open_session(&access, None).await?;
@@ -322,7 +322,7 @@ impl Transports {
         let (index, websocket) = &self.inner.websocket;
         let attach = self.attachment(*index, Arc::clone(&session), request, connection);
         let answer = websocket.open(attach, Some(Bytes::from(greeting)));
-        let opened = answer.as_ref().is_ok_and(|it| it.status().is_informational());
+        let opened = answer.as_ref().is_ok_and(|it| !it.status().is_client_error());
         if !opened {
             // Nobody knows of it, so nobody would end it.
             self.inner.engine.close_session(&session).await;

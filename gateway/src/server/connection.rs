@@ -110,7 +110,9 @@ impl Connections {
             .timer(TokioTimer::new())
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
-            .max_concurrent_streams(STREAMS);
+            .max_concurrent_streams(STREAMS)
+            // WebSockets may come as streams (RFC 8441).
+            .enable_connect_protocol();
         let first_request = Duration::from_millis(server.first_request_timeout_ms);
         let write_within = Duration::from_millis(server.write_timeout_ms);
         Self {

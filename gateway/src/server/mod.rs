@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Lets requests in progress end, within `grace`, and then ends all connections. WebSockets are
-    /// not among them: they left HTTP, and the transports end them.
+    /// not among them: the transports end them.
     pub async fn finish(self, grace: Duration) {
         self.close();
         self.finishing.cancel();

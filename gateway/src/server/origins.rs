@@ -60,7 +60,9 @@ impl Origins {
             response.headers_mut().extend(PREFLIGHT);
             return Some(response);
         }
-        let handshake = request.headers().contains_key(UPGRADE);
+        // Over HTTP/1.1, and over HTTP/2.
+        let handshake =
+            request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT;
         if preflight || handshake && !allowed && !self.is_own(origin, request) {
             let detail = "pages of this origin may not use this node";
             return Some(problem_response(&Problem::new(ProblemCode::Forbidden, detail)));

@@ -23,4 +23,5 @@ mod tls;
 mod browsers;
 mod limits;
 mod readers;
+mod streams;
 mod push;

@@ -63,6 +63,8 @@ pub(super) struct Socket<S> {
     ping: Pin<Box<Sleep>>,
     ping_interval: Duration,
     missed_pings: u8,
+    /// As many bytes as had been taken from here at the last ping.
+    taken: u64,
 }
 
 /// Why the loop ends.
@@ -110,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ping: Box::pin(sleep(transport.ping_interval)),
             ping_interval: transport.ping_interval,
             missed_pings: 0,
+            taken: 0,
         }
     }
 
@@ -250,9 +253,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.ping.as_mut().poll(cx).is_ready() {
-            if self.missed_pings >= MISSED_PINGS {
+            // A stream of HTTP/2 may stand still while its connection moves, so the connection's own
+            // deadline does not see it.
+            let outgoing = self.stream.get_ref();
+            let stuck = outgoing.waiting() > 0 && outgoing.taken() == self.taken;
+            if stuck || self.missed_pings >= MISSED_PINGS {
                 return Poll::Ready(End::Gone);
             }
+            self.taken = outgoing.taken();
             self.missed_pings += 1;
             self.ping.as_mut().reset(Instant::now() + self.ping_interval);
             let mut stream = Pin::new(&mut self.stream);
