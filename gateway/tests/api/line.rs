@@ -15,6 +15,9 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+pub(crate) type Incoming = tokio::io::ReadHalf<Box<dyn Stream>>;
+pub(crate) type Outgoing = tokio::io::WriteHalf<Box<dyn Stream>>;
+
 pub(crate) struct Line {
     stream: Box<dyn Stream>,
     unread: Vec<u8>,
@@ -104,6 +107,11 @@ impl Line {
     pub(crate) async fn try_ask(&mut self, request: &str) -> Option<Answer> {
         self.try_write(request.as_bytes()).await.ok()?;
         self.try_read().await.ok()?
+    }
+
+    /// Both halves of the connection, and before them what came and was not read.
+    pub(crate) fn into_parts(self) -> ((Incoming, Outgoing), io::Cursor<Vec<u8>>) {
+        (tokio::io::split(self.stream), io::Cursor::new(self.unread))
     }
 
     /// The connection after its upgrade.

@@ -24,4 +24,5 @@ mod browsers;
 mod limits;
 mod readers;
 mod streams;
+mod frames;
 mod push;
