@@ -19,13 +19,17 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{Access, Clock, Directory, HistoryStore, Ports};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_transports::{Admission, AdmissionLimits, Connection, Transports, TransportsConfig};
+use pabal_transports::{
+    Admission, AdmissionLimits, Connection, Transports, TransportsConfig, Wire,
+};
 use tokio::net::TcpListener;
 
 use crate::Outcome;
 
 /// Into how many partitions a node's channels are divided.
 pub const PARTITIONS: u16 = 64;
+/// How long a client may take nothing of what is written.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// An engine whose users are 0, 1, 2…, and whose channel 1 is a group of all of them.
 #[derive(Clone, Debug)]
@@ -169,7 +173,8 @@ impl Node {
                 // A socket that cannot be set to send at once is broken, and ends below.
                 let _ = stream.set_nodelay(true);
                 let meter = transports.meters().connection();
-                let stream = Connection::new(stream, Arc::clone(&meter), permit);
+                let wire = Wire::new(stream, Arc::clone(&meter), WRITE_WITHIN);
+                let stream = Connection::new(wire, Arc::clone(&meter), permit);
                 let transports = transports.clone();
                 let service = service_fn(move |request| {
                     let (transports, meter) = (transports.clone(), Arc::clone(&meter));

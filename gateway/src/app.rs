@@ -17,7 +17,7 @@ use pabal_core::memory::{
 use pabal_core::ports::{Clock, Ports, PushNotifier};
 use pabal_storage::directory::SqliteDirectory;
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_transports::{Transports, TransportsConfig};
+use pabal_transports::{Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -134,13 +134,15 @@ impl App {
         stores: Backup,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
-        let fallback_url = reachable(address);
-        let transports = transports(config, engine, public_url.as_ref());
+        let fallback_url = reachable(address, config.server.tls_cert.is_some());
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
+        let authority = public_url.as_ref().map(|url| url.authority.clone());
+        let transports = transports(config, engine, authority, url.secure);
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let api = Api::new(Parts {
+            requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
@@ -209,6 +211,7 @@ impl App {
             loop {
                 tokio::time::sleep(TIDY).await;
                 api.attempts.tidy();
+                api.requests.tidy();
             }
         });
         Ok(())
@@ -309,21 +312,35 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
     Ok(opened.await.map_err(|_| BuildError::Interrupted)??)
 }
 
-fn transports(config: &Config, engine: &Engine, url: Option<&PublicUrl>) -> Transports {
+fn transports(
+    config: &Config,
+    engine: &Engine,
+    authority: Option<String>,
+    secure: bool,
+) -> Transports {
     let limits = &config.limits;
     let transports = TransportsConfig {
         poll_min_interval: Duration::from_millis(limits.poll_min_interval_ms),
         long_poll_max_wait: Duration::from_millis(limits.long_poll_max_wait_ms),
         ping_interval: Duration::from_millis(limits.ping_interval_ms),
         body_bytes: limits.body_bytes,
-        authority: url.map(|url| url.authority.clone()),
-        secure: url.is_some_and(|url| url.secure),
+        body_timeout: Duration::from_millis(config.server.body_timeout_ms),
+        requests: if limits.rate_limits {
+            Requests::limited(
+                limits.requests_per_address_per_second,
+                limits.requests_per_user_per_second,
+            )
+        } else {
+            Requests::unlimited()
+        },
+        authority,
+        secure,
     };
     Transports::new(engine.clone(), transports)
 }
 
 /// How clients on this machine reach `address`, which may be every address it has.
-fn reachable(address: SocketAddr) -> PublicUrl {
+fn reachable(address: SocketAddr, secure: bool) -> PublicUrl {
     let host = if address.ip().is_unspecified() {
         "localhost".to_owned()
     } else if address.is_ipv6() {
@@ -331,7 +348,7 @@ fn reachable(address: SocketAddr) -> PublicUrl {
     } else {
         address.ip().to_string()
     };
-    PublicUrl { secure: false, authority: format!("{host}:{}", address.port()) }
+    PublicUrl { secure, authority: format!("{host}:{}", address.port()) }
 }
 
 /// The cores this process may use, which its affinity may have narrowed.

@@ -1,5 +1,6 @@
 //! `pabal`: config → build → run → drain, unless another command is asked for.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use clap::Parser;
 use pabal_gateway::app::{App, BuildError, cores};
 use pabal_gateway::commands::{Cli, Command, CommandError, environment};
 use pabal_gateway::config::{Config, ConfigError, ServeFlags};
-use pabal_gateway::server::{BindError, Listeners, Server};
+use pabal_gateway::server::{BindError, Listeners, Server, Tls};
 use pabal_gateway::telemetry;
 use rustix::fs::Mode;
 use tokio::runtime::Runtime;
@@ -81,14 +82,18 @@ fn runtime() -> io::Result<Runtime> {
 
 async fn run(config: &Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let listeners = Listeners::bind(&config.server)?;
+    let tls = listeners.tls();
     let address = listeners.address()?;
     let app = App::build(config, address).await?;
     let server = Server::start(listeners, &app, config);
-    announce(&format!("listening on http://{address}"));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    announce(&format!("listening on {scheme}://{address}"));
     let reason = tokio::select! {
         () = signals.next() => Ok(()),
         () = app.failed() => Err(Failure::Engine),
+        never = reload(&mut hangup, tls.as_deref()) => match never {},
     };
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);
     let stop = async {
@@ -102,6 +107,22 @@ async fn run(config: &Config) -> Result<(), Failure> {
     tokio::select! {
         () = stop => reason,
         () = signals.next() => Err(Failure::Impatient),
+    }
+}
+
+/// Reads the certificate again whenever SIGHUP asks for it. A bad one is logged, and changes nothing.
+async fn reload(hangup: &mut Signal, tls: Option<&Tls>) -> Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        match tls.map(Tls::reload) {
+            None => tracing::info!("SIGHUP: there is no certificate to read again"),
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificate was read again"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "SIGHUP: the certificate stays as it was");
+            }
+        }
     }
 }
 

@@ -134,6 +134,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         let (line, key, _) = wrong(&format!("[server]\npublic_url = '{url}'"));
         assert_eq!((line, key.as_str()), (2, "server.public_url"), "{url}");
     }
+    for origin in ["chat.example.org", "https://example.org/", "https://*.example.org", ""] {
+        let (line, key, _) = wrong(&format!("[server]\nallowed_origins = ['{origin}']"));
+        assert_eq!((line, key.as_str()), (2, "server.allowed_origins[0]"), "{origin}");
+    }
     let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
     assert!(shown.contains("pabal.toml:2: server.lisn: unknown field"), "{shown}");
     assert!(!shown.contains('\n'), "{shown}");
@@ -197,6 +201,8 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
         ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
         ("[server]\nidle_connection_timeout_ms = 0", "server.idle_connection_timeout_ms"),
+        ("[server]\ntls_cert = 'cert.pem'", "server.tls_key"),
+        ("[server]\ntls_key = 'key.pem'", "server.tls_cert"),
         ("[push]\nwebhook_url = 'ftp://example.org'", "push.webhook_url"),
         ("[limits]\ngroup_members = 1", "limits.group_members"),
         ("[limits]\nmailbox_bytes = 100", "limits.mailbox_bytes"),
@@ -237,8 +243,8 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
 fn printed(arguments: &[&str], environment: &[(&str, &str)], show_secrets: bool) -> String {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let all = environment.iter().map(owned);
-    let (config, origins) = Config::load_with_origins(&flags(arguments), all).unwrap();
-    print(&config, &origins, show_secrets).unwrap()
+    let (config, sources) = Config::load_with_sources(&flags(arguments), all).unwrap();
+    print(&config, &sources, show_secrets).unwrap()
 }
 
 #[test]

@@ -191,3 +191,54 @@ async fn the_configuration_is_shown_and_checked() {
         }
     }
 }
+
+/// A certificate for `localhost` in two files.
+fn certify(cert: &Path, key: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(cert, made.cert.pem()).unwrap();
+    std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
+}
+
+/// Reads standard error up to a line that holds `expected`.
+async fn logged(child: &mut Child, expected: &str) {
+    let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let found = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains(expected) {
+                return;
+            }
+        }
+        panic!("nothing of {expected:?}");
+    };
+    timeout(SOON, found).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_read_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    certify(&cert, &key);
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        cert.to_str().unwrap(),
+        "--tls-key",
+        key.to_str().unwrap(),
+    ];
+    let data = folder.path().join("data");
+    let (mut child, url) = start(&data, &arguments).await;
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    certify(&cert, &key);
+    signal(&child, "-HUP");
+    logged(&mut child, "the certificate was read again").await;
+    std::fs::write(&cert, "no certificate").unwrap();
+    signal(&child, "-HUP");
+    logged(&mut child, "the certificate stays as it was").await;
+    signal(&child, "-TERM");
+    assert_eq!(end(child).await.0, Some(0));
+
+    let (code, out, err) = end(pabal(&data, &arguments).spawn().unwrap()).await;
+    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+    assert!(err.starts_with("pabal: ") && err.contains("holds no certificate"), "{err}");
+}

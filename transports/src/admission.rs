@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::requests::network;
+
 /// The bounds of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
     /// As many connections as the node holds.
     pub connections: usize,
-    /// As many of them as may come from one address.
+    /// As many of them as may come from one address, or one network of IPv6.
     pub per_address: usize,
 }
 
@@ -57,7 +59,7 @@ impl Admission {
     /// # Errors
     /// [`Refused`], at a bound.
     pub fn admit(&self, address: IpAddr) -> Result<Permit, Refused> {
-        let mut held = self.lock();
+        let (address, mut held) = (network(address), self.lock());
         if held.all >= self.limits.connections {
             return Err(Refused::Full);
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -51,10 +52,10 @@ pub(crate) async fn post<B: RequestBody>(
     engine: Engine,
     session: Arc<Session>,
     request: http::Request<B>,
-    body_bytes: usize,
+    body_bounds: (usize, Duration),
 ) -> Result<Response<Body>, Problem> {
     require_method(&request, &Method::POST)?;
-    let body = read_body(request.into_body(), body_bytes).await?;
+    let body = read_body(request.into_body(), body_bounds).await?;
     let commands = parse_commands(&body)?;
     drop(body);
     let mut begun = Vec::with_capacity(commands.len());

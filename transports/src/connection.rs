@@ -1,18 +1,105 @@
 //! A client's connection: the stream, its byte counters and its admission, which live and end
-//! together, also when a WebSocket takes the connection over.
+//! together, also when a WebSocket takes the connection over. [`Wire`] is the side of the network,
+//! [`Connection`] the side of HTTP; TLS goes between them.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::admission::Permit;
 use crate::meter::ConnectionMeter;
 
-/// A stream that counts what passes through it, and takes back what was read too early.
+/// A socket whose bytes are counted as they pass: below TLS, where there is some. A write that has
+/// to wait too long fails, for its client does not read: it may come back, and lost nothing, because
+/// what it was to read is its session's.
+#[derive(Debug)]
+pub struct Wire<S> {
+    stream: S,
+    meter: Arc<ConnectionMeter>,
+    write_within: Duration,
+    /// Set while a write waits, which is seldom.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Wire<S> {
+    /// Counts what passes through `stream`, and waits `write_within` for a client to take something.
+    pub fn new(stream: S, meter: Arc<ConnectionMeter>, write_within: Duration) -> Self {
+        Self { stream, meter, write_within, late: None }
+    }
+
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &outcome {
+            Poll::Ready(Ok(written)) => self.meter.sent(*written as u64),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                let within = self.write_within;
+                let late = self.late.get_or_insert_with(|| Box::pin(sleep(within)));
+                ready!(late.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        self.late = None;
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.meter.received((buffer.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A stream of requests and answers, plain or out of TLS, that takes back what was read too early.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -41,10 +128,8 @@ impl<S> Connection<S> {
 
 impl<S> Connection<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &outcome {
-            Poll::Ready(Ok(written)) => self.meter.sent(*written as u64),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.meter.stalled(true),
+        if outcome.is_pending() {
+            self.meter.stalled(true);
         }
         outcome
     }
@@ -64,10 +149,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.meter.received((buffer.filled().len() - before) as u64);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -102,5 +184,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::meter::Meters;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_waits_so_long_for_somebody_who_does_not_read() {
+        let meter = Meters::new(std::iter::empty()).connection();
+        let (ours, mut theirs) = tokio::io::duplex(10);
+        let mut wire = Wire::new(ours, meter, Duration::from_secs(30));
+        // A byte taken now and then keeps the connection.
+        for _ in 0..3 {
+            let reading = async {
+                sleep(Duration::from_secs(20)).await;
+                theirs.read_exact(&mut [0; 10]).await.unwrap();
+            };
+            let (written, ()) = tokio::join!(wire.write_all(&[0; 10]), reading);
+            written.unwrap();
+        }
+        wire.write_all(&[0; 10]).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let error = wire.write_all(&[0; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 30);
     }
 }

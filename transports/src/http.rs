@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -12,6 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode};
+use tokio::time::timeout;
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -138,14 +140,20 @@ pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> R
     response
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read_body<B: RequestBody>(body: B, limit: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, limit).collect().await {
+/// Reads a body of at most `limit` bytes, which arrives `within` so long.
+pub(crate) async fn read_body<B: RequestBody>(
+    body: B,
+    (limit, within): (usize, Duration),
+) -> Result<Bytes, Problem> {
+    let collected = timeout(within, Limited::new(body, limit).collect())
+        .await
+        .map_err(|_| Problem::invalid("body", "took too long to arrive"))?;
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Problem::new(ProblemCode::TooLarge, format!("body: at most {limit} bytes")))
         }
-        Err(error) => Err(Problem::new(ProblemCode::Invalid, format!("body broke off: {error}"))),
+        Err(error) => Err(Problem::invalid("body", format!("was cut short: {error}"))),
     }
 }
 

@@ -15,14 +15,16 @@ mod commands;
 mod sessions;
 mod http;
 mod admission;
+mod requests;
 mod meter;
 mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused};
-pub use connection::Connection;
+pub use connection::{Connection, Wire};
 pub use http::{Body, BodyError, RequestBody, problem_response};
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};
+pub use requests::{Requests, network};
 pub use sessions::{Transports, TransportsConfig};
 pub use short_poll::ShortPolling;
 pub use sse::ServerSentEvents;

@@ -14,8 +14,9 @@ use crate::http::{
     Body, RequestBody, json_response, problem_response, read_body, require_method, with_allow,
 };
 use crate::meter::{ConnectionMeter, Meters};
+use crate::requests::Requests;
 use crate::transport::{Answering, Attach, Location, Mounted, Transport, respond};
-use crate::websocket::offered_token;
+use crate::websocket::{Way, offered_token};
 use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 
 const SESSIONS: &str = "/v1/sessions";
@@ -32,6 +33,10 @@ pub struct TransportsConfig {
     pub ping_interval: Duration,
     /// The largest body and WebSocket message, in bytes.
     pub body_bytes: usize,
+    /// How long a request body may take to arrive.
+    pub body_timeout: Duration,
+    /// How often clients may ask.
+    pub requests: Requests,
     /// Host and port for URLs that must be absolute; what the client used, if absent.
     pub authority: Option<String>,
     /// Whether clients come by TLS.
@@ -45,6 +50,8 @@ impl Default for TransportsConfig {
             long_poll_max_wait: Duration::from_secs(60),
             ping_interval: Duration::from_secs(25),
             body_bytes: 256 * 1024,
+            body_timeout: Duration::from_secs(20),
+            requests: Requests::unlimited(),
             authority: None,
             secure: false,
         }
@@ -113,7 +120,8 @@ impl Transports {
 
     /// The four that Pabal has, and room for more.
     pub fn builder(engine: Engine, config: TransportsConfig) -> TransportsBuilder {
-        let websocket = WebSocket::new(config.ping_interval, config.body_bytes);
+        let websocket =
+            WebSocket::new(config.ping_interval, config.body_bytes, config.requests.clone());
         let mounted = vec![
             Mounted::new(ShortPolling { min_interval: config.poll_min_interval }),
             Mounted::new(LongPolling { max_wait: config.long_poll_max_wait }),
@@ -126,6 +134,12 @@ impl Transports {
     /// The counters of all transports.
     pub fn meters(&self) -> &Meters {
         &self.inner.meters
+    }
+
+    /// Who counts what clients ask. Those who serve connections count addresses, which are not known
+    /// here; users are counted here.
+    pub fn requests(&self) -> &Requests {
+        &self.inner.config.requests
     }
 
     /// Whether this path is served here.
@@ -177,9 +191,8 @@ impl Transports {
                 }
                 Ok((session, None)) => {
                     connection.claim_for_api();
-                    let limit = self.inner.config.body_bytes;
-                    let engine = self.inner.engine.clone();
-                    let answer = Box::pin(commands::post(engine, session, request, limit)).await;
+                    let (engine, bounds) = (self.inner.engine.clone(), self.body_bounds());
+                    let answer = Box::pin(commands::post(engine, session, request, bounds)).await;
                     with_allow(respond(answer), "POST")
                 }
                 Err(problem) => {
@@ -235,7 +248,9 @@ impl Transports {
         let id: SessionId = id
             .parse()
             .map_err(|_| Problem::new(ProblemCode::NotFound, "this is not the id of a session"))?;
-        self.inner.engine.session(&id, token).await
+        let session = self.inner.engine.session(&id, token).await?;
+        self.requests().of_user(session.user_id())?;
+        Ok(session)
     }
 
     fn begin(
@@ -270,8 +285,9 @@ impl Transports {
         require_method(&request, &Method::POST)?;
         let token = token(request.headers())?;
         let access = self.inner.engine.authenticate(token).await?;
+        self.requests().of_user(access.device.user_id)?;
         let (parts, body) = request.into_parts();
-        let body = read_body(body, self.inner.config.body_bytes).await?;
+        let body = read_body(body, self.body_bounds()).await?;
         let cursors = cursors(&body)?;
         let session = self.inner.engine.open_session(&access, cursors).await?;
         let document = self.document(&session, &parts.uri, &parts.headers);
@@ -297,20 +313,25 @@ impl Transports {
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Result<Response<Body>, Problem> {
-        require_method(&request, &Method::GET)?;
+        Way::of(&request)?;
         let access = self.inner.engine.authenticate(token(request.headers())?).await?;
+        self.requests().of_user(access.device.user_id)?;
         let session = self.inner.engine.open_session(&access, None).await?;
         let document = self.document(&session, request.uri(), request.headers());
         let greeting = serde_json::json!({ "session": document }).to_string();
         let (index, websocket) = &self.inner.websocket;
         let attach = self.attachment(*index, Arc::clone(&session), request, connection);
         let answer = websocket.open(attach, Some(Bytes::from(greeting)));
-        let opened = answer.as_ref().is_ok_and(|it| it.status().is_informational());
+        let opened = answer.as_ref().is_ok_and(|it| !it.status().is_client_error());
         if !opened {
             // Nobody knows of it, so nobody would end it.
             self.inner.engine.close_session(&session).await;
         }
         answer
+    }
+
+    fn body_bounds(&self) -> (usize, Duration) {
+        (self.inner.config.body_bytes, self.inner.config.body_timeout)
     }
 
     /// What a client is told of its session.

@@ -6,6 +6,7 @@
 //! the nodes that want it, `deliver` hands it to their sessions, `push` tells those who are away.
 
 mod limits;
+mod rate;
 mod submit;
 mod sequence;
 mod store;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use limits::Limits;
+pub use rate::Rate;
 pub use reading::{ChannelSync, Synced};
 pub use session::{Ended, News, Reader, Session, Streamed, View};
 pub use stats::{EngineStats, Stats};

@@ -1,15 +1,12 @@
 //! Stage 1, authorize, and the whole of a send as its client sees it.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::Clock as _;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use tracing::Instrument;
 
-use super::{Engine, Limits};
+use super::{Engine, Limits, Rate};
 use crate::model::{ChannelId, Draft, Membership, Message, UserId};
 use crate::ports::{DirectoryError, Stage, Trace};
 use crate::protocol::{MAX_NAME_BYTES, Problem, ProblemCode};
@@ -88,7 +85,7 @@ impl Engine {
         if self.inner.draining.is_cancelled() {
             return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
         }
-        self.inner.permits.check_rate(from)?;
+        self.inner.permits.rate.check(&from, "too many messages")?;
         let SendRequest { channel_id, content, client_message_id } = send;
         let limit = self.inner.limits.content_bytes;
         if content.is_empty() {
@@ -147,7 +144,7 @@ impl Engine {
 /// What is believed about who may send, and how much each has sent.
 pub(super) struct Permits {
     memberships: Cache<(UserId, ChannelId), Option<Arc<Membership>>>,
-    rate: Option<DefaultKeyedRateLimiter<UserId>>,
+    rate: Rate<UserId>,
 }
 
 impl Permits {
@@ -156,29 +153,14 @@ impl Permits {
             .max_capacity(limits.permissions)
             .time_to_live(limits.permission_ttl)
             .build();
-        let rate = limits.sends_per_second.and_then(NonZeroU32::new).map(|per_second| {
-            let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(9));
-            RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
+        let rate = limits.sends_per_second.map_or_else(Rate::unlimited, |count| {
+            Rate::new(count, Duration::from_secs(1), count.saturating_mul(10))
         });
         Self { memberships, rate }
     }
 
-    fn check_rate(&self, from: UserId) -> Result<(), Problem> {
-        let Some(rate) = &self.rate else {
-            return Ok(());
-        };
-        rate.check_key(&from).map_err(|busy| {
-            let now = governor::clock::DefaultClock::default().now();
-            let wait = busy.wait_time_from(now).max(Duration::from_millis(1));
-            Problem::new(ProblemCode::RateLimited, "too many messages").retry_after(wait)
-        })
-    }
-
     /// Drops what is known of senders who have been quiet, so that it does not grow for ever.
     pub(super) fn tidy(&self) {
-        if let Some(rate) = &self.rate {
-            rate.retain_recent();
-            rate.shrink_to_fit();
-        }
+        self.rate.tidy();
     }
 }

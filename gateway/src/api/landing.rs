@@ -7,7 +7,7 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use bytes::Bytes;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use http::{HeaderName, HeaderValue};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -18,6 +18,14 @@ const PAGE: &str = include_str!("landing.html");
 /// Only what this server serves itself; Swagger UI writes styles into its page.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
+
+/// Beside what all answers have. No `Strict-Transport-Security`: it would bind the whole host, with
+/// whatever else is served there, and is for whoever runs that.
+const GUARDS: [(HeaderName, &str); 3] = [
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
 
 /// The pages, with `document` as the description they show.
 pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<Router<Api>> {
@@ -44,9 +52,7 @@ async fn landing(ReachedAt(reached): ReachedAt) -> Html<String> {
 }
 
 async fn guard<B>(mut response: http::Response<B>) -> http::Response<B> {
-    let set: [(HeaderName, &'static str); 2] =
-        [(CONTENT_SECURITY_POLICY, POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    for (name, value) in set {
+    for (name, value) in GUARDS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response

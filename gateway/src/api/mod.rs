@@ -32,6 +32,7 @@ use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
 use pabal_core::ports::{Delivery, Directory};
 use pabal_core::protocol::{Problem, ProblemCode};
+use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
 
 pub use changes::Changes;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// How often they may be tried.
     pub attempts: Attempts,
+    /// How often clients may ask at all.
+    pub requests: Requests,
     /// Counts requests and renders the metrics page.
     pub metrics: Metrics,
     /// Work that ends although its client has gone.

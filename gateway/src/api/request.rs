@@ -189,8 +189,9 @@ impl FromRequestParts<Api> for ReachedAt {
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let scheme = if api.fallback_url.secure { "https" } else { "http" };
         let used =
-            authority.or(host).and_then(|authority| format!("http://{authority}").parse().ok());
+            authority.or(host).and_then(|authority| format!("{scheme}://{authority}").parse().ok());
         Ok(Self(used.unwrap_or_else(|| api.fallback_url.clone())))
     }
 }

@@ -2,12 +2,11 @@
 //! wherever. The first keeps one client from taking all cores, the second slows guessing down.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use pabal_core::protocol::{Problem, ProblemCode};
+use pabal_core::engine::Rate;
+use pabal_core::protocol::Problem;
+use pabal_transports::network;
 
 use crate::config;
 
@@ -17,22 +16,23 @@ const BURST_SECONDS: u32 = 30;
 /// Counts sign-ups and log-ins.
 #[derive(Debug)]
 pub struct Attempts {
-    by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    by_username: Option<DefaultKeyedRateLimiter<String>>,
+    by_address: Rate<IpAddr>,
+    by_username: Rate<String>,
 }
 
 impl Attempts {
     /// Limits as configured; none if rate limits are off.
     pub fn new(limits: &config::Limits, auth: &config::Auth) -> Self {
-        let on = |count: u32| NonZeroU32::new(count).filter(|_| limits.rate_limits);
-        let by_address = on(auth.attempts_per_address_per_second).map(|per_second| {
-            let burst =
-                per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
-            RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
-        });
-        let by_username = on(auth.attempts_per_username_per_minute)
-            .map(|per_minute| RateLimiter::keyed(Quota::per_minute(per_minute)));
-        Self { by_address, by_username }
+        if !limits.rate_limits {
+            return Self { by_address: Rate::unlimited(), by_username: Rate::unlimited() };
+        }
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let per_second = auth.attempts_per_address_per_second;
+        let per_minute = auth.attempts_per_username_per_minute;
+        Self {
+            by_address: Rate::new(per_second, second, per_second.saturating_mul(BURST_SECONDS)),
+            by_username: Rate::new(per_minute, minute, per_minute),
+        }
     }
 
     /// One more from `address`.
@@ -40,7 +40,7 @@ impl Attempts {
     /// # Errors
     /// `rate_limited`, with the time to wait.
     pub fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
-        check(self.by_address.as_ref(), &network(address), "from this address")
+        self.by_address.check(&network(address), "too many attempts from this address")
     }
 
     /// One more for `username`.
@@ -48,50 +48,20 @@ impl Attempts {
     /// # Errors
     /// `rate_limited`, with the time to wait.
     pub fn for_username(&self, username: &str) -> Result<(), Problem> {
-        check(self.by_username.as_ref(), &username.to_owned(), "for this username")
+        self.by_username.check(&username.to_owned(), "too many attempts for this username")
     }
 
     /// Forgets whoever has been quiet, so that what is counted does not grow for ever.
     pub fn tidy(&self) {
-        if let Some(limiter) = &self.by_address {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
-        if let Some(limiter) = &self.by_username {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
-    }
-}
-
-fn check<K: std::hash::Hash + Eq + Clone>(
-    limiter: Option<&DefaultKeyedRateLimiter<K>>,
-    key: &K,
-    what: &str,
-) -> Result<(), Problem> {
-    let Some(limiter) = limiter else {
-        return Ok(());
-    };
-    limiter.check_key(key).map_err(|busy| {
-        let wait = busy.wait_time_from(DefaultClock::default().now());
-        Problem::new(ProblemCode::RateLimited, format!("too many attempts {what}"))
-            .retry_after(wait.max(Duration::from_millis(1)))
-    })
-}
-
-/// One subscriber of IPv6 usually has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
+        self.by_address.tidy();
+        self.by_username.tidy();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pabal_core::protocol::ProblemCode;
+
     use super::*;
 
     fn attempts(rate_limits: bool) -> Attempts {

@@ -33,6 +33,7 @@ impl FromRequestParts<Api> for Caller {
             Problem::new(ProblemCode::Unauthenticated, detail)
         })?;
         let access = api.engine.authenticate(TokenHash::of(token)).await?;
+        api.requests.of_user(access.device.user_id)?;
         Ok(Self { access })
     }
 }

@@ -34,8 +34,8 @@ impl ConfigCommand {
     pub fn run(&self) -> Result<(), CommandError> {
         match self {
             Self::Print { flags, show_secrets } => {
-                let (config, origins) = Config::load_with_origins(flags, environment())?;
-                print(&config::print(&config, &origins, *show_secrets)?)?;
+                let (config, sources) = Config::load_with_sources(flags, environment())?;
+                print(&config::print(&config, &sources, *show_secrets)?)?;
             }
             Self::Check { flags } => drop(Config::load(flags, environment())?),
         }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use http::HeaderValue;
 use pabal_core::model::MAX_PARTITIONS;
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +40,11 @@ impl Config {
             (Some(_), None) => return wrong("node.longitude", "is needed with node.latitude"),
             (None, Some(_)) => return wrong("node.latitude", "is needed with node.longitude"),
         }
+        match (&server.tls_cert, &server.tls_key) {
+            (None, None) | (Some(_), Some(_)) => {}
+            (Some(_), None) => return wrong("server.tls_key", "is needed with server.tls_cert"),
+            (None, Some(_)) => return wrong("server.tls_cert", "is needed with server.tls_key"),
+        }
         if let Some(url) = &push.webhook_url
             && !is_http(url)
         {
@@ -62,6 +68,11 @@ impl Config {
             ("limits.mailbox_events", limits.mailbox_events),
             ("limits.sessions_per_user", limits.sessions_per_user),
             ("limits.channels_per_request", limits.channels_per_request),
+            (
+                "limits.requests_per_address_per_second",
+                limits.requests_per_address_per_second as usize,
+            ),
+            ("limits.requests_per_user_per_second", limits.requests_per_user_per_second as usize),
             ("limits.sends_per_second", limits.sends_per_second as usize),
             ("push.concurrent_posts", push.concurrent_posts),
             ("push.waiting_retries", push.waiting_retries),
@@ -90,6 +101,7 @@ impl Config {
             ("server.first_request_timeout_ms", server.first_request_timeout_ms),
             ("server.idle_connection_timeout_ms", server.idle_connection_timeout_ms),
             ("server.body_timeout_ms", server.body_timeout_ms),
+            ("server.write_timeout_ms", server.write_timeout_ms),
             ("limits.long_poll_max_wait_ms", limits.long_poll_max_wait_ms),
             ("limits.ping_interval_ms", limits.ping_interval_ms),
             ("limits.resume_window_ms", limits.resume_window_ms),
@@ -162,5 +174,42 @@ impl PublicUrl {
     /// As `ws://…` or `wss://…`, without a slash at the end.
     pub fn websocket(&self) -> String {
         format!("ws{}://{}", if self.secure { "s" } else { "" }, self.authority)
+    }
+}
+
+/// Where a web page comes from, as browsers write it (RFC 6454 section 6.2), or `*` for wherever.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Origin(HeaderValue);
+
+impl From<Origin> for String {
+    fn from(Origin(header): Origin) -> Self {
+        // Made from text, so nothing can be lost.
+        Self::from_utf8_lossy(header.as_bytes()).into_owned()
+    }
+}
+
+impl Origin {
+    /// As it stands in a header.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "must be a scheme, a host and perhaps a port, without a path, or *";
+        // Applications have schemes of their own, as in `tauri://localhost`.
+        let is_origin = text.split_once("://").is_some_and(|(scheme, rest)| {
+            !scheme.is_empty()
+                && !rest.is_empty()
+                && !rest.contains(|c: char| c.is_whitespace() || "/?#@*".contains(c))
+        });
+        if text != "*" && !is_origin {
+            return Err(WRONG);
+        }
+        HeaderValue::try_from(text).map(Self).map_err(|_| WRONG)
     }
 }

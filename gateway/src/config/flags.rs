@@ -7,7 +7,7 @@ use clap::Args;
 use toml::Value;
 
 use super::layers::Layers;
-use super::origin::Origin;
+use super::source::Source;
 
 /// The flags of `pabal serve`. Every key of the configuration can also be set by the environment
 /// (`PABAL_LIMITS_BODY_BYTES`) and in the file; flags win over both.
@@ -28,6 +28,12 @@ pub struct ServeFlags {
     /// How clients reach the node, for example `https://chat.example.org`.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// The TLS certificate and those behind it, in PEM; read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Lift the limits per user and address, for load tests.
     #[arg(long)]
     pub no_rate_limits: bool,
@@ -58,11 +64,14 @@ impl ServeFlags {
     pub(super) fn add_to(&self, layers: &mut Layers) {
         let text = |value: &String| Value::String(value.clone());
         let address = |value: &SocketAddr| Value::String(value.to_string());
+        let path = |value: &PathBuf| Value::String(value.to_string_lossy().into_owned());
         let float = |value: &f64| Value::Float(*value);
         let set = [
             ("server", "listen", self.listen.as_ref().map(address)),
             ("server", "admin_listen", self.admin_listen.as_ref().map(address)),
             ("server", "public_url", self.public_url.as_ref().map(text)),
+            ("server", "tls_cert", self.tls_cert.as_ref().map(path)),
+            ("server", "tls_key", self.tls_key.as_ref().map(path)),
             ("node", "name", self.node_name.as_ref().map(text)),
             ("node", "region", self.region.as_ref().map(text)),
             ("node", "latitude", self.latitude.as_ref().map(float)),
@@ -74,7 +83,7 @@ impl ServeFlags {
         ];
         for (section, key, value) in set {
             if let Some(value) = value {
-                layers.set(section, key, value, Origin::Flag);
+                layers.set(section, key, value, Source::Flag);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pabal_core::model::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::PublicUrl;
+use super::{Origin, PublicUrl};
 
 /// What is known of a key beside its value.
 #[derive(Clone, Copy, Debug)]
@@ -92,18 +92,29 @@ section! {
         /// How clients reach the node, if not under the name they use; behind a TLS proxy, its
         /// `https://` URL.
         public_url: Option<PublicUrl> = None,
+        /// The certificate, with those between it and the root behind it, in PEM. With it and
+        /// `tls_key` clients come by TLS; SIGHUP has both files read again.
+        tls_cert: Option<PathBuf> = None,
+        /// The certificate's private key, in PEM.
+        tls_key: Option<PathBuf> = None,
+        /// Origins whose web pages may use this node from a browser, by HTTP and WebSocket, as
+        /// `https://chat.example.org`; `*` for all. Pages that the node serves itself always may.
+        allowed_origins: Vec<Origin> = Vec::new(),
         /// As many connections as are held at once: one a WebSocket or parked poll.
         max_connections: usize = 100_000,
         /// As many of them as one address may hold.
         max_connections_per_address: usize = 4_096,
-        /// How long a new connection may go without a whole request. Without it, a client that
-        /// sends nothing holds its place for ever (hyper#3756).
+        /// How long a new connection may go without a whole request, and before it with the TLS
+        /// handshake. Without it, a client that sends nothing holds its place for ever (hyper#3756).
         first_request_timeout_ms: u64 = 10_000,
         /// How long a connection may idle between requests, and how long the headers of one may
         /// take. Above every sensible poll interval, so that pollers keep their connection.
         idle_connection_timeout_ms: u64 = 75_000,
         /// How long the body of a request may take to arrive.
         body_timeout_ms: u64 = 20_000,
+        /// How long a client may take nothing of what is written to it, be it an answer, a stream or a
+        /// WebSocket, before its connection is closed. Its session stays, so nothing is lost.
+        write_timeout_ms: u64 = 30_000,
         /// How long requests in progress get to end when the node stops.
         shutdown_grace_ms: u64 = 10_000,
         /// After how long clients are told to come back when the node stops.
@@ -167,12 +178,18 @@ section! {
 section! {
     /// What clients may do.
     Limits {
-        /// Whether senders, log-ins and addresses are limited at all; off for load tests.
+        /// Whether requests, senders, log-ins and addresses are limited at all; off for load tests.
         rate_limits: bool = true,
         /// The longest content of a message.
         content_bytes: usize = 16 * 1024,
         /// The longest request body.
         body_bytes: usize = 256 * 1024,
+        /// Requests a second that one address may keep up; ten times that at once. An office or a
+        /// campus may have one address.
+        requests_per_address_per_second: u32 = 1_000,
+        /// Requests and WebSocket frames a second that one user may keep up on all devices together;
+        /// ten times that at once.
+        requests_per_user_per_second: u32 = 200,
         /// As many events as a session holds unconfirmed.
         mailbox_events: usize = 1_024,
         /// As many bytes of events as a session holds unconfirmed.

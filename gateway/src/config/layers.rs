@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 use super::keys::{Config, Key, SECTIONS};
-use super::origin::{Origin, Origins};
+use super::source::{Source, Sources};
 
 /// The prefix of the variables that are meant for this program.
 const PREFIX: &str = "PABAL_";
@@ -17,7 +17,7 @@ const PREFIX: &str = "PABAL_";
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     merged: Table,
-    origins: Origins,
+    sources: Sources,
 }
 
 impl Layers {
@@ -50,8 +50,8 @@ impl Layers {
             if let Value::Table(keys) = keys {
                 for (key, value) in keys {
                     let line = line_of(&section, &key).unwrap_or_default();
-                    let origin = Origin::File { path: path.display().to_string(), line };
-                    self.set(&section, &key, value, origin);
+                    let source = Source::File { path: path.display().to_string(), line };
+                    self.set(&section, &key, value, source);
                 }
             }
         }
@@ -83,14 +83,14 @@ impl Layers {
             }
             let wrong = |reason| ConfigError::Environment { name: name.clone(), reason };
             let value = value_of(section, key, &text).map_err(wrong)?;
-            self.set(section, key, value, Origin::Environment { name });
+            self.set(section, key, value, Source::Environment { name });
         }
         Ok(())
     }
 
     /// Sets one key.
-    pub(super) fn set(&mut self, section: &str, key: &str, value: Value, origin: Origin) {
-        self.origins.record(section, key, origin);
+    pub(super) fn set(&mut self, section: &str, key: &str, value: Value, source: Source) {
+        self.sources.record(section, key, source);
         let section = self.merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = section {
             section.insert(key.to_owned(), value);
@@ -98,13 +98,13 @@ impl Layers {
     }
 
     /// All layers together, and which of them each value came from.
-    pub(super) fn finish(self) -> Result<(Config, Origins), ConfigError> {
-        let Self { merged, origins } = self;
+    pub(super) fn finish(self) -> Result<(Config, Sources), ConfigError> {
+        let Self { merged, sources } = self;
         match serde_path_to_error::deserialize(Value::Table(merged)) {
-            Ok(config) => Ok((config, origins)),
+            Ok(config) => Ok((config, sources)),
             Err(error) => {
                 let reason = error.inner().message().to_owned();
-                Err(origins.locate(ConfigError::Value { key: error.path().to_string(), reason }))
+                Err(sources.locate(ConfigError::Value { key: error.path().to_string(), reason }))
             }
         }
     }

@@ -3,17 +3,17 @@
 //! do is the business of the modules that are given them.
 
 mod keys;
-mod origin;
+mod source;
 mod layers;
 mod check;
 mod flags;
 mod print;
 
-pub use check::PublicUrl;
+pub use check::{Origin, PublicUrl};
 pub use flags::ServeFlags;
 pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage, Telemetry};
-pub use origin::{Origin, Origins};
 pub use print::print;
+pub use source::{Source, Sources};
 
 /// Why a configuration cannot be used. Each names the key, and where it was set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -68,30 +68,30 @@ impl Config {
         flags: &ServeFlags,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        Self::load_with_origins(flags, environment).map(|(config, _)| config)
+        Self::load_with_sources(flags, environment).map(|(config, _)| config)
     }
 
     /// [`load`](Self::load), and where each value was set.
     ///
     /// # Errors
     /// As there.
-    pub fn load_with_origins(
+    pub fn load_with_sources(
         flags: &ServeFlags,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(Self, Origins), ConfigError> {
+    ) -> Result<(Self, Sources), ConfigError> {
         let mut merged = layers::Layers::default();
         if let Some(path) = &flags.config {
             merged.add_file(path)?;
         }
         merged.add_environment(environment)?;
         flags.add_to(&mut merged);
-        let (mut config, mut origins) = merged.finish()?;
+        let (mut config, mut sources) = merged.finish()?;
         if let Some(folder) = &flags.data {
             // Not by way of TOML, which knows no paths that are not UTF-8.
             config.storage.data_dir.clone_from(folder);
-            origins.record("storage", "data_dir", Origin::Flag);
+            sources.record("storage", "data_dir", Source::Flag);
         }
-        config.check().map_err(|error| origins.locate(error))?;
-        Ok((config, origins))
+        config.check().map_err(|error| sources.locate(error))?;
+        Ok((config, sources))
     }
 }

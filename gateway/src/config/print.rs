@@ -6,19 +6,19 @@ use std::fmt::Write;
 use toml::Table;
 
 use super::keys::{Config, Key, SECTIONS};
-use super::{ConfigError, Origins};
+use super::{ConfigError, Sources};
 
 /// What is shown only when it is asked for.
 const SECRETS: [&str; 1] = ["push.webhook_token"];
 
-/// The text of `config`, whose values come from `origins`. Without `show_secrets` a secret that is
+/// The text of `config`, whose values come from `sources`. Without `show_secrets` a secret that is
 /// set is a comment that says so.
 ///
 /// # Errors
 /// [`ConfigError::Value`] for what TOML cannot hold: a path that is not UTF-8.
 pub fn print(
     config: &Config,
-    origins: &Origins,
+    sources: &Sources,
     show_secrets: bool,
 ) -> Result<String, ConfigError> {
     let (present, defaults) = (table(config)?, table(&Config::default())?);
@@ -35,7 +35,7 @@ pub fn print(
             let why: String = key.why.concat();
             let _ = writeln!(text, "\n#{why}");
             let _ =
-                writeln!(text, "# {}; default {default}; from {}", unit(key), origins.of(&full));
+                writeln!(text, "# {}; default {default}; from {}", unit(key), sources.of(&full));
             let _ = match value(&present, key) {
                 Some(_) if SECRETS.contains(&&*full) && !show_secrets => {
                     writeln!(text, "# {name} is set, and shown by --show-secrets")

@@ -1,5 +1,7 @@
-//! The life of one connection: polls are answered lean, everything else by hyper.
+//! The life of one connection, plain or within TLS: polls are answered lean, everything else by
+//! hyper.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +9,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit};
+use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire, problem_response};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tower::Service;
+use tracing::Instrument;
 
+use super::Tls;
+use super::marks::Marks;
 use super::polls::{Left, Polls, is_plain};
 use crate::api::Peer;
 use crate::config;
@@ -30,9 +36,12 @@ const HEAD_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 256;
 /// How often a quiet HTTP/2 connection is asked whether its client is still there.
 const HTTP2_PING: Duration = Duration::from_secs(25);
+/// How long a connection that ends may take to say so.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all connections of a listener share.
 pub(super) struct Connections {
+    tls: Option<Arc<Tls>>,
     polls: Polls,
     http1: http1::Builder,
     http2: http2::Builder<Tracked>,
@@ -40,6 +49,8 @@ pub(super) struct Connections {
     meters: Meters,
     /// How soon a new connection must have asked for something.
     first_request: Duration,
+    /// How long a client may take nothing of what is written.
+    write_within: Duration,
     finishing: CancellationToken,
     abort: CancellationToken,
 }
@@ -71,12 +82,17 @@ struct Told {
 #[error("the connection goes on without hyper")]
 struct HandOver;
 
-type Stream = Connection<TcpStream>;
+/// What requests come from: a socket, or TLS on one.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 type Answer = Response<Either<Body, axum::body::Body>>;
 
 impl Connections {
     pub(super) fn new(
         server: &config::Server,
+        tls: Option<Arc<Tls>>,
         polls: Polls,
         router: Router,
         meters: Meters,
@@ -94,9 +110,23 @@ impl Connections {
             .timer(TokioTimer::new())
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
-            .max_concurrent_streams(STREAMS);
+            .max_concurrent_streams(STREAMS)
+            // WebSockets may come as streams (RFC 8441).
+            .enable_connect_protocol();
         let first_request = Duration::from_millis(server.first_request_timeout_ms);
-        Self { polls, http1, http2, router, meters, first_request, finishing, abort }
+        let write_within = Duration::from_millis(server.write_timeout_ms);
+        Self {
+            tls,
+            polls,
+            http1,
+            http2,
+            router,
+            meters,
+            first_request,
+            write_within,
+            finishing,
+            abort,
+        }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -106,21 +136,61 @@ impl Connections {
         peer: SocketAddr,
         permit: Permit,
     ) {
-        // Answers are written at once and whole: Nagle's algorithm could only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        if let Err(error) = self.prepare(&stream) {
+            tracing::debug!(%error, "a socket could not be prepared");
         }
         let meter = self.meters.connection();
-        let stream = Connection::new(stream, Arc::clone(&meter), permit);
+        let wire = Wire::new(stream, Arc::clone(&meter), self.write_within);
+        let talk = async {
+            match &self.tls {
+                None => {
+                    let stream = Connection::new(wire, Arc::clone(&meter), permit);
+                    self.talk(stream, peer, &meter).await;
+                }
+                // Boxed: a plain connection should not have room for it.
+                Some(tls) => Box::pin(self.talk_within(tls, wire, peer, &meter, permit)).await,
+            }
+        };
         tokio::select! {
-            () = self.talk(stream, peer, &meter) => {}
+            () = talk => {}
             () = self.abort.cancelled() => {}
         }
     }
 
-    async fn talk(
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        // A client that vanished acknowledges nothing. Without this the system would go on trying
+        // for a quarter of an hour, and an event stream, which is never asked anything, stay open.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(self.write_within))?;
+        // Answers are written at once and whole: Nagle's algorithm could only delay them.
+        stream.set_nodelay(true)
+    }
+
+    async fn talk_within(
         self: &Arc<Self>,
-        mut stream: Stream,
+        tls: &Tls,
+        wire: Wire<TcpStream>,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+        permit: Permit,
+    ) {
+        let shaken = tokio::select! {
+            shaken = timeout(self.first_request, tls.accept(wire)) => shaken,
+            () = self.finishing.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let stream = Connection::new(stream, Arc::clone(meter), permit);
+                self.talk(stream, peer, meter).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        }
+    }
+
+    async fn talk<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) {
@@ -129,11 +199,15 @@ impl Connections {
         let (mut poll, mut new) = (None, true);
         loop {
             let within = if new { self.first_request } else { self.polls.idle };
-            let polls =
-                self.polls.serve(&mut stream, meter, poll.take(), within, finishing.as_mut());
+            let client = (&mut stream, peer.ip());
+            let polls = self.polls.serve(client, meter, poll.take(), within, finishing.as_mut());
             // Boxed: a parked poll should not have room for what hyper needs.
             match polls.await {
-                Left::Closed => return,
+                Left::Closed => {
+                    // TLS has a last word of its own. Whoever has gone does not mind.
+                    let _ = timeout(GOODBYE, stream.shutdown()).await;
+                    return;
+                }
                 Left::Http2 => {
                     return Box::pin(self.http2(stream, peer, meter, deadline, finishing)).await;
                 }
@@ -149,14 +223,14 @@ impl Connections {
     }
 
     /// Lets hyper answer, until the connection ends or a poll comes.
-    async fn http1(
+    async fn http1<S: Stream>(
         self: &Arc<Self>,
-        stream: Stream,
+        stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
         deadline: Option<Instant>,
         mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
-    ) -> Option<(Stream, Box<Request<()>>)> {
+    ) -> Option<(Connection<S>, Box<Request<()>>)> {
         let told = Arc::new(Told::default());
         let service = {
             let (this, told, meter) = (Arc::clone(self), Arc::clone(&told), Arc::clone(meter));
@@ -215,9 +289,9 @@ impl Connections {
             && self.polls.serves(request.uri().path())
     }
 
-    async fn http2(
+    async fn http2<S: Stream>(
         self: &Arc<Self>,
-        stream: Stream,
+        stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
         deadline: Instant,
@@ -257,12 +331,48 @@ impl Connections {
         }
     }
 
+    /// Answers a request, with the headers that all answers have.
     async fn dispatch(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        meter: &Arc<ConnectionMeter>,
+    ) -> Answer {
+        if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
+            let marks = Marks::of_poll(&request, &self.polls.origins);
+            let mut answer = self.answer(request, peer, meter).await;
+            if let Some(marks) = marks {
+                marks.write(answer.headers_mut());
+            }
+            return answer;
+        }
+        let marks = Marks::of(&request, &self.polls.origins);
+        let span = tracing::info_span!("request", id = marks.id());
+        let (method, path) = (request.method().clone(), request.uri().clone());
+        let answered = async {
+            let answer = match self.polls.origins.answer(&request) {
+                Some(answer) => answer.map(Either::Left),
+                None => self.answer(request, peer, meter).await,
+            };
+            // Without the query, which is the client's business.
+            tracing::debug!(%method, path = path.path(), status = answer.status().as_u16());
+            answer
+        };
+        let mut answer = answered.instrument(span).await;
+        marks.write(answer.headers_mut());
+        answer
+    }
+
+    async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> Answer {
+        if let Err(problem) = self.polls.requests.from_address(peer.ip()) {
+            meter.claim_for_api();
+            return problem_response(&problem).map(Either::Left);
+        }
         if let Some(transports) = &self.polls.transports
             && transports.serves(request.uri().path())
         {

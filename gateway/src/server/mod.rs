@@ -3,6 +3,9 @@
 
 mod connection;
 mod polls;
+mod marks;
+mod origins;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use pabal_transports::{Admission, AdmissionLimits};
+use pabal_transports::{Admission, AdmissionLimits, Requests, Transports};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +22,9 @@ use crate::app::App;
 use crate::config::{self, Config};
 use crate::descriptors;
 use connection::Connections;
+use origins::Origins;
 use polls::Polls;
+pub use tls::{Tls, TlsError};
 
 /// Connections that the kernel holds while they wait to be accepted, as when all clients come back
 /// at once.
@@ -28,32 +33,53 @@ const BACKLOG: u32 = 4_096;
 const ADMINISTRATORS: usize = 64;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// Sockets that are bound, before anything is served.
 #[derive(Debug)]
 pub struct Listeners {
     clients: TcpListener,
     administration: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
 }
 
-/// An address cannot be listened on.
+/// Why clients cannot be listened to.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: io::Error,
+#[non_exhaustive]
+pub enum BindError {
+    /// An address is in use or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no certificate to show.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Listeners {
     /// Binds what is configured.
     ///
     /// # Errors
-    /// [`BindError`], if the address is in use or not this machine's.
+    /// [`BindError`]. A retry may succeed once whoever has the address lets go of it.
     pub fn bind(server: &config::Server) -> Result<Self, BindError> {
-        let bind = |address| bind(address).map_err(|source| BindError { address, source });
+        let bind = |address| bind(address).map_err(|source| BindError::Address { address, source });
+        let tls = match (&server.tls_cert, &server.tls_key) {
+            (Some(cert), Some(key)) => Some(Arc::new(Tls::load(cert, key)?)),
+            _ => None,
+        };
         Ok(Self {
             clients: bind(server.listen)?,
             administration: server.admin_listen.map(bind).transpose()?,
+            tls,
         })
+    }
+
+    /// The certificate that clients are shown, if they come by TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where clients connect, with the port that was taken.
@@ -96,7 +122,7 @@ impl Server {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let Listeners { clients, administration } = listeners;
+        let Listeners { clients, administration, tls } = listeners;
         let connections = descriptors::for_connections(config.server.max_connections);
         let per_address = if config.limits.rate_limits {
             config.server.max_connections_per_address
@@ -104,18 +130,21 @@ impl Server {
             connections
         };
         let limits = AdmissionLimits { connections, per_address };
-        let part = |transports, router: &Router| {
+        let part = |transports: Option<Transports>, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
-            let polls = Polls { transports, idle };
+            let origins = Origins::new(&config.server);
+            let requests =
+                transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
+            let polls = Polls { transports, origins, requests, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
-            Connections::new(&config.server, polls, router.clone(), meters, ends)
+            Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
         };
-        server.accept(clients, part(Some(app.transports.clone()), &app.router), limits);
+        server.accept(clients, part(Some(app.transports.clone()), &app.router, tls), limits);
         if let Some(listener) = administration {
             let limits =
                 AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
-            server.accept(listener, part(None, &app.administration), limits);
+            server.accept(listener, part(None, &app.administration, None), limits);
         }
         server
     }
@@ -137,7 +166,7 @@ impl Server {
     }
 
     /// Lets requests in progress end, within `grace`, and then ends all connections. WebSockets are
-    /// not among them: they left HTTP, and the transports end them.
+    /// not among them: the transports end them.
     pub async fn finish(self, grace: Duration) {
         self.close();
         self.finishing.cancel();

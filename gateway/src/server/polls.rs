@@ -6,9 +6,10 @@
 //! Whatever else a client sends is given back unread, and hyper has the connection from there.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{self, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,10 +19,15 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
-use pabal_transports::{Answering, Body, Connection, ConnectionMeter, Transports};
+use pabal_transports::{
+    Answering, Body, Connection, ConnectionMeter, Requests, Transports, problem_response,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
+
+use super::marks::Marks;
+use super::origins::Origins;
 
 /// What is read at a time.
 const READ_BYTES: usize = 4 * 1024;
@@ -29,8 +35,6 @@ const READ_BYTES: usize = 4 * 1024;
 const AHEAD_BYTES: usize = 4 * 1024;
 /// The most header fields that a plain request has.
 const FIELDS: usize = 32;
-/// How long a client gets to take an answer.
-const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// How HTTP/2 begins (RFC 9113 section 3.4), as far as no HTTP/1 request does.
 const HTTP2: &[u8] = b"PRI";
 
@@ -38,6 +42,10 @@ const HTTP2: &[u8] = b"PRI";
 pub(super) struct Polls {
     /// Who answers; nobody, if this listener is for no clients.
     pub(super) transports: Option<Transports>,
+    /// Whose pages may come.
+    pub(super) origins: Origins,
+    /// How often clients may ask.
+    pub(super) requests: Requests,
     /// How long a connection may be without a request.
     pub(super) idle: Duration,
 }
@@ -71,7 +79,7 @@ impl Polls {
     /// answer before; the very first bytes of a connection within `first_within`.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        connection: &mut Connection<S>,
+        (connection, peer): (&mut Connection<S>, IpAddr),
         meter: &Arc<ConnectionMeter>,
         mut first: Option<Box<Request<()>>>,
         first_within: Duration,
@@ -105,22 +113,31 @@ impl Polls {
             };
             within = self.idle;
             let Some(transports) = &self.transports else { return Left::Closed };
-            // Boxed, and let go of before the wait.
-            let answering = Box::pin(transports.begin_poll(*request, meter)).await;
-            let Some(answer) = while_connected(answering, connection, &mut unread).await else {
+            let marks = Marks::of_poll(&request, &self.origins);
+            let answering: Answering = match self.requests.from_address(peer) {
+                // Boxed, and let go of before the wait.
+                Ok(()) => Box::pin(transports.begin_poll(*request, meter)).await,
+                Err(problem) => {
+                    meter.claim_for_api();
+                    Box::pin(future::ready(Ok(problem_response(&problem))))
+                }
+            };
+            let Some(mut answer) = while_connected(answering, connection, &mut unread).await else {
                 return Left::Closed;
             };
+            if let Some(marks) = marks {
+                marks.write(answer.headers_mut());
+            }
             let last = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx).is_ready())).await;
             let Some(answer) = encode(answer, last) else {
                 tracing::error!("a poll was answered by a stream");
                 return Left::Closed;
             };
-            let write = async {
+            let written = async {
                 connection.write_all(&answer).await?;
                 connection.flush().await
             };
-            let written = timeout(WRITE_WITHIN, write).await;
-            if last || !matches!(written, Ok(Ok(()))) {
+            if written.await.is_err() || last {
                 // The rest is for the client to close; it was told, or does not read.
                 return Left::Closed;
             }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod support;
+mod line;
+mod certificate;
 mod users;
 mod login;
 mod me;
@@ -17,4 +19,10 @@ mod requests;
 mod contract;
 mod connections;
 mod polls;
+mod tls;
+mod browsers;
+mod limits;
+mod readers;
+mod streams;
+mod frames;
 mod push;

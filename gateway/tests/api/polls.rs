@@ -2,82 +2,9 @@
 //! and no client may be able to tell.
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::support::{Ears, Node, Person};
-
-/// A connection on which requests are written by hand.
-struct Line {
-    stream: TcpStream,
-    unread: Vec<u8>,
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
-}
-
-impl Line {
-    async fn open(node: &Node) -> Self {
-        let address = node.url.strip_prefix("http://").unwrap();
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, unread: Vec::new() }
-    }
-
-    async fn write(&mut self, bytes: &str) {
-        self.stream.write_all(bytes.as_bytes()).await.unwrap();
-    }
-
-    /// The next answer; nothing if the server closed.
-    async fn read(&mut self) -> Option<Answer> {
-        loop {
-            if let Some(answer) = self.parse() {
-                return Some(answer);
-            }
-            if self.stream.read_buf(&mut self.unread).await.unwrap() == 0 {
-                assert!(self.unread.is_empty(), "closed in the middle of an answer");
-                return None;
-            }
-        }
-    }
-
-    fn parse(&mut self) -> Option<Answer> {
-        let text = String::from_utf8(self.unread.clone()).unwrap();
-        let (head, rest) = text.split_once("\r\n\r\n")?;
-        let head = head.to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1)?.lines().next()?.parse().unwrap();
-        let body = rest.get(..length)?;
-        self.unread.drain(..head.len() + 4 + length);
-        let status = head.split(' ').nth(1)?.parse().unwrap();
-        Some(Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null), head })
-    }
-
-    async fn ask(&mut self, request: &str) -> Answer {
-        self.write(request).await;
-        self.read().await.expect("an answer")
-    }
-}
-
-fn get(person: &Person, path: &str, more: &str) -> String {
-    let token = &person.token;
-    format!("GET {path} HTTP/1.1\r\nhost: pabal\r\nauthorization: Bearer {token}\r\n{more}\r\n")
-}
-
-fn poll(ears: &Ears, person: &Person, query: &str) -> String {
-    get(person, &format!("/v1/sessions/{}/{query}", ears.id), "")
-}
-
-fn post(person: &Person, path: &str, body: &Value) -> String {
-    let (token, body) = (&person.token, body.to_string());
-    let length = body.len();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: pabal\r\nauthorization: Bearer {token}\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-}
+use crate::line::{Line, get, poll, post};
+use crate::support::Node;
 
 fn contents(batch: &Value) -> Vec<String> {
     let events = batch["events"].as_array().unwrap().iter();

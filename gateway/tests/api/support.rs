@@ -1,11 +1,12 @@
 //! A node in this process, people on it, and what they see. Owns no expectation of its own beyond
 //! that problems look like problems.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_gateway::app::App;
 use pabal_gateway::config::{Config, ServeFlags};
-use pabal_gateway::server::{Listeners, Server};
+use pabal_gateway::server::{Listeners, Server, Tls};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Node {
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
+    pub(crate) tls: Option<Arc<Tls>>,
     app: App,
     server: Server,
     folder: tempfile::TempDir,
@@ -32,6 +34,11 @@ impl Node {
 
     pub(crate) async fn start_on(folder: tempfile::TempDir) -> Self {
         Self::start_in(folder, |_| {}).await
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
     }
 
     pub(crate) fn data(&self) -> std::path::PathBuf {
@@ -53,12 +60,12 @@ impl Node {
         config.storage.partitions = 4;
         change(&mut config);
         let listeners = Listeners::bind(&config.server).unwrap();
-        let address = listeners.address().unwrap();
+        let (address, tls) = (listeners.address().unwrap(), listeners.tls());
         let app = App::build(&config, address).await.unwrap();
         let server = Server::start(listeners, &app, &config);
         let url = format!("http://{address}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, http, app, server, folder }
+        Self { url, http, tls, app, server, folder }
     }
 
     /// Stops and starts again on the same folder.
@@ -103,7 +110,8 @@ impl Node {
         self.person(&answer)
     }
 
-    fn person(&self, answer: &Value) -> Person {
+    /// Whoever a sign-up or log-in answered.
+    pub(crate) fn person(&self, answer: &Value) -> Person {
         Person {
             id: text(&answer["user"]["user_id"]),
             token: text(&answer["token"]),

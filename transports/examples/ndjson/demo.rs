@@ -17,7 +17,7 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, TokenHash, User, UserId,
 };
 use pabal_core::ports::{Access, Clock, Directory, Ports};
-use pabal_transports::{Admission, AdmissionLimits, Connection, Transports};
+use pabal_transports::{Admission, AdmissionLimits, Connection, Transports, Wire};
 use tokio::net::{TcpListener, TcpStream};
 
 const ANN: UserId = UserId::new(1);
@@ -102,7 +102,8 @@ fn admit(
     transports: &Transports,
 ) -> Result<impl Future<Output = ()> + Send + use<>, Box<dyn Error>> {
     let meter = transports.meters().connection();
-    let stream = Connection::new(stream, Arc::clone(&meter), admission.admit(address)?);
+    let wire = Wire::new(stream, Arc::clone(&meter), Duration::from_secs(30));
+    let stream = Connection::new(wire, Arc::clone(&meter), admission.admit(address)?);
     let transports = transports.clone();
     let service = service_fn(move |request| {
         let (transports, meter) = (transports.clone(), Arc::clone(&meter));

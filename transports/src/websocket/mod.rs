@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455): one connection, text frames that are batches, commands the other way.
+//! WebSocket (RFC 6455): one connection, or one stream of HTTP/2 (RFC 8441), text frames that are
+//! batches, commands the other way.
 //!
 //! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames.
 
@@ -15,7 +16,8 @@ use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use pabal_core::protocol::Problem;
 use tokio::net::TcpStream;
@@ -23,8 +25,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::connection::Connection;
-use crate::http::{Body, problem_response};
+use crate::connection::{Connection, Wire};
+use crate::http::{Body, problem_response, require_method};
+use crate::requests::Requests;
 use crate::transport::{Attach, Location, Transport, respond};
 use socket::Socket;
 
@@ -40,14 +43,15 @@ pub struct WebSocket {
     pub ping_interval: Duration,
     /// The largest frame and message that is taken from a client.
     pub max_message_bytes: usize,
+    requests: Requests,
     sockets: TaskTracker,
 }
 
 impl WebSocket {
-    /// A transport with no open sockets.
-    pub fn new(ping_interval: Duration, max_message_bytes: usize) -> Self {
+    /// A transport with no open sockets, whose clients' frames count among `requests`.
+    pub fn new(ping_interval: Duration, max_message_bytes: usize, requests: Requests) -> Self {
         let sockets = TaskTracker::new();
-        Self { ping_interval, max_message_bytes, sockets }
+        Self { ping_interval, max_message_bytes, requests, sockets }
     }
 
     /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends,
@@ -66,8 +70,9 @@ impl WebSocket {
         mut attach: Attach,
         greeting: Option<Bytes>,
     ) -> Result<Response<Body>, Problem> {
+        let way = Way::of(&attach.request)?;
         let after = attach.session.position(attach.query().after()?)?;
-        let response = match handshake(attach.request.headers()) {
+        let response = match handshake(way, attach.request.headers()) {
             Ok(response) => response,
             Err(refused) => return Ok(refused),
         };
@@ -83,7 +88,7 @@ impl WebSocket {
                 Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
             };
             let duties = socket::Duties { engine, reader, meter, connection, after, greeting };
-            type Plain = TokioIo<Connection<TcpStream>>;
+            type Plain = TokioIo<Connection<Wire<TcpStream>>>;
             // Yet another task: this one's future has room for all of the above, for ever.
             match upgraded.downcast::<Plain>() {
                 Ok(parts) => {
@@ -125,14 +130,37 @@ impl Service<Attach> for WebSocket {
     }
 
     fn call(&mut self, attach: Attach) -> Self::Future {
-        let answer = attach.require_get().and_then(|()| self.open(attach, None));
-        ready(Ok(respond(answer)))
+        ready(Ok(respond(self.open(attach, None))))
     }
 }
 
-/// Checks what RFC 6455 section 4.2.1 asks of a client, and answers it.
+/// How a client comes to a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It takes a connection of HTTP/1.1 over (RFC 6455 section 4).
+    Upgrade,
+    /// It opens a stream of HTTP/2 (RFC 8441 section 5).
+    Connect,
+}
+
+impl Way {
+    /// The way of this request.
+    ///
+    /// # Errors
+    /// `method_not_allowed`, if it is none.
+    pub(crate) fn of<B>(request: &Request<B>) -> Result<Self, Problem> {
+        let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
+        if request.method() == Method::CONNECT && protocol == Some("websocket") {
+            return Ok(Self::Connect);
+        }
+        require_method(request, &Method::GET)?;
+        Ok(Self::Upgrade)
+    }
+}
+
+/// Checks what RFC 6455 section 4.2.1, or RFC 8441 section 5, asks of a client, and answers it.
 #[expect(clippy::result_large_err, reason = "both sides are answers")]
-fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
+fn handshake(way: Way, headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     let has_token = |name: HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values
@@ -144,7 +172,8 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
         *response.status_mut() = status;
         Err(response)
     };
-    if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
+    let upgrades = || has_token(CONNECTION, "upgrade") && has_token(UPGRADE, "websocket");
+    if way == Way::Upgrade && !upgrades() {
         let mut refused = refuse("upgrade", "must be websocket", StatusCode::UPGRADE_REQUIRED);
         if let Err(response) = &mut refused {
             response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -159,6 +188,15 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
         }
         return refused;
     }
+    let mut response = Response::new(Body::empty());
+    let answer = response.headers_mut();
+    if has_token(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    if way == Way::Connect {
+        // 200, and no key: it proves what HTTP/2 proves anyway.
+        return Ok(response);
+    }
     // 16 bytes in base64 (section 4.1, item 7) are 22 characters and two of padding.
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let Some(key) = key.filter(|key| key.len() == 24 && key.ends_with(b"==")) else {
@@ -168,15 +206,10 @@ fn handshake(headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) else {
         return refuse("sec-websocket-key", "cannot be answered", StatusCode::BAD_REQUEST);
     };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let answer = response.headers_mut();
     answer.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if has_token(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    }
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     Ok(response)
 }
 
@@ -209,7 +242,7 @@ mod tests {
 
     #[test]
     fn answers_the_sample_of_the_rfc() {
-        let response = handshake(&headers(&SAMPLE)).unwrap();
+        let response = handshake(Way::Upgrade, &headers(&SAMPLE)).unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "pabal.v1");
@@ -221,7 +254,7 @@ mod tests {
         for (missing, (name, _)) in SAMPLE.iter().enumerate().take(4) {
             let mut pairs = SAMPLE.to_vec();
             pairs.remove(missing);
-            let refused = handshake(&headers(&pairs)).unwrap_err();
+            let refused = handshake(Way::Upgrade, &headers(&pairs)).unwrap_err();
             assert!(refused.status().is_client_error(), "without {name}");
         }
     }

@@ -16,6 +16,7 @@ pub(super) struct Outgoing<S> {
     stream: S,
     frames: Vec<u8>,
     written: usize,
+    taken: u64,
 }
 
 /// First byte of an unfragmented text frame (RFC 6455 section 5.2).
@@ -23,12 +24,17 @@ const FINAL_TEXT: u8 = 0x81;
 
 impl<S> Outgoing<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, frames: Vec::new(), written: 0 }
+        Self { stream, frames: Vec::new(), written: 0, taken: 0 }
     }
 
     /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
         self.frames.len() - self.written
+    }
+
+    /// How many bytes have left.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Appends a text frame of `length` bytes, which `write` appends.
@@ -60,7 +66,10 @@ impl<S: AsyncWrite + Unpin> Outgoing<S> {
             let rest = &self.frames[self.written..];
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
+                written => {
+                    self.written += written;
+                    self.taken += written as u64;
+                }
             }
         }
         if self.written > 0 {

@@ -14,7 +14,7 @@ use futures::{Sink, SinkExt, StreamExt};
 use pabal_core::engine::{Ended, Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -26,6 +26,7 @@ use super::WebSocket;
 use super::outgoing::Outgoing;
 use crate::commands::{Job, Work};
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
+use crate::requests::Requests;
 
 /// About as many bytes of events as one frame holds, and as wait to be written before no more are
 /// taken from the mailbox.
@@ -56,11 +57,14 @@ pub(super) struct Socket<S> {
     meter: TransportMeter,
     _attached: Attached,
     connection: Arc<ConnectionMeter>,
+    requests: Requests,
     after: Seq,
     work: Option<Box<Work>>,
     ping: Pin<Box<Sleep>>,
     ping_interval: Duration,
     missed_pings: u8,
+    /// As many bytes as had been taken from here at the last ping.
+    taken: u64,
 }
 
 /// Why the loop ends.
@@ -102,24 +106,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             reader,
             meter,
             connection,
+            requests: transport.requests.clone(),
             after,
             work: None,
             ping: Box::pin(sleep(transport.ping_interval)),
             ping_interval: transport.ping_interval,
             missed_pings: 0,
+            taken: 0,
         }
     }
 
     /// Serves the client until either side ends it.
     pub(super) async fn run(mut self) {
-        match poll_fn(|cx| self.poll_end(cx)).await {
-            End::Gone => {}
-            End::Close(code, reason, problem) => {
-                if timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err() {
-                    tracing::debug!(code, "the client did not answer the close");
-                }
-            }
+        let end = poll_fn(|cx| self.poll_end(cx)).await;
+        if let End::Close(code, reason, problem) = end
+            && timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err()
+        {
+            tracing::debug!(code, "the client did not answer the close");
         }
+        // Ends TLS in good order, or the client would have to suspect that the end was cut off
+        // (RFC 8446 section 6.1). Whoever has gone does not mind.
+        let _ = timeout(CLOSE_WITHIN, self.stream.get_mut().shutdown()).await;
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -157,6 +164,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             };
             self.missed_pings = 0;
             self.connection.settle();
+            if let Err(problem) = self.requests.of_user(self.reader.session().user_id()) {
+                return Poll::Ready(End::Close(4429, "too fast", Some(problem)));
+            }
             match frame {
                 Message::Text(text) => {
                     self.meter.request();
@@ -243,9 +253,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.ping.as_mut().poll(cx).is_ready() {
-            if self.missed_pings >= MISSED_PINGS {
+            // A stream of HTTP/2 may stand still while its connection moves, so the connection's own
+            // deadline does not see it.
+            let outgoing = self.stream.get_ref();
+            let stuck = outgoing.waiting() > 0 && outgoing.taken() == self.taken;
+            if stuck || self.missed_pings >= MISSED_PINGS {
                 return Poll::Ready(End::Gone);
             }
+            self.taken = outgoing.taken();
             self.missed_pings += 1;
             self.ping.as_mut().reset(Instant::now() + self.ping_interval);
             let mut stream = Pin::new(&mut self.stream);

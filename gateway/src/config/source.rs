@@ -8,7 +8,7 @@ use super::ConfigError;
 
 /// Where a value was set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum Source {
     /// Nowhere.
     #[default]
     Default,
@@ -28,7 +28,7 @@ pub enum Origin {
     Flag,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("the default"),
@@ -39,17 +39,17 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The origins of all keys that were set.
+/// The sources of all keys that were set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(BTreeMap<String, Origin>);
+pub struct Sources(BTreeMap<String, Source>);
 
-impl Origins {
-    pub(super) fn record(&mut self, section: &str, key: &str, origin: Origin) {
-        self.0.insert(format!("{section}.{key}"), origin);
+impl Sources {
+    pub(super) fn record(&mut self, section: &str, key: &str, source: Source) {
+        self.0.insert(format!("{section}.{key}"), source);
     }
 
     /// Where `section.key` was set.
-    pub fn of(&self, key: &str) -> Origin {
+    pub fn of(&self, key: &str) -> Source {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
@@ -59,9 +59,9 @@ impl Origins {
             return error;
         };
         match self.of(&key) {
-            Origin::File { path, line } => ConfigError::File { path, line, key, reason },
-            Origin::Environment { name } => ConfigError::Environment { name, reason },
-            Origin::Default | Origin::Flag => ConfigError::Value { key, reason },
+            Source::File { path, line } => ConfigError::File { path, line, key, reason },
+            Source::Environment { name } => ConfigError::Environment { name, reason },
+            Source::Default | Source::Flag => ConfigError::Value { key, reason },
         }
     }
 }

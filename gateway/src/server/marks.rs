@@ -1,0 +1,110 @@
+//! The headers that answers carry whatever they say: the request's id, whether a page may read it,
+//! and what browsers should not make of it. Answers to polls carry what their client asked for and
+//! nothing else: each byte of theirs is sent more often than any other.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+
+use super::origins::Origins;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken over from a client.
+const ID_BYTES: usize = 64;
+
+/// What one request's answer is to carry.
+#[derive(Debug)]
+pub(super) struct Marks<'a> {
+    id: Option<HeaderValue>,
+    allowed: Option<&'a HeaderValue>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Poll,
+    Api,
+    Page,
+}
+
+impl<'a> Marks<'a> {
+    /// For a poll; nothing, mostly.
+    pub(super) fn of_poll<B>(request: &Request<B>, origins: &'a Origins) -> Option<Box<Self>> {
+        let (id, allowed) = (given_id(request.headers()), origins.allowed(request));
+        let any = id.is_some() || allowed.is_some();
+        // Boxed: a parked poll should not have room for what it seldom has.
+        any.then(|| Box::new(Self { id, allowed, kind: Kind::Poll }))
+    }
+
+    /// For any other request.
+    pub(super) fn of<B>(request: &Request<B>, origins: &'a Origins) -> Self {
+        let id = given_id(request.headers()).unwrap_or_else(made_id);
+        let api = request.uri().path().starts_with("/v1/");
+        let kind = if api { Kind::Api } else { Kind::Page };
+        Self { id: Some(id), allowed: origins.allowed(request), kind }
+    }
+
+    /// The request's id, for the log.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_ref()?.to_str().ok()
+    }
+
+    /// Puts them on an answer.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        if let Some(id) = &self.id {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+        if let Some(allowed) = self.allowed {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+        if self.kind == Kind::Poll {
+            return;
+        }
+        if self.allowed.is_some() {
+            let exposed = HeaderValue::from_static("retry-after, x-request-id");
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // What the API says is for one person. Without a word, a browser may keep it on its disk.
+        if self.kind == Kind::Api {
+            headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        }
+    }
+}
+
+/// The id a client gave its request, if it can stand in a log line as it is.
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?.as_bytes();
+    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    // Copied: the original holds all that was read with it.
+    let copy = || HeaderValue::from_bytes(id).ok();
+    ((1..=ID_BYTES).contains(&id.len()) && id.iter().all(sane)).then(copy).flatten()
+}
+
+/// An id that no other request has.
+fn made_id() -> HeaderValue {
+    let id = format!("{:016x}", rand::random::<u64>());
+    HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_taken_over_if_it_is_harmless() {
+        let given = |id: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header"));
+            given_id(&headers).is_some()
+        };
+        assert!(given("7f3a-B_1.2") && given(&"x".repeat(64)));
+        for id in ["", "a b", "a\"b", "a=b", "\u{e9}", &"x".repeat(65)] {
+            assert!(!given(id), "{id:?}");
+        }
+        assert_ne!(made_id(), made_id());
+    }
+}

@@ -1,0 +1,67 @@
+//! Certificates for a test, and clients that trust them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A certificate for `localhost` in two files.
+pub(crate) struct Certificate {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Certificate {
+    /// The files, and who trusts them.
+    pub(crate) fn new() -> (Self, Trust) {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let certificate = Self { cert, key, folder };
+        let trust = certificate.renew();
+        (certificate, trust)
+    }
+
+    /// Puts a new one in its place; who trusts the old one does not trust it.
+    pub(crate) fn renew(&self) -> Trust {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&self.cert, made.cert.pem()).unwrap();
+        std::fs::write(&self.key, made.signing_key.serialize_pem()).unwrap();
+        Trust(made.cert.der().clone())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Trusts one certificate.
+pub(crate) struct Trust(CertificateDer<'static>);
+
+impl Trust {
+    /// Connects and shakes hands.
+    pub(crate) async fn connect(
+        &self,
+        address: &str,
+        protocols: &[&[u8]],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
