@@ -140,19 +140,27 @@ pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> R
     response
 }
 
-/// Reads a body of at most `limit` bytes, which arrives `within` so long.
+/// Reads a body of UTF-8, of at most `limit` bytes, which arrives `within` so long.
 pub(crate) async fn read_body<B: RequestBody>(
     body: B,
     (limit, within): (usize, Duration),
 ) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(ProblemCode::TooLarge, format!("body: at most {limit} bytes"));
+    // What says itself that it is too large need not arrive first.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let collected = timeout(within, Limited::new(body, limit).collect())
         .await
         .map_err(|_| Problem::invalid("body", "took too long to arrive"))?;
     match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(ProblemCode::TooLarge, format!("body: at most {limit} bytes")))
+        Ok(collected) => {
+            let bytes = collected.to_bytes();
+            // The parser would not look into fields that nobody reads.
+            std::str::from_utf8(&bytes).map_err(|_| Problem::invalid("body", "is not UTF-8"))?;
+            Ok(bytes)
         }
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(Problem::invalid("body", format!("was cut short: {error}"))),
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Body as _;
 use pabal_core::model::InvalidId;
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::de::DeserializeOwned;
@@ -31,6 +32,10 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
             let detail = format!("the body: at most {} bytes", api.body_bytes);
             Problem::new(ProblemCode::TooLarge, detail)
         };
+        // What says itself that it is too large need not arrive first.
+        if request.body().size_hint().lower() > api.body_bytes as u64 {
+            return Err(too_large().into());
+        }
         let body = Limited::new(request.into_body(), api.body_bytes);
         let collected = tokio::time::timeout(api.body_timeout, body.collect())
             .await
@@ -45,8 +50,10 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
                 return Err(Problem::invalid("body", "was cut short").into());
             }
         };
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        Ok(Self(parse(text)?))
+        // The parser would not look into fields that nobody reads.
+        let text = std::str::from_utf8(&bytes);
+        let text = text.map_err(|_| Problem::invalid("body", "is not UTF-8"))?;
+        Ok(Self(parse(if text.is_empty() { "{}" } else { text })?))
     }
 }
 
@@ -57,8 +64,8 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// Reads a JSON document; what is wrong is told with the path to the field.
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(text);
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
@@ -211,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let field = |text: &str| {
-            let problem = parse::<Body>(text.as_bytes()).expect_err("wrong");
+            let problem = parse::<Body>(text).expect_err("wrong");
             problem.errors[0].field.clone()
         };
         assert_eq!(field(r#"{"name":"a"}"#), "members");

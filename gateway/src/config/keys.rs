@@ -185,7 +185,8 @@ section! {
         /// The longest request body.
         body_bytes: usize = 256 * 1024,
         /// Requests a second that one address may keep up; ten times that at once. An office or a
-        /// campus may have one address.
+        /// campus may have one address, and behind a proxy all clients have the proxy's: there this,
+        /// and the other limits by address, are for the proxy to keep.
         requests_per_address_per_second: u32 = 1_000,
         /// Requests and WebSocket frames a second that one user may keep up on all devices together;
         /// ten times that at once.

@@ -259,6 +259,7 @@ fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
 }
 
 /// Now, as RFC 9110 section 5.6.7 writes it; formatted once a second and thread.
+#[expect(clippy::disallowed_methods, reason = "no decision rests on the date of an answer")]
 fn date() -> [u8; 29] {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };

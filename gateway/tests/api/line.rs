@@ -75,7 +75,7 @@ impl Line {
         answer
     }
 
-    async fn try_read(&mut self) -> io::Result<Option<Answer>> {
+    pub(crate) async fn try_read(&mut self) -> io::Result<Option<Answer>> {
         loop {
             if let Some(answer) = self.parse() {
                 return Ok(Some(answer));

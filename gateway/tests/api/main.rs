@@ -25,4 +25,6 @@ mod limits;
 mod readers;
 mod streams;
 mod frames;
+mod smuggling;
+mod bad_input;
 mod push;
