@@ -15,7 +15,11 @@ fn log(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let log = MemoryMessageLog::new(Arc::new(SystemClock), 8_192);
     let partition = Partition::of(GROUP, PARTITIONS);
-    let origin = || Origin { node: "n1".parse().expect("a name"), accepted_at: SystemClock.now(), trace: Trace::default() };
+    let origin = || Origin {
+        node: "n1".parse().expect("a name"),
+        accepted_at: SystemClock.now(),
+        trace: Trace::default(),
+    };
     let draft = Draft {
         channel_id: GROUP,
         message_from: UserId::new(1),
