@@ -63,13 +63,17 @@ impl Backup {
     /// [`BackupError`].
     pub async fn write(&self, folder: &Path, stop: CancellationToken) -> Result<(), BackupError> {
         let refused = |source| BackupError::Folder { folder: folder.to_owned(), source };
-        self.directory.copy_to(&folder.join("directory.sqlite")).await?;
+        let directory = folder.join("directory.sqlite");
+        tokio::select! {
+            copied = self.directory.copy_to(&directory) => copied?,
+            () = stop.cancelled() => return Err(BackupError::Interrupted),
+        }
         let (history, unfinished) = (Arc::clone(&self.history), folder.join(UNFINISHED));
         let copied = tokio::task::spawn_blocking(move || {
             history.export(&unfinished, &|| stop.is_cancelled())
         });
         let exported = copied.await.map_err(|_| BackupError::Interrupted)??;
-        File::open(folder.join("directory.sqlite"))
+        File::open(directory)
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(folder.join(UNFINISHED), folder.join("history")))
             .and_then(|()| File::open(folder)?.sync_all())

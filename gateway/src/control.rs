@@ -94,7 +94,10 @@ impl Drop for Control {
 
 async fn serve(stream: UnixStream, backup: &Backup, stop: &CancellationToken) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let line = timeout(LINE_WITHIN, line(&mut stream)).await??;
+    let line = tokio::select! {
+        line = timeout(LINE_WITHIN, line(&mut stream)) => line??,
+        () = stop.cancelled() => return Ok(()),
+    };
     let answer = match serde_json::from_str(&line) {
         Ok(Request::Backup(folder)) => match backup.write(&folder, stop.clone()).await {
             Ok(()) => Answer::Done,

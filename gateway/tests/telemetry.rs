@@ -39,8 +39,9 @@ struct Program {
 impl Program {
     async fn start(data: &std::path::Path, format: &str, collector: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--no-rate-limits", "--log", "trace"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--no-rate-limits"]);
         command.arg("--data").arg(data).env("PABAL_TELEMETRY_OTLP_ENDPOINT", collector);
+        command.args(["--log", "trace,tungstenite::protocol=trace"]);
         command.env("PABAL_LOG_FORMAT", format).env("PABAL_STORAGE_PARTITIONS", "4");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();

@@ -9,8 +9,8 @@ use pabal_core::ports::{Accounts, Delivery, DirectoryError};
 /// As many entries as are looked at together.
 const AT_ONCE: usize = 100;
 
-/// Looks for entries again and again with a pause of `every`; it never ends by itself. A look into
-/// an empty list costs some tens of microseconds.
+/// Looks for entries again and again with a pause of `every`; it never ends by itself. The list
+/// is nearly always empty, so a look is a read of one page that is in memory.
 pub async fn keep_ending_sessions(engine: Engine, accounts: Arc<dyn Accounts>, every: Duration) {
     let mut away = false;
     loop {

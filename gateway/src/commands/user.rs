@@ -162,10 +162,10 @@ async fn reset_password(
             (made.clone(), format!("new password: {made}\n"))
         }
     };
-    password_rule(&password).map_err(|problem| CommandError::Password(problem.detail.into()))?;
+    password_rule(&password).map_err(|problem| CommandError::Password(problem.detail))?;
     let passwords = Passwords::new(1, 1)?;
     let hash = passwords.hash(password).await;
-    let hash = hash.map_err(|problem| CommandError::Password(problem.detail.into()))?;
+    let hash = hash.map_err(|problem| CommandError::Password(problem.detail))?;
     accounts.change_password(account.user.user_id, hash).await?;
     Ok(format!("{} has a new password; all tokens ended\n{told}", account.user.username))
 }

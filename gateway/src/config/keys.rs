@@ -255,8 +255,7 @@ section! {
         /// The URL of the collector, without `/v1/traces`. Without it no trace is made, which costs
         /// nothing. A collector that is away costs only the traces.
         otlp_endpoint: Option<String> = None,
-        /// Which part of all messages is traced, 0 to 1. A traced message costs some tens of
-        /// microseconds.
+        /// Which part of all messages is sent to it, 0 to 1: less on a busy node.
         sample_ratio: f64 = 1.0,
     }
 }

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use crate::config;
 use crate::https::{Https, HttpsError, client_for};
 
-/// As many spans as wait; about a kilobyte each.
+/// As many spans as wait; beyond it they are dropped.
 const WAITING_SPANS: usize = 8_192;
 /// As many of them as a request carries.
 const SPANS_PER_REQUEST: usize = 512;
