@@ -25,6 +25,8 @@ enum Failure {
     Bind(#[from] BindError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Chat(#[from] pabal_terminal::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
     #[error("history could not make a write durable; see the log, and start again")]
@@ -34,10 +36,14 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(flags) = Cli::parse().command;
+    let command = Cli::parse().command;
     // Whatever the program writes is for its own user, in a folder that others may read as well.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    match serve(&flags) {
+    let outcome = match &command {
+        Command::Serve(flags) => serve(flags),
+        Command::Chat(flags) => pabal_terminal::run(flags).map_err(Failure::from),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("pabal: {failure}");

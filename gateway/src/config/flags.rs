@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a node.
     Serve(ServeFlags),
+    /// Talk, in this terminal.
+    Chat(pabal_terminal::Flags),
 }
 
 /// The flags of `pabal serve`. Every key of the configuration can also be set by the environment
