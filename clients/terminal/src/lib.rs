@@ -72,6 +72,9 @@ pub enum Failure {
     /// The file to remember things in holds something else.
     #[error("{} is for another server or user, or no such file at all", .0.display())]
     SomethingElse(PathBuf),
+    /// The user left before the server had confirmed what was sent; it may be there or not.
+    #[error("{0} sends were not confirmed; look whether they are there")]
+    InDoubt(usize),
     /// There is nothing to draw on.
     #[error("this needs a terminal")]
     NoTerminal,
@@ -113,12 +116,15 @@ async fn chat(flags: &Flags) -> Result<(), Failure> {
     };
     drop(screen);
     // What the server does not hear now, it finds out by itself.
-    let _ = tokio::time::timeout(FAREWELL, live.flush()).await;
+    let in_doubt = live.flush(FAREWELL).await;
     let farewell = async {
         if flags.remember.is_some() { live.close().await } else { account.log_out().await }
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
-    ended
+    match in_doubt {
+        0 => ended,
+        count => ended.and(Err(Failure::InDoubt(count))),
+    }
 }
 
 /// Takes in what happens and draws it, until the user leaves.

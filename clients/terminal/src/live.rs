@@ -72,9 +72,11 @@ impl Live {
         self.act(effects)
     }
 
-    /// Waits for what was sent to arrive.
-    pub(crate) async fn flush(&mut self) {
-        while self.sends.next().await.is_some() {}
+    /// Waits for what was sent to be confirmed, at most this long. How many sends are in doubt then.
+    pub(crate) async fn flush(&mut self, patience: Duration) -> usize {
+        let all = async { while self.sends.next().await.is_some() {} };
+        let _ = tokio::time::timeout(patience, all).await;
+        self.sends.len()
     }
 
     /// Ends the session.

@@ -25,8 +25,8 @@ pub(crate) struct Conversation {
     pub(crate) peer: Option<UserId>,
     /// The newest message there is, fetched or not.
     pub(crate) last: MessageId,
-    /// When it was made, as the id a message would have had then.
-    made: u64,
+    /// When it was made, as the id a message would have had then; once the server has said.
+    made: Option<u64>,
     pub(crate) unread: u64,
     pub(crate) read_up_to: MessageId,
     /// How far the one of the others who is furthest has read.
@@ -81,7 +81,7 @@ impl Conversation {
             name: None,
             peer: None,
             last: MessageId::START,
-            made: 0,
+            made: None,
             unread: 0,
             read_up_to: MessageId::START,
             others_read: MessageId::START,
@@ -94,12 +94,17 @@ impl Conversation {
         }
     }
 
+    /// Whether the server is still to say what it is.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.made.is_none()
+    }
+
     /// What the server says of it. It may have been overtaken by events.
     pub(crate) fn learn(&mut self, channel: &Channel) {
         self.kind = channel.kind;
         self.name = channel.name.as_deref().map(text::line);
         self.peer = channel.peer_user_id;
-        self.made = id_at(channel.created_at);
+        self.made = Some(id_at(channel.created_at));
         self.read_up_to = self.read_up_to.max(channel.read_up_to);
         if channel.last_message_id >= self.last {
             self.last = channel.last_message_id;
@@ -109,7 +114,7 @@ impl Conversation {
 
     /// By what conversations are ordered: when something was last said, or it was made.
     pub(crate) fn moment(&self) -> u64 {
-        self.last.get().max(self.made)
+        self.last.get().max(self.made.unwrap_or_default())
     }
 
     pub(crate) fn messages(&self) -> &VecDeque<Message> {

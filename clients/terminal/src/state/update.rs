@@ -177,7 +177,10 @@ impl State {
                     self.learn(channel, out);
                 }
                 let here = |id: &ChannelId| channels.iter().any(|it| it.channel_id == *id);
-                self.conversations.retain(|id, it| here(id) || it.oldest().is_some());
+                self.conversations.retain(|id, it| here(id) || it.is_unknown());
+                if self.open.is_some() && self.conversation().is_none() {
+                    (self.open, self.focus) = (None, Focus::List);
+                }
             }
             Answer::Channel(channel) => self.learn(&channel, out),
             Answer::Friends(friends) => {
@@ -265,6 +268,9 @@ impl State {
             conversation.insert(message);
         }
         conversation.history = if more { History::Part } else { History::Whole };
+        if self.open != Some(*channel_id) {
+            conversation.trim(KEPT);
+        }
     }
 
     /// Asks who that is, unless it is known.
@@ -328,13 +334,10 @@ impl State {
         let Some(conversation) = self.conversations.get_mut(&channel_id) else { return };
         let newest = conversation.messages().back().map(|message| message.message_id);
         let Some(newest) = newest.filter(|id| *id > conversation.read_up_to) else { return };
-        let mine = |message: &Message| message.message_from == self.me.user_id;
-        let only_mine = conversation
-            .messages()
-            .iter()
-            .rev()
-            .take_while(|message| message.message_id > conversation.read_up_to);
-        if !only_mine.into_iter().all(mine) || conversation.unread > 0 {
+        let fresh = conversation.messages().iter().rev();
+        let mut fresh = fresh.take_while(|message| message.message_id > conversation.read_up_to);
+        let of_others = fresh.any(|message| message.message_from != self.me.user_id);
+        if of_others || conversation.unread > 0 {
             out.push(Effect::Read(channel_id, newest));
         }
         (conversation.read_up_to, conversation.unread) = (newest, 0);

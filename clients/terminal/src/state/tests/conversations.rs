@@ -111,6 +111,25 @@ fn a_question_stays_until_it_is_answered() {
 }
 
 #[test]
+fn what_was_left_while_away_is_gone() {
+    let mut scene = Scene::talking(WIDE);
+    scene.hear(message(ChannelId::new(21), JOON, 5, "too early to be known"));
+    scene.answer(Ask::Channels, Answer::Channels(vec![channel(LUNCH, 2, 0)]));
+    let left: Vec<_> = scene.state.conversations.keys().copied().collect();
+    assert_eq!(left, [LUNCH, ChannelId::new(21)]);
+    assert_eq!((scene.state.open, scene.state.focus), (None, Focus::List));
+}
+
+#[test]
+fn an_accepted_friend_is_noticed() {
+    let mut scene = Scene::new(WIDE);
+    let presence = |user_id| Event::Presence { user_id, online: true };
+    assert_eq!(scene.input(Input::Event(presence(JOON))), []);
+    let told = scene.input(Input::Event(presence(HANA)));
+    assert_eq!(told, [Effect::Ask(Ask::Friends)]);
+}
+
+#[test]
 fn friends_are_asked_and_members_added() {
     let mut scene = Scene::talking(WIDE);
     assert_eq!(scene.press(KeyCode::F(7)), [Effect::Ask(Ask::Befriend(JOON))]);
