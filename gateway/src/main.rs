@@ -31,6 +31,8 @@ enum Failure {
     Bind(#[from] BindError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Chat(#[from] pabal_terminal::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
     #[error("history could not make a write durable; see the log, and start again")]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Check(check) => on_runtime(check.run()),
         Command::Backup(backup) => on_runtime(backup.run()),
         Command::Restore(restore) => on_runtime(restore.run()),
+        Command::Chat(chat) => pabal_terminal::run(chat).map_err(Failure::from),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

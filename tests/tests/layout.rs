@@ -1,5 +1,5 @@
 //! Who may import whom (design, section 8): the engine knows no backend and no transport, transports
-//! and storage know the engine alone, and only the gateway knows them all. The client knows none of them.
+//! and storage know the engine alone, and only the gateway knows them all. The client knows none of them, and the terminal the client alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -10,12 +10,13 @@ use serde_json::Value;
 const NOT_IN_CORE: [&str; 4] = ["hyper", "redis", "sqlx", "fjall"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 6] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core"]),
-    ("pabal-gateway", &["pabal-core", "pabal-storage", "pabal-transports"]),
+    ("pabal-gateway", &["pabal-core", "pabal-storage", "pabal-terminal", "pabal-transports"]),
     ("pabal-client", &["pabal-tests"]),
+    ("pabal-terminal", &["pabal-client", "pabal-tests"]),
 ];
 
 #[derive(Default)]
@@ -102,6 +103,13 @@ fn the_client_is_of_use_without_the_server() {
     assert!(reached.contains("hyper"), "the walk finds what is there");
     let ours: Vec<_> = reached.iter().filter(|name| name.starts_with("pabal-")).collect();
     assert!(ours.is_empty(), "pabal-client reaches {ours:?}");
+}
+
+#[test]
+fn the_terminal_is_of_use_without_the_server() {
+    let reached = Imports::of_workspace().reached_from("pabal-terminal");
+    let ours: Vec<_> = reached.iter().filter(|name| name.starts_with("pabal-")).collect();
+    assert_eq!(ours, ["pabal-client"]);
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub enum Command {
     Backup(BackupCommand),
     /// Make a data folder from a backup, and check it.
     Restore(RestoreCommand),
+    /// Talk, in this terminal.
+    Chat(pabal_terminal::Flags),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.

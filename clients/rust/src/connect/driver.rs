@@ -19,7 +19,7 @@ use super::ladder::Ladder;
 use super::line::{Broken, Line, Reader};
 use super::outbox::Route;
 use super::session::{self, Session};
-use super::{Options, State, Transport};
+use super::{Options, Policy, State, Transport};
 use crate::account::Account;
 use crate::base::Base;
 use crate::error::{Code, Error};
@@ -40,6 +40,8 @@ pub(crate) struct Driver {
     pub(super) events: mpsc::Sender<Result<Event, Error>>,
     pub(super) state: watch::Sender<State>,
     pub(super) route: watch::Sender<Route>,
+    /// Which transports the caller wants now.
+    pub(super) policy: watch::Receiver<Policy>,
     pub(super) ladder: Ladder,
     pub(super) retry: Retry,
     pub(super) settle_after: Duration,
@@ -72,6 +74,7 @@ impl Driver {
         events: mpsc::Sender<Result<Event, Error>>,
         state: watch::Sender<State>,
         route: watch::Sender<Route>,
+        policy: watch::Receiver<Policy>,
     ) -> Self {
         let reader = Reader {
             http: account.client.http.clone(),
@@ -87,6 +90,7 @@ impl Driver {
             events,
             state,
             route,
+            policy,
             ladder: Ladder::new(options.transports, options.fallback),
             retry: Retry::new(options.backoff),
             settle_after: options.fallback.settle_after,
@@ -136,7 +140,14 @@ impl Driver {
         let transport = self.ladder.current();
         let after = self.position();
         let opened = Instant::now();
-        match Line::open(&self.reader, &session, transport, after).await {
+        let line = tokio::select! {
+            line = Line::open(&self.reader, &session, transport, after) => line,
+            () = changed(&mut self.policy) => {
+                self.switch();
+                return Ok(());
+            }
+        };
+        match line {
             Ok(line) => {
                 let broken = self.read(line, &session).await?;
                 let settled = opened.elapsed() >= self.settle_after;
@@ -224,7 +235,7 @@ impl Driver {
         let mut acks = Acks { upto: self.position(), at: Instant::now() };
         self.connected(&line);
         loop {
-            let after = self.position();
+            let (after, transport) = (self.position(), self.ladder.current());
             let outcome = tokio::select! {
                 better = wait_for(&mut probe), if probe.is_some() => {
                     probe = None;
@@ -241,6 +252,13 @@ impl Driver {
                 () = until(self.ladder.probe_at()), if probe.is_none() => {
                     probe = Some(self.probe(session));
                     continue;
+                }
+                () = changed(&mut self.policy) => {
+                    self.switch();
+                    if self.ladder.current() == transport && probe.is_none() {
+                        continue;
+                    }
+                    return Ok(Broken::Left);
                 }
                 outcome = line.read(after), if replaced.is_none() => outcome,
             };
@@ -363,6 +381,13 @@ impl Driver {
         }
     }
 
+    /// Begins anew with the transports that the caller wants now.
+    fn switch(&mut self) {
+        let policy = *self.policy.borrow_and_update();
+        self.ladder = Ladder::new(policy, self.reader.fallback);
+        self.retry.reset();
+    }
+
     fn settled(&mut self) {
         self.ladder.settled();
         self.retry.reset();
@@ -372,7 +397,11 @@ impl Driver {
         let until = Instant::now() + self.retry.wait(said);
         self.route(None);
         self.state.send_replace(State::Waiting { until, why: why.to_owned() });
-        sleep_until(until).await;
+        tokio::select! {
+            () = sleep_until(until) => {}
+            // Another transport may be tried at once, unless the server wants to be left alone.
+            () = changed(&mut self.policy), if said.is_none() => self.switch(),
+        }
     }
 
     fn connected(&self, line: &Line) {
@@ -411,6 +440,14 @@ impl Acks {
             socket.ack(upto);
             *self = Self { upto, at: Instant::now() };
         }
+    }
+}
+
+/// Waits for the caller to want other transports.
+async fn changed(policy: &mut watch::Receiver<Policy>) {
+    if policy.changed().await.is_err() {
+        // The connection was dropped, and this task ends with it.
+        std::future::pending().await
     }
 }
 

@@ -69,6 +69,7 @@ pub struct Connection {
     sender: Sender,
     state: watch::Receiver<State>,
     route: watch::Receiver<Route>,
+    policy: watch::Sender<Policy>,
     account: Account,
     meter: Arc<Meter>,
     tasks: [Task; 2],
@@ -99,6 +100,7 @@ impl Connection {
         let (tell, events) = mpsc::channel(options.events.max(1));
         let (states, state) = watch::channel(State::Connecting);
         let (routes, route) = watch::channel(Route::default());
+        let (policy, policies) = watch::channel(options.transports);
         let places = options.sends.min(Semaphore::MAX_PERMITS);
         let (jobs, taken) = mpsc::channel(places + NOTICES);
         let sender = Sender {
@@ -107,11 +109,11 @@ impl Connection {
             deadline: options.send_deadline,
         };
         let outbox = Outbox::new(account.clone(), options.backoff, taken, route.clone());
-        let driver = Driver::new(account.clone(), &options, tell, states, routes);
+        let driver = Driver::new(account.clone(), &options, tell, states, routes, policies);
         let (ready, stands) = oneshot::channel();
         let tasks = [Task::spawn(driver.run(ready)), Task::spawn(outbox.run())];
         let cursors = stands.await.map_err(|_| Error::Closed)??;
-        Ok(Self { events, cursors, sender, state, route, account, meter, tasks })
+        Ok(Self { events, cursors, sender, state, route, policy, account, meter, tasks })
     }
 
     /// The next event; `None` after the end. Cancel-safe. The same as taking from the stream.
@@ -149,6 +151,13 @@ impl Connection {
     /// the highest.
     pub fn read(&self, channel_id: ChannelId, message_id: MessageId) {
         self.sender.read(channel_id, message_id);
+    }
+
+    /// Changes transport in mid-session: from now on it uses these, and events go on where they were.
+    /// Nothing is lost, repeated or reordered, and sends go on as well. [`watch`](Self::watch) tells
+    /// when the new one stands.
+    pub fn use_transports(&self, policy: Policy) {
+        self.policy.send_if_modified(|current| std::mem::replace(current, policy) != policy);
     }
 
     /// Something to say things with while another task takes the events. Cheap to clone. It keeps

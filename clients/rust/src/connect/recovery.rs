@@ -50,7 +50,7 @@ impl Driver {
     pub(super) async fn recover(&mut self, broken: Broken, settled: bool) -> Result<(), End> {
         self.route(None);
         match broken {
-            Broken::Lagged => Ok(()),
+            Broken::Lagged | Broken::Left => Ok(()),
             Broken::Refused(why) => {
                 if !self.ladder.failed(Fall::Refused, Instant::now()) {
                     self.wait(&why, None).await;

@@ -44,6 +44,7 @@ macro_rules! on_every_transport {
 on_every_transport! {
     conversation: talking::conversation,
     order_of_sends: talking::order_of_sends,
+    change_of_transport: talking::change_of_transport,
     notices: talking::notices,
     connections_that_break: broken::connections_that_break,
     lost_answers: broken::lost_answers,

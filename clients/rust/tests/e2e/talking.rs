@@ -57,6 +57,30 @@ pub(crate) async fn order_of_sends(policy: Policy) {
     assert_eq!(history(&mina, group).await, there);
 }
 
+/// From this transport to each of the others and back, while both sides speak.
+pub(crate) async fn change_of_transport(policy: Policy) {
+    let world = World::shared().await;
+    let (mina, joon, channel_id) = world.pair().await;
+    let mut at_joon = joon.connect(options(policy)).await.unwrap();
+    let mut state = at_joon.watch();
+    let mut journal = Journal::default();
+    for (round, transport) in Transport::ALL.into_iter().chain(Transport::ALL).enumerate() {
+        let (before, after) = (format!("before {round}"), format!("after {round}"));
+        mina.post_message(channel_id, &before, &before).await.unwrap();
+        let sent = at_joon.send(channel_id, format!("meanwhile {round}"));
+        at_joon.use_transports(Policy::Only(transport));
+        let stands = state.wait_for(|state| state.transport() == Some(transport));
+        soon("the transport stands", stands).await.unwrap();
+        soon("the send is durable", sent).await.unwrap();
+        mina.post_message(channel_id, &after, &after).await.unwrap();
+        let count = 3 * (round + 1);
+        let all = |journal: &Journal| journal.messages.len() == count;
+        journal.until(&mut at_joon, "all messages", all).await;
+    }
+    let said: Vec<_> = journal.contents().into_iter().map(str::to_owned).collect();
+    assert_eq!(said, history(&mina, channel_id).await);
+}
+
 pub(crate) async fn notices(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;

@@ -36,6 +36,8 @@ pub(crate) enum Broken {
     Closed(u16, Option<Box<Problem>>),
     /// Events came faster than they were taken. Nothing is lost: read on from the position.
     Lagged,
+    /// The caller wants another transport.
+    Left,
 }
 
 impl From<Failure> for Broken {

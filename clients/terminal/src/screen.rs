@@ -1,0 +1,86 @@
+//! The terminal itself: taken over at the beginning, given back at the end, whatever the end is.
+
+use std::io::{self, Stdout, stdout};
+use std::sync::Once;
+
+use crossterm::cursor::Show;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A terminal in raw mode: keys come one by one, and nothing is echoed. Ends on drop.
+pub(crate) struct Raw(());
+
+impl Raw {
+    pub(crate) fn enter() -> io::Result<Self> {
+        enable_raw_mode()?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // There is nobody left to tell.
+        let _ = disable_raw_mode();
+    }
+}
+
+/// The whole screen. What stood there comes back on drop, and before the words of a panic.
+pub(crate) struct Screen {
+    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
+    _raw: Raw,
+}
+
+impl Screen {
+    pub(crate) fn enter() -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                leave();
+                before(panic);
+            }));
+        });
+        let raw = Raw::enter()?;
+        execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
+        let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(Self { terminal, _raw: raw })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+fn leave() {
+    let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+/// What asks the program to stop, so that it gives the terminal back first.
+pub(crate) struct Signals([Signal; 3]);
+
+impl Signals {
+    pub(crate) fn listen() -> io::Result<Self> {
+        let of = |kind: fn() -> SignalKind| signal(kind());
+        let (terminate, interrupt, hangup) =
+            (of(SignalKind::terminate)?, of(SignalKind::interrupt)?, of(SignalKind::hangup)?);
+        Ok(Self([terminate, interrupt, hangup]))
+    }
+
+    pub(crate) async fn next(&mut self) {
+        let Self([terminate, interrupt, hangup]) = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

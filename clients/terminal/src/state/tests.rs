@@ -1,0 +1,8 @@
+//! What follows from what: the state without a terminal, a server or a clock.
+
+mod scene;
+mod conversations;
+mod writing;
+mod scrolling;
+mod connection;
+mod screens;

@@ -1,0 +1,29 @@
+//! Draws the state. Owns how things look, and nothing else.
+
+mod conversation;
+mod dialog;
+mod list;
+mod status;
+mod theme;
+
+use ratatui::Frame;
+
+use crate::state::State;
+
+pub(crate) use theme::Theme;
+
+/// Draws everything.
+pub(crate) fn view(state: &State, theme: Theme, frame: &mut Frame<'_>) {
+    let panes = state.panes();
+    let panes_fit = frame.area().as_size() == state.size;
+    if !panes_fit {
+        // The terminal has changed, and the word about it is on its way.
+        return;
+    }
+    list::draw(state, theme, panes, frame);
+    conversation::draw(state, theme, panes, frame);
+    status::draw(state, theme, panes.status, frame);
+    if let Some(dialog) = &state.dialog {
+        dialog::draw(state, dialog, theme, frame);
+    }
+}
