@@ -8,8 +8,10 @@ use pabal_gateway::config::{Cli, Command, Config, ConfigError, LogFormat, ServeF
 
 fn flags(arguments: &[&str]) -> ServeFlags {
     let all = ["pabal", "serve"].iter().chain(arguments);
-    let Command::Serve(flags) = Cli::try_parse_from(all).unwrap().command;
-    flags
+    match Cli::try_parse_from(all).unwrap().command {
+        Command::Serve(flags) => flags,
+        other => panic!("{other:?}"),
+    }
 }
 
 struct File {
