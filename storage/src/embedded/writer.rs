@@ -82,9 +82,7 @@ impl Writer {
         let push = PushStage::load(&database, config.push_capacity).map_err(StartError::Push)?;
         let arrived = push.arrived();
         let (requests, waiting) = mpsc::channel(config.waiting_requests.max(1));
-        // Bounded by the callers, each of whom waits for one answer before it asks again. A thread
-        // that had to wait here could not end while the runtime waits for its end.
-        let (done, groups) = mpsc::unbounded_channel();
+        let (done, groups) = unanswered();
         let group_writer = GroupWriter {
             requests: waiting,
             done,
@@ -99,7 +97,7 @@ impl Writer {
             .spawn(|| group_writer.run())
             .map_err(StartError::Thread)?;
         // Ends with the thread, which has its only sender.
-        tokio::spawn(answer(groups));
+        let _answering = tokio::spawn(answer(groups));
         Ok(Self { requests: Some(requests), thread: Some(thread), arrived, database })
     }
 
@@ -283,6 +281,16 @@ struct Done {
     outcome: Result<(), Failure>,
 }
 
+/// Groups on their way to their callers. A thread that waited here for room could not end while its
+/// runtime waits for its end.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "bounded by the callers, each of whom waits for one answer before it asks again"
+)]
+fn unanswered() -> (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>) {
+    mpsc::unbounded_channel()
+}
+
 /// Answers the callers of each group. A task of the runtime, so that the thread wakes the runtime
 /// once a group: to wake it for each caller would cost more than to write the group.
 async fn answer(mut done: mpsc::UnboundedReceiver<Done>) {
@@ -346,7 +354,7 @@ mod tests {
             EmbeddedConfig { group_messages: 3, group_bytes: 100, ..EmbeddedConfig::default() };
         let database = Arc::new(Database::open(folder.path(), &config).expect("opens"));
         let (requests, waiting) = mpsc::channel(10);
-        let (done, _groups) = mpsc::unbounded_channel();
+        let (done, _groups) = unanswered();
         let mut writer = GroupWriter {
             requests: waiting,
             done,
