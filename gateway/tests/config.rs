@@ -201,8 +201,6 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
         ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
         ("[node]\ncapacity = 0", "node.capacity"),
         ("[server]\nidle_connection_timeout_ms = 0", "server.idle_connection_timeout_ms"),
-        ("[server]\ntls_cert = 'cert.pem'", "server.tls_key"),
-        ("[server]\ntls_key = 'key.pem'", "server.tls_cert"),
         ("[push]\nwebhook_url = 'ftp://example.org'", "push.webhook_url"),
         ("[limits]\ngroup_members = 1", "limits.group_members"),
         ("[limits]\nmailbox_bytes = 100", "limits.mailbox_bytes"),
@@ -225,9 +223,12 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
         }
     }
     // What was set nowhere has no line, and a variable or a flag has its own name.
-    for (text, expected) in
-        [("[node]\nlatitude = 1.0", "node.longitude"), ("[node]\nlongitude = 1.0", "node.latitude")]
-    {
+    for (text, expected) in [
+        ("[node]\nlatitude = 1.0", "node.longitude"),
+        ("[node]\nlongitude = 1.0", "node.latitude"),
+        ("[server]\ntls_cert = 'cert.pem'", "server.tls_key"),
+        ("[server]\ntls_key = 'key.pem'", "server.tls_cert"),
+    ] {
         match load_file(text).unwrap_err() {
             ConfigError::Value { key, .. } => assert_eq!(key, expected, "{text}"),
             other => panic!("{text}: {other:?}"),
