@@ -168,7 +168,17 @@ async fn converse(url: &str) -> (Vec<String>, Vec<String>) {
                 }
                 text
             }
-            _ => bob.get(&path).await.to_string(),
+            // A message is acknowledged when it is durable, and delivered a moment later.
+            _ => {
+                let mut heard = String::new();
+                let poll = async {
+                    while !heard.contains(CONTENT) {
+                        heard = bob.get(&path).await.to_string();
+                    }
+                };
+                timeout(SOON, poll).await.unwrap_or_else(|_| panic!("{transport}"));
+                heard
+            }
         };
         assert!(heard.contains(CONTENT), "{transport}: {heard}");
     }
