@@ -124,9 +124,7 @@ impl<S> Connection<S> {
             (false, false) => [&bytes[..], &self.returned[..]].concat().into(),
         };
     }
-}
 
-impl<S> Connection<S> {
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if outcome.is_pending() {
             self.meter.stalled(true);

@@ -28,3 +28,4 @@ mod frames;
 mod smuggling;
 mod bad_input;
 mod push;
+mod operator;

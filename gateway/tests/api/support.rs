@@ -131,7 +131,6 @@ pub(crate) struct Person {
 
 impl Person {
     /// The same person, with the same token, on another node.
-    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) fn moved_to(&self, node: &Node) -> Self {
         Self { url: node.url.clone(), ..self.clone() }
     }

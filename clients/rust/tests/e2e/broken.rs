@@ -19,7 +19,7 @@ pub(crate) async fn connections_that_break(policy: Policy) {
     let talking = say(&mina, channel_id, &from_mina);
     let cutting = async {
         for round in 0..12 {
-            // Cut as soon as something has come through since the last time.
+            // Each connection is cut when it is a little older than the one before.
             let before = world.proxy.connections();
             world.proxy.cut();
             pabal_tests::wait::until("a connection comes back", async || {

@@ -1,23 +1,19 @@
 //! What an operator does with the data folder of a node while that node runs: the program itself on
 //! one side, people on it on the other.
-#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
-
-#[path = "api/support.rs"]
-#[allow(dead_code, reason = "the other tests need the rest")]
-mod support;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::{Node, PASSWORD, Person};
 use serde_json::json;
-use support::{Node, PASSWORD, Person};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::support::{Node, PASSWORD, Person};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -244,7 +240,7 @@ async fn a_backup_under_load_has_what_was_acknowledged_and_goes_on_from_there() 
         .collect();
     let enough = async {
         while said.lock().unwrap().len() < 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(SOON, enough).await.unwrap();
