@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::{Node, PASSWORD, Person};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
