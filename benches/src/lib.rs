@@ -3,8 +3,8 @@
 //!
 //! In reading order: [`process`] starts a server and reads what it uses, [`api`] is a client that
 //! sets the scene, [`wire`] cuts a byte stream into frames and answers, [`swarm`] reads thousands of
-//! connections on one core, [`group`] sends to them and counts, [`cells`] are the claims, [`report`]
-//! prints them.
+//! connections on one core, [`group`] sends to them and counts, [`crowd`] are people on the Rust client,
+//! [`cells`] are the claims, [`report`] prints them and [`plot`] draws them.
 
 /// What can go wrong: a measurement that fails ends the run and says why.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -16,8 +16,10 @@ pub mod wire;
 pub mod histogram;
 pub mod swarm;
 pub mod group;
+pub mod crowd;
 pub mod cells;
 pub mod report;
+pub mod plot;
 pub mod node;
 
 use pabal_core::model::{Message, MessageId, UserId};

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
@@ -57,13 +57,28 @@ impl Server {
         }
     }
 
-    /// Starts Pabal on a data folder, with a configuration of its own on top.
+    /// Starts Pabal on a data folder and a free port, with a configuration of its own on top.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn pabal(program: &Path, data: &Path, environment: &[(&str, &str)]) -> Outcome<Self> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::pabal_at(any, program, data, environment)
+    }
+
+    /// The same, at an address of choice.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn pabal_at(
+        address: SocketAddr,
+        program: &Path,
+        data: &Path,
+        environment: &[(&str, &str)],
+    ) -> Outcome<Self> {
         let data = data.to_str().ok_or("the data folder's name is not UTF-8")?;
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data, "--no-rate-limits"];
+        let listen = address.to_string();
+        let arguments = ["serve", "--listen", &listen, "--data", data, "--no-rate-limits"];
         let quiet = ("PABAL_LOG_FILTER", "warn");
         let environment: Vec<_> =
             std::iter::once(quiet).chain(environment.iter().copied()).collect();
@@ -78,6 +93,32 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has; answers how long that took.
+    ///
+    /// # Errors
+    /// If it ends in failure.
+    pub fn stop(mut self) -> Outcome<Duration> {
+        let start = Instant::now();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?;
+        let status = self.child.wait()?;
+        if status.success() {
+            Ok(start.elapsed())
+        } else {
+            Err(format!("stopped: {status}").into())
+        }
+    }
+
+    /// As many files as it has open, sockets among them.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn open_files(&self) -> Outcome<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }
 
     /// The CPU time it has used, see [`cpu`].

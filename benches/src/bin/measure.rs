@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use pabal_benches::cells::{Setting, durable, fanout, idle, stored};
+use pabal_benches::cells::{Setting, durable, fanout, idle, slow, soak, stop, stored};
 use pabal_benches::report::Report;
 use pabal_benches::{Outcome, process};
 
 /// Measures whole servers on this machine.
 #[derive(Debug, Parser)]
 struct Flags {
-    /// What to measure; everything, unless it is said.
+    /// What to measure; everything but the soak, which takes a quarter of an hour, unless it is said.
     #[arg(value_enum)]
     cells: Vec<Cell>,
     /// Shorter runs, fewer turns, fewer connections.
@@ -31,6 +31,9 @@ struct Flags {
     /// it, the server and the peers of this workspace are built first.
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
+    /// Where plots and their data go.
+    #[arg(long, value_name = "FOLDER", default_value = "target/measure")]
+    drawings: PathBuf,
     /// On which disk data folders are made.
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     disk: PathBuf,
@@ -45,6 +48,9 @@ enum Cell {
     Durable,
     History,
     Flat,
+    Slow,
+    Stop,
+    Soak,
 }
 
 type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
@@ -80,19 +86,23 @@ fn run(flags: &Flags) -> Outcome<bool> {
         quick: flags.quick,
         windows: flags.window.clone(),
         alone: flags.alone,
+        drawings: flags.drawings.clone(),
     };
     let mut report = Report { machine: process::machine(), ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
-    let cells: [(Cell, Measure, &str); 6] = [
+    let cells: [(Cell, Measure, &str); 9] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
         (Cell::LongPoll, fanout::long_poll, process::GENERATOR_CORE),
         (Cell::Idle, idle::run, process::GENERATOR_CORE),
         (Cell::Durable, durable::run, process::GENERATOR_CORE),
         (Cell::History, stored::history, process::BOTH_CORES),
         (Cell::Flat, stored::flat, process::BOTH_CORES),
+        (Cell::Slow, slow::run, process::GENERATOR_CORE),
+        (Cell::Stop, stop::run, process::GENERATOR_CORE),
+        (Cell::Soak, soak::run, process::GENERATOR_CORE),
     ];
     for (cell, measure, cores) in cells {
-        if all || flags.cells.contains(&cell) {
+        if (all && cell != Cell::Soak) || flags.cells.contains(&cell) {
             eprintln!("{cell:?}");
             process::bind(cores)?;
             measure(&setting, &mut report)?;

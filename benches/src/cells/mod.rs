@@ -8,6 +8,9 @@ pub mod fanout;
 pub mod idle;
 pub mod durable;
 pub mod stored;
+pub mod slow;
+pub mod stop;
+pub mod soak;
 
 /// What every cell is given.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Setting {
     pub windows: Vec<u64>,
     /// Without peers: nothing is compared, and a profiler sees one server at work.
     pub alone: bool,
+    /// Where plots and their data go.
+    pub drawings: PathBuf,
 }
 
 impl Setting {

@@ -25,6 +25,10 @@ pub struct Scene {
     pub server: Server,
     /// Sender and listeners.
     pub group: Group,
+    /// The channel that is sent to; of Pabal only.
+    pub channel: String,
+    /// Who is in it; of Pabal only. The last of them have no sessions yet.
+    pub users: Vec<Account>,
     folder: Option<TempDir>,
 }
 
@@ -43,10 +47,19 @@ impl Scene {
     /// # Errors
     /// If the server does not do as it should.
     pub fn pabal(setting: &Setting, transport: Transport) -> Outcome<Self> {
+        Self::pabal_with(setting, transport, 0)
+    }
+
+    /// The same, with users in the group who have no sessions yet.
+    ///
+    /// # Errors
+    /// If the server does not do as it should.
+    pub fn pabal_with(setting: &Setting, transport: Transport, others: usize) -> Outcome<Self> {
         let folder = setting.folder()?;
         let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
         eprintln!("  Pabal, {transport:?}: signing up, {LISTENERS} sessions");
-        let mut users = sign_up_many(server.address(), LISTENERS.div_ceil(SESSIONS_PER_USER) + 1)?;
+        let listening = LISTENERS.div_ceil(SESSIONS_PER_USER);
+        let mut users = sign_up_many(server.address(), listening + others + 1)?;
         let owner = users.pop().ok_or("no users")?;
         let channel = Client::connect(server.address())?.group(&owner, &users)?;
         let mut swarm = Swarm::new()?;
@@ -59,7 +72,7 @@ impl Scene {
         let sender = swarm.add(stream, read, Framing::WebSocket)?;
         let text = send_command(&channel, &"x".repeat(CONTENT)).into_bytes();
         let group = Group::new(swarm, listeners, sender, text)?;
-        Ok(Self { server, group, folder: Some(folder) })
+        Ok(Self { server, group, channel, users, folder: Some(folder) })
     }
 
     /// A bare broadcaster with a thousand connections and a sender of `bytes` of text.
@@ -76,7 +89,8 @@ impl Scene {
         }
         let listeners = (0..LISTENERS).map(|_| Listener::Frames).collect();
         let group = Group::new(swarm, listeners, LISTENERS, vec![b'x'; bytes])?;
-        Ok(Self { server, group, folder: None })
+        let (channel, users) = (String::new(), Vec::new());
+        Ok(Self { server, group, channel, users, folder: None })
     }
 
     /// The bare rate of the disk that the server stores on, for messages of this size.

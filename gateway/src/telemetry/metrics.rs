@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::runtime::Handle;
 
 use super::process::ProcessReading;
 use crate::auth::Passwords;
@@ -137,6 +138,16 @@ impl Collector for Sources {
             counter(&mut encoder, &format!("pabal_{name}"), help, None, value)?;
         }
         transports(&mut encoder, &self.transports.meters().read())?;
+        if let Ok(runtime) = Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks() as u64;
+            gauge(
+                &mut encoder,
+                "pabal_tasks",
+                "Tasks of the runtime that have not ended",
+                None,
+                tasks,
+            )?;
+        }
         let Some(process) = ProcessReading::now() else {
             return Ok(());
         };

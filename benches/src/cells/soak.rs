@@ -1,0 +1,192 @@
+//! Ten minutes of people on all transports who lose their connections, change transports and read
+//! slowly, beside sockets that read nothing: memory, open files and tasks must be afterwards what they
+//! were before, and nobody may lose, repeat or reorder a message.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::sleep;
+
+use super::Setting;
+use crate::Outcome;
+use crate::api::{Account, Client};
+use crate::crowd::{Crowd, People, Plan};
+use crate::plot::{Panel, Span, timeline};
+use crate::process::Server;
+use crate::report::{Claim, Report, Target, figure, median};
+
+/// Sockets that read nothing; opened anew when the server has closed them.
+const DEAF: usize = 20;
+/// One of the crowd is disturbed this often.
+const DISTURBED: Duration = Duration::from_millis(250);
+/// What grows once (pools, caches, the allocator's reserve) grows in this time, before the start.
+const WARM_UP: Duration = Duration::from_secs(60);
+/// How long memory gets to settle when all sessions have ended.
+const SETTLE: Duration = Duration::from_secs(15);
+/// Sessions end by themselves a minute after their connection broke.
+const SESSIONS_END_WITHIN: Duration = Duration::from_secs(120);
+
+/// Everything about the server that could leak.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    at: f64,
+    mib: f64,
+    files: f64,
+    tasks: f64,
+    sessions: f64,
+}
+
+/// The claims on leaks; with the samples as CSV, and drawn.
+///
+/// # Errors
+/// If the server fails, or a message is lost to anybody.
+pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
+    let span = Duration::from_secs(if setting.quick { 60 } else { 600 });
+    let plan = Plan { groups: 6, users: 10, devices: 4, pace: Duration::from_millis(200) };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let folder = setting.folder()?;
+        let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
+        let people = People::gather(server.address(), plan).await?;
+        let mut watch = Watch { server, start: Instant::now(), samples: Vec::new() };
+        eprintln!("  {} devices; warming up", plan.devices());
+        let crowd = people.come().await?;
+        watch.disturb(&people, &crowd, WARM_UP).await?;
+        crowd.leave().await?;
+        let before = watch.quiet().await?;
+        let from = watch.start.elapsed().as_secs_f64();
+        let crowd = people.come().await?;
+        watch.disturb(&people, &crowd, span).await?;
+        let heard = crowd.leave().await?;
+        let to = watch.start.elapsed().as_secs_f64();
+        let after = watch.quiet().await?;
+        let messages: u64 = heard.iter().map(|heard| heard.messages).sum();
+        for (what, ours, theirs, unit, target) in [
+            ("resident memory after, to before", after.mib, before.mib, "MiB", 1.1),
+            ("open files after, to before", after.files, before.files, "", 1.0),
+            ("tasks after, to before", after.tasks, before.tasks, "", 1.0),
+        ] {
+            let (cell, target) = ("soak", Target::AtMost(target));
+            let what = format!("{what} {} minutes", span.as_secs() / 60);
+            report.claim(Claim { cell, what, ours, theirs: Some(theirs), unit, target });
+        }
+        let busiest = watch.samples.iter().map(|sample| sample.mib).fold(0.0, f64::max);
+        report.note(format!(
+            "{} devices on all transports and {DEAF} that read nothing: {messages} deliveries, none \
+             lost, repeated or out of order; at most {} MiB",
+            plan.devices(),
+            figure(busiest)
+        ));
+        let spans = [Span { name: "people talk, lose connections, change transports", from, to }];
+        watch.draw(&setting.drawings, &spans)
+    })
+}
+
+/// A server that is looked at every second.
+struct Watch {
+    server: Server,
+    start: Instant,
+    samples: Vec<Sample>,
+}
+
+impl Watch {
+    /// Disturbs the crowd for a while, and keeps the deaf connected.
+    async fn disturb(&mut self, people: &People, crowd: &Crowd, span: Duration) -> Outcome<()> {
+        let until = Instant::now() + span;
+        let (mut random, mut deaf) = (StdRng::seed_from_u64(7), Vec::new());
+        let (mut round, mut number) = (Instant::now(), 0);
+        while Instant::now() < until {
+            crowd.disturb(&mut random);
+            sleep(DISTURBED).await;
+            if round.elapsed() < Duration::from_secs(1) {
+                continue;
+            }
+            round = Instant::now();
+            self.sample()?;
+            let left = until.saturating_duration_since(round).as_secs();
+            eprint!("\r  {left} s left ");
+            // Those that the server let go of are replaced after a while, all at once.
+            if number % 45 == 0 {
+                deaf.clear();
+                for user in 0..DEAF {
+                    let token = people.token(user).to_owned();
+                    let user = Account { user_id: String::new(), token };
+                    deaf.push(Client::connect(self.server.address())?.websocket(Some(&user))?);
+                }
+            }
+            number += 1;
+        }
+        eprint!("\r");
+        Ok(())
+    }
+
+    /// Waits until all sessions have ended and memory has settled.
+    async fn quiet(&mut self) -> Outcome<Sample> {
+        eprintln!("  everybody left; waiting for their sessions to end");
+        let until = Instant::now() + SESSIONS_END_WITHIN;
+        while self.sample()?.sessions > 0.0 {
+            if Instant::now() > until {
+                return Err("sessions that nobody reads do not end".into());
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        let settled = Instant::now() + SETTLE;
+        let mut quiet = Vec::new();
+        while Instant::now() < settled {
+            sleep(Duration::from_secs(1)).await;
+            quiet.push(self.sample()?);
+        }
+        let quiet = &quiet[quiet.len() - 5..];
+        let of = |take: fn(&Sample) -> f64| median(quiet.iter().map(take));
+        let at = self.start.elapsed().as_secs_f64();
+        Ok(Sample {
+            at,
+            mib: of(|sample| sample.mib),
+            files: of(|sample| sample.files),
+            tasks: of(|sample| sample.tasks),
+            sessions: 0.0,
+        })
+    }
+
+    fn sample(&mut self) -> Outcome<Sample> {
+        let mut client = Client::connect(self.server.address())?;
+        let page = client.exchange(b"GET /metrics HTTP/1.1\r\nhost: pabal\r\n\r\n")?;
+        let page = String::from_utf8(page)?;
+        let gauge = |name: &str| -> Outcome<f64> {
+            let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            Ok(value.ok_or_else(|| format!("no {name} among the metrics"))?.parse()?)
+        };
+        let sample = Sample {
+            at: self.start.elapsed().as_secs_f64(),
+            mib: self.server.rss()? as f64 / f64::from(1 << 20),
+            files: self.server.open_files()? as f64,
+            tasks: gauge("pabal_tasks")?,
+            sessions: gauge("pabal_sessions")?,
+        };
+        self.samples.push(sample);
+        Ok(sample)
+    }
+
+    fn draw(&self, folder: &Path, spans: &[Span]) -> Outcome<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut csv = "seconds,resident_mib,open_files,tasks,sessions\n".to_owned();
+        for Sample { at, mib, files, tasks, sessions } in &self.samples {
+            csv += &format!("{at:.1},{mib:.2},{files},{tasks},{sessions}\n");
+        }
+        std::fs::write(folder.join("soak.csv"), csv)?;
+        let panel = |title, take: fn(&Sample) -> f64| Panel {
+            title,
+            points: self.samples.iter().map(|sample| (sample.at, take(sample))).collect(),
+        };
+        let panels = [
+            panel("Resident memory, MiB", |sample| sample.mib),
+            panel("Open files", |sample| sample.files),
+            panel("Tasks", |sample| sample.tasks),
+            panel("Sessions", |sample| sample.sessions),
+        ];
+        let title = "Does anything stay behind when everybody has left?";
+        std::fs::write(folder.join("soak.svg"), timeline(title, &panels, spans))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! A node that is stopped with thousands of live sessions on all transports, and started again: how
+//! long it takes to exit, how long people hear nothing, and that nobody lost, repeated or reordered a
+//! message.
+
+use std::time::{Duration, Instant};
+
+use super::Setting;
+use crate::Outcome;
+use crate::crowd::{People, Plan};
+use crate::process::Server;
+use crate::report::{Claim, Report, Target, figure};
+
+/// How long they talk before the node stops, and after it is back.
+const TALK: Duration = Duration::from_secs(10);
+/// The node's own bound on what is in progress (`server.shutdown_grace_ms`).
+const GRACE: f64 = 10.0;
+
+/// The claims on stopping.
+///
+/// # Errors
+/// If the server fails, or a message is lost to anybody.
+pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
+    let groups = if setting.quick { 12 } else { 56 };
+    let plan = Plan { groups, users: 6, devices: 15, pace: Duration::from_secs(1) };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let folder = setting.folder()?;
+        let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
+        let address = server.address();
+        let sessions = plan.devices() + plan.groups;
+        eprintln!("  signing {} users up, {sessions} sessions", plan.groups * plan.users);
+        let people = People::gather(address, plan).await?;
+        let crowd = people.come().await?;
+        tokio::time::sleep(TALK).await;
+        let asked = Instant::now();
+        let took = tokio::task::spawn_blocking(|| server.stop()).await??;
+        let (pabal, data) = (setting.pabal.clone(), folder.path().to_owned());
+        let start = move || Server::pabal_at(address, &pabal, &data, &[]);
+        let server = tokio::task::spawn_blocking(start).await??;
+        let away = asked.elapsed();
+        tokio::time::sleep(TALK).await;
+        let heard = crowd.leave().await?;
+        drop(server);
+        report.claim(Claim {
+            cell: "stop",
+            what: format!("SIGTERM to exit, {sessions} sessions on all transports"),
+            ours: took.as_secs_f64(),
+            theirs: None,
+            unit: "s",
+            target: Target::AtMost(GRACE),
+        });
+        let mut silences: Vec<_> = heard.iter().map(|heard| heard.silence.as_secs_f64()).collect();
+        silences.sort_by(f64::total_cmp);
+        let quantile = |share: f64| figure(silences[((silences.len() - 1) as f64 * share) as usize]);
+        let messages: u64 = heard.iter().map(|heard| heard.messages).sum();
+        report.note(format!(
+            "every one of {} devices went on where it was: {messages} deliveries, none lost, repeated or \
+             out of order; the node was away for {} s",
+            heard.len(),
+            figure(away.as_secs_f64()),
+        ));
+        report.note(format!(
+            "the longest time without a message, of one a second: p50 {} p99 {} max {} s",
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0)
+        ));
+        Ok(())
+    })
+}
