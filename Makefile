@@ -25,7 +25,7 @@ fmt: ## Format everything
 bench: ## criterion: codec, ids, mailbox, log and store, fan-out, read paths
 	cargo bench --locked -p pabal-benches
 
-measure: ## The whole server against the figures it promises, with progress (about 10 minutes)
+measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
 	cargo build --release --locked -p pabal-gateway
 	cargo run --release --locked -p pabal-benches --bin measure -- all
 

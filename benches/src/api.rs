@@ -34,6 +34,9 @@ pub type Opened = (TcpStream, Vec<u8>);
 /// servers bound the connections of an address.
 const PER_ADDRESS: usize = 4_000;
 
+/// What the kernel holds for a narrow connection, in bytes.
+const NARROW: usize = 4_096;
+
 /// The loopback address of the `number`th connection.
 pub fn source(number: usize) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, 1 + (number / PER_ADDRESS) as u8).into()
@@ -53,7 +56,21 @@ impl Client {
     /// # Errors
     /// If the server does not take it, or no port is free.
     pub fn connect_from(server: SocketAddr, from: IpAddr) -> Outcome<Self> {
+        Self::on(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?, server, from)
+    }
+
+    /// Connects with a socket that takes little until it is read.
+    ///
+    /// # Errors
+    /// If the server does not take it.
+    pub fn connect_narrow(server: SocketAddr) -> Outcome<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        // Before the handshake, which announces the window's scale (socket(7), tcp(7)).
+        socket.set_recv_buffer_size(NARROW)?;
+        Self::on(socket, server, source(0))
+    }
+
+    fn on(socket: Socket, server: SocketAddr, from: IpAddr) -> Outcome<Self> {
         socket.bind(&SocketAddr::new(from, 0).into())?;
         socket.connect(&server.into())?;
         let stream = TcpStream::from(socket);

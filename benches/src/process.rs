@@ -164,6 +164,17 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// Memory that the kernel holds for TCP sockets of this machine, in bytes.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn kernel_tcp_bytes() -> Outcome<u64> {
+    let sockets = fs::read_to_string("/proc/net/sockstat")?;
+    let line = sockets.lines().find(|line| line.starts_with("TCP:")).ok_or("no TCP")?;
+    let pages = line.split(' ').skip_while(|word| *word != "mem").nth(1).ok_or("no mem")?;
+    Ok(pages.parse::<u64>()? * rustix::param::page_size() as u64)
+}
+
 /// CPU time of the threads of this process that live and have this name.
 ///
 /// # Errors

@@ -13,13 +13,14 @@ use super::Setting;
 use super::scene::{LISTENERS, SESSIONS_PER_USER, Scene, Transport};
 use crate::Outcome;
 use crate::api::{Account, Client};
+use crate::process::kernel_tcp_bytes;
 use crate::report::{Claim, Report, Target, figure, median};
 use crate::wire::Framing;
 
 /// Sessions that do not read.
 const SLOW: usize = 100;
 /// How long messages are sent at full speed, so that the sockets and mailboxes of the slow are full.
-const FILL: Duration = Duration::from_secs(2);
+const FILL: Duration = Duration::from_secs(6);
 /// How long a slow session may take to learn that it is behind, once it reads.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
@@ -31,13 +32,16 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let others = SLOW.div_ceil(SESSIONS_PER_USER);
     let mut scene = Scene::pabal_with(setting, Transport::WebSocket, others)?;
     let pid = scene.server.pid();
-    let (mut without, mut with, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let (mut told, mut kernel) = (Vec::new(), Vec::new());
     for turn in 0..setting.turns() {
         eprint!("\r  turn {} of {} ", turn + 1, setting.turns());
         without.push(scene.group.run(pid, 1, setting.span())?);
         let mut slow = Slow::open_all(&scene)?;
         let newest = newest_of(&scene)?;
+        let before = kernel_tcp_bytes()?;
         scene.group.run(pid, 32, FILL)?;
+        kernel.push(kernel_tcp_bytes()?.saturating_sub(before) as f64 / SLOW as f64 / 1024.0);
         with.push(scene.group.run(pid, 1, setting.span())?);
         let sent = sent_after(&scene, newest)?;
         for slow in &mut slow {
@@ -71,10 +75,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     });
     report.note(format!(
         "a slow session: {} messages received late, {} left to history by {} resync (medians); nothing \
-         lost; server CPU a delivery {} µs beside them, {} µs without",
+         lost; the kernel holds {} KiB for it; server CPU a delivery {} µs beside them, {} µs without",
         figure(median(told.iter().map(|told| told.received as f64))),
         figure(median(told.iter().map(|told| told.missed as f64))),
         figure(median(told.iter().map(|told| told.resyncs as f64))),
+        figure(median(kernel)),
         figure(cpu(&with)),
         figure(cpu(&without)),
     ));
@@ -99,7 +104,7 @@ struct Slow {
 impl Slow {
     fn open_all(scene: &Scene) -> Outcome<Vec<Self>> {
         let one = |number: usize| {
-            let client = Client::connect(scene.server.address())?;
+            let client = Client::connect_narrow(scene.server.address())?;
             let (stream, bytes) = client.websocket(Some(user_of(scene, number)))?;
             Ok(Self { stream, bytes, session: String::new() })
         };
@@ -135,7 +140,7 @@ impl Slow {
                 }
                 for event in batch["events"].as_array().into_iter().flatten() {
                     let id = match event["type"].as_str() {
-                        Some("message") => id(&event["message_id"])?,
+                        Some("message") => id(&event["message"]["message_id"])?,
                         Some("resync") => {
                             let id = id(&event["cur_max_message_id"])?;
                             resyncs.push(id);
@@ -177,7 +182,7 @@ fn user_of(scene: &Scene, number: usize) -> &Account {
 }
 
 fn id(value: &Value) -> Outcome<u64> {
-    Ok(value.as_str().ok_or("an id is text")?.parse()?)
+    Ok(value.as_str().ok_or_else(|| format!("not an id: {value}"))?.parse()?)
 }
 
 /// The channel's newest message.

@@ -30,6 +30,9 @@ use super::polls::{Left, Polls, is_plain};
 use crate::api::Peer;
 use crate::config;
 
+/// As much as the kernel holds of what a client has no room for; more than a batch, so that a client
+/// that reads never waits for it.
+const UNSENT_BYTES: u32 = 128 * 1024;
 /// The longest head of a request: tokens are short, cookies of other sites are not ours.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Requests under way on one HTTP/2 connection.
@@ -162,6 +165,10 @@ impl Connections {
         // for a quarter of an hour, and an event stream, which is never asked anything, stay open.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(stream).set_tcp_user_timeout(Some(self.write_within))?;
+        // What a slow client has not taken waits in its mailbox, which is bounded and shared with
+        // others. The kernel would take megabytes a client before it said that it is slow.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES)?;
         // Answers are written at once and whole: Nagle's algorithm could only delay them.
         stream.set_nodelay(true)
     }

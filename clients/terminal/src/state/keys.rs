@@ -153,8 +153,9 @@ impl State {
         match key.code {
             KeyCode::Tab | KeyCode::BackTab => {
                 self.focus = match self.focus {
-                    Focus::List => Focus::Writing,
-                    Focus::Writing => Focus::List,
+                    Focus::List if self.open.is_some() => Focus::Writing,
+                    // Without a conversation there is nothing to write to.
+                    _ => Focus::List,
                 };
             }
             KeyCode::PageUp => self.scroll((seen - 1).max(1), out),

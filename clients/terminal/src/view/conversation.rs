@@ -65,7 +65,7 @@ fn timeline(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     let Some((timeline, rows)) = state.timeline() else {
         if !area.is_empty() && state.conversation().is_none() {
             let hint =
-                "Tab goes to the list, Enter opens,\nF4 talks to somebody, F1 shows all keys";
+                "↑ ↓ choose, Enter opens,\nF4 talks to somebody, F1 shows all keys";
             let hint = Paragraph::new(Text::styled(hint, theme.quiet()));
             frame.render_widget(hint.alignment(Alignment::Center), middle(area, 2));
         }

@@ -56,6 +56,13 @@ fn on_a_narrow_screen_the_list_hides_the_conversation() {
 }
 
 #[test]
+fn nobody_writes_before_a_conversation_is_open() {
+    let mut scene = Scene::new(WIDE);
+    scene.press(KeyCode::Tab);
+    assert_eq!((scene.state.open, scene.state.focus), (None, Focus::List));
+}
+
+#[test]
 fn another_device_reads_as_well() {
     let mut scene = Scene::new(WIDE);
     let read =
