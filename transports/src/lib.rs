@@ -29,4 +29,4 @@ pub use sessions::{Transports, TransportsConfig};
 pub use short_poll::ShortPolling;
 pub use sse::ServerSentEvents;
 pub use transport::{Answering, Attach, Transport};
-pub use websocket::WebSocket;
+pub use websocket::{WebSocket, WhileOpen};

@@ -27,7 +27,7 @@ use tracing::Instrument;
 use super::Tls;
 use super::marks::Marks;
 use super::polls::{Left, Polls, is_plain};
-use super::streams::{Pieces, Streams};
+use super::streams::{Pieces, Streams, while_open};
 use super::tls::chose_http2;
 use crate::api::From;
 use crate::config;
@@ -299,10 +299,15 @@ impl Connections {
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let (this, asked, meter) = (Arc::clone(self), Arc::clone(&asked), Arc::clone(meter));
-            service_fn(move |request| {
+            service_fn(move |mut request: Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 let (this, meter) = (Arc::clone(&this), Arc::clone(&meter));
                 async move {
+                    if request.method() == Method::CONNECT
+                        && let Some(open) = while_open()
+                    {
+                        request.extensions_mut().insert(open);
+                    }
                     let answer = this.dispatch(request, peer, &meter).await;
                     Ok::<_, HandOver>(answer.map(Pieces::of))
                 }

@@ -12,8 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
+use pabal_transports::WhileOpen;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// As much of an answer as is handed to HTTP/2 at a time. A client has to take so much within each
@@ -21,8 +23,22 @@ use tokio_util::task::TaskTracker;
 const PIECE_BYTES: usize = 16 * 1024;
 
 tokio::task_local! {
-    /// Since when a piece of the answer of the stream that runs waits for its client.
-    static WAITING: watch::Sender<Option<Instant>>;
+    /// The stream whose task runs.
+    static STREAM: Stream;
+}
+
+/// What a stream's task is told from within.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Since when a piece of the answer waits for the client.
+    waiting: watch::Sender<Option<Instant>>,
+    /// Cancelled when the WebSocket that the stream became has ended.
+    ended: CancellationToken,
+}
+
+/// What a WebSocket on the stream that runs has to keep for as long as it is open.
+pub(super) fn while_open() -> Option<WhileOpen> {
+    STREAM.try_with(|stream| WhileOpen::until_dropped(stream.ended.clone())).ok()
 }
 
 /// Runs the streams of one connection.
@@ -59,13 +75,15 @@ where
 {
     fn execute(&self, task: F) {
         let open = Open::one_more(&self.open);
-        let (waiting, within) = (watch::Sender::new(None), self.write_within);
-        let watched = waiting.subscribe();
+        let (stream, within) = (Stream::default(), self.write_within);
+        let waiting = stream.waiting.subscribe();
+        // Spawned by the task of a stream: that writes for the WebSocket that the stream became.
+        let socket = STREAM.try_with(|stream| stream.ended.clone()).ok();
         self.tasks.spawn(async move {
             let _open = open;
             tokio::select! {
-                _ = WAITING.scope(waiting, task) => {}
-                () = stuck(watched, within) => {
+                _ = STREAM.scope(stream, task) => {}
+                () = stuck(waiting, socket, within) => {
                     // Without its task a stream is reset (RFC 9113 section 8.1).
                     tracing::debug!("a stream of HTTP/2 was given up: its client takes nothing");
                 }
@@ -90,8 +108,18 @@ impl Drop for Open {
     }
 }
 
-/// Completes when one and the same piece has waited for too long.
-async fn stuck(mut waiting: watch::Receiver<Option<Instant>>, within: Duration) {
+/// Completes when one and the same piece has waited for too long, or what a WebSocket left when it
+/// ended.
+async fn stuck(
+    mut waiting: watch::Receiver<Option<Instant>>,
+    socket: Option<CancellationToken>,
+    within: Duration,
+) {
+    if let Some(ended) = socket {
+        // While it is open it looks after itself.
+        ended.cancelled().await;
+        return sleep(within).await;
+    }
     loop {
         let since = match waiting.wait_for(Option::is_some).await.map(|since| *since) {
             Ok(Some(since)) => since,
@@ -142,8 +170,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
         });
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         // Outside of a stream, as in HTTP/1.1, nobody looks.
-        let _ = WAITING.try_with(|waiting| {
-            waiting.send_replace(given.then(Instant::now));
+        let _ = STREAM.try_with(|stream| {
+            stream.waiting.send_replace(given.then(Instant::now));
         });
         polled
     }
