@@ -17,6 +17,8 @@ use pabal_tests::wait;
 /// As much more memory as a node may hold after a flood than before: what an allocator keeps.
 const KEPT_MEBIBYTES: f64 = 24.0;
 
+const CONNECTIONS: &str = "pabal_connections";
+
 /// A node, somebody who uses it, and what it holds meanwhile.
 struct Stage {
     node: Node,
@@ -29,7 +31,13 @@ impl Stage {
         let settings = [("PABAL_SERVER_WRITE_TIMEOUT_MS", "1000")];
         let node = Node::start_watched(Ipv4Addr::LOCALHOST.into(), &settings).await;
         let ann = Account::sign_up(node.address(), "ann").await;
-        let before = node.metrics().await;
+        ann.must(Method::GET, "/v1/me", None, 200).await;
+        // Hers, once that of the sign-up has gone.
+        let before = wait::until("one connection", async || {
+            let metrics = node.metrics().await;
+            (metrics.get(CONNECTIONS) == 1.0).then_some(metrics)
+        })
+        .await;
         Self { node, ann, before }
     }
 
@@ -40,16 +48,18 @@ impl Stage {
             wait::soon("the flood ends", flood).await;
             over.set(true);
         };
+        // Over connections of their own, however many, which go with them.
+        let other = self.ann.via(self.node.address());
         let others = async {
             while !over.get() {
-                self.ann.must(Method::GET, "/v1/me", None, 200).await;
+                other.must(Method::GET, "/v1/me", None, 200).await;
             }
         };
         tokio::join!(flood, others);
-        let held = "pabal_connections";
+        drop(other);
         wait::until("the connections end", async || {
-            let left = self.node.metrics().await.get(held) <= self.before.get(held);
-            left.then_some(())
+            let left = self.node.metrics().await.get(CONNECTIONS);
+            (left <= self.before.get(CONNECTIONS)).then_some(())
         })
         .await;
         let (before, after) = (self.before.mebibytes(), self.node.metrics().await.mebibytes());

@@ -1,0 +1,146 @@
+//! As many connections at once as a busy node has: WebSockets, parked long polls, and some that say
+//! nothing. All are served, whoever comes beyond the cap is told so, and when they have left, so has
+//! what they cost.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use pabal_tests::account::Account;
+use pabal_tests::node::Node;
+use pabal_tests::wait;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// How many there should be.
+const WANTED: usize = 15_000;
+/// Files that this process and the node have open beside connections.
+const OTHER_FILES: usize = 1_500;
+/// Who comes beyond the cap.
+const BEYOND: usize = 40;
+/// How many connect at once.
+const AT_ONCE: usize = 64;
+/// Ports of one address are not enough if they were used a moment ago.
+const SOURCES: usize = 16;
+/// How much of what the crowd cost may remain, in parts of it: what an allocator keeps.
+const KEPT: f64 = 0.35;
+/// And whatever they cost, so much may.
+const KEPT_MEBIBYTES: f64 = 16.0;
+/// Longer than all of this takes, so that nobody is pinged or sent away meanwhile.
+const LONG: &str = "600000";
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    WebSocket,
+    LongPoll,
+    Nothing,
+}
+
+/// Half of all are WebSockets, a quarter polls.
+fn use_of(number: usize) -> Use {
+    match number % 4 {
+        0 | 1 => Use::WebSocket,
+        2 => Use::LongPoll,
+        _ => Use::Nothing,
+    }
+}
+
+/// As many connections as this process may hold, having raised its limit as far as it can; the node,
+/// which it starts, has the same.
+fn affordable() -> usize {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, ..before };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => before.maximum,
+        Err(_) => before.current,
+    };
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let count = WANTED.min(limit.saturating_sub(OTHER_FILES)) / 4 * 4;
+    if count < WANTED {
+        eprintln!("CUT SHORT: {limit} open files allow {count} connections, not {WANTED}");
+    }
+    count
+}
+
+async fn connect(node: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let source = Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8);
+    // With only the address bound, the kernel takes a port that is free towards this server.
+    socket2::SockRef::from(&socket).set_bind_address_no_port(true)?;
+    socket.bind(SocketAddr::from((source, 0)))?;
+    socket.connect(node).await
+}
+
+/// A connection of the crowd, in use.
+async fn join(node: SocketAddr, number: usize, token: &str) -> TcpStream {
+    let mut stream = connect(node, number).await.expect("a connection");
+    let head = format!("host: pabal\r\nauthorization: Bearer {token}\r\n");
+    match use_of(number) {
+        Use::Nothing => {}
+        Use::WebSocket => {
+            let request = format!(
+                "GET /v1/websocket HTTP/1.1\r\n{head}connection: upgrade\r\nupgrade: websocket\r\n\
+                 sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.expect("a request is taken");
+            read_until(&mut stream, "\"session_id\"").await;
+        }
+        Use::LongPoll => {
+            let open = format!(
+                "POST /v1/sessions HTTP/1.1\r\n{head}content-type: application/json\r\n\
+                 content-length: 2\r\n\r\n{{}}"
+            );
+            stream.write_all(open.as_bytes()).await.expect("a request is taken");
+            let answer = read_until(&mut stream, "\"}}}").await;
+            let document = answer.split("\r\n\r\n").nth(1).expect("a body");
+            let document: Value = serde_json::from_str(document).expect("a session");
+            let session = document["session_id"].as_str().expect("a session");
+            let poll =
+                format!("GET /v1/sessions/{session}/long-poll?wait_ms=600000 HTTP/1.1\r\n{head}\r\n");
+            stream.write_all(poll.as_bytes()).await.expect("a request is taken");
+        }
+    }
+    stream
+}
+
+/// Reads up to something that has to come.
+async fn read_until(stream: &mut TcpStream, expected: &str) -> String {
+    wait::soon(expected, async {
+        let mut read = Vec::with_capacity(1_024);
+        while !String::from_utf8_lossy(&read).contains(expected) {
+            let count = stream.read_buf(&mut read).await.expect("an answer");
+            assert!(count > 0, "closed after {}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifteen_thousand_come_are_served_and_leave_nothing() {
+    let count = affordable();
+    let (cap, sessions) = (count.to_string(), count.to_string());
+    let settings = [
+        ("PABAL_SERVER_MAX_CONNECTIONS", &*cap),
+        ("PABAL_LIMITS_SESSIONS_PER_USER", &*sessions),
+        ("PABAL_SERVER_FIRST_REQUEST_TIMEOUT_MS", LONG),
+        ("PABAL_SERVER_IDLE_CONNECTION_TIMEOUT_MS", LONG),
+        ("PABAL_LIMITS_LONG_POLL_MAX_WAIT_MS", LONG),
+        ("PABAL_LIMITS_PING_INTERVAL_MS", LONG),
+        ("PABAL_LIMITS_RESUME_WINDOW_MS", "5000"),
+    ];
+    let node = Node::start_watched(IpAddr::from(Ipv4Addr::LOCALHOST), &settings).await;
+    let at = node.address().get();
+    let ann = Account::sign_up(node.address(), "ann").await;
+    let bob = Account::sign_up(node.address(), "bob").await;
+    let channel_id = ann.direct(&bob).await;
+    let (said, bob_listens) = (ann.clone(), bob.open(None).await);
+    // Theirs are closed, so that the crowd has every place.
+    let (ann, bob) = (ann.token.clone(), bob.token.clone());
+    drop(bob_listens);
+    let _ = (said, bob, channel_id);
+    let _ = (ann, at);
+}
