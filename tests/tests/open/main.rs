@@ -4,3 +4,5 @@
 mod h2spec;
 mod floods;
 mod standing;
+mod crowd;
+mod vanished;
