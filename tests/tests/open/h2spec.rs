@@ -12,6 +12,12 @@ use serde::Deserialize;
 const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 /// As many cases as there are.
 const CASES: usize = 146;
+/// Where it asks: a request with a body is answered when that is there, and one without is answered
+/// with a body.
+const PATH: &str = "/v1/users";
+/// How often a case may try. Some send what is wrong behind a request that can be answered before, as
+/// a server may (RFC 9113 section 8.1): on a busy machine they see the answer, and not the error.
+const TRIES: usize = 5;
 
 #[derive(Debug, Deserialize)]
 struct Expected {
@@ -36,7 +42,7 @@ struct Case {
 async fn without_tls() {
     let Some(h2spec) = h2spec() else { return };
     let node = Node::start(&[]).await;
-    judge("plain", run(&h2spec, &node, &[]));
+    judge("plain", || run(&h2spec, &node, &[]));
 }
 
 #[tokio::test]
@@ -53,7 +59,7 @@ async fn within_tls() {
     let key = file("key.pem", made.signing_key.serialize_pem());
     let settings = [("PABAL_SERVER_TLS_CERT", &*cert), ("PABAL_SERVER_TLS_KEY", &*key)];
     let node = Node::start(&settings).await;
-    judge("tls", run(&h2spec, &node, &["--tls", "--insecure"]));
+    judge("tls", || run(&h2spec, &node, &["--tls", "--insecure"]));
 }
 
 /// The program, installed if it is not there. Without Go there is none, which is said; where it must
@@ -88,7 +94,7 @@ fn run(h2spec: &Path, node: &Node, more: &[&str]) -> Vec<Case> {
     let folder = tempfile::tempdir().expect("a folder for the report");
     let report = folder.path().join("report.xml");
     let output = Command::new(h2spec)
-        .args(["--strict", "--path", "/healthz", "--timeout", "5"])
+        .args(["--strict", "--path", PATH, "--timeout", "5"])
         .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
         .args(more)
         .arg("--junit-report")
@@ -123,18 +129,25 @@ fn plain(text: &str) -> String {
 }
 
 #[track_caller]
-fn judge(listener: &str, cases: Vec<Case>) {
-    assert_eq!(cases.len(), CASES, "{cases:#?}");
-    let expected: Expected =
-        toml::from_str(include_str!("h2spec.toml")).expect("the list can be read");
-    let explained = expected.failure.iter().all(|failure| !failure.why.trim().is_empty());
+fn judge(listener: &str, run: impl Fn() -> Vec<Case>) {
+    let list: Expected = toml::from_str(include_str!("h2spec.toml")).expect("a list");
+    let explained = list.failure.iter().all(|failure| !failure.why.trim().is_empty());
     assert!(explained, "a failure without a reason");
-    let of_listener = |failure: &&Failure| failure.listener == listener;
-    let expected: BTreeSet<&str> =
-        expected.failure.iter().filter(of_listener).map(|failure| &*failure.case).collect();
-    let failed: BTreeSet<&str> =
-        cases.iter().filter(|case| case.failed).map(|case| &*case.name).collect();
+    let here = list.failure.into_iter().filter(|failure| failure.listener == listener);
+    let expected: BTreeSet<String> = here.map(|failure| failure.case).collect();
+    let mut failed = failures(run());
+    for _ in 1..TRIES {
+        if failed == expected {
+            break;
+        }
+        failed = &failed & &failures(run());
+    }
     let new: Vec<_> = failed.difference(&expected).collect();
     let gone: Vec<_> = expected.difference(&failed).collect();
     assert!(new.is_empty() && gone.is_empty(), "{listener}: fail now {new:?}; pass now {gone:?}");
+}
+
+fn failures(cases: Vec<Case>) -> BTreeSet<String> {
+    assert_eq!(cases.len(), CASES, "{cases:#?}");
+    cases.into_iter().filter(|case| case.failed).map(|case| case.name).collect()
 }
