@@ -8,8 +8,11 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
+# `optional` leaves the tests of h2spec out where there is no Go to install it with.
+H2SPEC ?= required
+
 test: ## Everything that must hold: unit, contract, property, end-to-end and crash tests
-	cargo test --workspace --locked
+	PABAL_H2SPEC=$(H2SPEC) cargo test --workspace --locked
 
 lint: ## Format, clippy, documentation and dependency policy, warnings denied
 	cargo fmt --all --check

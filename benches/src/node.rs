@@ -167,7 +167,7 @@ impl Node {
         let admission = Admission::new(AdmissionLimits::default());
         tokio::spawn(async move {
             while let Ok((stream, from)) = listener.accept().await {
-                let Ok(permit) = admission.admit(from.ip()) else {
+                let Ok(permit) = admission.admit(Some(from.ip())) else {
                     continue;
                 };
                 // A socket that cannot be set to send at once is broken, and ends below.

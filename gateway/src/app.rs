@@ -17,7 +17,7 @@ use pabal_core::memory::{
 use pabal_core::ports::{Clock, Ports, PushNotifier};
 use pabal_storage::directory::SqliteDirectory;
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_transports::{Requests, Transports, TransportsConfig};
+use pabal_transports::{Admission, AdmissionLimits, Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,7 @@ use crate::auth::{
 use crate::backup::Backup;
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
+use crate::descriptors;
 use crate::discovery;
 use crate::push::{ClientError, NoPush, Webhook};
 use crate::telemetry::{Metrics, Sources};
@@ -47,6 +48,8 @@ const END_SESSIONS: Duration = Duration::from_millis(300);
 pub struct App {
     /// Serves sessions.
     pub transports: Transports,
+    /// Counts the connections of clients.
+    pub admission: Admission,
     /// Serves everything else.
     pub router: Router,
     /// Serves what operators ask for.
@@ -141,12 +144,14 @@ impl App {
         let authority = public_url.as_ref().map(|url| url.authority.clone());
         let transports = transports(config, engine, authority, url.secure);
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
+        let admission = admission(config);
         let api = Api::new(Parts {
             requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
                 transports: transports.clone(),
+                admission: admission.clone(),
                 passwords: passwords.clone(),
             }),
             passwords,
@@ -166,6 +171,7 @@ impl App {
             reconnect_after: Duration::from_millis(config.server.reconnect_after_ms),
             stop: CancellationToken::new(),
             transports,
+            admission,
             engine: engine.clone(),
             directory: stores.directory.clone(),
             draining,
@@ -310,6 +316,17 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
     let folder = folder.join("history");
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, &config));
     Ok(opened.await.map_err(|_| BuildError::Interrupted)??)
+}
+
+/// As many connections as are configured and as the process may have files open.
+fn admission(config: &Config) -> Admission {
+    let connections = descriptors::for_connections(config.server.max_connections);
+    let per_address = if config.limits.rate_limits {
+        config.server.max_connections_per_address
+    } else {
+        connections
+    };
+    Admission::new(AdmissionLimits { connections, per_address })
 }
 
 fn transports(

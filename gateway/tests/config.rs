@@ -138,6 +138,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         let (line, key, _) = wrong(&format!("[server]\nallowed_origins = ['{origin}']"));
         assert_eq!((line, key.as_str()), (2, "server.allowed_origins[0]"), "{origin}");
     }
+    for network in ["proxy.example.org", "10.1.2.3/8", "10.0.0.0/33", "10.0.0", ""] {
+        let (line, key, _) = wrong(&format!("[server]\ntrusted_proxies = ['{network}']"));
+        assert_eq!((line, key.as_str()), (2, "server.trusted_proxies[0]"), "{network}");
+    }
     let shown = load_file("[server]\nlisn = 7\n").unwrap_err().to_string();
     assert!(shown.contains("pabal.toml:2: server.lisn: unknown field"), "{shown}");
     assert!(!shown.contains('\n'), "{shown}");

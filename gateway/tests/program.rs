@@ -242,3 +242,19 @@ async fn a_certificate_is_read_again_on_sighup() {
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
     assert!(err.starts_with("pabal: ") && err.contains("holds no certificate"), "{err}");
 }
+
+#[tokio::test]
+async fn the_log_has_the_client_whom_a_trusted_proxy_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command =
+        pabal(&folder.path().join("data"), &["--listen", "127.0.0.1:0", "--log", "debug"]);
+    command.env("PABAL_SERVER_TRUSTED_PROXIES", r#"["127.0.0.1"]"#);
+    let (mut child, url) = ready(&mut command).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = http.get(format!("{url}/healthz"));
+    let request = request.header("x-forwarded-for", "198.51.100.1, 192.0.2.7");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    logged(&mut child, "client=192.0.2.7").await;
+    signal(&child, "-TERM");
+    assert_eq!(end(child).await.0, Some(0));
+}

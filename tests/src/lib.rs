@@ -15,4 +15,6 @@ pub mod ledger;
 pub mod oracle;
 pub mod client;
 pub mod sending;
+pub mod http2;
+pub mod metrics;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::address::Address;
+use crate::metrics::Metrics;
 use crate::{binary, wait};
 
 /// A running node. Its folder goes with it; its log is shown if the test fails.
@@ -20,6 +21,9 @@ use crate::{binary, wait};
 pub struct Node {
     folder: TempDir,
     address: Address,
+    /// Where it listens, of the addresses that this machine has.
+    ip: IpAddr,
+    administration: Option<SocketAddr>,
     settings: Vec<(String, String)>,
     running: Mutex<Option<Running>>,
 }
@@ -42,15 +46,42 @@ pub enum Port {
 impl Node {
     /// Starts a node with the settings given as environment, `PABAL_…`.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None, settings).await
+    }
+
+    /// Starts a node whose metrics can be read, on any address of this machine.
+    pub async fn start_watched(ip: IpAddr, settings: &[(&str, &str)]) -> Self {
+        // On an address where nobody else takes ports, so that this one stays free until the node
+        // has it.
+        let probe = std::net::TcpListener::bind((Ipv4Addr::new(127, 9, 9, 9), 0));
+        let free = probe.and_then(|probe| probe.local_addr()).expect("a free port");
+        Self::start_at(ip, Some(free), settings).await
+    }
+
+    async fn start_at(
+        ip: IpAddr,
+        administration: Option<SocketAddr>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let node = Self {
             folder: TempDir::with_prefix("pabal-e2e-").expect("a folder for the node"),
             address: Address::default(),
+            ip,
+            administration,
             settings: settings.iter().map(own).collect(),
             running: Mutex::default(),
         };
         node.run(0).await;
         node
+    }
+
+    /// What a node that is watched counts now.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::read(self.administration.expect("the node is watched")).await
     }
 
     /// The node that scenarios share which neither stop nor configure theirs. It ends with the last
@@ -115,7 +146,7 @@ impl Node {
         let mut command = Command::new(binary::path());
         command
             .args(["serve", "--no-rate-limits"])
-            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--listen", &SocketAddr::from((self.ip, port)).to_string()])
             .arg("--data")
             .arg(self.folder.path().join("data"))
             .stdin(Stdio::null())
@@ -127,6 +158,9 @@ impl Node {
             }
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        if let Some(address) = self.administration {
+            command.args(["--admin-listen", &address.to_string()]);
+        }
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("the output is piped");
         let (tell, told) = oneshot::channel();
@@ -134,8 +168,9 @@ impl Node {
             let mut tell = Some(tell);
             // Read to the end, or the node would meet a closed pipe.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let address = line.strip_prefix("listening on http://");
-                if let Some(address) = address.and_then(|it| it.parse::<SocketAddr>().ok())
+                let url = line.strip_prefix("listening on ");
+                let address = url.and_then(|url| url.split_once("://"));
+                if let Some(address) = address.and_then(|(_, it)| it.parse::<SocketAddr>().ok())
                     && let Some(tell) = tell.take()
                 {
                     // A test that gave up waiting does not want to know.

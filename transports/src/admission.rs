@@ -35,6 +35,16 @@ pub struct Admission {
 struct Held {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
+    refused: RefusedSoFar,
+}
+
+/// How many connections have been refused, by the bound that they were at. Both only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusedSoFar {
+    /// As [`Refused::Full`].
+    pub full: u64,
+    /// As [`Refused::AddressFull`].
+    pub address_full: u64,
 }
 
 /// Why a connection was refused. A retry later may succeed.
@@ -54,22 +64,32 @@ impl Admission {
         Self { limits, held: Arc::default() }
     }
 
-    /// Lets a connection in.
+    /// Lets a connection in. Without an address, as for a proxy that many clients share, only the
+    /// bound on all holds.
     ///
     /// # Errors
     /// [`Refused`], at a bound.
-    pub fn admit(&self, address: IpAddr) -> Result<Permit, Refused> {
-        let (address, mut held) = (network(address), self.lock());
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<Permit, Refused> {
+        let (address, mut held) = (address.map(network), self.lock());
         if held.all >= self.limits.connections {
+            held.refused.full += 1;
             return Err(Refused::Full);
         }
-        let here = held.by_address.entry(address).or_default();
-        if *here >= self.limits.per_address {
-            return Err(Refused::AddressFull);
+        if let Some(address) = address {
+            let here = held.by_address.entry(address).or_default();
+            if *here >= self.limits.per_address {
+                held.refused.address_full += 1;
+                return Err(Refused::AddressFull);
+            }
+            *here += 1;
         }
-        *here += 1;
         held.all += 1;
         Ok(Permit { admission: self.clone(), address })
+    }
+
+    /// How many have been refused since the start.
+    pub fn refused(&self) -> RefusedSoFar {
+        self.lock().refused
     }
 
     /// How many connections are held now.
@@ -86,17 +106,19 @@ impl Admission {
 #[derive(Debug)]
 pub struct Permit {
     admission: Admission,
-    address: IpAddr,
+    address: Option<IpAddr>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut held = self.admission.lock();
         held.all -= 1;
-        if let Some(here) = held.by_address.get_mut(&self.address) {
+        if let Some(address) = self.address
+            && let Some(here) = held.by_address.get_mut(&address)
+        {
             *here -= 1;
             if *here == 0 {
-                held.by_address.remove(&self.address);
+                held.by_address.remove(&address);
             }
         }
     }
@@ -109,8 +131,8 @@ mod tests {
     #[test]
     fn bounds_hold_and_places_come_back() {
         let admission = Admission::new(AdmissionLimits { connections: 2, per_address: 1 });
-        let [a, b, c]: [IpAddr; 3] =
-            [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]].map(Into::into);
+        let [a, b, c] =
+            [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]].map(|address| Some(address.into()));
         let first = admission.admit(a).unwrap();
         assert_eq!(admission.admit(a).unwrap_err(), Refused::AddressFull);
         let second = admission.admit(b).unwrap();
@@ -118,6 +140,11 @@ mod tests {
         drop(first);
         assert!(admission.admit(a).is_ok());
         drop(second);
+        assert_eq!(admission.held(), 0);
+        assert_eq!(admission.refused(), RefusedSoFar { full: 1, address_full: 1 });
+        let proxy = [admission.admit(None).unwrap(), admission.admit(None).unwrap()];
+        assert_eq!(admission.admit(None).unwrap_err(), Refused::Full);
+        drop(proxy);
         assert_eq!(admission.held(), 0);
         assert!(admission.lock().by_address.is_empty());
     }

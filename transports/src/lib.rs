@@ -19,7 +19,7 @@ mod requests;
 mod meter;
 mod connection;
 
-pub use admission::{Admission, AdmissionLimits, Permit, Refused};
+pub use admission::{Admission, AdmissionLimits, Permit, Refused, RefusedSoFar};
 pub use connection::{Connection, Wire};
 pub use http::{Body, BodyError, RequestBody, problem_response};
 pub use long_poll::LongPolling;
@@ -29,4 +29,4 @@ pub use sessions::{Transports, TransportsConfig};
 pub use short_poll::ShortPolling;
 pub use sse::ServerSentEvents;
 pub use transport::{Answering, Attach, Transport};
-pub use websocket::WebSocket;
+pub use websocket::{WebSocket, WhileOpen};

@@ -1,7 +1,7 @@
 //! Reading requests: JSON bodies, query parameters and ids in paths. Whatever is wrong with them
 //! becomes a problem that names the field.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header::{CONTENT_TYPE, HOST};
@@ -166,20 +166,15 @@ impl Parameters {
     }
 }
 
-/// From where a request came; put into its extensions by whoever accepted the connection.
+/// The address that a request is counted for; put into its extensions by whoever accepted it.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-/// The address that a request is counted for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct From(pub(super) IpAddr);
+pub struct From(pub IpAddr);
 
 impl FromRequestParts<Api> for From {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<Peer>();
-        Ok(Self(peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |Peer(address)| address.ip())))
+        Ok(parts.extensions.get().copied().unwrap_or(Self(Ipv4Addr::UNSPECIFIED.into())))
     }
 }
 

@@ -1,8 +1,10 @@
 //! What values must be beyond their type.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::HeaderValue;
+use ipnet::IpNet;
 use pabal_core::model::MAX_PARTITIONS;
 use tracing_subscriber::EnvFilter;
 
@@ -211,5 +213,38 @@ impl TryFrom<String> for Origin {
             return Err(WRONG);
         }
         HeaderValue::try_from(text).map(Self).map_err(|_| WRONG)
+    }
+}
+
+/// The addresses of a network, as `10.0.0.0/8`; a single one may stand alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether an address is one of them. IPv4 as IPv6 (`::ffff:…`) is neither: make it canonical.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "must be an address or a network, as 192.0.2.1 or 10.0.0.0/8";
+        let alone = || text.parse::<IpAddr>().map(IpNet::from).ok();
+        let network = text.parse().ok().or_else(alone).ok_or(WRONG)?;
+        // Who writes 10.1.2.3/8 may mean one address or all of the network.
+        if network != network.trunc() {
+            return Err("must not have bits beyond its length, as 10.1.0.0/8 has");
+        }
+        Ok(Self(network))
+    }
+}
+
+impl From<Network> for String {
+    fn from(Network(network): Network) -> Self {
+        network.to_string()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pabal_core::model::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, PublicUrl};
+use super::{Network, Origin, PublicUrl};
 
 /// What is known of a key beside its value.
 #[derive(Clone, Copy, Debug)]
@@ -100,15 +100,22 @@ section! {
         /// Origins whose web pages may use this node from a browser, by HTTP and WebSocket, as
         /// `https://chat.example.org`; `*` for all. Pages that the node serves itself always may.
         allowed_origins: Vec<Origin> = Vec::new(),
+        /// Proxies before this node, as addresses or networks, as `10.0.0.0/8`. From them, and from
+        /// nobody else, `Forwarded` (RFC 7239) or `X-Forwarded-For` is believed: limits by address and
+        /// the log go by the last address in it that is no trusted proxy. One that a client could
+        /// write itself must not get through: if both are there they have to agree.
+        trusted_proxies: Vec<Network> = Vec::new(),
         /// As many connections as are held at once: one a WebSocket or parked poll.
         max_connections: usize = 100_000,
-        /// As many of them as one address may hold.
+        /// As many of them as one address may hold. A trusted proxy may hold all: how many of them
+        /// are one client's is for it to limit.
         max_connections_per_address: usize = 4_096,
         /// How long a new connection may go without a whole request, and before it with the TLS
         /// handshake. Without it, a client that sends nothing holds its place for ever (hyper#3756).
         first_request_timeout_ms: u64 = 10_000,
-        /// How long a connection may idle between requests, and how long the headers of one may
-        /// take. Above every sensible poll interval, so that pollers keep their connection.
+        /// How long a connection may idle between requests, by HTTP/2 without a stream, and how long
+        /// the headers of one may take. Above every sensible poll interval, so that pollers keep
+        /// their connection.
         idle_connection_timeout_ms: u64 = 75_000,
         /// How long the body of a request may take to arrive.
         body_timeout_ms: u64 = 20_000,
@@ -185,8 +192,8 @@ section! {
         /// The longest request body.
         body_bytes: usize = 256 * 1024,
         /// Requests a second that one address may keep up; ten times that at once. An office or a
-        /// campus may have one address, and behind a proxy all clients have the proxy's: there this,
-        /// and the other limits by address, are for the proxy to keep.
+        /// campus may have one address, and behind a proxy that is not in `server.trusted_proxies`
+        /// all clients have the proxy's.
         requests_per_address_per_second: u32 = 1_000,
         /// Requests and WebSocket frames a second that one user may keep up on all devices together;
         /// ten times that at once.

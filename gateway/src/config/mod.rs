@@ -9,7 +9,7 @@ mod check;
 mod flags;
 mod print;
 
-pub use check::{Origin, PublicUrl};
+pub use check::{Network, Origin, PublicUrl};
 pub use flags::ServeFlags;
 pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage, Telemetry};
 pub use print::print;

@@ -2,7 +2,7 @@
 //! hyper.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,9 @@ use tracing::Instrument;
 use super::Tls;
 use super::marks::Marks;
 use super::polls::{Left, Polls, is_plain};
-use crate::api::Peer;
+use super::streams::{Pieces, Streams, while_open};
+use super::tls::chose_http2;
+use crate::api::From;
 use crate::config;
 
 /// As much as the kernel holds of what a client has no room for; more than a batch, so that a client
@@ -47,7 +49,6 @@ pub(super) struct Connections {
     tls: Option<Arc<Tls>>,
     polls: Polls,
     http1: http1::Builder,
-    http2: http2::Builder<Tracked>,
     router: Router,
     meters: Meters,
     /// How soon a new connection must have asked for something.
@@ -56,19 +57,8 @@ pub(super) struct Connections {
     write_within: Duration,
     finishing: CancellationToken,
     abort: CancellationToken,
-}
-
-/// Runs the tasks of HTTP/2 where they can be waited for.
-#[derive(Clone, Debug)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
+    /// Where the streams of HTTP/2 run.
+    tasks: TaskTracker,
 }
 
 /// What hyper's service tells whoever drives the connection.
@@ -108,28 +98,30 @@ impl Connections {
             // Answers are small: one copy costs less than a second slice for the kernel to walk.
             .writev(false)
             .max_buf_size(HEAD_BYTES);
-        let mut http2 = http2::Builder::new(Tracked(tasks));
-        http2
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_PING)
-            .keep_alive_timeout(HTTP2_PING)
-            .max_concurrent_streams(STREAMS)
-            // WebSockets may come as streams (RFC 8441).
-            .enable_connect_protocol();
         let first_request = Duration::from_millis(server.first_request_timeout_ms);
         let write_within = Duration::from_millis(server.write_timeout_ms);
         Self {
             tls,
             polls,
             http1,
-            http2,
             router,
             meters,
             first_request,
             write_within,
             finishing,
             abort,
+            tasks,
         }
+    }
+
+    /// Whether clients come by TLS.
+    pub(super) fn within_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The address that a connection is counted for; none, if it carries the requests of others.
+    pub(super) fn counted_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        (!self.polls.proxies.trusts(peer)).then_some(peer)
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -187,7 +179,14 @@ impl Connections {
         };
         match shaken {
             Ok(Ok(stream)) => {
+                let http2 = chose_http2(&stream);
                 let stream = Connection::new(stream, Arc::clone(meter), permit);
+                if http2 {
+                    // What was agreed on holds, whatever comes (RFC 9113 section 3.3).
+                    let deadline = Instant::now() + self.first_request;
+                    let finishing = pin!(self.finishing.cancelled());
+                    return self.http2(stream, peer, meter, deadline, finishing).await;
+                }
                 self.talk(stream, peer, meter).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
@@ -307,15 +306,34 @@ impl Connections {
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let (this, asked, meter) = (Arc::clone(self), Arc::clone(&asked), Arc::clone(meter));
-            service_fn(move |request| {
+            service_fn(move |mut request: Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 let (this, meter) = (Arc::clone(&this), Arc::clone(&meter));
-                async move { Ok::<_, HandOver>(this.dispatch(request, peer, &meter).await) }
+                async move {
+                    if request.method() == Method::CONNECT
+                        && let Some(open) = while_open()
+                    {
+                        request.extensions_mut().insert(open);
+                    }
+                    let answer = this.dispatch(request, peer, &meter).await;
+                    Ok::<_, HandOver>(answer.map(Pieces::of))
+                }
             })
         };
-        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
+        let streams = Streams::new(self.tasks.clone(), self.write_within);
+        let mut connection = pin!(
+            http2::Builder::new(streams.clone())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(HTTP2_PING)
+                .keep_alive_timeout(HTTP2_PING)
+                .max_concurrent_streams(STREAMS)
+                // WebSockets may come as streams (RFC 8441).
+                .enable_connect_protocol()
+                .serve_connection(TokioIo::new(stream), service)
+        );
         let mut first = pin!(tokio::time::sleep_until(deadline));
-        let (mut waiting, mut running) = (true, true);
+        let mut idle = pin!(streams.idle(self.polls.idle));
+        let (mut waiting, mut running, mut leaving) = (true, true, false);
         loop {
             tokio::select! {
                 outcome = connection.as_mut() => {
@@ -329,6 +347,16 @@ impl Connections {
                     if !asked.load(Ordering::Relaxed) {
                         return;
                     }
+                }
+                // Answering pings is not using it.
+                () = idle.as_mut() => {
+                    if leaving {
+                        return;
+                    }
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    // The ends of answers may still be on their way; not for ever.
+                    idle.set(streams.idle(self.write_within));
                 }
                 () = finishing.as_mut(), if running => {
                     running = false;
@@ -347,19 +375,21 @@ impl Connections {
     ) -> Answer {
         if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
             let marks = Marks::of_poll(&request, &self.polls.origins);
-            let mut answer = self.answer(request, peer, meter).await;
+            let client = self.polls.proxies.client(peer.ip(), request.headers());
+            let mut answer = self.answer(request, client, meter).await;
             if let Some(marks) = marks {
                 marks.write(answer.headers_mut());
             }
             return answer;
         }
         let marks = Marks::of(&request, &self.polls.origins);
-        let span = tracing::info_span!("request", id = marks.id());
+        let client = self.polls.proxies.client(peer.ip(), request.headers());
+        let span = tracing::info_span!("request", id = marks.id(), %client);
         let (method, path) = (request.method().clone(), request.uri().clone());
         let answered = async {
             let answer = match self.polls.origins.answer(&request) {
                 Some(answer) => answer.map(Either::Left),
-                None => self.answer(request, peer, meter).await,
+                None => self.answer(request, client, meter).await,
             };
             // Without the query, which is the client's business.
             tracing::debug!(%method, path = path.path(), status = answer.status().as_u16());
@@ -373,10 +403,10 @@ impl Connections {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        client: IpAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> Answer {
-        if let Err(problem) = self.polls.requests.from_address(peer.ip()) {
+        if let Err(problem) = self.polls.requests.from_address(client) {
             meter.claim_for_api();
             return problem_response(&problem).map(Either::Left);
         }
@@ -386,7 +416,7 @@ impl Connections {
             return transports.serve(request, meter).await.map(Either::Left);
         }
         meter.claim_for_api();
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(From(client));
         match self.router.clone().call(request).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},

@@ -3,6 +3,9 @@
 
 mod connection;
 mod polls;
+mod streams;
+mod clients;
+mod refusal;
 mod marks;
 mod origins;
 mod tls;
@@ -20,10 +23,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::config::{self, Config};
-use crate::descriptors;
+use clients::Proxies;
 use connection::Connections;
 use origins::Origins;
 use polls::Polls;
+use refusal::Refusals;
 pub use tls::{Tls, TlsError};
 
 /// Connections that the kernel holds while they wait to be accepted, as when all clients come back
@@ -123,38 +127,35 @@ impl Server {
             tasks: TaskTracker::new(),
         };
         let Listeners { clients, administration, tls } = listeners;
-        let connections = descriptors::for_connections(config.server.max_connections);
-        let per_address = if config.limits.rate_limits {
-            config.server.max_connections_per_address
-        } else {
-            connections
-        };
-        let limits = AdmissionLimits { connections, per_address };
         let part = |transports: Option<Transports>, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
             let origins = Origins::new(&config.server);
             let requests =
                 transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
-            let polls = Polls { transports, origins, requests, idle };
+            let proxies = Proxies::new(&config.server.trusted_proxies);
+            let polls = Polls { transports, origins, proxies, requests, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
             Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
         };
-        server.accept(clients, part(Some(app.transports.clone()), &app.router, tls), limits);
+        let connections = part(Some(app.transports.clone()), &app.router, tls);
+        server.accept(clients, connections, app.admission.clone());
         if let Some(listener) = administration {
             let limits =
                 AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
-            server.accept(listener, part(None, &app.administration, None), limits);
+            let connections = part(None, &app.administration, None);
+            server.accept(listener, connections, Admission::new(limits));
         }
         server
     }
 
-    fn accept(&self, listener: TcpListener, connections: Connections, limits: AdmissionLimits) {
-        let (admission, closed) = (Admission::new(limits), self.closed.clone());
+    fn accept(&self, listener: TcpListener, connections: Connections, admission: Admission) {
         let (connections, tasks) = (Arc::new(connections), self.tasks.clone());
+        let refusals = Refusals::new(tasks.clone(), !connections.within_tls());
+        let closed = self.closed.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                () = accept(&listener, &connections, &admission, &tasks) => {}
+                () = accept(&listener, &connections, (&admission, &refusals), &tasks) => {}
                 () = closed.cancelled() => {}
             }
         });
@@ -183,7 +184,7 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Connections>,
-    admission: &Admission,
+    (admission, refusals): (&Admission, &Refusals),
     tasks: &TaskTracker,
 ) {
     loop {
@@ -195,11 +196,11 @@ async fn accept(
                 continue;
             }
         };
-        match admission.admit(peer.ip()) {
+        match admission.admit(connections.counted_for(peer.ip())) {
             Ok(permit) => {
                 tasks.spawn(Arc::clone(connections).serve(stream, peer, permit));
             }
-            Err(refused) => tracing::debug!(%peer, %refused, "a connection was refused"),
+            Err(refused) => refusals.refuse(stream, peer, refused),
         }
     }
 }

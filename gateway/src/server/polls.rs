@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
 
+use super::clients::Proxies;
 use super::marks::Marks;
 use super::origins::Origins;
 
@@ -36,7 +37,7 @@ const AHEAD_BYTES: usize = 4 * 1024;
 /// The most header fields that a plain request has.
 const FIELDS: usize = 32;
 /// How HTTP/2 begins (RFC 9113 section 3.4), as far as no HTTP/1 request does.
-const HTTP2: &[u8] = b"PRI";
+pub(super) const HTTP2: &[u8] = b"PRI";
 
 /// What all connections of a listener share.
 pub(super) struct Polls {
@@ -44,6 +45,8 @@ pub(super) struct Polls {
     pub(super) transports: Option<Transports>,
     /// Whose pages may come.
     pub(super) origins: Origins,
+    /// Who is believed about whom a request comes from.
+    pub(super) proxies: Proxies,
     /// How often clients may ask.
     pub(super) requests: Requests,
     /// How long a connection may be without a request.
@@ -114,7 +117,8 @@ impl Polls {
             within = self.idle;
             let Some(transports) = &self.transports else { return Left::Closed };
             let marks = Marks::of_poll(&request, &self.origins);
-            let answering: Answering = match self.requests.from_address(peer) {
+            let client = self.proxies.client(peer, request.headers());
+            let answering: Answering = match self.requests.from_address(client) {
                 // Boxed, and let go of before the wait.
                 Ok(()) => Box::pin(transports.begin_poll(*request, meter)).await,
                 Err(problem) => {
@@ -232,7 +236,7 @@ fn append(unread: &mut Bytes, more: Bytes) {
 
 /// An answer as it is written, in one piece; `last` says that none will follow. Nothing, if it is
 /// not whole.
-fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
+pub(super) fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
     let (parts, body) = answer.into_parts();
     let body = body.into_full()?;
     let mut out = Vec::with_capacity(256 + body.len());

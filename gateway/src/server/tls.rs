@@ -11,8 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::{Accept, TlsAcceptor};
 
+const HTTP2: &[u8] = b"h2";
 /// What a client may choose to speak, the better first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
 /// The certificate that new connections are given.
 #[derive(Debug)]
@@ -85,6 +86,11 @@ impl Tls {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         TlsAcceptor::from(current).accept(stream)
     }
+}
+
+/// Whether client and server agreed on HTTP/2.
+pub(super) fn chose_http2<S>(stream: &tokio_rustls::server::TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
 fn read(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {

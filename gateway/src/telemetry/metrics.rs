@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_core::engine::Engine;
-use pabal_transports::{LATENCY_BOUNDS, MeterReading, Transports};
+use pabal_transports::{Admission, LATENCY_BOUNDS, MeterReading, Transports};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -34,6 +34,8 @@ pub struct Sources {
     pub engine: Engine,
     /// What the transports meter.
     pub transports: Transports,
+    /// The connections of clients.
+    pub admission: Admission,
     /// The verifications of passwords.
     pub passwords: Passwords,
 }
@@ -137,6 +139,7 @@ impl Collector for Sources {
         for (name, help, value) in counters {
             counter(&mut encoder, &format!("pabal_{name}"), help, None, value)?;
         }
+        connections(&mut encoder, &self.admission)?;
         transports(&mut encoder, &self.transports.meters().read())?;
         if let Ok(runtime) = Handle::try_current() {
             let tasks = runtime.metrics().num_alive_tasks() as u64;
@@ -173,6 +176,19 @@ impl Collector for Sources {
             process.cpu_seconds,
         )
     }
+}
+
+/// Connections of clients, and those that there was no place for.
+fn connections(encoder: &mut DescriptorEncoder<'_>, admission: &Admission) -> fmt::Result {
+    let held = "Connections of clients, WebSockets among them";
+    gauge(encoder, "pabal_connections", held, None, admission.held() as u64)?;
+    let (name, help) = ("pabal_connections_refused", "Connections beyond a bound, by which it was");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    let refused = admission.refused();
+    for (bound, count) in [("node", refused.full), ("address", refused.address_full)] {
+        ConstCounter::new(count).encode(family.encode_family(&[("bound", bound)])?)?;
+    }
+    Ok(())
 }
 
 /// A family for each thing that is metered, with a series for each transport.

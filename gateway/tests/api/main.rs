@@ -22,6 +22,7 @@ mod polls;
 mod tls;
 mod browsers;
 mod limits;
+mod proxies;
 mod readers;
 mod streams;
 mod frames;

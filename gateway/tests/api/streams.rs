@@ -173,3 +173,19 @@ async fn a_stream_that_is_not_read_is_closed_though_its_client_talks() {
     drop(socket);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn headers_that_are_too_long_are_refused_and_the_connection_goes_on() {
+    let node = Node::start().await;
+    let mut client = connect(&node).await;
+    let mut ask = async |bytes: usize| {
+        let request = Request::get("http://pabal/healthz").header("x-much", "x".repeat(bytes));
+        client.send_request(request.body(Empty::new()).unwrap()).await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(10_000).await, 200);
+    // RFC 6585 section 5.
+    assert_eq!(ask(20_000).await, 431);
+    assert_eq!(ask(10).await, 200);
+    drop(client);
+    node.stop().await;
+}

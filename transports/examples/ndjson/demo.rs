@@ -103,7 +103,7 @@ fn admit(
 ) -> Result<impl Future<Output = ()> + Send + use<>, Box<dyn Error>> {
     let meter = transports.meters().connection();
     let wire = Wire::new(stream, Arc::clone(&meter), Duration::from_secs(30));
-    let stream = Connection::new(wire, Arc::clone(&meter), admission.admit(address)?);
+    let stream = Connection::new(wire, Arc::clone(&meter), admission.admit(Some(address))?);
     let transports = transports.clone();
     let service = service_fn(move |request| {
         let (transports, meter) = (transports.clone(), Arc::clone(&meter));

@@ -8,6 +8,7 @@ mod socket;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use pabal_core::protocol::Problem;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
@@ -77,6 +79,7 @@ impl WebSocket {
             Err(refused) => return Ok(refused),
         };
         let upgrade = hyper::upgrade::on(&mut attach.request);
+        let open = attach.request.extensions_mut().remove::<WhileOpen>();
         let Attach { engine, session, meter, connection, .. } = attach;
         // Attached before the answer: a client that changes transport has one reader throughout.
         let reader = session.attach();
@@ -87,7 +90,8 @@ impl WebSocket {
                 Ok(upgraded) => upgraded,
                 Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
             };
-            let duties = socket::Duties { engine, reader, meter, connection, after, greeting };
+            let duties =
+                socket::Duties { engine, reader, meter, connection, after, greeting, open };
             type Plain = TokioIo<Connection<Wire<TcpStream>>>;
             // Yet another task: this one's future has room for all of the above, for ever.
             match upgraded.downcast::<Plain>() {
@@ -131,6 +135,21 @@ impl Service<Attach> for WebSocket {
 
     fn call(&mut self, attach: Attach) -> Self::Future {
         ready(Ok(respond(self.open(attach, None))))
+    }
+}
+
+/// Whoever serves the connection may give this with the request of a handshake, as an extension, to
+/// learn when the WebSocket has ended: hyper does not tell.
+#[derive(Clone, Debug)]
+pub struct WhileOpen {
+    /// Cancels with the last clone.
+    _ended: Arc<DropGuard>,
+}
+
+impl WhileOpen {
+    /// Cancels `ended` as soon as nobody keeps this any more.
+    pub fn until_dropped(ended: CancellationToken) -> Self {
+        Self { _ended: Arc::new(ended.drop_guard()) }
     }
 }
 

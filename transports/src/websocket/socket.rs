@@ -22,8 +22,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::WebSocket;
 use super::outgoing::Outgoing;
+use super::{WebSocket, WhileOpen};
 use crate::commands::{Job, Work};
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
 use crate::requests::Requests;
@@ -48,6 +48,8 @@ pub(super) struct Duties {
     pub(super) after: Seq,
     /// What it is told first.
     pub(super) greeting: Option<Bytes>,
+    /// Kept until the socket has ended.
+    pub(super) open: Option<WhileOpen>,
 }
 
 pub(super) struct Socket<S> {
@@ -56,6 +58,7 @@ pub(super) struct Socket<S> {
     reader: Reader,
     meter: TransportMeter,
     _attached: Attached,
+    _open: Option<WhileOpen>,
     connection: Arc<ConnectionMeter>,
     requests: Requests,
     after: Seq,
@@ -82,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         duties: Duties,
         transport: &WebSocket,
     ) -> Self {
-        let Duties { engine, reader, meter, connection, after, greeting } = duties;
+        let Duties { engine, reader, meter, connection, after, greeting, open } = duties;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0)
@@ -103,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             stream,
             engine,
             _attached: meter.attached(),
+            _open: open,
             reader,
             meter,
             connection,

@@ -1,0 +1,55 @@
+//! What a node counts, read from its administration listener.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::wait;
+
+/// The metrics page at one moment: values by series, as `name{label="value"}`.
+#[derive(Clone, Debug)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// Reads the page of the administration listener at `address`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn read(address: SocketAddr) -> Self {
+        let page = wait::soon("the metrics page", async {
+            let mut stream = TcpStream::connect(address).await.expect("an administration listener");
+            let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await.expect("it takes a request");
+            let mut page = String::new();
+            stream.read_to_string(&mut page).await.expect("it answers");
+            page
+        });
+        let page = page.await;
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        let series = page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self(series.collect())
+    }
+
+    /// The value of a series.
+    ///
+    /// # Panics
+    /// If there is no such series.
+    pub fn get(&self, series: &str) -> f64 {
+        *self.0.get(series).unwrap_or_else(|| panic!("no series {series} in {:?}", self.0))
+    }
+
+    /// Memory in RAM, in MiB.
+    pub fn mebibytes(&self) -> f64 {
+        self.get("process_resident_memory_bytes") / f64::from(1 << 20)
+    }
+
+    /// How many read from a session by `transport`.
+    pub fn attached(&self, transport: &str) -> f64 {
+        self.get(&format!("pabal_transport_attached{{transport=\"{transport}\"}}"))
+    }
+}

@@ -1,0 +1,194 @@
+//! Clients that send HTTP/2 more than anybody could want: streams that they reset at once
+//! (CVE-2023-44487), headers without end (CVE-2024-27316), settings and pings (CVE-2019-9512, -9515).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::Ipv4Addr;
+
+use http::Method;
+use pabal_tests::account::Account;
+use pabal_tests::http2::{
+    ACK, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, Frames, Http2, block, frame, get, kind,
+};
+use pabal_tests::metrics::Metrics;
+use pabal_tests::node::Node;
+use pabal_tests::wait;
+
+/// As much more memory as a node may hold after a flood than before: what an allocator keeps.
+const KEPT_MEBIBYTES: f64 = 24.0;
+
+const CONNECTIONS: &str = "pabal_connections";
+
+/// A node, somebody who uses it, and what it holds meanwhile.
+struct Stage {
+    node: Node,
+    ann: Account,
+    before: Metrics,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let settings = [("PABAL_SERVER_WRITE_TIMEOUT_MS", "1000")];
+        let node = Node::start_watched(Ipv4Addr::LOCALHOST.into(), &settings).await;
+        let ann = Account::sign_up(node.address(), "ann").await;
+        ann.must(Method::GET, "/v1/me", None, 200).await;
+        // Hers, once that of the sign-up has gone.
+        let before = wait::until("one connection", async || {
+            let metrics = node.metrics().await;
+            (metrics.get(CONNECTIONS) == 1.0).then_some(metrics)
+        })
+        .await;
+        Self { node, ann, before }
+    }
+
+    /// Goes through a flood, during which others are served, and looks at what is left of it.
+    async fn bear(&self, flood: impl Future<Output = ()>) {
+        let over = Cell::new(false);
+        let flood = async {
+            wait::soon("the flood ends", flood).await;
+            over.set(true);
+        };
+        // Over connections of their own, however many, which go with them.
+        let other = self.ann.via(self.node.address());
+        let others = async {
+            while !over.get() {
+                other.must(Method::GET, "/v1/me", None, 200).await;
+            }
+        };
+        tokio::join!(flood, others);
+        drop(other);
+        wait::until("the connections end", async || {
+            let left = self.node.metrics().await.get(CONNECTIONS);
+            (left <= self.before.get(CONNECTIONS)).then_some(())
+        })
+        .await;
+        let (before, after) = (self.before.mebibytes(), self.node.metrics().await.mebibytes());
+        assert!(after < before + KEPT_MEBIBYTES, "{before} MiB before, {after} MiB after");
+    }
+
+    fn request(&self) -> Vec<u8> {
+        get("/v1/me", &self.ann.token)
+    }
+
+    async fn open(&self) -> (Http2, Frames) {
+        Http2::open(self.node.address().get(), &[], None).await.expect("a connection")
+    }
+}
+
+/// Reads until the connection ends, and gives the last GOAWAY.
+async fn ended(frames: &mut Frames) -> Option<Frame> {
+    let mut goaway = None;
+    // Reset, if more was sent than was read.
+    while let Ok(Some(frame)) = frames.next().await {
+        if frame.kind == kind::GOAWAY {
+            goaway = Some(frame);
+        }
+    }
+    goaway
+}
+
+/// Writes `more` again and again until the connection takes none.
+async fn pour(http2: &mut Http2, mut more: impl FnMut() -> Vec<u8>) {
+    while http2.write(&more()).await.is_ok() {}
+}
+
+/// Pours until the server ends it, which it has to with this error.
+async fn pour_until_told(stage: &Stage, error: u32, more: impl FnMut() -> Vec<u8>) {
+    let (mut http2, mut frames) = stage.open().await;
+    let (goaway, ()) = tokio::join!(ended(&mut frames), pour(&mut http2, more));
+    let goaway = goaway.expect("the server says why");
+    assert_eq!(goaway.error(), error, "{}", String::from_utf8_lossy(&goaway.payload[8..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_reset_at_once_end_their_connection() {
+    let stage = Stage::start().await;
+    let request = stage.request();
+    let flood = async {
+        for _ in 0..20 {
+            let mut stream = 1;
+            pour_until_told(&stage, ENHANCE_YOUR_CALM, || {
+                let mut frames = Vec::new();
+                for _ in 0..100 {
+                    frames.extend(frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &request));
+                    frames.extend(frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+                    stream += 2;
+                }
+                frames
+            })
+            .await;
+        }
+    };
+    stage.bear(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_end_end_their_connection() {
+    let stage = Stage::start().await;
+    let field = block(&[("x-more", &"x".repeat(10_000))]);
+    let flood = async {
+        for _ in 0..20 {
+            let mut begun = false;
+            pour_until_told(&stage, ENHANCE_YOUR_CALM, || {
+                if begun {
+                    return frame(kind::CONTINUATION, 0, 1, &field);
+                }
+                begun = true;
+                frame(kind::HEADERS, 0, 1, &stage.request())
+            })
+            .await;
+        }
+    };
+    stage.bear(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_floods_and_reads_no_answer_is_closed() {
+    let stage = Stage::start().await;
+    let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(100);
+    let pings = frame(kind::PING, 0, 0, &[7; 8]).repeat(100);
+    let flood = async {
+        for more in [&settings, &pings] {
+            let opened = Http2::open(stage.node.address().get(), &[], Some(4_096)).await;
+            let (mut http2, _unread) = opened.expect("a connection");
+            pour(&mut http2, || more.clone()).await;
+        }
+    };
+    stage.bear(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_that_is_answered_costs_nothing_that_lasts() {
+    const ROUNDS: usize = 200;
+    const EACH: usize = 100;
+    let stage = Stage::start().await;
+    let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(EACH);
+    let pings = frame(kind::PING, 0, 0, &[7; 8]).repeat(EACH);
+    let flood = async {
+        let (mut http2, mut frames) = stage.open().await;
+        let writing = async {
+            for _ in 0..ROUNDS {
+                http2.write(&settings).await.expect("settings are taken");
+                http2.write(&pings).await.expect("pings are taken");
+            }
+        };
+        let reading = async {
+            let (mut settings, mut pings) = (0, 0);
+            while settings < ROUNDS * EACH || pings < ROUNDS * EACH {
+                let frame = frames.next().await.expect("an answer").expect("no end");
+                let answer = usize::from(frame.flags & ACK != 0);
+                match frame.kind {
+                    kind::SETTINGS => settings += answer,
+                    kind::PING => pings += answer,
+                    _ => {}
+                }
+            }
+        };
+        tokio::join!(writing, reading);
+        // And the connection is as good as before.
+        let end = END_HEADERS | END_STREAM;
+        http2.send(kind::HEADERS, end, 1, &stage.request()).await.expect("a request is taken");
+        while frames.next().await.expect("an answer").expect("no end").stream != 1 {}
+    };
+    stage.bear(flood).await;
+}

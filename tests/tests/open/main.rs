@@ -1,0 +1,8 @@
+//! Fit for the open: what a node on a public address meets beside its clients, against the real
+//! program. After each, others have been served, and the node holds no more than before.
+
+mod h2spec;
+mod floods;
+mod standing;
+mod crowd;
+mod vanished;
