@@ -239,7 +239,7 @@ async fn speak(
             () = listen(&mut connection) => return Err("the speaker's connection ended".into()),
         }
     }
-    Ok(connection.close().await?)
+    Ok(connection.close().await.map_err(|error| format!("the speaker cannot leave: {error}"))?)
 }
 
 /// Takes events until the connection ends.
@@ -286,7 +286,7 @@ impl Device {
                 }
             }
         }
-        connection.close().await?;
+        connection.close().await.map_err(|error| format!("cannot leave: {error}"))?;
         Ok(Heard { messages: self.heard - began, silence: self.silence })
     }
 
@@ -294,7 +294,8 @@ impl Device {
         let cursors: Cursors = connection.cursors().clone();
         drop(connection);
         let options = Options { cursors: Some(cursors), ..self.options.clone() };
-        Ok(self.account.connect(options).await?)
+        let back = self.account.connect(options).await;
+        Ok(back.map_err(|error| format!("cannot come back: {error}"))?)
     }
 
     /// Checks the number of a message; whether it was one.
