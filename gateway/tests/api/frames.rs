@@ -10,13 +10,13 @@ use crate::line::{Line, Stream, upgrade};
 use crate::support::{Node, Person};
 
 const SOON: Duration = Duration::from_secs(20);
-const FINAL: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
+pub(crate) const FINAL: u8 = 0x80;
+pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
 const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
 
 /// What the server answers first.
@@ -29,7 +29,7 @@ enum Said {
 }
 
 /// A frame as clients send it: masked, its length in the shortest form (section 5.2).
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(first, 0x80, payload.len());
     frame.extend(mask);
@@ -53,7 +53,7 @@ fn header(first: u8, masked: u8, length: usize) -> Vec<u8> {
     header
 }
 
-fn text(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     frame(FINAL | TEXT, payload)
 }
 
@@ -64,12 +64,12 @@ fn padded(length: usize) -> Vec<u8> {
     payload
 }
 
-fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+pub(crate) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(FINAL | CLOSE, &[&code.to_be_bytes()[..], reason].concat())
 }
 
 /// A message in fragments of so many bytes, with `between` after each but the last.
-fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
+pub(crate) fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
     let chunks: Vec<_> = payload.chunks(size).collect();
     let mut frames = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
@@ -84,13 +84,17 @@ fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
 }
 
 /// A socket on which frames are written by hand.
-struct Raw {
-    stream: Box<dyn Stream>,
+pub(crate) struct Raw {
+    pub(crate) stream: Box<dyn Stream>,
 }
 
 impl Raw {
-    async fn open(node: &Node, person: &Person) -> Self {
-        let mut line = Line::open(node).await;
+    pub(crate) async fn open(node: &Node, person: &Person) -> Self {
+        Self::over(Line::open(node).await, person).await
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) async fn over(mut line: Line, person: &Person) -> Self {
         assert_eq!(line.ask(upgrade(person, "/v1/websocket")).await.status, 101);
         let (stream, unread) = line.into_parts();
         let mut raw = Self { stream: Box::new(tokio::io::join(unread.chain(stream.0), stream.1)) };
@@ -105,7 +109,7 @@ impl Raw {
     }
 
     /// The next frame, its first byte and payload; nothing at the end.
-    async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let (first, length) =
                 (self.stream.read_u8().await.ok()?, self.stream.read_u8().await.ok()?);

@@ -27,5 +27,6 @@ mod streams;
 mod frames;
 mod smuggling;
 mod bad_input;
+mod fuzz;
 mod push;
 mod operator;
