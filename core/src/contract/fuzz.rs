@@ -2,8 +2,8 @@
 //! Owns for how long, and how inputs are spoiled; what must hold, each target knows.
 //!
 //! A target is a test in a module `fuzz`. `make test` tries each for two seconds, `make fuzz` for a
-//! minute. A failure is made small, shown, and kept in `proptest-regressions` beside the sources,
-//! from where it is tried first from then on.
+//! minute. A failure is made small, shown, and kept in a file `fuzz.regressions` beside the
+//! target, from where it is tried first from then on.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
 /// The variable that says for how many seconds each target runs.
 const SECONDS: &str = "PABAL_FUZZ_SECONDS";
@@ -38,6 +38,7 @@ pub fn for_a_while<S: Strategy>(
     let config = Config {
         cases: ROUND,
         source_file: Some(source),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         // A failure is worth the time that making it small takes, but not all of it.
         max_shrink_time: 30_000,
         ..Config::default()
