@@ -17,11 +17,11 @@ pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
-const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
+pub(crate) const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
 
 /// What the server answers first.
 #[derive(Clone, Debug, PartialEq)]
-enum Said {
+pub(crate) enum Said {
     /// The command was understood, whatever came of it.
     Reply,
     Pong(Vec<u8>),
@@ -97,15 +97,21 @@ impl Raw {
     pub(crate) async fn over(mut line: Line, person: &Person) -> Self {
         assert_eq!(line.ask(upgrade(person, "/v1/websocket")).await.status, 101);
         let (stream, unread) = line.into_parts();
-        let mut raw = Self { stream: Box::new(tokio::io::join(unread.chain(stream.0), stream.1)) };
+        Self::greeted(tokio::io::join(unread.chain(stream.0), stream.1)).await
+    }
+
+    /// On a stream behind its handshake.
+    pub(crate) async fn greeted(stream: impl Stream + 'static) -> Self {
+        let mut raw = Self { stream: Box::new(stream) };
         let (first, greeting) = raw.read().await.unwrap();
         assert!(first == FINAL | TEXT && greeting.starts_with(br#"{"session":"#));
         raw
     }
 
-    async fn write(&mut self, bytes: &[u8]) {
-        // The server may have closed before it was sent everything.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        // The server may have closed before it was sent everything. TLS keeps back what is not flushed.
         let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
     }
 
     /// The next frame, its first byte and payload; nothing at the end.
@@ -126,7 +132,7 @@ impl Raw {
         timeout(SOON, read).await.expect("the server answers")
     }
 
-    async fn said(&mut self) -> Option<Said> {
+    pub(crate) async fn said(&mut self) -> Option<Said> {
         loop {
             let (first, payload) = self.read().await?;
             assert_eq!(first & 0x70, 0, "section 5.2: reserved bits without an extension");
@@ -148,7 +154,7 @@ impl Raw {
     }
 }
 
-type Case = (&'static str, Vec<u8>, Vec<Said>);
+pub(crate) type Case = (&'static str, Vec<u8>, Vec<Said>);
 
 fn framing() -> Vec<Case> {
     let pong = |payload: &[u8]| Said::Pong(payload.to_vec());
@@ -251,11 +257,14 @@ fn closing() -> Vec<Case> {
     cases
 }
 
-#[tokio::test]
-async fn frames_are_taken_as_the_rfc_says() {
-    let node = Node::start_with(|config| config.limits.sessions_per_user = 1_000).await;
-    let ann = node.sign_up("ann").await;
-    for (name, bytes, expected) in [framing(), fragmentation(), utf8(), closing()].concat() {
+/// All of the cases.
+pub(crate) fn cases() -> Vec<Case> {
+    [framing(), fragmentation(), utf8(), closing()].concat()
+}
+
+/// Tries each case on a socket of its own.
+pub(crate) async fn hold(cases: Vec<Case>, open: impl AsyncFn() -> Raw) {
+    for (name, bytes, expected) in cases {
         let shown = &bytes[..bytes.len().min(24)];
         // In one piece, and byte by byte where that is not too long.
         let mut pieces = vec![bytes.len()];
@@ -263,7 +272,7 @@ async fn frames_are_taken_as_the_rfc_says() {
             pieces.push(1);
         }
         for piece in pieces {
-            let mut raw = Raw::open(&node, &ann).await;
+            let mut raw = open().await;
             for piece in bytes.chunks(piece) {
                 raw.write(piece).await;
             }
@@ -286,6 +295,13 @@ async fn frames_are_taken_as_the_rfc_says() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn frames_are_taken_as_the_rfc_says() {
+    let node = Node::start_with(|config| config.limits.sessions_per_user = 1_000).await;
+    let ann = node.sign_up("ann").await;
+    hold(cases(), async || Raw::open(&node, &ann).await).await;
     node.stop().await;
 }
 

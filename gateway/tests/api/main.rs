@@ -25,6 +25,7 @@ mod limits;
 mod readers;
 mod streams;
 mod frames;
+mod enclosed;
 mod smuggling;
 mod bad_input;
 mod fuzz;
