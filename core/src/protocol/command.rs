@@ -278,6 +278,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_no_echo_and_looks_into_what_nobody_reads() {
+        let long = format!("{{\"commands\":\"{}\"}}", "é".repeat(100_000));
+        let problem = parse_commands(long.as_bytes()).expect_err("no list");
+        assert!(problem.detail.len() < 400, "{} bytes", problem.detail.len());
+        assert!(problem.detail.ends_with("… at line 1 column 200014"), "{}", problem.detail);
+        let problem = parse_commands(b"{\"commands\":[],\"x\":\"\xff\"}").expect_err("no UTF-8");
+        assert_eq!(problem.detail, "the body is not UTF-8");
+    }
+
+    #[test]
     fn a_reply_has_the_form_of_the_contract() {
         let sent = Reply { id: Some("c1".into()), outcome: Ok(Some(MessageId::new(9))) };
         let text = serde_json::to_string(&sent).expect("serialises");
