@@ -1,7 +1,7 @@
 //! Fuzz target of WebSocket input: what a client writes, frame by frame and spoiled, through a real
 //! connection into the engine, while somebody else listens.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -181,8 +181,9 @@ impl Witness {
     }
 
     /// Waits until all of these came.
-    async fn hears(&mut self, acknowledged: &BTreeSet<u64>) {
-        let heard = self.heard.wait_for(|heard| heard.is_superset(acknowledged));
+    async fn hears(&self, acknowledged: &BTreeSet<u64>) {
+        let mut heard = self.heard.clone();
+        let heard = heard.wait_for(|heard| heard.is_superset(acknowledged));
         timeout(SOON, heard).await.expect("what was acknowledged is delivered").unwrap();
     }
 }
@@ -271,7 +272,7 @@ fn websocket() {
         pieces.iter().flat_map(|piece| piece.frames(&channel_id)).collect::<Vec<u8>>()
     });
     let chunk = prop_oneof![2 => Just(usize::MAX), 1 => 1..40_usize];
-    let (witness, sent) = (RefCell::new(witness), Cell::new(0));
+    let sent = Cell::new(0);
     // Several at once, beside each other.
     let clients = vec((spoiled(frames, TOKENS), chunk), 1..9);
     for_a_while(file!(), clients, |clients| {
@@ -282,7 +283,7 @@ fn websocket() {
             for acknowledged in join_all(met).await {
                 let acknowledged = acknowledged?;
                 sent.set(sent.get() + acknowledged.len());
-                witness.borrow_mut().hears(&acknowledged).await;
+                witness.hears(&acknowledged).await;
             }
             prop_assert_eq!(node.get("/healthz").await.status, 200);
             Ok(())
