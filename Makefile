@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run test lint fmt bench measure doc clean
+.PHONY: help run test fuzz lint fmt bench measure doc clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -8,11 +8,20 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
-# `optional` leaves the tests of h2spec out where there is no Go to install it with.
-H2SPEC ?= required
-
 test: ## Everything that must hold: unit, contract, property, end-to-end and crash tests
-	PABAL_H2SPEC=$(H2SPEC) cargo test --workspace --locked
+	cargo test --workspace --locked
+
+# A target is a module `fuzz`, or several, whose tests begin with its name.
+FUZZ = commands stored configuration websocket
+
+fuzz: ## Each fuzz target for a minute, side by side (PABAL_FUZZ_SECONDS=… for another time)
+	cargo test --workspace --locked --lib --test api --test config --no-run
+	@$(MAKE) --no-print-directory --jobs=$(words $(FUZZ)) $(FUZZ:%=fuzz-%)
+
+fuzz-%:
+	PABAL_FUZZ_SECONDS=$${PABAL_FUZZ_SECONDS:-60} \
+		cargo test --workspace --locked --lib --test api --test config --quiet \
+		fuzz::$* -- --test-threads=8 --nocapture
 
 lint: ## Format, clippy, documentation and dependency policy, warnings denied
 	cargo fmt --all --check

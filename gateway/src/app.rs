@@ -76,6 +76,19 @@ pub enum BuildError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A part of the data folder is gone, and the node would go on as if it had never been.
+    #[error(
+        "the data folder {folder} is damaged: {lost} is gone; `pabal restore` makes one from a backup"
+    )]
+    Lost {
+        /// The folder.
+        folder: PathBuf,
+        /// What is missing.
+        lost: &'static str,
+    },
+    /// It cannot be told whether history holds messages.
+    #[error(transparent)]
+    Unreadable(#[from] pabal_core::ports::HistoryError),
     /// History and push queue cannot be opened.
     #[error("history cannot be opened: {0}")]
     History(#[from] pabal_storage::embedded::OpenError),
@@ -274,9 +287,19 @@ async fn ports(config: &Config) -> Result<(Ports, Backup), BuildError> {
         push_capacity: storage.push_queue_notifications,
         ..EmbeddedConfig::default()
     };
+    let lost = |lost| BuildError::Lost { folder: folder.clone(), lost };
+    // A new folder gets its history first. Half a folder is not taken for a new one.
+    let directory = folder.join("directory.sqlite");
+    let has_directory = has_content(&directory);
+    if has_directory && !folder.join("history/pabal-store").exists() {
+        return Err(lost("history/pabal-store"));
+    }
     // First, because its lock keeps a second process away from the whole folder.
     let store = open_history(folder, embedded).await?;
-    let directory = SqliteDirectory::open(folder.join("directory.sqlite")).await?;
+    if !has_directory && !store.is_empty()? {
+        return Err(lost("directory.sqlite"));
+    }
+    let directory = SqliteDirectory::open(directory).await?;
     let stores = Backup { directory: directory.clone(), history: Arc::clone(&store.history) };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let push: Arc<dyn PushNotifier> = match config.push.webhook_url {
@@ -310,6 +333,11 @@ pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(folder)?;
     // The umask may have taken from the owner, too.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+/// Whether there is a file with something in it: an empty one is as good as none.
+pub(crate) fn has_content(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, BuildError> {

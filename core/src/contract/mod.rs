@@ -11,3 +11,4 @@ pub mod push_notifier;
 pub mod node_registry;
 pub mod directory;
 pub mod accounts;
+pub mod fuzz;

@@ -114,22 +114,30 @@ pub(crate) const MAX_NAME_BYTES: usize = 128;
 /// As many commands as one body or frame may hold.
 const MAX_COMMANDS: usize = 256;
 
+/// As much as a client is told of what it sent.
+const MAX_QUOTED_BYTES: usize = 200;
+
 fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(ProblemCode::Invalid, format!("not the JSON expected here: {error}"))
+    let mut said = error.to_string();
+    if said.len() > MAX_QUOTED_BYTES {
+        // It quotes a string of the client's, however long that is.
+        said.truncate(said.floor_char_boundary(MAX_QUOTED_BYTES));
+        said += &format!("… at line {} column {}", error.line(), error.column());
+    }
+    Problem::new(ProblemCode::Invalid, format!("not the JSON expected here: {said}"))
 }
 
 /// Reads a WebSocket text frame: an object (ack, channels, a command) or an array of commands.
 ///
 /// # Errors
 /// A problem if the frame as a whole makes no sense: the connection cannot go on.
-pub fn parse_client_frame(frame: &[u8]) -> Result<ClientFrame, Problem> {
-    let first = frame.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first == Some(&b'[') {
-        let raw: Vec<Raw<'_>> = serde_json::from_slice(frame).map_err(|error| malformed(&error))?;
+pub fn parse_client_frame(frame: &str) -> Result<ClientFrame, Problem> {
+    if frame.trim_ascii_start().starts_with('[') {
+        let raw: Vec<Raw<'_>> = serde_json::from_str(frame).map_err(|error| malformed(&error))?;
         let commands = commands(raw)?;
         return Ok(ClientFrame { commands, ..ClientFrame::default() });
     }
-    let raw: Raw<'_> = serde_json::from_slice(frame).map_err(|error| malformed(&error))?;
+    let raw: Raw<'_> = serde_json::from_str(frame).map_err(|error| malformed(&error))?;
     let ack = raw.ack.as_ref().map(|text| parsed("ack", text)).transpose()?;
     let channels = raw.channels.as_ref().map(cursors).transpose()?;
     if raw.kind.is_none() && (ack.is_some() || channels.is_some()) {
@@ -148,7 +156,10 @@ pub fn parse_commands(body: &[u8]) -> Result<Vec<NamedCommand>, Problem> {
         #[serde(borrow)]
         commands: Vec<Raw<'a>>,
     }
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    // The parser would not look into fields that nobody reads.
+    let body = std::str::from_utf8(body);
+    let body = body.map_err(|_| Problem::new(ProblemCode::Invalid, "the body is not UTF-8"))?;
+    let body: Body<'_> = serde_json::from_str(body).map_err(|error| malformed(&error))?;
     commands(body.commands)
 }
 
@@ -244,7 +255,7 @@ mod tests {
 
     #[test]
     fn one_wrong_command_does_not_spoil_the_others() {
-        let frame = br#"[{"id":"a","type":"send","channel_id":"7","content":"hi"},
+        let frame = r#"[{"id":"a","type":"send","channel_id":"7","content":"hi"},
                          {"id":"b","type":"send","channel_id":7,"content":"hi"},
                          {"id":"c","type":"dance"}]"#;
         let frame = parse_client_frame(frame).expect("a frame");
@@ -258,12 +269,22 @@ mod tests {
 
     #[test]
     fn ack_and_channels_need_no_command() {
-        let frame = parse_client_frame(br#"{"ack":"12"}"#).expect("a frame");
+        let frame = parse_client_frame(r#"{"ack":"12"}"#).expect("a frame");
         assert_eq!((frame.ack, frame.commands.len()), (Some(Seq::new(12)), 0));
-        let frame = parse_client_frame(br#"{"channels":{"7":"0"}}"#).expect("a frame");
+        let frame = parse_client_frame(r#"{"channels":{"7":"0"}}"#).expect("a frame");
         assert_eq!(frame.channels.expect("cursors").len(), 1);
-        assert!(parse_client_frame(br#"{"ack":12}"#).is_err());
-        assert!(parse_client_frame(br#"{"channels":{"x":"0"}}"#).is_err());
+        assert!(parse_client_frame(r#"{"ack":12}"#).is_err());
+        assert!(parse_client_frame(r#"{"channels":{"x":"0"}}"#).is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_no_echo_and_looks_into_what_nobody_reads() {
+        let long = format!("{{\"commands\":\"{}\"}}", "é".repeat(100_000));
+        let problem = parse_commands(long.as_bytes()).expect_err("no list");
+        assert!(problem.detail.len() < 400, "{} bytes", problem.detail.len());
+        assert!(problem.detail.ends_with("… at line 1 column 200014"), "{}", problem.detail);
+        let problem = parse_commands(b"{\"commands\":[],\"x\":\"\xff\"}").expect_err("no UTF-8");
+        assert_eq!(problem.detail, "the body is not UTF-8");
     }
 
     #[test]
@@ -276,7 +297,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_client_frame(&bytes);
+            let _ = parse_client_frame(&String::from_utf8_lossy(&bytes));
             let _ = parse_commands(&bytes);
         }
 

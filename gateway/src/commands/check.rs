@@ -11,6 +11,7 @@ use pabal_storage::embedded::{self, StoreReport};
 
 use super::data::DataFlags;
 use super::{CommandError, print};
+use crate::app::has_content;
 
 /// What to check.
 #[derive(Args, Debug)]
@@ -55,7 +56,15 @@ pub(super) async fn check(folder: &Path) -> Result<Report, CommandError> {
         Ok(embedded::verify(&history, &copy)?)
     });
     let store = looked.await.map_err(|_| CommandError::Interrupted)??;
-    let directory = SqliteDirectory::verify(&copy_directory(folder, scratch.path())?).await?;
+    let original = folder.join("directory.sqlite");
+    let directory = if has_content(&original) {
+        let copy = copy_directory(folder, scratch.path())?;
+        SqliteDirectory::verify(&copy, &original).await?
+    } else {
+        let mut lost = DirectoryReport::default();
+        lost.findings.wrong(format!("directory: {} is gone", original.display()));
+        lost
+    };
     Ok(Report { store, directory })
 }
 

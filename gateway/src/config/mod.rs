@@ -15,7 +15,7 @@ pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage
 pub use print::print;
 pub use source::{Source, Sources};
 
-/// Why a configuration cannot be used. Each names the key, and where it was set.
+/// Why a configuration cannot be used. Each names the key, and where it was set, in one line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -28,7 +28,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A line of the file makes no sense.
-    #[error("{path}:{line}: {key}: {reason}")]
+    #[error("{path}:{line}: {}: {}", plain(key), plain(reason))]
     File {
         /// The file.
         path: String,
@@ -40,7 +40,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A variable of the environment makes no sense.
-    #[error("{name}: {reason}")]
+    #[error("{name}: {}", plain(reason))]
     Environment {
         /// The variable.
         name: String,
@@ -49,13 +49,33 @@ pub enum ConfigError {
     },
     /// A value that was set on the command line, or nowhere, is out of range or does not go with
     /// another one.
-    #[error("{key}: {reason}")]
+    #[error("{key}: {}", plain(reason))]
     Value {
         /// The key.
         key: String,
         /// What it must be.
         reason: String,
     },
+}
+
+/// As much of a key or reason as is told: all keys of a section, and what stands there instead.
+const LONGEST: usize = 600;
+
+/// Without what would break the line, command the terminal or fill it: reasons quote what they are
+/// about.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        if plain.len() > LONGEST {
+            plain.push('…');
+            break;
+        }
+        match char.is_control() {
+            true => plain.extend(char.escape_default()),
+            false => plain.push(char),
+        }
+    }
+    plain
 }
 
 impl Config {

@@ -10,18 +10,18 @@ use crate::line::{Line, Stream, upgrade};
 use crate::support::{Node, Person};
 
 const SOON: Duration = Duration::from_secs(20);
-const FINAL: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
-const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
+pub(crate) const FINAL: u8 = 0x80;
+pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
+pub(crate) const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
 
 /// What the server answers first.
 #[derive(Clone, Debug, PartialEq)]
-enum Said {
+pub(crate) enum Said {
     /// The command was understood, whatever came of it.
     Reply,
     Pong(Vec<u8>),
@@ -29,7 +29,7 @@ enum Said {
 }
 
 /// A frame as clients send it: masked, its length in the shortest form (section 5.2).
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(first, 0x80, payload.len());
     frame.extend(mask);
@@ -53,7 +53,7 @@ fn header(first: u8, masked: u8, length: usize) -> Vec<u8> {
     header
 }
 
-fn text(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     frame(FINAL | TEXT, payload)
 }
 
@@ -64,12 +64,12 @@ fn padded(length: usize) -> Vec<u8> {
     payload
 }
 
-fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+pub(crate) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(FINAL | CLOSE, &[&code.to_be_bytes()[..], reason].concat())
 }
 
 /// A message in fragments of so many bytes, with `between` after each but the last.
-fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
+pub(crate) fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
     let chunks: Vec<_> = payload.chunks(size).collect();
     let mut frames = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
@@ -84,28 +84,38 @@ fn fragments(payload: &[u8], size: usize, between: &[u8]) -> Vec<u8> {
 }
 
 /// A socket on which frames are written by hand.
-struct Raw {
-    stream: Box<dyn Stream>,
+pub(crate) struct Raw {
+    pub(crate) stream: Box<dyn Stream>,
 }
 
 impl Raw {
-    async fn open(node: &Node, person: &Person) -> Self {
-        let mut line = Line::open(node).await;
+    pub(crate) async fn open(node: &Node, person: &Person) -> Self {
+        Self::over(Line::open(node).await, person).await
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) async fn over(mut line: Line, person: &Person) -> Self {
         assert_eq!(line.ask(upgrade(person, "/v1/websocket")).await.status, 101);
         let (stream, unread) = line.into_parts();
-        let mut raw = Self { stream: Box::new(tokio::io::join(unread.chain(stream.0), stream.1)) };
+        Self::greeted(tokio::io::join(unread.chain(stream.0), stream.1)).await
+    }
+
+    /// On a stream behind its handshake.
+    pub(crate) async fn greeted(stream: impl Stream + 'static) -> Self {
+        let mut raw = Self { stream: Box::new(stream) };
         let (first, greeting) = raw.read().await.unwrap();
         assert!(first == FINAL | TEXT && greeting.starts_with(br#"{"session":"#));
         raw
     }
 
-    async fn write(&mut self, bytes: &[u8]) {
-        // The server may have closed before it was sent everything.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        // The server may have closed before it was sent everything. TLS keeps back what is not flushed.
         let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
     }
 
     /// The next frame, its first byte and payload; nothing at the end.
-    async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let (first, length) =
                 (self.stream.read_u8().await.ok()?, self.stream.read_u8().await.ok()?);
@@ -122,7 +132,7 @@ impl Raw {
         timeout(SOON, read).await.expect("the server answers")
     }
 
-    async fn said(&mut self) -> Option<Said> {
+    pub(crate) async fn said(&mut self) -> Option<Said> {
         loop {
             let (first, payload) = self.read().await?;
             assert_eq!(first & 0x70, 0, "section 5.2: reserved bits without an extension");
@@ -144,7 +154,7 @@ impl Raw {
     }
 }
 
-type Case = (&'static str, Vec<u8>, Vec<Said>);
+pub(crate) type Case = (&'static str, Vec<u8>, Vec<Said>);
 
 fn framing() -> Vec<Case> {
     let pong = |payload: &[u8]| Said::Pong(payload.to_vec());
@@ -247,11 +257,14 @@ fn closing() -> Vec<Case> {
     cases
 }
 
-#[tokio::test]
-async fn frames_are_taken_as_the_rfc_says() {
-    let node = Node::start_with(|config| config.limits.sessions_per_user = 1_000).await;
-    let ann = node.sign_up("ann").await;
-    for (name, bytes, expected) in [framing(), fragmentation(), utf8(), closing()].concat() {
+/// All of the cases.
+pub(crate) fn cases() -> Vec<Case> {
+    [framing(), fragmentation(), utf8(), closing()].concat()
+}
+
+/// Tries each case on a socket of its own.
+pub(crate) async fn hold(cases: Vec<Case>, open: impl AsyncFn() -> Raw) {
+    for (name, bytes, expected) in cases {
         let shown = &bytes[..bytes.len().min(24)];
         // In one piece, and byte by byte where that is not too long.
         let mut pieces = vec![bytes.len()];
@@ -259,7 +272,7 @@ async fn frames_are_taken_as_the_rfc_says() {
             pieces.push(1);
         }
         for piece in pieces {
-            let mut raw = Raw::open(&node, &ann).await;
+            let mut raw = open().await;
             for piece in bytes.chunks(piece) {
                 raw.write(piece).await;
             }
@@ -282,6 +295,13 @@ async fn frames_are_taken_as_the_rfc_says() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn frames_are_taken_as_the_rfc_says() {
+    let node = Node::start_with(|config| config.limits.sessions_per_user = 1_000).await;
+    let ann = node.sign_up("ann").await;
+    hold(cases(), async || Raw::open(&node, &ann).await).await;
     node.stop().await;
 }
 

@@ -24,10 +24,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// As much as the server may send on a stream before the client has read some.
 const WINDOW: u32 = 64 * 1024;
 
-type Client = SendRequest<Empty<Bytes>>;
+pub(crate) type Client = SendRequest<Empty<Bytes>>;
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
-async fn connect(node: &Node) -> Client {
+pub(crate) async fn connect(node: &Node) -> Client {
     let stream = TcpStream::connect(node.address()).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (client, connection) = Builder::new(TokioExecutor::new())
@@ -60,14 +60,23 @@ async fn shake(
     client.send_request(request.body(Empty::new()).unwrap()).await.unwrap()
 }
 
-async fn open(client: &mut Client, person: &Person, path: &str) -> Socket {
+/// The stream behind a handshake.
+pub(crate) async fn upgraded(
+    client: &mut Client,
+    person: &Person,
+    path: &str,
+) -> TokioIo<hyper::upgrade::Upgraded> {
     let more = [("sec-websocket-version", "13"), ("sec-websocket-protocol", "pabal.v1")];
     let response = shake(client, person, path, &more).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["sec-websocket-protocol"], "pabal.v1");
     assert!(!response.headers().contains_key("sec-websocket-accept"));
-    let upgraded = hyper::upgrade::on(response).await.unwrap();
-    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
+}
+
+async fn open(client: &mut Client, person: &Person, path: &str) -> Socket {
+    let stream = upgraded(client, person, path).await;
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 
 async fn next(socket: &mut Socket) -> Value {

@@ -24,7 +24,10 @@ async fn start(certificate: &Certificate) -> Node {
     start_with(certificate, |_| {}).await
 }
 
-async fn start_with(certificate: &Certificate, change: impl FnOnce(&mut Config)) -> Node {
+pub(crate) async fn start_with(
+    certificate: &Certificate,
+    change: impl FnOnce(&mut Config),
+) -> Node {
     let (cert, key) = (certificate.cert.clone(), certificate.key.clone());
     Node::start_with(|config| {
         (config.server.tls_cert, config.server.tls_key) = (Some(cert), Some(key));
@@ -33,7 +36,7 @@ async fn start_with(certificate: &Certificate, change: impl FnOnce(&mut Config))
     .await
 }
 
-async fn sign_up(node: &Node, line: &mut Line, username: &str) -> Person {
+pub(crate) async fn sign_up(node: &Node, line: &mut Line, username: &str) -> Person {
     let body = json!({"username": username, "password": PASSWORD}).to_string();
     let length = body.len();
     let request = format!(

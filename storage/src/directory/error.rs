@@ -1,7 +1,7 @@
 //! What can go wrong in a relational backend, and what it means to a caller of the port: the one
 //! place that knows how a database says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pabal_core::ports::DirectoryError;
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -104,6 +104,17 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The same about another file, of which the one that was opened is a copy.
+    pub(super) fn of(mut self, original: &Path) -> Self {
+        let (Self::Newer { path, .. }
+        | Self::Older { path, .. }
+        | Self::Altered { path, .. }
+        | Self::Damaged { path, .. }
+        | Self::Unavailable { path, .. }) = &mut self;
+        original.clone_into(path);
+        self
+    }
+
     pub(super) fn connect(path: PathBuf, error: sqlx::Error) -> Self {
         let detail = error.to_string();
         match Failure::from(error).0 {

@@ -181,6 +181,12 @@ fn connections(at_most: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        // SQLite itself ends a transaction for which the disk has no room. sqlx does not notice, and
+        // would refuse every later one as nested in it: such a connection is opened anew.
+        .before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        })
 }
 
 impl Store {

@@ -62,9 +62,13 @@ impl Database {
             }
             folder::check_complete(folder)?;
         }
-        let stored = Arc::new(StoredPositions::new());
-        let fjall = open_fjall(folder, config, &stored)?;
-        let database = Self::with_keyspaces(folder, fjall, stored, config, recorded.is_some())?;
+        let database = folder::database_of(folder);
+        if recorded.is_none() && !database.exists() {
+            let unfinished = folder::unfinished_of(folder)?;
+            drop(Self::open_at(&unfinished, folder, config, false)?);
+            folder::rename(folder, &unfinished, &database)?;
+        }
+        let database = Self::open_at(&database, folder, config, recorded.is_some())?;
         if recorded.is_none() {
             if !is_empty(folder, &database)? {
                 return Err(OpenError::damaged(folder, "it holds messages but no pabal-store"));
@@ -75,13 +79,16 @@ impl Database {
         Ok(database)
     }
 
-    fn with_keyspaces(
+    /// Opens the database at `path` of the store in `folder`.
+    fn open_at(
+        path: &Path,
         folder: &Path,
-        fjall: fjall::Database,
-        stored: Arc<StoredPositions>,
         config: &EmbeddedConfig,
         must_exist: bool,
     ) -> Result<Self, OpenError> {
+        let stored = Arc::new(StoredPositions::new());
+        let opened = open_fjall(path, config, &stored);
+        let fjall = opened.map_err(|error| open_error(folder, error))?;
         let keyspace = |name: &str, memtable_bytes: u64| {
             if must_exist && !fjall.keyspace_exists(name) {
                 return Err(OpenError::damaged(folder, format!("keyspace {name} is gone")));
@@ -126,12 +133,12 @@ impl Database {
 }
 
 fn open_fjall(
-    folder: &Path,
+    path: &Path,
     config: &EmbeddedConfig,
     stored: &Arc<StoredPositions>,
-) -> Result<fjall::Database, OpenError> {
+) -> fjall::Result<fjall::Database> {
     let forget: Arc<dyn Factory> = Arc::new(history::ForgetOldSends(Arc::clone(stored)));
-    fjall::Database::builder(folder::database_of(folder))
+    fjall::Database::builder(path)
         .cache_size(config.cache_bytes)
         .max_journaling_size(config.max_journal_bytes.max(64 << 20))
         .worker_threads(config.table_threads.max(1))
@@ -140,7 +147,6 @@ fn open_fjall(
             (keyspace == SENT).then(|| Arc::clone(&forget))
         }))
         .open()
-        .map_err(|error| open_error(folder, error))
 }
 
 fn open_error(folder: &Path, error: fjall::Error) -> OpenError {

@@ -4,9 +4,10 @@
 //! ```text
 //! <folder>/pabal-store     the marker, written last when a store is made
 //! <folder>/fjall/          fjall's database
+//! <folder>/fjall.new/      one that is being made, or whose making ended early
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,42 @@ const FORMAT: &str = "pabal-store 1";
 /// Where fjall keeps its files.
 pub(super) fn database_of(folder: &Path) -> PathBuf {
     folder.join("fjall")
+}
+
+/// Where a database is made. What an end in the middle of that has left there, as when the disk was
+/// full, is removed: half a database is not told from a damaged one once it has its name.
+pub(super) fn unfinished_of(folder: &Path) -> Result<PathBuf, OpenError> {
+    let unfinished = folder.join("fjall.new");
+    let remove = || match lock_of(&unfinished)? {
+        Some(lock) => match lock.try_lock() {
+            // Held until all is gone.
+            Ok(()) => fs::remove_dir_all(&unfinished).map(|()| true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        None if unfinished.exists() => fs::remove_dir_all(&unfinished).map(|()| true),
+        None => Ok(true),
+    };
+    match remove() {
+        Ok(true) => Ok(unfinished),
+        Ok(false) => Err(OpenError::InUse(folder.to_owned())),
+        Err(error) => Err(OpenError::unavailable(folder, error)),
+    }
+}
+
+/// The file that whoever opens a database locks.
+pub(super) fn lock_of(database: &Path) -> io::Result<Option<File>> {
+    match File::open(database.join("lock")) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a part of `folder` its name, durably.
+pub(super) fn rename(folder: &Path, from: &Path, to: &Path) -> Result<(), OpenError> {
+    let renamed = fs::rename(from, to).and_then(|()| File::open(folder)?.sync_all());
+    renamed.map_err(|error| OpenError::unavailable(folder, error))
 }
 
 /// How many partitions the store in `folder` was made for; `None` if it was never made completely.
@@ -44,15 +81,14 @@ pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenErro
 
 /// Marks the store in `folder` as completely made.
 pub(super) fn record_partitions(folder: &Path, partitions: u16) -> Result<(), OpenError> {
+    let unfinished = folder.join("pabal-store.new");
     let write = || -> io::Result<()> {
-        let unfinished = folder.join("pabal-store.new");
         let mut file = File::create(&unfinished)?;
         write!(file, "{FORMAT}\npartitions {partitions}\n")?;
-        file.sync_all()?;
-        fs::rename(&unfinished, folder.join(MARKER))?;
-        File::open(folder)?.sync_all()
+        file.sync_all()
     };
-    write().map_err(|error| OpenError::unavailable(folder, error))
+    write().map_err(|error| OpenError::unavailable(folder, error))?;
+    rename(folder, &unfinished, &folder.join(MARKER))
 }
 
 /// Refuses a database that has lost files whose absence fjall takes for "not made yet": it would

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pabal_core::model::MAX_PARTITIONS;
+use pabal_core::ports::HistoryError;
 
 use crate::history::FjallHistoryStore;
 use crate::push::FjallPushNotifier;
@@ -58,6 +59,14 @@ impl EmbeddedStore {
             history: Arc::new(FjallHistoryStore::new(Arc::clone(&writer))),
             push: Arc::new(FjallPushNotifier::new(writer)),
         })
+    }
+
+    /// Whether it holds no message.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`], if the disk does not tell.
+    pub fn is_empty(&self) -> Result<bool, HistoryError> {
+        self.history.is_empty()
     }
 }
 

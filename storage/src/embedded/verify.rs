@@ -87,10 +87,10 @@ pub struct Held(#[expect(dead_code, reason = "its lock is what counts")] Option<
 /// # Errors
 /// [`OpenError::InUse`], retry; [`OpenError::Unavailable`] if the system refuses.
 pub fn hold(folder: &Path) -> Result<Held, OpenError> {
-    let lock = match File::open(folder::database_of(folder).join("lock")) {
-        Ok(lock) => lock,
+    let lock = match folder::lock_of(&folder::database_of(folder)) {
+        Ok(Some(lock)) => lock,
         // Nobody can have it open then, and what is missing is told by others.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held(None)),
+        Ok(None) => return Ok(Held(None)),
         Err(error) => return Err(OpenError::unavailable(folder, error)),
     };
     match lock.try_lock_shared() {

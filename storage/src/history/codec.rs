@@ -175,6 +175,7 @@ fn text(bytes: &[u8]) -> Result<Arc<str>, DecodeError> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fuzz::any_message;
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -241,24 +242,6 @@ mod tests {
         assert_eq!(decode_position_key(&[0xff, 0xff]), Err(DecodeError::Length(2)));
     }
 
-    prop_compose! {
-        fn any_message()(
-            ids in any::<(u64, u64, u64)>(),
-            message_to in any::<Option<u64>>(),
-            content in any::<String>(),
-            client_message_id in any::<Option<String>>(),
-        ) -> Message {
-            Message {
-                message_id: MessageId::new(ids.0),
-                channel_id: ChannelId::new(ids.1),
-                message_from: UserId::new(ids.2),
-                message_to: message_to.map(UserId::new),
-                content: content.into(),
-                client_message_id: client_message_id.map(Into::into),
-            }
-        }
-    }
-
     proptest! {
         #[test]
         fn messages_come_back(message in any_message()) {
@@ -281,18 +264,6 @@ mod tests {
             let cut = &value[..cut.index(header)];
             let decoded = decode_message(message.channel_id, message.message_id, cut);
             prop_assert_eq!(decoded, Err(DecodeError::Truncated));
-        }
-
-        #[test]
-        fn no_bytes_panic(mut value: Vec<u8>, as_version_1: bool) {
-            if let (true, Some(version)) = (as_version_1, value.first_mut()) {
-                *version = VERSION;
-            }
-            let _ = decode_message(ChannelId::new(1), MessageId::new(1), &value);
-            let _ = decode_message_from(&value);
-            let _ = decode_id(&value);
-            let _ = id_in_key(&value);
-            let _ = decode_position_key(&value);
         }
     }
 }

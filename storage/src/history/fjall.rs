@@ -51,6 +51,16 @@ impl FjallHistoryStore {
         }
     }
 
+    /// Whether there is no message in any channel.
+    pub(crate) fn is_empty(&self) -> Result<bool, HistoryError> {
+        let database = self.writer.database()?;
+        let mut first = database.durable().iter(&database.messages);
+        match first.next().map(Guard::key).transpose() {
+            Ok(first) => Ok(first.is_none()),
+            Err(error) => Err(Unreadable::from(error).into()),
+        }
+    }
+
     /// One state of a channel, for as many reads as an answer takes.
     fn channel(&self, channel_id: ChannelId) -> Result<ChannelRows<'_>, HistoryError> {
         let database = self.writer.database()?;

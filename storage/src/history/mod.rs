@@ -2,6 +2,8 @@
 //! the database and its writer are [`embedded`](crate::embedded)'s.
 
 mod codec;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod stage;
 mod sent;
 mod positions;

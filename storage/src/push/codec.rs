@@ -51,7 +51,6 @@ pub(super) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
 #[cfg(test)]
 mod tests {
     use pabal_core::model::Message;
-    use proptest::prelude::*;
 
     use super::*;
 
@@ -98,16 +97,5 @@ mod tests {
         }
         assert_eq!(decode(&[7]), Err(DecodeError::Version(7)));
         assert_eq!(decode_position(&[1]), Err(DecodeError::Length(1)));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(mut value: Vec<u8>, as_version_1: bool) {
-            if let (true, Some(version)) = (as_version_1, value.first_mut()) {
-                *version = VERSION;
-            }
-            let _ = decode(&value);
-            let _ = decode_position(&value);
-        }
     }
 }

@@ -2,6 +2,8 @@
 //! writer are [`embedded`](crate::embedded)'s.
 
 mod codec;
+#[cfg(test)]
+mod fuzz;
 mod stage;
 mod fjall;
 mod verify;

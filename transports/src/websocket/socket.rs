@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             match frame {
                 Message::Text(text) => {
                     self.meter.request();
-                    if let Err(problem) = self.take(text.as_bytes()) {
+                    if let Err(problem) = self.take(&text) {
                         return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
                     }
                 }
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Poll::Pending
     }
 
-    fn take(&mut self, frame: &[u8]) -> Result<(), Problem> {
+    fn take(&mut self, frame: &str) -> Result<(), Problem> {
         let frame = parse_client_frame(frame)?;
         if let Some(ack) = frame.ack {
             if ack > self.after {

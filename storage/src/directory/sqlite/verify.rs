@@ -18,16 +18,16 @@ pub struct DirectoryReport {
 }
 
 impl SqliteDirectory {
-    /// Has SQLite look at every page, index and reference of the file at `path`, which must be of
-    /// this release. SQLite writes its shared memory beside the file: give it a copy if the folder
-    /// must stay as it is.
+    /// Has SQLite look at every page, index and reference of `copy`, which must be of this release.
+    /// SQLite writes its shared memory beside the file, so it is a copy of the `original`, of which
+    /// the report speaks.
     ///
     /// # Errors
     /// [`OpenError::Unavailable`] if the system refuses. That something is wrong with the file is no
     /// error: it is in the report.
-    pub async fn verify(path: &Path) -> Result<DirectoryReport, OpenError> {
+    pub async fn verify(copy: &Path, original: &Path) -> Result<DirectoryReport, OpenError> {
         let mut report = DirectoryReport::default();
-        let directory = match Self::open_existing(path).await {
+        let directory = match Self::open_existing(copy).await.map_err(|error| error.of(original)) {
             Ok(directory) => directory,
             Err(error @ OpenError::Unavailable { .. }) => return Err(error),
             Err(error) => {

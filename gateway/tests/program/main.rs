@@ -1,6 +1,8 @@
 //! The program itself: what it prints, how it stops, how it fails.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod disk;
+
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -55,7 +57,8 @@ async fn end(mut child: Child) -> (Option<i32>, String, String) {
         stdout.read_to_string(&mut out).await.unwrap();
         stderr.read_to_string(&mut err).await.unwrap();
     };
-    timeout(SOON, read).await.unwrap();
+    let ended = timeout(SOON, read).await;
+    assert!(ended.is_ok(), "still running: {out}{err}");
     let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
     (status.code(), out, err)
 }

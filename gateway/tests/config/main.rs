@@ -1,6 +1,8 @@
 //! Configuration: where values come from, which goes before which, and what is said of wrong ones.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod fuzz;
+
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -196,6 +198,9 @@ fn what_is_wrong_in_the_environment_is_named() {
     assert!(name == "PABAL_LIMITS_BODY_BYTES" && reason.contains("many"), "{reason}");
     wrong("PABAL_SERVER_LISTEN", "here");
     wrong("PABAL_LOG_FORMAT", "xml");
+    // What it quotes can neither break the line nor command the terminal.
+    let error = load(&[], &[("PABAL_LOG_FORMAT", "two\nlines\u{1b}[2J")]).unwrap_err().to_string();
+    assert!(error.contains(r"two\nlines\u{1b}[2J") && !error.contains('\n'), "{error:?}");
 }
 
 #[test]
@@ -312,7 +317,7 @@ fn the_example_holds_every_key_with_its_default() {
 
 /// As many keys as the configuration has: in the source each is a line `key: Type = default,`.
 fn config_keys() -> usize {
-    let source = include_str!("../src/config/keys.rs");
+    let source = include_str!("../../src/config/keys.rs");
     let is_key = |line: &&str| {
         let plain = |c: char| c.is_ascii_lowercase() || c == '_';
         let (name, rest) = line.split_once(": ").unwrap_or_default();
