@@ -34,7 +34,7 @@ pub(crate) struct Http {
 }
 
 /// A request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: Method,
     pub(crate) url: Uri,
@@ -118,11 +118,17 @@ impl Http {
         })
     }
 
-    /// Asks for a whole answer: its body, if the status is a good one.
+    /// Asks for a whole answer: its body, if the status is a good one. A server may close a connection
+    /// that was kept at the moment it is used again; what is idempotent is then asked once more (RFC
+    /// 9110 section 9.2.2).
     pub(crate) async fn call(&self, ask: Ask<'_>) -> Result<Bytes, Failure> {
         let limit = ask.within;
+        let again = ask.method.is_idempotent().then(|| ask.clone());
         let whole = async {
-            let response = self.open(ask).await?;
+            let response = match (self.open(ask).await, again) {
+                (Err(Failure::Cut(_)), Some(again)) => self.open(again).await?,
+                (opened, _) => opened?,
+            };
             let (status, body) = collect(response).await?;
             if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
         };

@@ -129,3 +129,42 @@ fn what_is_no_server_is_no_endless_wait() {
         assert!(Client::builder("chat.example").build().is_err());
     });
 }
+
+#[test]
+fn a_kept_connection_that_is_closed_when_it_is_used_again_costs_no_answer() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 52\r\n\r\n\
+        {\"nodes\":[],\"advice\":{\"transport\":\"sse\",\"why\":\"\"}}  ";
+    run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Client::builder(format!("http://{}", listener.local_addr().unwrap()));
+        let server = server.build().unwrap();
+        let answering = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            // The first connection answers once, and is closed at the second request.
+            for answers in [1, usize::MAX] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut answered = 0;
+                let mut request = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut request).await {
+                    asked.push(String::from_utf8_lossy(&request[..read]).into_owned());
+                    if answered == answers {
+                        break;
+                    }
+                    stream.write_all(ANSWER.as_bytes()).await.unwrap();
+                    answered += 1;
+                    if asked.len() == 3 {
+                        return asked;
+                    }
+                }
+            }
+            asked
+        });
+        for _ in 0..2 {
+            server.discover(&Situation::default()).await.unwrap();
+        }
+        let asked = answering.await.unwrap();
+        assert!(asked.len() == 3 && asked.iter().all(|request| request.starts_with("GET ")));
+    });
+}

@@ -64,8 +64,7 @@ fn about(state: &State, conversation: &Conversation) -> String {
 fn timeline(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     let Some((timeline, rows)) = state.timeline() else {
         if !area.is_empty() && state.conversation().is_none() {
-            let hint =
-                "↑ ↓ choose, Enter opens,\nF4 talks to somebody, F1 shows all keys";
+            let hint = "↑ ↓ choose, Enter opens,\nF4 talks to somebody, F1 shows all keys";
             let hint = Paragraph::new(Text::styled(hint, theme.quiet()));
             frame.render_widget(hint.alignment(Alignment::Center), middle(area, 2));
         }
