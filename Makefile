@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run test lint fmt bench measure doc clean
+.PHONY: help run servers test lint fmt bench measure doc clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -8,8 +8,11 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
-test: ## Everything that must hold: unit, contract, property, end-to-end and crash tests
-	cargo test --workspace --locked
+servers: ## Install what tests run against: Redis, PostgreSQL (as root, on Debian; else says what to do)
+	tests/servers/install.sh
+
+test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
+	PABAL_SERVERS=required cargo test --workspace --locked
 
 lint: ## Format, clippy, documentation and dependency policy, warnings denied
 	cargo fmt --all --check
