@@ -1,0 +1,51 @@
+-- Forgets entries of a log up to a stored id, with their send keys, and never gives ids up to it
+-- again, even if the log never held them.
+--
+-- KEYS  the log, a stream; the send keys of its entries
+-- ARGV  the stored id; how many entries to forget at most
+-- Answers 1 if there may be more to forget.
+local call = redis.call
+local log, sent, stored, limit = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+
+local function parts(id)
+  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(sequence)
+end
+
+local entries = call('XRANGE', log, '-', stored, 'COUNT', limit)
+local keys = {}
+for _, entry in ipairs(entries) do
+  local fields = entry[2]
+  for field = 1, #fields, 2 do
+    if fields[field] == 'k' then
+      keys[#keys + 1] = fields[field + 1]
+    end
+  end
+end
+if #keys > 0 then
+  call('HDEL', sent, unpack(keys))
+end
+if #entries > 0 then
+  local ms, sequence = parts(entries[#entries][1])
+  call('XTRIM', log, 'MINID', ms .. '-' .. (sequence + 1))
+end
+if #entries == limit then
+  return 1
+end
+
+local stream = redis.pcall('XINFO', 'STREAM', log)
+if stream.err then
+  call('XADD', log, stored, 'm', '')
+  call('XTRIM', log, 'MAXLEN', 0)
+  return 0
+end
+for field = 1, #stream, 2 do
+  if stream[field] == 'last-generated-id' then
+    local last_ms, last_sequence = parts(stream[field + 1])
+    local ms, sequence = parts(stored)
+    if last_ms < ms or (last_ms == ms and last_sequence < sequence) then
+      call('XSETID', log, stored)
+    end
+  end
+end
+return 0
