@@ -137,9 +137,8 @@ impl Link {
         deadline: Instant,
     ) -> Result<Value, CallError> {
         let late = |_| CallError::Late(server.address.to_string());
-        Ok(timeout_at(deadline, self.connection.send_packed_command(command))
-            .await
-            .map_err(late)??)
+        let sent = self.connection.send_packed_command(command);
+        Ok(timeout_at(deadline, sent).await.map_err(late)??.extract_error()?)
     }
 
     /// The same as part of a redirection: the server answers although the slot is another's.
