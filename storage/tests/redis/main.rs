@@ -2,6 +2,7 @@
 //! Sentinel, and what happens when servers fail.
 
 mod contract;
+mod cuts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,6 +16,7 @@ mod program;
 mod port;
 mod process;
 mod ready;
+pub mod cutter;
 pub mod redis;
 
 pub use port::spare_ports;
