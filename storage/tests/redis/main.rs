@@ -3,6 +3,8 @@
 
 mod contract;
 mod cuts;
+mod load;
+mod failing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -71,4 +71,22 @@ impl RedisSentinel {
         })
         .await;
     }
+
+    /// Waits until server `number` follows the primary, and the Sentinel counts on it.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub async fn follows(&self, number: usize) {
+        ready::until("the server is a replica", async || {
+            let info = self.servers[number].command(&["INFO", "replication"]).await;
+            let known = self.sentinel.command(&["SENTINEL", "REPLICAS", MASTER]).await;
+            let port = self.servers[number].port().to_string();
+            let well = known.lines().any(|line| line == port)
+                && known.lines().any(|line| line == "ok")
+                && !known.contains("s_down");
+            (info.contains("role:slave") && info.contains("master_link_status:up") && well)
+                .then_some(())
+        })
+        .await;
+    }
 }
