@@ -121,8 +121,9 @@ impl From<RedisError> for CallError {
             ErrorKind::AuthenticationFailed => Remedy::Nothing,
             _ => return Self::Connection(error.to_string()),
         };
+        // The greeting of redis-rs leaves the server's words out.
         let code = error.code().unwrap_or("WRONGPASS").to_owned();
-        let detail = error.detail().unwrap_or_default().to_owned();
+        let detail = error.detail().unwrap_or("no such user, or another password").to_owned();
         Self::Server { code, detail, remedy }
     }
 }

@@ -53,6 +53,10 @@ impl Servers {
         url: RedisUrl,
         call_within: Duration,
     ) -> Result<Self, ConnectError> {
+        if url.tls {
+            // Or else it is another one already, which will do.
+            let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+        }
         let certificates = match &url.ca {
             None => None,
             Some(file) => match tokio::fs::read(file).await {

@@ -2,6 +2,7 @@
 //! Sentinel, and what happens when servers fail.
 
 mod contract;
+mod connect;
 mod cuts;
 mod load;
 mod failing;

@@ -35,6 +35,8 @@ pub struct Redis {
     cli: PathBuf,
     command: Vec<String>,
     folder: TempDir,
+    /// Its certificate, if it has one, for as long as it may read it.
+    certificates: Option<TempDir>,
 }
 
 impl Redis {
@@ -56,6 +58,36 @@ impl Redis {
     /// If it does not come up.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, Missing> {
         Self::start_on(settings, |_| Vec::new()).await
+    }
+
+    /// Starts one that also speaks TLS, on a port of its own, with this certificate and key in PEM.
+    /// Answers it with that port.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_tls(certificate: &str, key: &str) -> Result<(Self, u16), Missing> {
+        let files = TempDir::with_prefix("pabal-redis-tls-").expect("a folder for certificates");
+        let file = |name: &str, pem: &str| {
+            let file = files.path().join(name);
+            std::fs::write(&file, pem).expect("the folder takes a file");
+            file.display().to_string()
+        };
+        let (certificate, key) = (file("cert.pem", certificate), file("key.pem", key));
+        let settings = [
+            ("tls-cert-file", certificate.as_str()),
+            ("tls-key-file", key.as_str()),
+            ("tls-ca-cert-file", certificate.as_str()),
+            ("tls-auth-clients", "no"),
+        ];
+        let port = |port: u16| vec![("tls-port", port.to_string())];
+        let mut redis = Self::start_on(&settings, port).await?;
+        redis.certificates = Some(files);
+        let answer = redis.command(&["CONFIG", "GET", "tls-port"]).await;
+        let port = answer.lines().last().and_then(|port| port.parse().ok()).expect("a port");
+        Ok((redis, port))
     }
 
     /// As [`start_with`](Self::start_with), with settings that need a spare port besides its own.
@@ -113,7 +145,8 @@ impl Redis {
             })
             .await;
             if let Some(process) = started {
-                return Ok(Self { process, port, cli, command, folder });
+                let certificates = None;
+                return Ok(Self { process, port, cli, command, folder, certificates });
             }
         }
         let log = std::fs::read_to_string(&log).unwrap_or_default();
