@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use pabal_benches::cells::{Setting, durable, fanout, idle, stored};
+use pabal_benches::cells::{Setting, durable, fanout, idle, redis, stored};
 use pabal_benches::report::Report;
 use pabal_benches::{Outcome, process};
 
@@ -45,6 +45,7 @@ enum Cell {
     Durable,
     History,
     Flat,
+    Redis,
 }
 
 type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
@@ -83,13 +84,14 @@ fn run(flags: &Flags) -> Outcome<bool> {
     };
     let mut report = Report { machine: process::machine(), ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
-    let cells: [(Cell, Measure, &str); 6] = [
+    let cells: [(Cell, Measure, &str); 7] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
         (Cell::LongPoll, fanout::long_poll, process::GENERATOR_CORE),
         (Cell::Idle, idle::run, process::GENERATOR_CORE),
         (Cell::Durable, durable::run, process::GENERATOR_CORE),
         (Cell::History, stored::history, process::BOTH_CORES),
         (Cell::Flat, stored::flat, process::BOTH_CORES),
+        (Cell::Redis, redis::run, process::GENERATOR_CORE),
     ];
     for (cell, measure, cores) in cells {
         if all || flags.cells.contains(&cell) {

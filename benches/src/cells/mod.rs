@@ -8,6 +8,7 @@ pub mod fanout;
 pub mod idle;
 pub mod durable;
 pub mod stored;
+pub mod redis;
 
 /// What every cell is given.
 #[derive(Clone, Debug)]

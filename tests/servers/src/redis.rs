@@ -158,6 +158,14 @@ impl Redis {
         self.port
     }
 
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its data folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
