@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use pabal_core::model::UserId;
-use pabal_core::ports::Presence;
+use pabal_core::model::{MessageId, Partition, UserId};
+use pabal_core::ports::{Delivery, InboxPosition, MessageLog, NodeInbox, Presence};
 use pabal_servers::redis::RedisSentinel;
 use pabal_servers::{Redis, spare_ports, started};
 use pabal_storage::redis::{ConnectError, RedisConfig, RedisStore};
 use tokio::time::timeout;
+
+use crate::system_clock;
 
 async fn connect(url: &str) -> Result<RedisStore, ConnectError> {
     let url = url.parse().expect("an address of Redis");
@@ -30,6 +32,17 @@ async fn works(store: &RedisStore) {
     let (presence, node) = (store.presence(), "a".parse().expect("a name"));
     presence.begin(&node, Duration::from_secs(60)).await.expect("begins");
     assert!(presence.join(&node, UserId::new(1)).await.expect("joins"));
+    let log = store.message_log(system_clock(), 10);
+    let partition = Partition::new(1).expect("a partition");
+    log.trim(partition, MessageId::new(1 << 40)).await.expect("trims");
+    let inbox = store.node_inbox(10);
+    inbox.open(&node).await.expect("opens");
+    let id = MessageId::new(1);
+    let delivery = Delivery::Stored { message_id: id, first_id: id };
+    inbox.send(&node, vec![delivery.clone()]).await.expect("sends");
+    let entries = inbox.receive(&node, InboxPosition::default(), 1).await.expect("receives");
+    assert_eq!(entries[0].delivery, delivery);
+    inbox.forget(&node).await.expect("forgets");
 }
 
 #[tokio::test]
@@ -63,8 +76,10 @@ async fn users_and_passwords_are_checked() {
         let line = refusal(&at(credentials, &password)).await;
         assert!(line.contains("refuses the user or the password"), "{credentials}: {line}");
     }
-    let acl =
-        [("user", "default off"), ("user", "ann on >s@cret:word ~* &* +@all -@dangerous +info")];
+    let acl = [
+        ("user", "default off"),
+        ("user", "ann on >s@cret:word ~{pabal:* +@all -@dangerous +info"),
+    ];
     let acl = started!(Redis::start_with(&acl));
     works(&connect(&at("ann:s%40cret%3Aword@", &acl)).await.expect("connects")).await;
     for credentials in ["", "ann:wrong-word@", "ben:s%40cret%3Aword@"] {

@@ -9,7 +9,7 @@ use pabal_servers::redis::{RedisCluster, RedisSentinel};
 use pabal_servers::{Redis, started};
 
 use crate::load::{Load, SetBack};
-use crate::{store, system_clock};
+use crate::{store, store_in, system_clock};
 
 const SOME: usize = 300;
 
@@ -178,6 +178,27 @@ async fn a_node_is_told_that_its_joins_may_be_forgotten() {
     interest.begin(&node, lease).await.expect("begins");
     assert!(interest.renew(&node, lease).await.expect("renews"));
     assert!(interest.nodes(&[ChannelId::new(1)]).await.expect("answers")[0].is_empty());
+}
+
+/// As when an orchestrator starts a node anew whose machine is cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_name_another_one_took_is_told_and_changes_nothing() {
+    let redis = started!(Redis::start());
+    let one = store_in(&redis.url(), "taken").await.interest();
+    let other = store_in(&redis.url(), "taken").await.interest();
+    let node: NodeId = "a".parse().expect("a name");
+    let lease = Duration::from_secs(600);
+    let [news, team] = [ChannelId::new(1), ChannelId::new(2)];
+    one.begin(&node, lease).await.expect("begins");
+    one.join(&node, &[news]).await.expect("joins");
+    other.begin(&node, lease).await.expect("begins");
+    other.join(&node, &[team]).await.expect("joins");
+    assert!(!one.renew(&node, lease).await.expect("answers"));
+    assert!(matches!(one.join(&node, &[news]).await, Err(InterestError::Lapsed(_))));
+    one.leave(&node, &[team]).await.expect("leaves");
+    assert!(other.renew(&node, lease).await.expect("answers"));
+    let nodes = other.nodes(&[news, team]).await.expect("answers");
+    assert_eq!(nodes, [vec![], vec![node]]);
 }
 
 /// An epoch that was given once is not given again by a server that has forgotten it.
