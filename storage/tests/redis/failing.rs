@@ -8,7 +8,9 @@ use pabal_core::ports::*;
 use pabal_servers::redis::{RedisCluster, RedisSentinel};
 use pabal_servers::{Redis, started};
 
-use crate::load::{Load, SetBack};
+use tokio::time::timeout;
+
+use crate::load::{CALL_BOUND, Load, SetBack};
 use crate::{store, store_in, system_clock};
 
 const SOME: usize = 300;
@@ -115,44 +117,68 @@ async fn calls_to_a_paused_redis_are_refused_and_go_on_when_it_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_told_that_its_inbox_may_have_lost_entries() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
-    let inbox = Arc::new(store(&redis.url()).await.node_inbox(100));
     let node: NodeId = "a".parse().expect("a name");
     let delivery = |number| {
         let message_id = MessageId::new(number);
         Delivery::Stored { message_id, first_id: message_id }
     };
-    inbox.open(&node).await.expect("opens");
-    redis.snapshot().await;
-    inbox.send(&node, vec![delivery(1)]).await.expect("sends");
-    let position = {
+    // What the node has read is lost, or only what it has not.
+    for also_read in [true, false] {
+        let inbox = Arc::new(store(&redis.url()).await.node_inbox(100));
+        inbox.open(&node).await.expect("opens");
+        redis.snapshot().await;
+        inbox.send(&node, vec![delivery(1)]).await.expect("sends");
         let entries = inbox.receive(&node, InboxPosition::default(), 10).await.expect("receives");
-        entries[0].position
-    };
-    // While the node waits for the next entry.
+        let position = entries[0].position;
+        if !also_read {
+            redis.snapshot().await;
+            inbox.send(&node, vec![delivery(2)]).await.expect("sends");
+        }
+        redis.restart().await;
+        let told = pabal_servers::until("the server answers", async || {
+            match inbox.receive(&node, position, 10).await {
+                Err(InboxError::Unavailable(_)) => None,
+                other => Some(other),
+            }
+        });
+        let told = timeout(CALL_BOUND, told).await.expect("it is told, and not left to wait");
+        assert!(matches!(told, Err(InboxError::UnknownNode(_))), "{told:?}");
+        // It begins anew, and an entry of now is not hidden by a position of before.
+        inbox.open(&node).await.expect("opens");
+        inbox.send(&node, vec![delivery(3)]).await.expect("sends");
+        let entries = inbox.receive(&node, position, 10).await.expect("receives");
+        let last = &entries[entries.len() - 1];
+        assert!(last.position > position, "positions went back");
+        assert_eq!(last.delivery, delivery(3));
+    }
+}
+
+/// The connection on which a node waits is cut by the restart; what it waits for is not lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_is_told_too() {
+    let redis = started!(Redis::start());
+    let inbox = Arc::new(store(&redis.url()).await.node_inbox(100));
+    let node: NodeId = "a".parse().expect("a name");
+    inbox.open(&node).await.expect("opens");
     let waiting = tokio::spawn({
         let (inbox, node) = (Arc::clone(&inbox), node.clone());
-        async move { inbox.receive(&node, position, 10).await }
-    });
-    inbox.send(&node, Vec::new()).await.expect("sends nothing");
-    redis.restart().await;
-    // The connection broke, or is found to lead to another run of the server.
-    let waited = waiting.await.expect("no panic");
-    assert!(waited.is_err(), "{waited:?}");
-    let told = pabal_servers::until("the server answers", async || {
-        match inbox.receive(&node, position, 10).await {
-            Err(InboxError::Unavailable(_)) => None,
-            other => Some(other),
+        async move {
+            loop {
+                match inbox.receive(&node, InboxPosition::default(), 10).await {
+                    Err(InboxError::Unavailable(_)) => tokio::task::yield_now().await,
+                    other => return other,
+                }
+            }
         }
+    });
+    pabal_servers::until("the node waits", async || {
+        let clients = redis.command(&["CLIENT", "LIST"]).await;
+        clients.contains("cmd=xread").then_some(())
     })
     .await;
-    let told = if let Err(InboxError::UnknownNode(_)) = waited { waited } else { told };
+    redis.restart().await;
+    let told = waiting.await.expect("no panic");
     assert!(matches!(told, Err(InboxError::UnknownNode(_))), "{told:?}");
-    // It begins anew, and an entry of now is not hidden by a position of before.
-    inbox.open(&node).await.expect("opens");
-    inbox.send(&node, vec![delivery(2)]).await.expect("sends");
-    let entries = inbox.receive(&node, InboxPosition::default(), 10).await.expect("receives");
-    assert!(entries[0].position > position, "positions went back");
-    assert_eq!(entries[0].delivery, delivery(2));
 }
 
 /// What the server forgot of a node's joins, messages passed it by for.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Far more than a call may take, which is 2 s.
-const CALL_BOUND: Duration = Duration::from_secs(20);
+pub(crate) const CALL_BOUND: Duration = Duration::from_secs(20);
 const PARTITIONS: u16 = 6;
 const SENDERS: u64 = 18;
 
