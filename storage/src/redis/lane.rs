@@ -28,8 +28,8 @@ pub(super) struct Waiting {
 /// The drafts of a partition.
 pub(super) struct Lane {
     pub(super) partition: Partition,
-    pub(super) log: String,
-    pub(super) sent: String,
+    /// Its keys: the entries, their send keys, the last id given.
+    pub(super) keys: [String; 3],
     state: Mutex<State>,
 }
 
@@ -41,8 +41,13 @@ struct State {
 }
 
 impl Lane {
-    pub(super) fn new(partition: Partition, log: String, sent: String) -> Self {
-        Self { partition, log, sent, state: Mutex::default() }
+    pub(super) fn new(partition: Partition, keys: [String; 3]) -> Self {
+        Self { partition, keys, state: Mutex::default() }
+    }
+
+    /// The keys as a script takes them.
+    pub(super) fn keys(&self) -> [&str; 3] {
+        self.keys.each_ref().map(String::as_str)
     }
 
     /// Puts a draft in; answers whether the caller has to start a sender, which takes drafts out

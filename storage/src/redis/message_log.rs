@@ -93,7 +93,7 @@ impl MessageLog for RedisMessageLog {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
         Box::pin(async move {
-            let key = &self.inner.lane(partition).log;
+            let [key, ..] = &self.inner.lane(partition).keys;
             let after = place(partition, after);
             loop {
                 let limit = stream::limit(limit);
@@ -115,8 +115,7 @@ impl MessageLog for RedisMessageLog {
             let stored = place(partition, stored);
             let args = [stored.as_bytes(), TRIMMED_AT_ONCE.as_bytes()];
             loop {
-                let keys = [lane.log.as_str(), lane.sent.as_str()];
-                let answer = self.inner.store.servers.call(&TRIM, &keys, &args).await?;
+                let answer = self.inner.store.servers.call(&TRIM, &lane.keys(), &args).await?;
                 if stream::number(&answer.value)? == 0 {
                     return Ok(());
                 }
@@ -129,14 +128,19 @@ impl Inner {
     fn lane(&self, partition: Partition) -> &Arc<Lane> {
         self.lanes[usize::from(partition.get())].get_or_init(|| {
             let tag = format!("log:{}", partition.get());
-            let (log, sent) = (self.store.key(&tag, "entries"), self.store.key(&tag, "sent"));
-            Arc::new(Lane::new(partition, log, sent))
+            let keys = ["entries", "sent", "last"].map(|what| self.store.key(&tag, what));
+            Arc::new(Lane::new(partition, keys))
         })
     }
 
     /// Appends what waits in `lane`, until nothing does.
     async fn send(&self, lane: &Lane) {
-        while let Some(drafts) = lane.take() {
+        loop {
+            // Whoever has something to say by now goes along.
+            tokio::task::yield_now().await;
+            let Some(drafts) = lane.take() else {
+                return;
+            };
             match self.append(lane, &drafts).await {
                 Ok(answers) => {
                     for (draft, answer) in drafts.into_iter().zip(answers) {
@@ -165,8 +169,7 @@ impl Inner {
         let mut args = Vec::with_capacity(3 + 2 * drafts.len());
         args.extend([ms.as_bytes(), sequence.as_bytes(), self.capacity.as_bytes()]);
         args.extend(drafts.iter().flat_map(|draft| [&draft.key[..], &draft.value[..]]));
-        let keys = [lane.log.as_str(), lane.sent.as_str()];
-        let answer = self.store.servers.call(&APPEND, &keys, &args).await?;
+        let answer = self.store.servers.call(&APPEND, &lane.keys(), &args).await?;
         let answers = stream::list(answer.value)?;
         if answers.len() != drafts.len() {
             let reason = format!("{} answers to {} drafts", answers.len(), drafts.len());

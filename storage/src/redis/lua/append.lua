@@ -1,33 +1,27 @@
 -- Gives drafts their ids and appends them to the log of a partition, in one step.
 --
--- KEYS  the log, a stream; the send keys of its entries, a hash of send key -> id
+-- KEYS  the log, a stream; the send keys of its entries, a hash of send key -> id; the last id given
 -- ARGV  the least id to give, as milliseconds and sequence; how many entries the log may hold;
 --       then for each draft its send key, which may be empty, and its value
 -- Answers for each draft: N<id> appended; R<id> the send that it repeats; F the log is full.
 --
 -- An id is that of a stream entry, <milliseconds>-<sequence>, with sequences below 4096 as in a
--- message id. What was given last, the stream itself knows, also when all of it was trimmed.
+-- message id. The stream knows its last id too, but to ask it costs more than two appends.
 local call = redis.call
 local log, sent = KEYS[1], KEYS[2]
-local ms, sequence, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local ms, sequence = tonumber(ARGV[1]), tonumber(ARGV[2])
+local room = tonumber(ARGV[3]) - call('XLEN', log)
 
-local stream = redis.pcall('XINFO', 'STREAM', log)
-if not stream.err then
-  for field = 1, #stream, 2 do
-    local name, value = stream[field], stream[field + 1]
-    if name == 'length' then
-      room = room - value
-    elseif name == 'last-generated-id' then
-      local last_ms, last_sequence = string.match(value, '^(%d+)-(%d+)$')
-      last_ms, last_sequence = tonumber(last_ms), tonumber(last_sequence)
-      if last_ms > ms or (last_ms == ms and last_sequence >= sequence) then
-        ms, sequence = last_ms, last_sequence + 1
-      end
-    end
+local last = call('GET', KEYS[3])
+if last then
+  local last_ms, last_sequence = string.match(last, '^(%d+)-(%d+)$')
+  last_ms, last_sequence = tonumber(last_ms), tonumber(last_sequence)
+  if last_ms > ms or (last_ms == ms and last_sequence >= sequence) then
+    ms, sequence = last_ms, last_sequence + 1
   end
 end
 
-local answers = {}
+local answers, given = {}, nil
 for draft = 4, #ARGV, 2 do
   if sequence > 4095 then
     ms, sequence = ms + 1, 0
@@ -54,7 +48,10 @@ for draft = 4, #ARGV, 2 do
       call('XADD', log, id, 'm', ARGV[draft + 1])
     end
     answers[#answers + 1] = 'N' .. id
-    room, sequence = room - 1, sequence + 1
+    room, sequence, given = room - 1, sequence + 1, id
   end
+end
+if given then
+  call('SET', KEYS[3], given)
 end
 return answers

@@ -1,7 +1,7 @@
 -- Forgets entries of a log up to a stored id, with their send keys, and never gives ids up to it
 -- again, even if the log never held them.
 --
--- KEYS  the log, a stream; the send keys of its entries
+-- KEYS  the log, a stream; the send keys of its entries; the last id given
 -- ARGV  the stored id; how many entries to forget at most
 -- Answers 1 if there may be more to forget.
 local call = redis.call
@@ -12,7 +12,16 @@ local function parts(id)
   return tonumber(ms), tonumber(sequence)
 end
 
+local ms, sequence = parts(stored)
+local last_ms, last_sequence = parts(call('GET', KEYS[3]) or '0-0')
+if last_ms < ms or (last_ms == ms and last_sequence < sequence) then
+  call('SET', KEYS[3], stored)
+end
+
 local entries = call('XRANGE', log, '-', stored, 'COUNT', limit)
+if #entries == 0 then
+  return 0
+end
 local keys = {}
 for _, entry in ipairs(entries) do
   local fields = entry[2]
@@ -25,27 +34,6 @@ end
 if #keys > 0 then
   call('HDEL', sent, unpack(keys))
 end
-if #entries > 0 then
-  local ms, sequence = parts(entries[#entries][1])
-  call('XTRIM', log, 'MINID', ms .. '-' .. (sequence + 1))
-end
-if #entries == limit then
-  return 1
-end
-
-local stream = redis.pcall('XINFO', 'STREAM', log)
-if stream.err then
-  call('XADD', log, stored, 'm', '')
-  call('XTRIM', log, 'MAXLEN', 0)
-  return 0
-end
-for field = 1, #stream, 2 do
-  if stream[field] == 'last-generated-id' then
-    local last_ms, last_sequence = parts(stream[field + 1])
-    local ms, sequence = parts(stored)
-    if last_ms < ms or (last_ms == ms and last_sequence < sequence) then
-      call('XSETID', log, stored)
-    end
-  end
-end
-return 0
+ms, sequence = parts(entries[#entries][1])
+call('XTRIM', log, 'MINID', ms .. '-' .. (sequence + 1))
+return #entries == limit and 1 or 0
