@@ -19,8 +19,6 @@ const WAITING: usize = 8_192;
 /// A draft that waits to be appended.
 pub(super) struct Waiting {
     pub(super) floor: MessageId,
-    /// By what a repetition is known; empty if by nothing.
-    pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
     pub(super) answer: oneshot::Sender<Result<Sequenced, LogError>>,
 }

@@ -2,9 +2,10 @@
 //! 1970 and the sequence, of this partition. Owns what an entry is; the way there is
 //! [`lane`](super::lane)'s.
 //!
-//! All numbers are big-endian. Field `k`: the send key, 16 bytes as in [`history`](crate::history).
-//! Field `m`: version 1 (= 1), length of the node's name 1, the name, accepted_at 8 (µs since 1970),
-//! channel_id 8, then the message as in [`history`](crate::history).
+//! All numbers are big-endian. Field `m`: version 1 (= 1), 1 and the send key 16 as in
+//! [`history`](crate::history) or 0, length of the node's name 1, the name, accepted_at 8 (µs since
+//! 1970), channel_id 8, then the message as in [`history`](crate::history). The scripts look at the
+//! send key, and at nothing behind it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +28,7 @@ use super::stream::{self, Entry};
 use crate::history::{DecodeError, decode_message, encode_message, sent_key};
 
 const VERSION: u8 = 1;
+const SEND_KEY_BYTES: usize = 16;
 
 /// As many entries as one call trims: it must not hold the server up.
 const TRIMMED_AT_ONCE: &str = "256";
@@ -67,11 +69,10 @@ impl MessageLog for RedisMessageLog {
         origin: Origin,
     ) -> BoxFuture<'_, Result<Sequenced, LogError>> {
         Box::pin(async move {
-            let key = draft.send_key().map(|key| sent_key(&key).to_vec()).unwrap_or_default();
             let value = encode(&draft.at(MessageId::default()), &origin);
             let (answer, answered) = oneshot::channel();
             let lane = self.inner.lane(partition);
-            if lane.put(Waiting { floor, key, value, answer })? {
+            if lane.put(Waiting { floor, value, answer })? {
                 let (inner, lane) = (Arc::clone(&self.inner), Arc::clone(lane));
                 self.tasks.spawn(async move {
                     tokio::select! {
@@ -166,9 +167,9 @@ impl Inner {
         let floors = drafts.iter().map(|draft| draft.floor.above_in(lane.partition));
         let (ms, sequence) = parts(floors.fold(earliest, MessageId::max));
         let (ms, sequence) = (ms.to_string(), sequence.to_string());
-        let mut args = Vec::with_capacity(3 + 2 * drafts.len());
+        let mut args = Vec::with_capacity(3 + drafts.len());
         args.extend([ms.as_bytes(), sequence.as_bytes(), self.capacity.as_bytes()]);
-        args.extend(drafts.iter().flat_map(|draft| [&draft.key[..], &draft.value[..]]));
+        args.extend(drafts.iter().map(|draft| &draft.value[..]));
         let answer = self.store.servers.call(&APPEND, &lane.keys(), &args).await?;
         let answers = stream::list(answer.value)?;
         if answers.len() != drafts.len() {
@@ -223,9 +224,12 @@ fn place(partition: Partition, id: MessageId) -> String {
 
 fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     let node = origin.node.as_str();
-    let mut value = Vec::with_capacity(64 + node.len() + message.content.len());
+    let mut value = Vec::with_capacity(96 + node.len() + message.content.len());
+    let key = message.send_key().map(|key| sent_key(&key));
+    value.extend([VERSION, u8::from(key.is_some())]);
+    value.extend(key.into_iter().flatten());
     // A name is 32 bytes long at most.
-    value.extend([VERSION, node.len() as u8]);
+    value.push(node.len() as u8);
     value.extend(node.as_bytes());
     value.extend(origin.accepted_at.as_micros().to_be_bytes());
     value.extend(message.channel_id.get().to_be_bytes());
@@ -248,6 +252,11 @@ fn decode_value(message_id: MessageId, value: &[u8]) -> Result<LogEntry, DecodeE
     if *version != VERSION {
         return Err(DecodeError::Version(*version));
     }
+    let rest = match rest.split_first().ok_or(DecodeError::Truncated)? {
+        (0, rest) => rest,
+        (1, rest) => rest.get(SEND_KEY_BYTES..).ok_or(DecodeError::Truncated)?,
+        (flag, _) => return Err(DecodeError::Flags(*flag)),
+    };
     let (length, rest) = rest.split_first().ok_or(DecodeError::Truncated)?;
     let (node, rest) = rest.split_at_checked(usize::from(*length)).ok_or(DecodeError::Truncated)?;
     let node = std::str::from_utf8(node).map_err(|_| DecodeError::Text)?;
@@ -295,7 +304,7 @@ mod tests {
             encode(&message, &origin).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "0103612d31\
+            "0101f7a3b136a9ed262efae239bad4d44c2c03612d31\
              0000000000000005\
              0000000000000002\
              01020000000000000001\
@@ -322,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_entry_is_an_error(cut in 0usize..33) {
+        fn a_cut_entry_is_an_error(cut in 0usize..50) {
             let LogEntry { message, origin } = entry();
             let value = encode(&message, &origin);
             prop_assert!(decode_value(message.message_id, &value[..cut]).is_err());

@@ -2,7 +2,8 @@
 --
 -- KEYS  the log, a stream; the send keys of its entries, a hash of send key -> id; the last id given
 -- ARGV  the least id to give, as milliseconds and sequence; how many entries the log may hold;
---       then for each draft its send key, which may be empty, and its value
+--       then the values of the drafts, see message_log.rs: the second byte is 1 if a send key of 16
+--       bytes comes next
 -- Answers for each draft: N<id> appended; R<id> the send that it repeats; F the log is full.
 --
 -- An id is that of a stream entry, <milliseconds>-<sequence>, with sequences below 4096 as in a
@@ -21,15 +22,18 @@ if last then
   end
 end
 
-local answers, given = {}, nil
-for draft = 4, #ARGV, 2 do
+local byte, sub = string.byte, string.sub
+local answers, given, prefix = {}, nil, ms .. '-'
+for draft = 4, #ARGV do
   if sequence > 4095 then
     ms, sequence = ms + 1, 0
+    prefix = ms .. '-'
   end
-  local key = ARGV[draft]
-  local id = ms .. '-' .. sequence
+  local value = ARGV[draft]
+  local id = prefix .. sequence
   local first = false
-  if key ~= '' then
+  if byte(value, 2) == 1 then
+    local key = sub(value, 3, 18)
     -- A repeat takes no room, so it is known in a full log too.
     if room <= 0 then
       first = call('HGET', sent, key)
@@ -42,11 +46,7 @@ for draft = 4, #ARGV, 2 do
   elseif room <= 0 then
     answers[#answers + 1] = 'F'
   else
-    if key ~= '' then
-      call('XADD', log, id, 'm', ARGV[draft + 1], 'k', key)
-    else
-      call('XADD', log, id, 'm', ARGV[draft + 1])
-    end
+    call('XADD', log, id, 'm', value)
     answers[#answers + 1] = 'N' .. id
     room, sequence, given = room - 1, sequence + 1, id
   end

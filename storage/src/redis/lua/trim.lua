@@ -24,11 +24,9 @@ if #entries == 0 then
 end
 local keys = {}
 for _, entry in ipairs(entries) do
-  local fields = entry[2]
-  for field = 1, #fields, 2 do
-    if fields[field] == 'k' then
-      keys[#keys + 1] = fields[field + 1]
-    end
+  local value = entry[2][2]
+  if string.byte(value, 2) == 1 then
+    keys[#keys + 1] = string.sub(value, 3, 18)
   end
 end
 if #keys > 0 then
