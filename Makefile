@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run test fuzz lint fmt bench measure doc clean
+.PHONY: help run servers test fuzz lint fmt bench measure doc clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -8,7 +8,10 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
-test: ## Everything that must hold: unit, contract, property, end-to-end and crash tests
+servers: ## Install what tests run against: Redis, PostgreSQL (as root, on Debian; else says what to do)
+	tests/servers/install.sh
+
+test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
 	cargo test --workspace --locked
 
 # A target is a module `fuzz`, or several, whose tests begin with its name.

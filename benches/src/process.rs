@@ -198,7 +198,15 @@ pub fn cpu_of_threads(name: &str) -> Outcome<Duration> {
 /// # Errors
 /// If there is no such core, or no `taskset`.
 pub fn bind(cores: &str) -> Outcome<()> {
-    let pid = std::process::id().to_string();
+    bind_other(std::process::id(), cores)
+}
+
+/// Binds another process to cores.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_other(pid: u32, cores: &str) -> Outcome<()> {
+    let pid = pid.to_string();
     let done =
         Command::new("taskset").args(["-acp", cores, &pid]).stdout(Stdio::null()).status()?;
     if done.success() { Ok(()) } else { Err(format!("cannot bind to core {cores}").into()) }

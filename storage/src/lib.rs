@@ -4,3 +4,7 @@ pub mod embedded;
 pub mod directory;
 pub mod history;
 pub mod push;
+pub mod redis;
+
+/// The version of this package, as it introduces itself to servers.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

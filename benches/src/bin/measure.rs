@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use pabal_benches::cells::{Setting, durable, fanout, idle, slow, soak, stop, stored};
+use pabal_benches::cells::{Setting, durable, fanout, idle, redis, slow, soak, stop, stored};
 use pabal_benches::report::Report;
 use pabal_benches::{Outcome, process};
 
@@ -51,6 +51,7 @@ enum Cell {
     Slow,
     Stop,
     Soak,
+    Redis,
 }
 
 type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
@@ -90,7 +91,7 @@ fn run(flags: &Flags) -> Outcome<bool> {
     };
     let mut report = Report { machine: process::machine(), ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
-    let cells: [(Cell, Measure, &str); 9] = [
+    let cells: [(Cell, Measure, &str); 10] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
         (Cell::LongPoll, fanout::long_poll, process::GENERATOR_CORE),
         (Cell::Idle, idle::run, process::GENERATOR_CORE),
@@ -100,6 +101,7 @@ fn run(flags: &Flags) -> Outcome<bool> {
         (Cell::Slow, slow::run, process::GENERATOR_CORE),
         (Cell::Stop, stop::run, process::GENERATOR_CORE),
         (Cell::Soak, soak::run, process::GENERATOR_CORE),
+        (Cell::Redis, redis::run, process::GENERATOR_CORE),
     ];
     for (cell, measure, cores) in cells {
         if (all && cell != Cell::Soak) || flags.cells.contains(&cell) {

@@ -64,6 +64,11 @@ impl Local {
         self.channels.get(&channel_id).map(|sessions| Arc::clone(&sessions))
     }
 
+    /// All channels that sessions here want.
+    pub(super) fn wanted(&self) -> Vec<ChannelId> {
+        self.channels.iter().map(|channel| *channel.key()).collect()
+    }
+
     /// Enters a session that is being opened; refused at `at_most` sessions of its user. From now on
     /// changes of the user's memberships are noted for [`subscribe`](Self::subscribe).
     pub(super) fn enter(&self, session: &Arc<Session>, at_most: usize) -> Result<(), ()> {

@@ -18,6 +18,7 @@ mod places;
 mod session;
 mod local;
 mod sessions;
+mod leases;
 mod catch_up;
 mod reading;
 mod stats;
@@ -97,6 +98,12 @@ pub enum StartError {
     /// The node could not be registered.
     #[error("cannot register the node: {0}")]
     Registry(#[from] crate::ports::RegistryError),
+    /// The node's users could not be entered.
+    #[error("cannot begin presence: {0}")]
+    Presence(#[from] crate::ports::PresenceError),
+    /// What the node wants could not be entered.
+    #[error("cannot begin interest: {0}")]
+    Interest(#[from] crate::ports::InterestError),
     /// Another node owns the partition.
     #[error("partition {0} is owned by another node")]
     PartitionOwned(u16),
@@ -111,6 +118,8 @@ impl Engine {
     pub async fn start(config: EngineConfig, ports: Ports) -> Result<Self, StartError> {
         let EngineConfig { node, partitions, limits } = config;
         ports.inbox.open(&node).await?;
+        ports.presence.begin(&node, limits.lease).await?;
+        ports.interest.begin(&node, limits.lease).await?;
         let mut floors = Vec::new();
         for partition in Partition::all(partitions) {
             if ports.registry.acquire(&node, partition, limits.lease).await?.is_none() {
@@ -144,7 +153,7 @@ impl Engine {
         engine.spawn(deliver::run(engine.clone()));
         engine.spawn(push::run(engine.clone(), waiting));
         engine.spawn(sessions::expire(engine.clone()));
-        engine.spawn(sessions::renew_leases(engine.clone()));
+        engine.spawn(leases::keep(engine.clone()));
         Ok(engine)
     }
 

@@ -135,6 +135,11 @@ impl Engine {
         for node in nodes {
             let mut patience = Patience::default();
             while let Err(error) = self.inner.ports.interest.join(node, &[channel_id]).await {
+                if !error.retryable() {
+                    // It is gone, or will end its sessions as soon as it learns of its lapse.
+                    tracing::info!(%error, "a node is not there to want a channel");
+                    break;
+                }
                 patience.wait("interest", &error).await;
             }
         }

@@ -20,7 +20,7 @@ use crate::protocol::{Cursors, Problem, ProblemCode, event};
 /// How often sessions are looked at that nobody reads.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How long the node waits before it gives a presence back again that it could not.
-const RETRY: Duration = Duration::from_millis(500);
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// As many users' turns as may be taken at the same time.
 const TURNS: usize = 64;
 /// How long readers get to fetch the announcement of a drain before their sessions end.
@@ -269,7 +269,7 @@ impl Default for Present {
 }
 
 impl Present {
-    async fn turn(&self, user_id: UserId) -> MutexGuard<'_, ()> {
+    pub(super) async fn turn(&self, user_id: UserId) -> MutexGuard<'_, ()> {
         let hash = FixedState::default().hash_one(user_id);
         self.0[hash as usize % TURNS].lock().await
     }
@@ -364,21 +364,6 @@ pub(super) async fn expire(engine: Engine) {
             engine.inner.permits.tidy();
             engine.inner.sequencer.tidy(now);
         }
-    }
-}
-
-/// Keeps alive what other nodes believe of this one.
-pub(super) async fn renew_leases(engine: Engine) {
-    let inner = &engine.inner;
-    let lease = inner.limits.lease;
-    loop {
-        if let Err(error) = inner.ports.presence.renew(&inner.node, lease).await {
-            tracing::warn!(%error, "presence is away");
-        }
-        if let Err(error) = inner.ports.interest.renew(&inner.node, lease).await {
-            tracing::warn!(%error, "interest is away");
-        }
-        tokio::time::sleep(lease / 3).await;
     }
 }
 

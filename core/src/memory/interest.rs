@@ -9,8 +9,7 @@ use crate::ports::{BoxFuture, Interest, InterestError};
 
 /// An [`Interest`] in process memory.
 ///
-/// A node that never renewed counts as alive, so a single node need not renew; a renewal after the
-/// end of a lease brings the node's channels back. Calls act when they are made, not when their
+/// Calls act when they are made, not when their
 /// future is first polled. It holds as many channels as sessions want.
 pub struct MemoryInterest {
     channels: LeasedNodes<ChannelId>,
@@ -30,11 +29,19 @@ impl Default for MemoryInterest {
 }
 
 impl Interest for MemoryInterest {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+        self.channels.begin(node, lease);
+        ready(Ok(()))
+    }
+
     fn join(
         &self,
         node: &NodeId,
         channels: &[ChannelId],
     ) -> BoxFuture<'_, Result<(), InterestError>> {
+        if !self.channels.lives(node) {
+            return ready(Err(InterestError::Lapsed(node.clone())));
+        }
         for channel_id in channels {
             self.channels.join(node, *channel_id);
         }
@@ -59,8 +66,7 @@ impl Interest for MemoryInterest {
         ready(Ok(self.channels.locate(channels)))
     }
 
-    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
-        self.channels.renew(node, lease);
-        ready(Ok(()))
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, InterestError>> {
+        ready(Ok(self.channels.renew(node, lease)))
     }
 }

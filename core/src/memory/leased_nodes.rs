@@ -15,13 +15,13 @@ use crate::model::NodeId;
 
 /// Key → the nodes that joined it, counting only those whose lease has not ended.
 ///
-/// A node has one lease, begun by its first [`renew`](Self::renew). One that never renewed counts
-/// as alive: a single node's sets live and die with its process, so it needs no lease. A renewal
-/// after the end brings back what the node joined and did not leave, since all of it is still so.
+/// A node has one lease, begun by [`begin`](Self::begin). What it joined ends with the lease: it must
+/// begin again, with nothing.
 ///
 /// Node names are remembered for ever; there are as many as a cluster has.
 pub(super) struct LeasedNodes<K> {
     started: Instant,
+    /// The lease that each node began last.
     nodes: RwLock<HashMap<NodeId, Arc<LeasedNode>, RandomState>>,
     /// No set is empty. Nearly all hold one node, so a vector beats a set.
     holders: DashMap<K, Vec<Arc<LeasedNode>>, RandomState>,
@@ -29,11 +29,11 @@ pub(super) struct LeasedNodes<K> {
 
 struct LeasedNode {
     node: NodeId,
-    /// In microseconds since [`LeasedNodes::started`].
+    /// In microseconds since [`LeasedNodes::started`]. Once it has passed it stays as it is.
     ends: AtomicU64,
 }
 
-/// The end of a lease that was never begun.
+/// The end of a lease that is beyond the end of time.
 const NEVER: u64 = u64::MAX;
 
 impl<K: Copy + Eq + Hash> LeasedNodes<K> {
@@ -46,15 +46,27 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         }
     }
 
-    /// `node` holds `key` now; answers whether no living node did before.
-    pub(super) fn join(&self, node: &NodeId, key: K) -> bool {
-        let (node, now) = (self.leased(node), self.now());
+    /// `node` begins anew, alive for `lease` from now and holding nothing.
+    pub(super) fn begin(&self, node: &NodeId, lease: Duration) {
+        let ends = AtomicU64::new(self.end_of(lease));
+        let begun = Arc::new(LeasedNode { node: node.clone(), ends });
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = nodes.insert(node.clone(), begun) {
+            before.ends.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// `node` holds `key` now; answers whether no living node did before, or nothing if `node` does
+    /// not live.
+    pub(super) fn join(&self, node: &NodeId, key: K) -> Option<bool> {
+        let (node, now) = (self.living(node)?, self.now());
         let mut holders = self.holders.entry(key).or_insert_with(|| Vec::with_capacity(1));
-        let nobody_did = !holders.iter().any(|holder| holder.is_alive(now));
+        holders.retain(|holder| holder.is_alive(now));
+        let nobody_did = holders.is_empty();
         if !holders.iter().any(|holder| Arc::ptr_eq(holder, &node)) {
             holders.push(node);
         }
-        nobody_did
+        Some(nobody_did)
     }
 
     /// `node` does not hold `key` any more; answers whether no living node does now.
@@ -62,9 +74,9 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         let now = self.now();
         let mut nobody_does = true;
         self.holders.remove_if_mut(&key, |_, holders| {
-            holders.retain(|holder| holder.node != *node);
-            nobody_does = !holders.iter().any(|holder| holder.is_alive(now));
-            holders.is_empty()
+            holders.retain(|holder| holder.node != *node && holder.is_alive(now));
+            nobody_does = holders.is_empty();
+            nobody_does
         });
         nobody_does
     }
@@ -92,22 +104,28 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         keys.iter().map(held).collect()
     }
 
-    /// `node` is alive for `lease` from now.
-    pub(super) fn renew(&self, node: &NodeId, lease: Duration) {
-        let lease = u64::try_from(lease.as_micros()).unwrap_or(NEVER);
-        self.leased(node).ends.store(self.now().saturating_add(lease), Ordering::Relaxed);
+    /// `node` is alive for `lease` from now; false if it does not live any more.
+    pub(super) fn renew(&self, node: &NodeId, lease: Duration) -> bool {
+        let (now, end) = (self.now(), self.end_of(lease));
+        self.living(node).is_some_and(|node| {
+            let renewed = |ends| (now < ends).then_some(end);
+            node.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, renewed).is_ok()
+        })
     }
 
-    fn leased(&self, node: &NodeId) -> Arc<LeasedNode> {
-        let known = {
-            let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-            nodes.get(node).cloned()
-        };
-        known.unwrap_or_else(|| {
-            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(LeasedNode { node: node.clone(), ends: AtomicU64::new(NEVER) });
-            nodes.entry(node.clone()).or_insert_with(new).clone()
-        })
+    /// Whether `node` has begun and its lease has not ended.
+    pub(super) fn lives(&self, node: &NodeId) -> bool {
+        self.living(node).is_some()
+    }
+
+    fn living(&self, node: &NodeId) -> Option<Arc<LeasedNode>> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node).filter(|node| node.is_alive(self.now())).cloned()
+    }
+
+    fn end_of(&self, lease: Duration) -> u64 {
+        let lease = u64::try_from(lease.as_micros()).unwrap_or(NEVER);
+        self.now().saturating_add(lease)
     }
 
     fn now(&self) -> u64 {

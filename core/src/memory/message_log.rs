@@ -112,7 +112,8 @@ impl Entries {
         if self.queue.len() >= capacity {
             return Err(LogError::Full);
         }
-        let message_id = self.last.map_or(least, |last| least.max(last.successor()));
+        let partition = least.partition();
+        let message_id = self.last.map_or(least, |last| least.max(last.above_in(partition)));
         self.last = Some(message_id);
         if let Some(key) = key {
             self.sent.insert(key, message_id);
@@ -130,6 +131,7 @@ impl Entries {
     }
 
     fn trim(&mut self, stored: MessageId) {
+        self.last = self.last.max(Some(stored));
         while let Some(entry) = self.queue.pop_front_if(|entry| entry.message.message_id <= stored)
         {
             if let Some(key) = entry.message.send_key() {

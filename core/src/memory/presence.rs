@@ -9,9 +9,7 @@ use crate::ports::{BoxFuture, Presence, PresenceError};
 
 /// A [`Presence`] in process memory.
 ///
-/// A node that never renewed counts as alive, so a single node need not renew; a renewal after the
-/// end of a lease brings the node's users back. Calls act when they are made, not when their future
-/// is first polled. It holds as many users as nodes let have sessions.
+/// Calls act when they are made, not when their future is first polled. It holds as many users as nodes let have sessions.
 pub struct MemoryPresence {
     users: LeasedNodes<UserId>,
 }
@@ -30,8 +28,14 @@ impl Default for MemoryPresence {
 }
 
 impl Presence for MemoryPresence {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+        self.users.begin(node, lease);
+        ready(Ok(()))
+    }
+
     fn join(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
-        ready(Ok(self.users.join(node, user_id)))
+        let joined = self.users.join(node, user_id);
+        ready(joined.ok_or_else(|| PresenceError::Lapsed(node.clone())))
     }
 
     fn leave(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
@@ -46,8 +50,7 @@ impl Presence for MemoryPresence {
         ready(Ok(self.users.held(users)))
     }
 
-    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
-        self.users.renew(node, lease);
-        ready(Ok(()))
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        ready(Ok(self.users.renew(node, lease)))
     }
 }

@@ -8,9 +8,11 @@ use crate::model::{Draft, Message, MessageId, NodeId, Partition, Timestamp};
 /// clocks of the nodes say.
 ///
 /// # Ids
-/// `append` assigns `max(first id of this millisecond, last id + 1, floor + 1)`. Within a partition
-/// ids therefore rise strictly, over restarts and fail-overs too, if the caller's `floor` is at
-/// least the highest id it knows to be stored. A position in the log *is* a message id.
+/// `append` assigns `max(first id of this millisecond, last id + 1, floor + 1)`, where the last id is
+/// no lower than any that was trimmed. Within a partition ids therefore rise strictly, over restarts
+/// and fail-overs too, if the caller's `floor` is at least the highest id it knows to be stored. An
+/// owner that takes a partition over trims to its stored position before it reads: from then on no
+/// caller gets an id below, whatever its floor. A position in the log *is* a message id.
 ///
 /// # Repeats
 /// A draft whose [`SendKey`](crate::model::SendKey) is still held appends nothing and names the
@@ -52,7 +54,8 @@ pub trait MessageLog: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>>;
 
-    /// Forgets the entries up to and including `stored`. Never moves back.
+    /// Forgets the entries up to and including `stored`, and gives no id up to it any more, even if
+    /// the log never held it. Never moves back.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]; worth a retry, and harmless if not retried before the next trim.

@@ -35,7 +35,8 @@ pub trait NodeInbox: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`InboxError::Unavailable`]: retry from the same position. [`InboxError::UnknownNode`]: this
-    /// node has been declared dead.
+    /// node has been declared dead, or its inbox may have lost entries that nobody will send again;
+    /// open it anew, and begin at its start.
     fn receive(
         &self,
         node: &NodeId,

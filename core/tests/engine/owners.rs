@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pabal_core::engine::{Ended, StartError};
 use pabal_core::model::MessageId;
-use pabal_core::ports::{HistoryStore, NodeInbox};
+use pabal_core::ports::{HistoryStore, Interest, NodeInbox, Presence};
 use pabal_core::protocol::Cursors;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -147,6 +147,38 @@ async fn sessions_end_with_the_inbox_of_their_node_and_their_clients_miss_nothin
     quiet().await;
     client.poll_all();
     assert_eq!(client.handed(group), [missed, next]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_end_with_a_lease_of_their_node_and_their_clients_miss_nothing() {
+    for of_interest in [true, false] {
+        let world = World::new();
+        let ann = world.user("ann").await;
+        let group = world.group(&[ann]).await;
+        let engine = world.start().await;
+        let access = world.log_in(ann).await;
+        let mut client = Client::open(&engine, &access).await;
+        say(&engine, ann, group).await;
+        quiet().await;
+        client.poll_all();
+        // As when the node is paused for longer than it lasts.
+        if of_interest {
+            assert!(world.interest.renew(engine.node(), Duration::ZERO).await.expect("renews"));
+        } else {
+            assert!(world.presence.renew(engine.node(), Duration::ZERO).await.expect("renews"));
+        }
+        let missed = say(&engine, ann, group).await;
+        tokio::time::sleep(engine.limits().lease).await;
+        assert_eq!(client.session.ended(), Some(Ended::Draining), "it missed a message");
+        let cursors = Cursors::from([(group, client.channels[&group].top)]);
+        let mut client = Client::open_from(&engine, &access, cursors).await;
+        let next = say(&engine, ann, group).await;
+        tokio::time::sleep(engine.limits().lease).await;
+        client.poll_all();
+        assert_eq!(client.handed(group), [missed, next]);
+        assert_eq!(client.session.ended(), None, "the node has begun again");
+        assert_eq!(world.presence.online(&[ann]).await.expect("answers"), [true]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

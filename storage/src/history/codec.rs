@@ -21,7 +21,7 @@ const HAS_MESSAGE_TO: u8 = 1;
 const HAS_CLIENT_MESSAGE_ID: u8 = 2;
 
 pub(super) type MessageKey = [u8; 16];
-pub(super) type SentKey = [u8; 16];
+pub(crate) type SentKey = [u8; 16];
 
 /// A stored value is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,7 @@ pub(super) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> 
 
 /// A fixed size whatever name the client chose; nobody can make two sends of others collide, and
 /// with 128 bits no two do by chance.
-pub(super) fn sent_key(key: &SendKey) -> SentKey {
+pub(crate) fn sent_key(key: &SendKey) -> SentKey {
     let hash = Sha256::new()
         .chain_update(key.message_from.get().to_be_bytes())
         .chain_update(key.channel_id.get().to_be_bytes())

@@ -12,7 +12,7 @@ mod verify;
 
 pub use self::fjall::FjallHistoryStore;
 
-pub(crate) use codec::{DecodeError, decode_message, encode_message};
+pub(crate) use codec::{DecodeError, decode_message, encode_message, sent_key};
 pub(crate) use positions::{StoredPositions, load_positions};
 pub(crate) use sent::ForgetOldSends;
 pub(crate) use stage::AppendStage;

@@ -14,7 +14,7 @@ const VERSION: u8 = 1;
 /// The key of the last position given.
 pub(super) const LAST_GIVEN: [u8; 8] = [0; 8];
 
-pub(super) fn encode(notification: &Notification) -> Vec<u8> {
+pub(crate) fn encode(notification: &Notification) -> Vec<u8> {
     let message = &notification.message;
     let mut value = vec![VERSION];
     value.extend(notification.user_id.get().to_be_bytes());
@@ -25,7 +25,7 @@ pub(super) fn encode(notification: &Notification) -> Vec<u8> {
     value
 }
 
-pub(super) fn decode(value: &[u8]) -> Result<Notification, DecodeError> {
+pub(crate) fn decode(value: &[u8]) -> Result<Notification, DecodeError> {
     let (version, mut rest) = value.split_first().ok_or(DecodeError::Truncated)?;
     if *version != VERSION {
         return Err(DecodeError::Version(*version));

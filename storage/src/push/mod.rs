@@ -10,5 +10,6 @@ mod verify;
 
 pub use self::fjall::FjallPushNotifier;
 
+pub(crate) use codec::{decode, encode};
 pub(crate) use stage::PushStage;
 pub(crate) use verify::verify;

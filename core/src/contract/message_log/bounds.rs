@@ -14,6 +14,7 @@ pub(super) async fn run(fresh: impl AsyncFn(usize) -> Log) {
     properties! { fresh(TIGHT) =>
         a_trim_forgets_up_to_and_including_its_position
         a_trim_never_moves_back
+        ids_are_above_all_that_was_trimmed
         the_log_is_full_at_its_bound_until_trimmed
     }
 }
@@ -42,6 +43,23 @@ async fn a_trim_never_moves_back(log: Log) {
     for stored in [ids[3], ids[1], START, ids[3]] {
         log.trim(p, stored).await.expect("trims");
         assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids[4..].iter().copied()));
+    }
+}
+
+/// As when the log lost its tail, and the owner knows what is stored but the sender does not.
+async fn ids_are_above_all_that_was_trimmed(log: Log) {
+    let (p, empty) = (partition(2), partition(3));
+    let first = append(&log, p, 0).await;
+    for (p, other) in [(p, p), (empty, empty), (p, partition(9)), (empty, partition(0))] {
+        let later = append(&log, p, 1).await.max(first).created_at().plus(Duration::from_secs(60));
+        let stored = MessageId::new(MessageId::first_at(later, other).get() | 5);
+        for stored in [stored, first] {
+            log.trim(p, stored).await.expect("trims");
+        }
+        let id = append(&log, p, 2).await;
+        assert!(id > stored, "{id} is not above {stored}");
+        assert_eq!(id.partition(), p);
+        assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq([id]));
     }
 }
 

@@ -63,7 +63,11 @@ impl Presence for TestPresence {
         })
     }
 
-    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+        self.inner.begin(node, lease)
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, PresenceError>> {
         self.inner.renew(node, lease)
     }
 }
@@ -128,7 +132,11 @@ impl Interest for TestInterest {
         self.inner.nodes(channels)
     }
 
-    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+        self.inner.begin(node, lease)
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, InterestError>> {
         self.inner.renew(node, lease)
     }
 }

@@ -1,0 +1,191 @@
+//! How deliveries stand in an inbox. Owns the bytes; nodes of two versions share an inbox for the
+//! time of an upgrade.
+//!
+//! All numbers are big-endian: version 1 (= 1), kind 1, and then, by kind:
+//! 1 message: accepted_at 8 (µs since 1970), channel_id 8, message_id 8, the message as in
+//!   [`history`](crate::history);
+//! 2 event of a channel: channel_id 8, 1 and the user 8 who is not told or 0, the event;
+//! 3 event of users: their number 4, each 8, the event;
+//! 4 membership: channel_id 8, user_id 8, 1 if joined; 5 a channel that ended: channel_id 8;
+//! 6 sessions that end: user_id 8, 1 and the token's hash 32 or 0; 7 stored: message_id 8, first_id 8.
+
+use bytes::Bytes;
+use pabal_core::model::{ChannelId, MessageId, Timestamp, TokenHash, UserId};
+use pabal_core::ports::{Audience, Delivery, Trace};
+
+use crate::history::{DecodeError, decode_message, encode_message};
+
+const VERSION: u8 = 1;
+
+pub(super) fn encode(delivery: &Delivery) -> Vec<u8> {
+    let mut value = vec![VERSION];
+    match delivery {
+        Delivery::Message { message, accepted_at, trace: _ } => {
+            value.push(1);
+            value.extend(accepted_at.as_micros().to_be_bytes());
+            value.extend(message.channel_id.get().to_be_bytes());
+            value.extend(message.message_id.get().to_be_bytes());
+            encode_message(message, &mut value);
+        }
+        Delivery::Event { audience: Audience::Channel { channel_id, except }, event } => {
+            value.push(2);
+            value.extend(channel_id.get().to_be_bytes());
+            option(&mut value, except.map(|user_id| user_id.get().to_be_bytes()));
+            value.extend(event);
+        }
+        Delivery::Event { audience: Audience::Users(users), event } => {
+            value.push(3);
+            // There are not as many users in any one audience.
+            value.extend(u32::try_from(users.len()).unwrap_or(u32::MAX).to_be_bytes());
+            value.extend(users.iter().flat_map(|user_id| user_id.get().to_be_bytes()));
+            value.extend(event);
+        }
+        Delivery::Membership { channel_id, user_id, joined } => {
+            value.push(4);
+            value.extend(channel_id.get().to_be_bytes());
+            value.extend(user_id.get().to_be_bytes());
+            value.push(u8::from(*joined));
+        }
+        Delivery::ChannelEnded { channel_id } => {
+            value.push(5);
+            value.extend(channel_id.get().to_be_bytes());
+        }
+        Delivery::EndSessions { user_id, token } => {
+            value.push(6);
+            value.extend(user_id.get().to_be_bytes());
+            option(&mut value, token.map(|token| *token.as_bytes()));
+        }
+        Delivery::Stored { message_id, first_id } => {
+            value.push(7);
+            value.extend(message_id.get().to_be_bytes());
+            value.extend(first_id.get().to_be_bytes());
+        }
+    }
+    value
+}
+
+fn option<const N: usize>(value: &mut Vec<u8>, bytes: Option<[u8; N]>) {
+    value.push(u8::from(bytes.is_some()));
+    value.extend(bytes.into_iter().flatten());
+}
+
+pub(super) fn decode(value: &[u8]) -> Result<Delivery, DecodeError> {
+    let mut rest = Rest(value);
+    let [version, kind] = rest.take()?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    Ok(match kind {
+        1 => {
+            let accepted_at = Timestamp::from_micros(rest.number()?);
+            let (channel_id, message_id) =
+                (ChannelId::new(rest.number()?), MessageId::new(rest.number()?));
+            let message = decode_message(channel_id, message_id, rest.0)?;
+            Delivery::Message { message, accepted_at, trace: Trace::default() }
+        }
+        2 => {
+            let channel_id = ChannelId::new(rest.number()?);
+            let except = rest.option()?.map(|user| UserId::new(u64::from_be_bytes(user)));
+            let audience = Audience::Channel { channel_id, except };
+            Delivery::Event { audience, event: Bytes::copy_from_slice(rest.0) }
+        }
+        3 => {
+            let count = u32::from_be_bytes(rest.take()?);
+            let users =
+                (0..count).map(|_| rest.number().map(UserId::new)).collect::<Result<_, _>>();
+            let audience = Audience::Users(users?);
+            Delivery::Event { audience, event: Bytes::copy_from_slice(rest.0) }
+        }
+        4 => Delivery::Membership {
+            channel_id: ChannelId::new(rest.number()?),
+            user_id: UserId::new(rest.number()?),
+            joined: rest.take()? == [1],
+        },
+        5 => Delivery::ChannelEnded { channel_id: ChannelId::new(rest.number()?) },
+        6 => Delivery::EndSessions {
+            user_id: UserId::new(rest.number()?),
+            token: rest.option()?.map(TokenHash::from_bytes),
+        },
+        7 => Delivery::Stored {
+            message_id: MessageId::new(rest.number()?),
+            first_id: MessageId::new(rest.number()?),
+        },
+        kind => return Err(DecodeError::Flags(kind)),
+    })
+}
+
+/// What has not been read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (taken, after) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.0 = after;
+        Ok(*taken)
+    }
+
+    fn number(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_be_bytes(self.take()?))
+    }
+
+    fn option<const N: usize>(&mut self) -> Result<Option<[u8; N]>, DecodeError> {
+        match self.take()? {
+            [0] => Ok(None),
+            [1] => Ok(Some(self.take()?)),
+            [flag] => Err(DecodeError::Flags(flag)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pabal_core::model::Message;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(delivery: &Delivery) -> String {
+        encode(delivery).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// That they come back is the contract's to check.
+    #[test]
+    fn bytes_in_the_inbox_stay_the_same() {
+        let (channel_id, user_id) = (ChannelId::new(2), UserId::new(1));
+        let message = Message {
+            message_id: MessageId::new(3),
+            channel_id,
+            message_from: user_id,
+            message_to: None,
+            content: "hi".into(),
+            client_message_id: None,
+        };
+        let accepted_at = Timestamp::from_micros(5);
+        let message = Delivery::Message { message, accepted_at, trace: Trace::default() };
+        assert_eq!(
+            hex(&message),
+            "0101000000000000000500000000000000020000000000000003010000000000000000016869"
+        );
+        let event = Bytes::from_static(b"{}");
+        let audience = Audience::Channel { channel_id, except: Some(user_id) };
+        let of_channel = Delivery::Event { audience, event: event.clone() };
+        assert_eq!(hex(&of_channel), "010200000000000000020100000000000000017b7d");
+        let of_users = Delivery::Event { audience: Audience::Users(vec![user_id]), event };
+        assert_eq!(hex(&of_users), "01030000000100000000000000017b7d");
+        let membership = Delivery::Membership { channel_id, user_id, joined: true };
+        assert_eq!(hex(&membership), "01040000000000000002000000000000000101");
+        assert_eq!(hex(&Delivery::ChannelEnded { channel_id }), "01050000000000000002");
+        let end = Delivery::EndSessions { user_id, token: None };
+        assert_eq!(hex(&end), "0106000000000000000100");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(mut value: Vec<u8>, kind in 0u8..9) {
+            if let [version, its_kind, ..] = &mut value[..] {
+                (*version, *its_kind) = (VERSION, kind);
+            }
+            let _ = decode(&value);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which nodes want a channel, in Redis. The leases are [`leased`](super::leased)'s.
+
+use std::time::Duration;
+
+use pabal_core::model::{ChannelId, NodeId};
+use pabal_core::ports::{BoxFuture, Interest, InterestError};
+
+use super::RedisStore;
+use super::error::CallError;
+use super::leased::Leased;
+
+/// An [`Interest`] in Redis.
+///
+/// A node whose server was restarted, or taken over from, is told that it lapsed, because the server
+/// may have forgotten joins, and messages passed the node by.
+pub struct RedisInterest {
+    channels: Leased,
+}
+
+impl RedisInterest {
+    pub(super) fn new(store: RedisStore) -> Self {
+        Self { channels: Leased::new(store, "interest") }
+    }
+}
+
+impl Interest for RedisInterest {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), InterestError>> {
+        let node = node.clone();
+        Box::pin(async move { Ok(self.channels.begin(&node, lease).await?) })
+    }
+
+    fn join(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        let (node, channels) = (node.clone(), texts(channels));
+        Box::pin(async move {
+            let joined = self.channels.join(&node, &channels).await?;
+            joined.map(drop).ok_or(InterestError::Lapsed(node))
+        })
+    }
+
+    fn leave(
+        &self,
+        node: &NodeId,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<(), InterestError>> {
+        let (node, channels) = (node.clone(), texts(channels));
+        Box::pin(async move { Ok(self.channels.leave(&node, &channels).await.map(drop)?) })
+    }
+
+    fn nodes(
+        &self,
+        channels: &[ChannelId],
+    ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>> {
+        let channels = texts(channels);
+        Box::pin(async move { Ok(self.channels.locate(&channels).await?) })
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, InterestError>> {
+        let node = node.clone();
+        Box::pin(async move { Ok(self.channels.renew(&node, lease).await?) })
+    }
+}
+
+fn texts(channels: &[ChannelId]) -> Vec<String> {
+    channels.iter().map(ChannelId::to_string).collect()
+}
+
+impl From<CallError> for InterestError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,65 @@
+//! Which users are connected, in Redis. The leases are [`leased`](super::leased)'s.
+
+use std::time::Duration;
+
+use pabal_core::model::{NodeId, UserId};
+use pabal_core::ports::{BoxFuture, Presence, PresenceError};
+
+use super::RedisStore;
+use super::error::CallError;
+use super::leased::Leased;
+
+/// A [`Presence`] in Redis.
+///
+/// A node whose server was restarted, or taken over from, is told that it lapsed, because the server
+/// may have forgotten joins.
+pub struct RedisPresence {
+    users: Leased,
+}
+
+impl RedisPresence {
+    pub(super) fn new(store: RedisStore) -> Self {
+        Self { users: Leased::new(store, "presence") }
+    }
+}
+
+impl Presence for RedisPresence {
+    fn begin(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<(), PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move { Ok(self.users.begin(&node, lease).await?) })
+    }
+
+    fn join(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move {
+            let joined = self.users.join(&node, &[user_id.to_string()]).await?;
+            joined.ok_or(PresenceError::Lapsed(node))
+        })
+    }
+
+    fn leave(&self, node: &NodeId, user_id: UserId) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move { Ok(self.users.leave(&node, &[user_id.to_string()]).await?) })
+    }
+
+    fn locate(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, PresenceError>> {
+        let users: Vec<_> = users.iter().map(UserId::to_string).collect();
+        Box::pin(async move { Ok(self.users.locate(&users).await?) })
+    }
+
+    fn online(&self, users: &[UserId]) -> BoxFuture<'_, Result<Vec<bool>, PresenceError>> {
+        let located = self.locate(users);
+        Box::pin(async move { Ok(located.await?.iter().map(|nodes| !nodes.is_empty()).collect()) })
+    }
+
+    fn renew(&self, node: &NodeId, lease: Duration) -> BoxFuture<'_, Result<bool, PresenceError>> {
+        let node = node.clone();
+        Box::pin(async move { Ok(self.users.renew(&node, lease).await?) })
+    }
+}
+
+impl From<CallError> for PresenceError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,97 @@
+//! The push queue, a stream. What notifications are written as is [`push`](crate::push)'s.
+
+use pabal_core::ports::{
+    BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
+};
+
+use super::RedisStore;
+use super::error::CallError;
+use super::script::{PUSH_CONFIRM, PUSH_ENQUEUE};
+use super::stream;
+use crate::push;
+
+const TAG: &str = "push";
+
+/// As many positions as one call names.
+const TOGETHER: usize = 1_000;
+
+/// A [`PushNotifier`] in Redis.
+///
+/// As durable as Redis is configured to be: a notification that it loses is not sent, and its message
+/// stands in history. Notifications enter all together or, at the bound, not at all.
+pub struct RedisPushNotifier {
+    store: RedisStore,
+    capacity: String,
+    queue: String,
+    last: String,
+}
+
+impl RedisPushNotifier {
+    pub(super) fn new(store: RedisStore, capacity: usize) -> Self {
+        let [queue, last] = ["queue", "last"].map(|what| store.key(TAG, what));
+        Self { store, capacity: capacity.max(1).to_string(), queue, last }
+    }
+}
+
+impl PushNotifier for RedisPushNotifier {
+    fn enqueue(&self, notifications: Vec<Notification>) -> BoxFuture<'_, Result<(), PushError>> {
+        Box::pin(async move {
+            if notifications.is_empty() {
+                return Ok(());
+            }
+            let values: Vec<_> = notifications.iter().map(push::encode).collect();
+            let mut args = vec![self.capacity.as_bytes()];
+            args.extend(values.iter().map(|value| &value[..]));
+            let keys = [&*self.queue, &*self.last];
+            let answer = self.store.servers.call(&PUSH_ENQUEUE, &keys, &args).await?;
+            match stream::number(&answer.value)? {
+                0 => Err(PushError::Full),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn pending(
+        &self,
+        after: PushPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<QueuedNotification>, PushError>> {
+        Box::pin(async move {
+            let from = format!("{}-0", after.0);
+            loop {
+                let limit = stream::limit(limit);
+                let answer = self.store.servers.read(&self.queue, &from, limit).await?;
+                let mut pending = Vec::new();
+                for mut entry in stream::entries(answer.value)? {
+                    let position = PushPosition(entry.id.0);
+                    let value = entry.take("n").unwrap_or_default();
+                    let notification = push::decode(&value).map_err(|error| {
+                        let reason = format!("notification {}: {error}", position.0);
+                        PushError::Unavailable(reason)
+                    })?;
+                    pending.push(QueuedNotification { position, notification });
+                }
+                if !pending.is_empty() {
+                    return Ok(pending);
+                }
+            }
+        })
+    }
+
+    fn confirm(&self, positions: &[PushPosition]) -> BoxFuture<'_, Result<(), PushError>> {
+        let ids: Vec<_> = positions.iter().map(|position| format!("{}-0", position.0)).collect();
+        Box::pin(async move {
+            for ids in ids.chunks(TOGETHER) {
+                let args: Vec<_> = ids.iter().map(String::as_bytes).collect();
+                self.store.servers.call(&PUSH_CONFIRM, &[&self.queue], &args).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl From<CallError> for PushError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

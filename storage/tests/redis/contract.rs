@@ -1,0 +1,52 @@
+//! Every port's contract, on each kind of servers.
+
+use std::sync::Arc;
+
+use pabal_core::contract::{
+    interest, message_log, node_inbox, node_registry, presence, push_notifier,
+};
+use pabal_core::ports::MessageLog;
+use pabal_servers::redis::{RedisCluster, RedisSentinel};
+use pabal_servers::{Redis, started};
+
+use crate::{store, store_in, system_clock};
+
+/// Runs every suite on the servers at `url`.
+async fn all(url: &str) {
+    message_log::run(async |capacity| {
+        Arc::new(store(url).await.message_log(system_clock(), capacity)) as Arc<dyn MessageLog>
+    })
+    .await;
+    message_log::run_with_clock(async |clock| {
+        Arc::new(store(url).await.message_log(clock, 10_000)) as Arc<dyn MessageLog>
+    })
+    .await;
+    node_inbox::run(async |capacity| Arc::new(store(url).await.node_inbox(capacity)) as _).await;
+    presence::run(async || Arc::new(store(url).await.presence()) as _).await;
+    interest::run(async || Arc::new(store(url).await.interest()) as _).await;
+    node_registry::run(async || Arc::new(store(url).await.node_registry()) as _).await;
+    push_notifier::run(async |capacity| store(url).await.push_notifier(capacity)).await;
+    push_notifier::run_reopened(
+        async || format!("place-{}", rand::random::<u64>()),
+        async |place, capacity| store_in(url, place).await.push_notifier(capacity),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_redis_keeps_the_contracts() {
+    let redis = started!(Redis::start());
+    all(&redis.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_cluster_keeps_the_contracts() {
+    let cluster = started!(RedisCluster::start());
+    all(&cluster.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_behind_a_sentinel_keeps_the_contracts() {
+    let sentinel = started!(RedisSentinel::start());
+    all(&sentinel.url()).await;
+}

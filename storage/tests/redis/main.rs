@@ -1,0 +1,32 @@
+//! The adapters on real Redis servers: the contracts, on one server, on a Redis Cluster and behind a
+//! Sentinel, and what happens when servers fail.
+
+mod contract;
+mod connect;
+mod cuts;
+mod load;
+mod failing;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pabal_core::memory::SystemClock;
+use pabal_core::ports::Clock;
+use pabal_storage::redis::{RedisConfig, RedisStore};
+
+/// A store that shares its servers with others, and nothing of what is in them.
+async fn store(url: &str) -> RedisStore {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let namespace = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    store_in(url, &namespace).await
+}
+
+async fn store_in(url: &str, namespace: &str) -> RedisStore {
+    let config = RedisConfig { namespace: namespace.to_owned(), ..RedisConfig::default() };
+    let url = url.parse().expect("an address of Redis");
+    RedisStore::connect(&url, &config).await.expect("connects")
+}
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs what tests/servers starts, from Debian's packages, if it is missing. Leaves no system
+# service running. Quiet when there is nothing to do.
+set -eu
+
+# program|package; PostgreSQL keeps its server programs outside of PATH.
+wanted='redis-server|redis-server
+redis-cli|redis-tools
+redis-benchmark|redis-tools
+postgres|postgresql'
+
+find_program() {
+    command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+}
+
+missing=
+for line in $wanted; do
+    find_program "${line%|*}" || case " $missing " in
+    *" ${line#*|} "*) ;;
+    *) missing="$missing ${line#*|}" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "Not installed:$missing. Install them as root (Debian: apt-get install$missing)," >&2
+    echo "or run \`cargo test --workspace --locked\`, which leaves out what needs them." >&2
+    exit 1
+fi
+
+echo "Installing$missing"
+log=$(mktemp)
+# A package starts its service unless this file says that it may not (policy-rc.d, code 101).
+policy=/usr/sbin/policy-rc.d
+made_policy=
+cleanup() {
+    [ -z "$made_policy" ] || rm -f "$policy"
+    rm -f "$log"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    made_policy=yes
+fi
+install() {
+    # shellcheck disable=SC2086 # a list of packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >"$log" 2>&1
+}
+# The lists may be absent or older than the packages on the mirror.
+install || { apt-get update -q >>"$log" 2>&1 && install; } || {
+    cat "$log" >&2
+    exit 1
+}

@@ -1,0 +1,250 @@
+//! Redis: one, a Redis Cluster of three, a primary with a replica and a Sentinel.
+
+mod cluster;
+mod sentinel;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::{Missing, Process, Program, port};
+
+pub use cluster::RedisCluster;
+pub use sentinel::RedisSentinel;
+
+const HOW: &str = "make servers, or: apt-get install redis-server redis-tools";
+const SERVER: Program = Program { name: "redis-server", how: HOW, folders: &[] };
+const CLI: Program = Program { name: "redis-cli", how: HOW, folders: &[] };
+const BENCHMARK: Program = Program { name: "redis-benchmark", how: HOW, folders: &[] };
+
+/// With how many ports a server is tried before something else must be wrong.
+const TRIES: usize = 5;
+
+/// What a server is started with that no test states otherwise. A write reaches the operating system
+/// before it is answered, so `kill -9` loses none.
+const DEFAULTS: [(&str, &str); 4] =
+    [("save", ""), ("appendonly", "yes"), ("appendfsync", "everysec"), ("bind", "127.0.0.1")];
+
+/// A Redis server.
+#[derive(Debug)]
+pub struct Redis {
+    // Before the folder, which goes when nobody writes into it any more.
+    process: Process,
+    port: u16,
+    cli: PathBuf,
+    command: Vec<String>,
+    folder: TempDir,
+    /// Its certificate, if it has one, for as long as it may read it.
+    certificates: Option<TempDir>,
+}
+
+impl Redis {
+    /// Starts one that keeps every write through `kill -9`.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub async fn start() -> Result<Self, Missing> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with settings of `redis.conf`, such as `("appendonly", "no")`. A value is one
+    /// argument unless it has spaces in it, as in `("user", "default off")`.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, Missing> {
+        Self::start_on(settings, |_| Vec::new()).await
+    }
+
+    /// Starts one that also speaks TLS, on a port of its own, with this certificate and key in PEM.
+    /// Answers it with that port.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_tls(certificate: &str, key: &str) -> Result<(Self, u16), Missing> {
+        let files = TempDir::with_prefix("pabal-redis-tls-").expect("a folder for certificates");
+        let file = |name: &str, pem: &str| {
+            let file = files.path().join(name);
+            std::fs::write(&file, pem).expect("the folder takes a file");
+            file.display().to_string()
+        };
+        let (certificate, key) = (file("cert.pem", certificate), file("key.pem", key));
+        let settings = [
+            ("tls-cert-file", certificate.as_str()),
+            ("tls-key-file", key.as_str()),
+            ("tls-ca-cert-file", certificate.as_str()),
+            ("tls-auth-clients", "no"),
+        ];
+        let port = |port: u16| vec![("tls-port", port.to_string())];
+        let mut redis = Self::start_on(&settings, port).await?;
+        redis.certificates = Some(files);
+        let answer = redis.command(&["CONFIG", "GET", "tls-port"]).await;
+        let port = answer.lines().last().and_then(|port| port.parse().ok()).expect("a port");
+        Ok((redis, port))
+    }
+
+    /// As [`start_with`](Self::start_with), with settings that need a spare port besides its own.
+    async fn start_on(
+        settings: &[(&str, &str)],
+        with_port: impl Fn(u16) -> Vec<(&'static str, String)>,
+    ) -> Result<Self, Missing> {
+        let settings: Vec<_> = DEFAULTS.iter().chain(settings).copied().collect();
+        Self::run("redis-server", &settings, with_port, |_| Vec::new()).await
+    }
+
+    /// Starts a Sentinel with these lines of `sentinel.conf`, each without its first word.
+    async fn start_sentinel(lines: &[&str]) -> Result<Self, Missing> {
+        // It writes what it learns into its file, and does not start without one.
+        let file = |folder: &Path| {
+            let file = folder.join("sentinel.conf");
+            let text: String = lines.iter().map(|line| format!("sentinel {line}\n")).collect();
+            std::fs::write(&file, text).expect("the folder takes a file");
+            vec![file.display().to_string(), "--sentinel".to_owned()]
+        };
+        Self::run("redis-sentinel", &[("bind", "127.0.0.1")], |_| Vec::new(), file).await
+    }
+
+    async fn run(
+        name: &str,
+        settings: &[(&str, &str)],
+        with_port: impl Fn(u16) -> Vec<(&'static str, String)>,
+        begin: impl Fn(&Path) -> Vec<String>,
+    ) -> Result<Self, Missing> {
+        let (server, cli) = (SERVER.find()?, CLI.find()?);
+        let folder = TempDir::with_prefix("pabal-redis-").expect("a folder for the server");
+        let log = folder.path().join("log");
+        for _ in 0..TRIES {
+            let ports = port::spare_ports(2);
+            let mut command = vec![server.display().to_string()];
+            command.extend(begin(folder.path()));
+            let mut set = |name: &str, value: &str| {
+                command.push(format!("--{name}"));
+                if value.is_empty() {
+                    command.push(String::new());
+                }
+                command.extend(value.split_whitespace().map(ToOwned::to_owned));
+            };
+            for (name, value) in settings {
+                set(name, value);
+            }
+            for (name, value) in with_port(ports[1]) {
+                set(name, &value);
+            }
+            set("dir", &folder.path().display().to_string());
+            set("port", &ports[0].to_string());
+            let port = ports[0];
+            let started = Process::start_until(name, &mut to_run(&command), &log, async || {
+                answers(&cli, port).await
+            })
+            .await;
+            if let Some(process) = started {
+                let certificates = None;
+                return Ok(Self { process, port, cli, command, folder, certificates });
+            }
+        }
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        panic!("{name} does not come up:\n{log}");
+    }
+
+    /// Where it listens, on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Stops it where it stands: SIGSTOP. Its connections stay.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on its port and its data, having killed it if it runs; waits until it
+    /// answers.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn restart(&self) {
+        self.process.start_again(&mut to_run(&self.command)).expect("redis-server starts");
+        let up = self.process.answers(async || answers(&self.cli, self.port).await).await;
+        assert!(up, "redis-server does not come up again:\n{}", self.process.log());
+    }
+
+    /// What the server answers to a command, as `redis-cli` prints it.
+    pub async fn command(&self, words: &[&str]) -> String {
+        ask(&self.cli, self.port, words).await
+    }
+
+    /// Writes everything it holds to disk: where a server that was started without `appendonly`
+    /// begins after `kill -9`.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub async fn snapshot(&self) {
+        let answer = self.command(&["SAVE"]).await;
+        assert_eq!(answer, "OK", "the server saves");
+    }
+}
+
+/// Where `redis-benchmark` is.
+///
+/// # Errors
+/// [`Missing`].
+pub fn benchmark() -> Result<PathBuf, Missing> {
+    BENCHMARK.find()
+}
+
+fn to_run(command: &[String]) -> Command {
+    let mut process = Command::new(&command[0]);
+    process.args(&command[1..]);
+    process
+}
+
+/// Whether it serves commands, be it only to those who say who they are.
+async fn answers(cli: &Path, port: u16) -> bool {
+    let answer = ask(cli, port, &["PING"]).await;
+    answer == "PONG" || answer.contains("NOAUTH")
+}
+
+async fn ask(cli: &Path, port: u16, words: &[&str]) -> String {
+    let output = tokio::process::Command::new(cli)
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+        .args(words)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("redis-cli runs");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
