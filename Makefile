@@ -8,7 +8,7 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
-servers: ## Install what tests run against: Redis, PostgreSQL (as root, on Debian; else says what to do)
+servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
 	tests/servers/install.sh
 
 test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
