@@ -178,6 +178,81 @@ async fn a_batch_that_was_written_in_part_is_completed_by_its_replay() {
     }
 }
 
+/// Given up after another time each, at whatever step that is: what is visible is a beginning of the
+/// batch, and all of it is there once the position or the head says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_append_cut_off_anywhere_shows_a_beginning_of_its_batch() {
+    let server = started!(server());
+    let history = connect(&place(server).await).await;
+    let (mut cut_off, mut begun) = (0, 0);
+    let mut stored = Vec::new();
+    for round in 0..60_u32 {
+        // Four buckets.
+        let batch: Vec<_> = (0..12)
+            .map(|n| id(HOUR * (round * 400 + n * 25)))
+            .map(|id| said(id, &id.to_string()))
+            .collect();
+        let last = batch.last().unwrap().message_id;
+        let call = history.append(partition(0), batch.clone());
+        cut_off += u32::from(timeout(Duration::from_micros(400) * round, call).await.is_err());
+        let before = stored.len();
+        // What is under way still comes in the meantime; what was seen first was there first.
+        loop {
+            let position = history.stored_position(partition(0)).await.unwrap();
+            let head = history.heads(&[ROOM]).await.unwrap()[0];
+            let seen = ids(&history, PageFrom::After(MessageId::new(0)), usize::MAX).await;
+            let of_batch = &seen[before..];
+            begun += u32::from(!of_batch.is_empty() && of_batch.len() < batch.len());
+            let expected: Vec<_> = batch.iter().map(|message| message.message_id).collect();
+            assert!(expected.starts_with(of_batch), "a hole: {of_batch:?} of {expected:?}");
+            if let Some(newest) = of_batch.last() {
+                let key = said(*newest, &newest.to_string()).send_key().unwrap();
+                let found = history.find_sent(key).await.unwrap();
+                assert_eq!(found, Some(*newest), "a message came before its name");
+            }
+            if position >= last || head >= last {
+                assert_eq!(of_batch, expected, "the position or the head came first");
+            }
+            if position >= last {
+                break;
+            }
+            history.append(partition(0), batch.clone()).await.unwrap();
+        }
+        stored.extend(batch);
+    }
+    assert!(cut_off > 0 && begun > 0, "{cut_off} were cut off, {begun} of them half-way");
+}
+
+/// A reader that goes on from the highest id it holds misses nothing, although every batch ends in
+/// another bucket than it begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_that_follows_across_buckets_misses_nothing() {
+    let server = started!(server());
+    let history = connect(&place(server).await).await;
+    let all: Vec<_> = (0..1_500).map(|n| said(id(HOUR * (n * 20)), &n.to_string())).collect();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn({
+        let (history, done) = (history.clone(), done.clone());
+        async move {
+            let mut seen: Vec<MessageId> = Vec::new();
+            loop {
+                let last_round = done.load(Ordering::SeqCst);
+                let after = seen.last().copied().unwrap_or_default();
+                seen.extend(ids(&history, PageFrom::After(after), 1_000).await);
+                if last_round {
+                    return seen;
+                }
+            }
+        }
+    });
+    for batch in all.chunks(5) {
+        history.append(partition(0), batch.to_vec()).await.unwrap();
+    }
+    done.store(true, Ordering::SeqCst);
+    let expected: Vec<_> = all.iter().map(|message| message.message_id).collect();
+    assert!(reader.await.unwrap() == expected, "the reader passed over messages");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_name_without_its_message_is_no_send() {
     let server = started!(server());
