@@ -25,7 +25,7 @@ lint: ## Format, clippy, documentation and dependency policy, warnings denied
 fmt: ## Format everything
 	cargo fmt --all
 
-bench: ## criterion: codec, ids, mailbox, log and store, fan-out, read paths
+bench: ## criterion: codec, ids, mailbox, log and store, stores beside servers, fan-out, read paths
 	cargo bench --locked -p pabal-benches
 
 measure: ## The whole server against the figures it promises, with progress (about 10 minutes)

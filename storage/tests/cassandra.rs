@@ -157,7 +157,9 @@ async fn a_batch_that_was_written_in_part_is_completed_by_its_replay() {
         &["positions", "channels", "messages"],
         &["positions", "channels", "messages", "sends"],
     ];
-    for (written, lost) in (1..=4).flat_map(|n| lost_of_steps.iter().map(move |lost| (n, lost))) {
+    for (written, lost) in
+        [1, 2, 4].into_iter().flat_map(|n| lost_of_steps.iter().map(move |lost| (n, lost)))
+    {
         empty(&session, &["positions", "channels", "messages", "sends"]).await;
         history.append(partition(0), batch[..written].to_vec()).await.unwrap();
         empty(&session, lost).await;

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A database that a directory can be in.
 ///
 /// The calls know two rules that keep what they decide true until it is written. SQLite takes one
-/// writer at a time. In PostgreSQL a call first [holds](Store::held) the row that its decision hangs
+/// writer at a time. In PostgreSQL a call first [holds](held) the row that its decision hangs
 /// on: users in the order of their ids, then the group; whoever wants the same row waits. What
 /// depends on no other row needs neither: a statement by itself is whole.
 pub trait Backend: Database<Connection: Session> {
