@@ -8,7 +8,7 @@ help: ## This list
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
 
-servers: ## Install what tests run against: Redis, PostgreSQL (as root, on Debian; else says what to do)
+servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
 	tests/servers/install.sh
 
 test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
@@ -37,7 +37,7 @@ lint: ## Format, clippy, documentation and dependency policy, warnings denied
 fmt: ## Format everything
 	cargo fmt --all
 
-bench: ## criterion: codec, ids, mailbox, log and store, fan-out, read paths
+bench: ## criterion: codec, ids, mailbox, log and store, stores beside servers, fan-out, read paths
 	cargo bench --locked -p pabal-benches
 
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Installs what tests/servers starts, from Debian's packages, if it is missing. Leaves no system
-# service running. Quiet when there is nothing to do.
+# Installs what tests/servers starts, if it is missing: programs from Debian's packages, Cassandra
+# from Maven Central. Leaves no system service running. Quiet when there is nothing to do.
 set -eu
 
 # program|package; PostgreSQL keeps its server programs outside of PATH.
 wanted='redis-server|redis-server
 redis-cli|redis-tools
 redis-benchmark|redis-tools
-postgres|postgresql'
+postgres|postgresql
+java|openjdk-17-jre-headless
+mvn|maven'
 
 find_program() {
     command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
@@ -20,7 +22,32 @@ for line in $wanted; do
     *) missing="$missing ${line#*|}" ;;
     esac
 done
-[ -n "$missing" ] || exit 0
+here=$(dirname "$0")
+# As in src/cassandra.rs.
+cassandra=${XDG_CACHE_HOME:-$HOME/.cache}/pabal/cassandra-5.0.5
+
+# Whole or not at all: the folder gets its name when everything is in it.
+install_cassandra() {
+    [ ! -d "$cassandra" ] || return 0
+    echo "Downloading Cassandra"
+    mkdir -p "${cassandra%/*}"
+    partial=$(mktemp -d "$cassandra.XXXXXX")
+    if mvn -q -B -f "$here/cassandra/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$partial"; then
+        chmod 755 "$partial"
+        # Somebody else may have been faster.
+        mv -T "$partial" "$cassandra" 2>/dev/null || rm -rf "$partial"
+    else
+        rm -rf "$partial"
+        echo "Cassandra is not installed: Maven could not download it." >&2
+        return 1
+    fi
+}
+
+if [ -z "$missing" ]; then
+    install_cassandra
+    exit
+fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "Not installed:$missing. Install them as root (Debian: apt-get install$missing)," >&2
@@ -53,3 +80,4 @@ install || { apt-get update -q >>"$log" 2>&1 && install; } || {
     cat "$log" >&2
     exit 1
 }
+install_cassandra

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What the engine must not reach, by whatever way.
-const NOT_IN_CORE: [&str; 4] = ["hyper", "redis", "sqlx", "fjall"];
+const NOT_IN_CORE: [&str; 5] = ["hyper", "redis", "sqlx", "fjall", "scylla"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
 const ALLOWED: [(&str, &[&str]); 7] = [
@@ -120,7 +120,7 @@ fn the_terminal_is_of_use_without_the_server() {
 fn transports_reach_no_backend_and_storage_no_transport() {
     let imports = Imports::of_workspace();
     let transports = imports.reached_from("pabal-transports");
-    for name in ["redis", "sqlx", "fjall", "pabal-storage"] {
+    for name in ["redis", "sqlx", "fjall", "scylla", "pabal-storage"] {
         assert!(!transports.contains(name), "pabal-transports reaches {name}");
     }
     let storage = imports.reached_from("pabal-storage");

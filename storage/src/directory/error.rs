@@ -6,27 +6,57 @@ use std::path::{Path, PathBuf};
 use pabal_core::ports::DirectoryError;
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::error::{ConnectError, Why};
+
+/// What the tables of PostgreSQL call the rule that no two users have one name.
+const USERNAME_RULE: &str = "users_have_different_names";
 
 /// A [`DirectoryError`] that an error of the database turns into at `?`.
 #[derive(Debug)]
-pub(super) struct Failure(DirectoryError);
+pub(super) struct Failure {
+    error: DirectoryError,
+    again: bool,
+}
+
+impl Failure {
+    /// Whether nothing has happened, and another attempt may succeed at once.
+    pub(super) fn again(&self) -> bool {
+        self.again
+    }
+
+    /// What the failure of a commit means.
+    pub(super) fn of_commit(error: sqlx::Error) -> Self {
+        let rolled_back = matches!(&error, sqlx::Error::Database(cause) if is_conflict(&**cause));
+        Self { again: rolled_back, ..Self::from(error) }
+    }
+}
 
 impl From<Failure> for DirectoryError {
     fn from(failure: Failure) -> Self {
-        failure.0
+        failure.error
     }
 }
 
 impl From<DirectoryError> for Failure {
     fn from(error: DirectoryError) -> Self {
-        Self(error)
+        Self { error, again: false }
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string();
-        Self(match &error {
+        let again = match &error {
+            sqlx::Error::Database(cause) => is_conflict(&**cause) || is_ending(&**cause),
+            sqlx::Error::Io(_) => true,
+            _ => false,
+        };
+        let error = match &error {
+            sqlx::Error::Database(cause) if cause.constraint() == Some(USERNAME_RULE) => {
+                DirectoryError::UsernameTaken
+            }
             // Every other unique key is looked up before it is written; what is left are the ids.
             sqlx::Error::Database(cause) if cause.kind() == ErrorKind::UniqueViolation => {
                 DirectoryError::IdTaken
@@ -41,17 +71,33 @@ impl From<sqlx::Error> for Failure {
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::TypeNotFound { .. } => DirectoryError::Damaged(text),
             _ => DirectoryError::Unavailable(text),
-        })
+        };
+        Self { error, again }
     }
 }
 
-/// Whether the file is no sound SQLite database.
+/// Whether PostgreSQL rolled the transaction back because of another one: serialization_failure,
+/// deadlock_detected.
+fn is_conflict(cause: &dyn DatabaseError) -> bool {
+    matches!(cause.code().as_deref(), Some("40001" | "40P01"))
+}
+
+/// Whether PostgreSQL stops or starts: admin_shutdown, crash_shutdown, cannot_connect_now.
+fn is_ending(cause: &dyn DatabaseError) -> bool {
+    matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+}
+
+/// Whether the file is no sound SQLite database, or PostgreSQL cannot read its own: data_corrupted,
+/// index_corrupted, and statements that do not fit the tables.
 fn is_damage(cause: &dyn DatabaseError) -> bool {
     // Primary result codes of sqlite3.h; extended codes add a number above the low byte.
     const SQLITE_CORRUPT: i32 = 11;
     const SQLITE_NOTADB: i32 = 26;
-    let code = cause.code().and_then(|code| code.parse::<i32>().ok());
-    matches!(code.map(|code| code & 0xff), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
+    let code = cause.code().unwrap_or_default();
+    if cause.try_downcast_ref::<PgDatabaseError>().is_some() {
+        return ["XX", "42", "22"].iter().any(|class| code.starts_with(class)) && code != "42501";
+    }
+    matches!(code.parse::<i32>().map(|code| code & 0xff), Ok(SQLITE_CORRUPT | SQLITE_NOTADB))
 }
 
 /// Why a directory could not be opened. The file is as it was.
@@ -117,7 +163,7 @@ impl OpenError {
 
     pub(super) fn connect(path: PathBuf, error: sqlx::Error) -> Self {
         let detail = error.to_string();
-        match Failure::from(error).0 {
+        match Failure::from(error).error {
             DirectoryError::Damaged(detail) => Self::Damaged { path, detail },
             _ => Self::Unavailable { path, detail },
         }
@@ -133,4 +179,35 @@ impl OpenError {
             other => Self::Damaged { path, detail: other.to_string() },
         }
     }
+}
+
+/// What the failure of a first connection to PostgreSQL means.
+pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
+    let why = match &error {
+        sqlx::Error::Database(cause) => {
+            // Classes of SQLSTATE: connection, insufficient resources, operator intervention.
+            let code = cause.code().unwrap_or_default();
+            let passing = ["08", "53", "57"].iter().any(|class| code.starts_with(class));
+            let said = cause.message().to_owned();
+            if passing { Why::Unreachable(said) } else { Why::Refused(said) }
+        }
+        sqlx::Error::Tls(cause) => Why::Refused(format!("TLS: {cause}")),
+        sqlx::Error::Configuration(cause) => Why::Address(cause.to_string()),
+        sqlx::Error::Io(cause) => Why::Unreachable(cause.to_string()),
+        other => Why::Unreachable(other.to_string()),
+    };
+    ConnectError::new(url, why)
+}
+
+/// What the failure of a migration of PostgreSQL means.
+pub(super) fn migrate_error(url: &str, error: MigrateError) -> ConnectError {
+    let why = match error {
+        MigrateError::VersionMissing(version) => Why::Newer(version),
+        MigrateError::VersionMismatch(version) => Why::Altered(version),
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+            return connect_error(url, cause);
+        }
+        other => Why::Refused(other.to_string()),
+    };
+    ConnectError::new(url, why)
 }

@@ -5,8 +5,14 @@
 /// $1 user id → a row, if there is such a user.
 pub(super) const USER_EXISTS: &str = "SELECT 1 FROM users WHERE user_id = $1";
 
-/// The start of a statement that answers which of some ids are users; the ids and `)` follow.
-pub(super) const USERS_AMONG: &str = "SELECT user_id FROM users WHERE user_id IN (";
+/// The start of a statement that answers which of some ids are users; a [`tuple`] follows.
+pub(super) const USERS_AMONG: &str = "SELECT user_id FROM users WHERE user_id IN";
+
+/// Places for `count` values, the first of them `$first`.
+pub(super) fn tuple(first: usize, count: usize) -> String {
+    let places: Vec<_> = (first..first + count).map(|place| format!("${place}")).collect();
+    format!("({})", places.join(", "))
+}
 
 /// $1 username key → a row, if it is taken.
 pub(super) const USERNAME_EXISTS: &str = "SELECT 1 FROM users WHERE username_key = $1";
@@ -217,15 +223,13 @@ pub(super) const ADD_MEMBER: &str = "\
     INSERT INTO members (channel_id, user_id, role, arrival, read_up_to)
     VALUES ($1, $2, $3, $4, 0)";
 
-/// The start of a statement that adds members; rows of values follow.
+/// The start of a statement that adds members; a [`tuple`] for each follows.
 pub(super) const ADD_MEMBERS: &str =
-    "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) ";
+    "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) VALUES";
 
 /// $1 group, $2 user → the role they had, if they were a member.
 pub(super) const REMOVE_MEMBER: &str = "\
-    DELETE FROM members WHERE channel_id = $1 AND user_id = $2
-        AND EXISTS (SELECT 1 FROM channels WHERE channel_id = $1 AND kind = 'group')
-    RETURNING role";
+    DELETE FROM members WHERE channel_id = $1 AND user_id = $2 RETURNING role";
 
 /// $1 channel → [`super::rows::MemberRow`] of the highest role, the earliest to come among equals.
 pub(super) const HEIR: &str = "\

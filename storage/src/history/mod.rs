@@ -1,5 +1,5 @@
-//! History on local disk. Owns how messages, stored positions and known sends are kept and read;
-//! the database and its writer are [`embedded`](crate::embedded)'s.
+//! History: on local disk, where the database and its writer are [`embedded`](crate::embedded)'s, and
+//! in Cassandra. Owns how messages, stored positions and known sends are kept and read.
 
 mod codec;
 #[cfg(test)]
@@ -9,7 +9,9 @@ mod sent;
 mod positions;
 mod fjall;
 mod verify;
+mod cassandra;
 
+pub use self::cassandra::CassandraHistoryStore;
 pub use self::fjall::FjallHistoryStore;
 
 pub(crate) use codec::{DecodeError, decode_message, encode_message, sent_key};

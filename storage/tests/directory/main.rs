@@ -1,9 +1,11 @@
 //! The directory in SQLite keeps the contract on real files, keeps what it holds through a reopening,
-//! and takes any number of writers. Which files it refuses is in [`refusals`].
+//! and takes any number of writers. Which files it refuses is in [`refusals`]; the same in PostgreSQL
+//! in [`postgres`].
 
 #![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
 mod refusals;
+mod postgres;
 
 use std::fs;
 use std::future::poll_fn;
@@ -61,7 +63,7 @@ fn channel(number: u64, kind: ChannelKind) -> Channel {
     Channel { channel_id: ChannelId::new(number), kind, name, created_at }
 }
 
-async fn sign_up(directory: &SqliteDirectory, numbers: impl IntoIterator<Item = u64>) {
+async fn sign_up(directory: &dyn Directory, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         directory.sign_up(user(number), "hash".into(), access(number)).await.unwrap();
     }

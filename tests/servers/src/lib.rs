@@ -17,13 +17,19 @@ mod port;
 mod process;
 mod ready;
 pub mod cutter;
+mod shared;
+mod postgres;
+mod cassandra;
 pub mod redis;
 
+pub use cassandra::Cassandra;
 pub use port::spare_ports;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use program::{Missing, Program, leave_out};
 pub use ready::{READY_WITHIN, until};
 pub use redis::Redis;
+pub use shared::Shared;
 
 /// The server that this future starts; where its program is missing, the test returns or fails as
 /// [`Missing::leave_out`] says.

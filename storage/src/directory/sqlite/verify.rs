@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Failure, SqliteDirectory};
+use super::SqliteDirectory;
 use crate::directory::OpenError;
+use crate::directory::error::Failure;
 use crate::embedded::Findings;
 
 /// What a directory holds, and what is wrong with it.

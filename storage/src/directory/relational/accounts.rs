@@ -1,17 +1,16 @@
-//! Users, credentials, devices, tokens, profiles and settings in SQLite.
+//! Users, credentials, devices, tokens, profiles and settings in a relational database.
 
 use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
-use sqlx::SqliteConnection;
 
 use super::operator::enabled;
-use super::{Failure, Store, folded, known, sql};
+use super::{Backend, Failure, Store, Writer, folded, known, query, sql};
 use crate::directory::rows::{
     AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
 };
 
-pub(super) async fn sign_up(
-    store: &Store,
+pub(super) async fn sign_up<DB: Backend>(
+    store: &Store<DB>,
     user: User,
     password_hash: String,
     access: Access,
@@ -22,11 +21,10 @@ pub(super) async fn sign_up(
     let id = stored_id(user.user_id.get());
     let username_key = folded(&user.username);
     let mut tx = store.write().await?;
-    let taken = sqlx::query(sql::USERNAME_EXISTS).bind(&username_key);
-    if taken.fetch_optional(&mut *tx).await?.is_some() {
+    if query(sql::USERNAME_EXISTS).bind(&*username_key).exists(&mut tx).await? {
         return Err(DirectoryError::UsernameTaken.into());
     }
-    sqlx::query(sql::ADD_USER)
+    query(sql::ADD_USER)
         .bind(id)
         .bind(user.username)
         .bind(username_key)
@@ -34,30 +32,30 @@ pub(super) async fn sign_up(
         .bind(user.status_text)
         .bind(user.avatar_url)
         .bind(stored_moment(user.created_at))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
-    sqlx::query(sql::ADD_CREDENTIALS).bind(id).bind(password_hash).execute(&mut *tx).await?;
+    query(sql::ADD_CREDENTIALS).bind(id).bind(password_hash).execute(&mut tx).await?;
     admit(&mut tx, access).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await
 }
 
-pub(super) async fn log_in(store: &Store, access: Access) -> Result<(), Failure> {
+pub(super) async fn log_in<DB: Backend>(store: &Store<DB>, access: Access) -> Result<(), Failure> {
     let mut tx = store.write().await?;
     enabled(&mut tx, access.device.user_id).await?;
     admit(&mut tx, access).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await
 }
 
 /// Adds the device and its token.
-async fn admit(tx: &mut SqliteConnection, access: Access) -> Result<(), Failure> {
+async fn admit<DB: Backend>(tx: &mut Writer<DB>, access: Access) -> Result<(), Failure> {
     let device_id = stored_id(access.device.device_id.get());
-    sqlx::query(sql::ADD_DEVICE)
+    query(sql::ADD_DEVICE)
         .bind(device_id)
         .bind(stored_id(access.device.user_id.get()))
         .bind(access.device.name)
-        .execute(&mut *tx)
+        .execute(tx)
         .await?;
-    sqlx::query(sql::ADD_TOKEN)
+    query(sql::ADD_TOKEN)
         .bind(access.token.as_bytes().to_vec())
         .bind(device_id)
         .bind(stored_moment(access.expires_at))
@@ -66,65 +64,74 @@ async fn admit(tx: &mut SqliteConnection, access: Access) -> Result<(), Failure>
     Ok(())
 }
 
-pub(super) async fn log_out(store: &Store, token: TokenHash) -> Result<bool, Failure> {
+pub(super) async fn log_out<DB: Backend>(
+    store: &Store<DB>,
+    token: TokenHash,
+) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let removal = sqlx::query_scalar::<_, i64>(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
-    let device = removal.fetch_optional(&mut *tx).await?;
-    if let Some(device_id) = device {
-        sqlx::query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut *tx).await?;
+    let removal = query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
+    let device = removal.first::<(i64,)>(&mut tx).await?;
+    if let Some((device_id,)) = device {
+        query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut tx).await?;
     }
     tx.commit().await?;
     Ok(device.is_some())
 }
 
-pub(super) async fn remove_expired(
-    store: &Store,
+pub(super) async fn remove_expired<DB: Backend>(
+    store: &Store<DB>,
     now: Timestamp,
     at_most: usize,
 ) -> Result<usize, Failure> {
     let mut tx = store.write().await?;
-    let devices = sqlx::query_scalar::<_, i64>(sql::REMOVE_EXPIRED)
+    let devices = query(sql::REMOVE_EXPIRED)
         .bind(stored_moment(now))
         .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
-        .fetch_all(&mut *tx)
+        .all::<(i64,)>(&mut tx)
         .await?;
-    for &device_id in &devices {
-        sqlx::query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut *tx).await?;
+    for &(device_id,) in &devices {
+        query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut tx).await?;
     }
     tx.commit().await?;
     Ok(devices.len())
 }
 
-pub(super) async fn credentials(
-    store: &Store,
+pub(super) async fn credentials<DB: Backend>(
+    store: &Store<DB>,
     username_key: String,
 ) -> Result<Option<Credentials>, Failure> {
-    let query = sqlx::query_as::<_, CredentialsRow>(sql::CREDENTIALS).bind(username_key);
-    let row = query.fetch_optional(&store.readers).await?;
+    let query = query(sql::CREDENTIALS).bind(username_key);
+    let row = query.first(&mut store.read().await?).await?;
     Ok(row.map(CredentialsRow::read).transpose()?)
 }
 
-pub(super) async fn access(store: &Store, token: TokenHash) -> Result<Option<Access>, Failure> {
-    let query = sqlx::query_as::<_, AccessRow>(sql::ACCESS).bind(token.as_bytes().to_vec());
-    let row = query.fetch_optional(&store.readers).await?;
+pub(super) async fn access<DB: Backend>(
+    store: &Store<DB>,
+    token: TokenHash,
+) -> Result<Option<Access>, Failure> {
+    let query = query(sql::ACCESS).bind(token.as_bytes().to_vec());
+    let row = query.first::<AccessRow>(&mut store.read().await?).await?;
     Ok(row.map(|row| row.read(token)).transpose()?)
 }
 
-pub(super) async fn user(store: &Store, user_id: UserId) -> Result<Option<User>, Failure> {
-    let query = sqlx::query_as::<_, UserRow>(sql::USER).bind(stored_id(user_id.get()));
-    let row = query.fetch_optional(&store.readers).await?;
+pub(super) async fn user<DB: Backend>(
+    store: &Store<DB>,
+    user_id: UserId,
+) -> Result<Option<User>, Failure> {
+    let query = query(sql::USER).bind(stored_id(user_id.get()));
+    let row = query.first(&mut store.read().await?).await?;
     Ok(row.map(UserRow::read).transpose()?)
 }
 
-pub(super) async fn users_by_prefix(
-    store: &Store,
+pub(super) async fn users_by_prefix<DB: Backend>(
+    store: &Store<DB>,
     prefix: String,
     limit: usize,
 ) -> Result<Vec<User>, Failure> {
-    let rows = sqlx::query_as::<_, UserRow>(sql::USERS_FROM)
-        .bind(&prefix)
+    let rows = query(sql::USERS_FROM)
+        .bind(&*prefix)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&store.readers)
+        .all::<UserRow>(&mut store.read().await?)
         .await?;
     let mut users = Vec::with_capacity(rows.len());
     for row in rows {
@@ -137,44 +144,47 @@ pub(super) async fn users_by_prefix(
     Ok(users)
 }
 
-pub(super) async fn change_profile(
-    store: &Store,
+pub(super) async fn change_profile<DB: Backend>(
+    store: &Store<DB>,
     user_id: UserId,
     change: ProfileChange,
 ) -> Result<User, Failure> {
     let mut tx = store.write().await?;
-    let row = sqlx::query_as::<_, UserRow>(sql::CHANGE_PROFILE)
+    let row = query(sql::CHANGE_PROFILE)
         .bind(stored_id(user_id.get()))
         .bind(change.display_name)
         .bind(change.status_text)
         .bind(change.avatar_url)
-        .fetch_optional(&mut *tx)
+        .first::<UserRow>(&mut tx)
         .await?;
     let user = row.ok_or(DirectoryError::UnknownUser(user_id))?.read()?;
     tx.commit().await?;
     Ok(user)
 }
 
-pub(super) async fn settings(store: &Store, user_id: UserId) -> Result<Settings, Failure> {
-    let query = sqlx::query_as::<_, SettingsRow>(sql::SETTINGS).bind(stored_id(user_id.get()));
-    let row = query.fetch_optional(&store.readers).await?;
+pub(super) async fn settings<DB: Backend>(
+    store: &Store<DB>,
+    user_id: UserId,
+) -> Result<Settings, Failure> {
+    let query = query(sql::SETTINGS).bind(stored_id(user_id.get()));
+    let row = query.first(&mut store.read().await?).await?;
     Ok(row.map(SettingsRow::read).transpose()?.unwrap_or_default())
 }
 
-pub(super) async fn change_settings(
-    store: &Store,
+pub(super) async fn change_settings<DB: Backend>(
+    store: &Store<DB>,
     user_id: UserId,
     change: SettingsChange,
 ) -> Result<Settings, Failure> {
     let mut tx = store.write().await?;
     known(&mut tx, user_id).await?;
-    let row = sqlx::query_as::<_, SettingsRow>(sql::CHANGE_SETTINGS)
+    let row = query(sql::CHANGE_SETTINGS)
         .bind(stored_id(user_id.get()))
         .bind(change.locale)
         .bind(change.notifications.map(level_word))
         .bind(change.share_presence)
         .bind(change.share_read)
-        .fetch_one(&mut *tx)
+        .one::<SettingsRow>(&mut tx)
         .await?;
     let settings = row.read()?;
     tx.commit().await?;

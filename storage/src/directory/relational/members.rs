@@ -1,42 +1,44 @@
-//! Memberships in SQLite: who is where, how they come, lead, read and leave.
+//! Memberships in a relational database: who is where, how they come, lead, read and leave.
 
 use pabal_core::model::{ChannelId, Member, Membership, MessageId, Role, UserId};
 use pabal_core::ports::{DirectoryError, PushTarget};
-use sqlx::SqliteConnection;
 
-use super::{Failure, Store, known, sql};
+use super::{Backend, Failure, Store, Writer, hold_group, known, query, sql};
 use crate::directory::rows::{self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id};
 
-pub(super) async fn memberships(
-    store: &Store,
+pub(super) async fn memberships<DB: Backend>(
+    store: &Store<DB>,
     user_id: UserId,
 ) -> Result<Vec<Membership>, Failure> {
-    let query = sqlx::query_as::<_, MembershipRow>(sql::MEMBERSHIPS).bind(stored_id(user_id.get()));
-    let rows = query.fetch_all(&store.readers).await?;
+    let query = query(sql::MEMBERSHIPS).bind(stored_id(user_id.get()));
+    let rows = query.all(&mut store.read().await?).await?;
     Ok(rows.into_iter().map(MembershipRow::read).collect::<Result<_, _>>()?)
 }
 
-pub(super) async fn membership(
-    store: &Store,
+pub(super) async fn membership<DB: Backend>(
+    store: &Store<DB>,
     user_id: UserId,
     channel_id: ChannelId,
 ) -> Result<Option<Membership>, Failure> {
-    let row = sqlx::query_as::<_, MembershipRow>(sql::MEMBERSHIP)
+    let row = query(sql::MEMBERSHIP)
         .bind(stored_id(user_id.get()))
         .bind(stored_id(channel_id.get()))
-        .fetch_optional(&store.readers)
+        .first(&mut store.read().await?)
         .await?;
     Ok(row.map(MembershipRow::read).transpose()?)
 }
 
-pub(super) async fn members(store: &Store, channel_id: ChannelId) -> Result<Vec<Member>, Failure> {
-    let query = sqlx::query_as::<_, MemberRow>(sql::MEMBERS).bind(stored_id(channel_id.get()));
-    let rows = query.fetch_all(&store.readers).await?;
+pub(super) async fn members<DB: Backend>(
+    store: &Store<DB>,
+    channel_id: ChannelId,
+) -> Result<Vec<Member>, Failure> {
+    let query = query(sql::MEMBERS).bind(stored_id(channel_id.get()));
+    let rows = query.all(&mut store.read().await?).await?;
     Ok(rows.into_iter().map(MemberRow::read).collect::<Result<_, _>>()?)
 }
 
-pub(super) async fn put_member(
-    store: &Store,
+pub(super) async fn put_member<DB: Backend>(
+    store: &Store<DB>,
     channel_id: ChannelId,
     user_id: UserId,
     role: Option<Role>,
@@ -44,22 +46,23 @@ pub(super) async fn put_member(
 ) -> Result<(bool, Role), Failure> {
     let id = stored_id(channel_id.get());
     let mut tx = store.write().await?;
-    let group = sqlx::query(sql::GROUP_EXISTS).bind(id).fetch_optional(&mut *tx).await?;
-    group.ok_or(DirectoryError::UnknownChannel)?;
+    if !hold_group(&mut tx, channel_id).await? {
+        return Err(DirectoryError::UnknownChannel.into());
+    }
     known(&mut tx, user_id).await?;
-    let place = sqlx::query_scalar::<_, String>(sql::ROLE)
+    let place = query(sql::ROLE)
         .bind(id)
         .bind(stored_id(user_id.get()))
-        .fetch_optional(&mut *tx)
+        .first::<(String,)>(&mut tx)
         .await?;
     let answer = match place {
-        Some(old) => {
+        Some((old,)) => {
             let old = rows::role(&old)?;
             (false, change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?)
         }
         None => {
-            let count = sqlx::query_scalar::<_, i64>(sql::MEMBER_COUNT).bind(id);
-            let count = count.fetch_one(&mut *tx).await?;
+            let count = query(sql::MEMBER_COUNT).bind(id);
+            let (count,) = count.one::<(i64,)>(&mut tx).await?;
             if usize::try_from(count).is_ok_and(|count| count >= at_most) {
                 return Err(DirectoryError::GroupFull.into());
             }
@@ -74,8 +77,8 @@ pub(super) async fn put_member(
 
 /// Gives a member another role, unless that would leave the group without an owner. Answers the
 /// role they have then.
-async fn change_role(
-    tx: &mut SqliteConnection,
+async fn change_role<DB: Backend>(
+    tx: &mut Writer<DB>,
     channel_id: ChannelId,
     user_id: UserId,
     old: Role,
@@ -86,26 +89,26 @@ async fn change_role(
         return Ok(old);
     }
     if old == Role::Owner {
-        let other = sqlx::query(sql::OTHER_OWNER).bind(channel_id).bind(user_id);
-        if other.fetch_optional(&mut *tx).await?.is_none() {
+        let other = query(sql::OTHER_OWNER).bind(channel_id).bind(user_id);
+        if !other.exists(tx).await? {
             return Ok(old);
         }
     }
-    let change = sqlx::query(sql::CHANGE_ROLE).bind(channel_id).bind(user_id).bind(role_word(new));
+    let change = query(sql::CHANGE_ROLE).bind(channel_id).bind(user_id).bind(role_word(new));
     change.execute(tx).await?;
     Ok(new)
 }
 
-async fn join(
-    tx: &mut SqliteConnection,
+async fn join<DB: Backend>(
+    tx: &mut Writer<DB>,
     channel_id: ChannelId,
     user_id: UserId,
     role: Role,
 ) -> Result<(), Failure> {
     let channel_id = stored_id(channel_id.get());
-    let arrival = sqlx::query_scalar::<_, i64>(sql::NEXT_ARRIVAL).bind(channel_id);
-    let arrival = arrival.fetch_one(&mut *tx).await?;
-    sqlx::query(sql::ADD_MEMBER)
+    let arrival = query(sql::NEXT_ARRIVAL).bind(channel_id);
+    let (arrival,) = arrival.one::<(i64,)>(tx).await?;
+    query(sql::ADD_MEMBER)
         .bind(channel_id)
         .bind(stored_id(user_id.get()))
         .bind(role_word(role))
@@ -115,18 +118,21 @@ async fn join(
     Ok(())
 }
 
-pub(super) async fn remove_member(
-    store: &Store,
+pub(super) async fn remove_member<DB: Backend>(
+    store: &Store<DB>,
     channel_id: ChannelId,
     user_id: UserId,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let role = sqlx::query_scalar::<_, String>(sql::REMOVE_MEMBER)
+    if !hold_group(&mut tx, channel_id).await? {
+        return Ok(false);
+    }
+    let role = query(sql::REMOVE_MEMBER)
         .bind(stored_id(channel_id.get()))
         .bind(stored_id(user_id.get()))
-        .fetch_optional(&mut *tx)
+        .first::<(String,)>(&mut tx)
         .await?;
-    let Some(role) = role else { return Ok(false) };
+    let Some((role,)) = role else { return Ok(false) };
     // A group always has an owner: as long as none goes, one is there.
     if rows::role(&role)? == Role::Owner {
         succeed(&mut tx, channel_id).await?;
@@ -136,16 +142,16 @@ pub(super) async fn remove_member(
 }
 
 /// After an owner went: sees to it that the group has one, or ends it if nobody is left.
-async fn succeed(tx: &mut SqliteConnection, channel_id: ChannelId) -> Result<(), Failure> {
+async fn succeed<DB: Backend>(tx: &mut Writer<DB>, channel_id: ChannelId) -> Result<(), Failure> {
     let channel_id = stored_id(channel_id.get());
-    let heir = sqlx::query_as::<_, MemberRow>(sql::HEIR).bind(channel_id);
-    let Some(heir) = heir.fetch_optional(&mut *tx).await? else {
-        sqlx::query(sql::REMOVE_GROUP).bind(channel_id).execute(tx).await?;
+    let heir = query(sql::HEIR).bind(channel_id);
+    let Some(heir) = heir.first::<MemberRow>(tx).await? else {
+        query(sql::REMOVE_GROUP).bind(channel_id).execute(tx).await?;
         return Ok(());
     };
     let heir = heir.read()?;
     if heir.role != Role::Owner {
-        sqlx::query(sql::CHANGE_ROLE)
+        query(sql::CHANGE_ROLE)
             .bind(channel_id)
             .bind(stored_id(heir.user_id.get()))
             .bind(role_word(Role::Owner))
@@ -155,29 +161,28 @@ async fn succeed(tx: &mut SqliteConnection, channel_id: ChannelId) -> Result<(),
     Ok(())
 }
 
-pub(super) async fn mark_read(
-    store: &Store,
+pub(super) async fn mark_read<DB: Backend>(
+    store: &Store<DB>,
     channel_id: ChannelId,
     user_id: UserId,
     message_id: MessageId,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let moved = sqlx::query(sql::MARK_READ)
+    let moved = query(sql::MARK_READ)
         .bind(stored_id(channel_id.get()))
         .bind(stored_id(user_id.get()))
         .bind(stored_id(message_id.get()))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
     tx.commit().await?;
-    Ok(moved.rows_affected() > 0)
+    Ok(moved > 0)
 }
 
-pub(super) async fn push_targets(
-    store: &Store,
+pub(super) async fn push_targets<DB: Backend>(
+    store: &Store<DB>,
     channel_id: ChannelId,
 ) -> Result<Vec<PushTarget>, Failure> {
-    let query =
-        sqlx::query_as::<_, PushTargetRow>(sql::PUSH_TARGETS).bind(stored_id(channel_id.get()));
-    let rows = query.fetch_all(&store.readers).await?;
+    let query = query(sql::PUSH_TARGETS).bind(stored_id(channel_id.get()));
+    let rows = query.all(&mut store.read().await?).await?;
     Ok(rows.into_iter().map(PushTargetRow::read).collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,172 @@
+//! A session with the store, and its tables: how they are made, and that they are of this release.
+
+use std::time::Duration;
+
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ExecutionError, MetadataError, NewSessionError,
+    RequestAttemptError,
+};
+use scylla::statement::Consistency;
+use scylla::statement::unprepared::Statement;
+use tokio::time::timeout;
+
+use super::address::Address;
+use crate::error::{ConnectError, Why};
+
+/// How long a connection may take to open.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long one request may take, other servers tried included.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a change of the tables may take.
+const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What each version adds, statements that end with `;`.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/cassandra/0001_history.cql")];
+
+/// The version that this program knows.
+const KNOWN: i64 = MIGRATIONS.len() as i64;
+
+const VERSION_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS schema_version (name text PRIMARY KEY, version bigint)";
+const VERSION: &str = "SELECT version FROM schema_version WHERE name = 'history'";
+
+/// A session in the keyspace of an address.
+pub(super) async fn session(url: &str, address: &Address) -> Result<Session, ConnectError> {
+    let session = connect(url, address).await?;
+    // Who has no keyspace has no tables.
+    let used = session.use_keyspace(&address.keyspace, true).await;
+    used.map_err(|_| ConnectError::new(url, Why::Older(0)))?;
+    Ok(session)
+}
+
+async fn connect(url: &str, address: &Address) -> Result<Session, ConnectError> {
+    let profile = ExecutionProfile::builder()
+        .consistency(address.consistency)
+        .request_timeout(Some(REQUEST_WITHIN))
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&address.hosts)
+        .connection_timeout(CONNECT_WITHIN)
+        .fetch_schema_metadata(false)
+        .default_execution_profile_handle(profile.into_handle());
+    if let Some((user, password)) = &address.login {
+        builder = builder.user(user, password);
+    }
+    if let Some(datacenter) = &address.datacenter {
+        builder = builder.prefer_datacenter(datacenter.clone());
+    }
+    // Each host is tried in turn.
+    let limit = CONNECT_WITHIN * (1 + u32::try_from(address.hosts.len()).unwrap_or(u32::MAX - 1));
+    match timeout(limit, builder.build()).await {
+        Ok(session) => session.map_err(|error| ConnectError::new(url, why_no_session(&error))),
+        Err(_) => {
+            Err(ConnectError::new(url, Why::Unreachable(format!("no answer within {limit:?}"))))
+        }
+    }
+}
+
+fn why_no_session(error: &NewSessionError) -> Why {
+    match error {
+        // A server answers, and does not let us in.
+        NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
+            ConnectionPoolError::Broken {
+                last_connection_error: ConnectionError::ConnectionSetupRequestError(refusal),
+            },
+        )) => Why::Refused(refusal.to_string()),
+        NewSessionError::IllegalConfig(what) => Why::Address(what.to_string()),
+        other => Why::Unreachable(other.to_string()),
+    }
+}
+
+/// That the tables are those of this release.
+pub(super) async fn check(
+    url: &str,
+    address: &Address,
+    session: &Session,
+) -> Result<(), ConnectError> {
+    let why = match version(address, session).await? {
+        version if version < KNOWN => Why::Older(version),
+        version if version > KNOWN => Why::Newer(version),
+        _ => return Ok(()),
+    };
+    Err(ConnectError::new(url, why))
+}
+
+async fn version(address: &Address, session: &Session) -> Result<i64, ConnectError> {
+    let url = &address.url;
+    let answer = match session.query_unpaged(VERSION, ()).await {
+        Ok(answer) => answer,
+        // There is no such table: the server answered, and says no.
+        Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+            scylla::errors::DbError::Invalid,
+            _,
+        ))) => return Ok(0),
+        Err(error) => return Err(ConnectError::new(url, why_failed(&error))),
+    };
+    let refused = |detail: String| ConnectError::new(url, Why::Refused(detail));
+    let rows = answer.into_rows_result().map_err(|error| refused(error.to_string()))?;
+    let row = rows.maybe_first_row::<(i64,)>().map_err(|error| refused(error.to_string()))?;
+    Ok(row.map_or(0, |(version,)| version))
+}
+
+fn why_failed(error: &ExecutionError) -> Why {
+    match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(cause, detail))
+            if !cause.can_speculative_retry() =>
+        {
+            Why::Refused(detail.clone())
+        }
+        other => Why::Unreachable(other.to_string()),
+    }
+}
+
+/// Makes the keyspace and its tables, or brings them up to date.
+pub(super) async fn migrate(url: &str, address: &Address) -> Result<(), ConnectError> {
+    let session = connect(url, address).await?;
+    let keyspace = &address.keyspace;
+    let replicas = address.replication_factor;
+    change(
+        url,
+        &session,
+        &format!(
+            "CREATE KEYSPACE IF NOT EXISTS \"{keyspace}\" WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
+        ),
+    )
+    .await?;
+    let used = session.use_keyspace(keyspace, true).await;
+    used.map_err(|error| ConnectError::new(url, Why::Refused(error.to_string())))?;
+    change(url, &session, VERSION_TABLE).await?;
+    let found = version(address, &session).await?;
+    if found > KNOWN {
+        return Err(ConnectError::new(url, Why::Newer(found)));
+    }
+    for (text, version) in MIGRATIONS.iter().zip(1..) {
+        if version <= found {
+            continue;
+        }
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let statements = lines.collect::<Vec<_>>().join("\n");
+        for statement in statements.split(';').filter(|statement| !statement.trim().is_empty()) {
+            change(url, &session, statement).await?;
+        }
+        let done = format!("UPDATE schema_version SET version = {version} WHERE name = 'history'");
+        change(url, &session, &done).await?;
+    }
+    Ok(())
+}
+
+/// Changes the tables, and waits until all servers know.
+async fn change(url: &str, session: &Session, statement: &str) -> Result<(), ConnectError> {
+    let mut change = Statement::new(statement);
+    change.set_request_timeout(Some(CHANGE_WITHIN));
+    change.set_consistency(Consistency::Quorum);
+    let changed = session.query_unpaged(change, ()).await;
+    changed.map_err(|error| ConnectError::new(url, why_failed(&error)))?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Cassandra: one node. It is a Java program, of which `install.sh` puts the parts into a cache.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{Missing, Process, Program, port};
+
+const HOW: &str = "make servers, or: tests/servers/install.sh (Java 17, Maven)";
+const JAVA: Program = Program { name: "java", how: HOW, folders: &["/usr/lib/jvm/*17*/bin"] };
+const MISSING: Missing = Missing { program: "cassandra", how: HOW };
+
+/// What `install.sh` names the folder of the parts.
+const PARTS: &str = "pabal/cassandra-5.0.5";
+
+const JAVA_ARGS: &str = include_str!("../cassandra/java.args");
+const LOGBACK: &str = include_str!("../cassandra/logback.xml");
+
+/// With how many ports a server is tried before something else must be wrong.
+const TRIES: usize = 5;
+
+/// An OPTIONS request of the native protocol, version 4: no answer has another first byte than the
+/// version with the bit of an answer.
+const OPTIONS: [u8; 9] = [0x04, 0, 0, 0, 0x05, 0, 0, 0, 0];
+const ANSWER: u8 = 0x84;
+
+/// A Cassandra node, which takes about half a minute to start: have tests [share](crate::Shared)
+/// one. A write is on disk when it is answered.
+#[derive(Debug)]
+pub struct Cassandra {
+    // Before the folder, which goes when nobody writes into it any more.
+    process: Process,
+    port: u16,
+    java: PathBuf,
+    parts: PathBuf,
+    keyspaces: AtomicU32,
+    folder: TempDir,
+}
+
+impl Cassandra {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start() -> Result<Self, Missing> {
+        let java = JAVA.find()?;
+        let parts = parts().filter(|folder| folder.is_dir()).ok_or(MISSING)?;
+        let folder = TempDir::with_prefix("pabal-cassandra-").expect("a folder for the server");
+        let log = folder.path().join("log");
+        for _ in 0..TRIES {
+            let ports = port::spare_ports(2);
+            write_settings(folder.path(), ports[0], ports[1]);
+            let mut command = to_run(&java, &parts, folder.path());
+            let port = ports[0];
+            let started =
+                Process::start_until("cassandra", &mut command, &log, async || answers(port).await)
+                    .await;
+            if let Some(process) = started {
+                let keyspaces = AtomicU32::new(0);
+                return Ok(Self { process, port, java, parts, keyspaces, folder });
+            }
+        }
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        panic!("cassandra does not come up:\n{log}");
+    }
+
+    /// Where it takes CQL, on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The address of a keyspace that nobody has had yet, as a URL.
+    pub fn keyspace(&self) -> String {
+        let number = self.keyspaces.fetch_add(1, Ordering::Relaxed);
+        format!("cassandra://127.0.0.1:{}/k{number}?replication_factor=1", self.port)
+    }
+
+    /// Stops it where it stands: SIGSTOP. Its connections stay.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on its port and its data, having killed it if it runs; waits until it
+    /// answers.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn restart(&self) {
+        let mut command = to_run(&self.java, &self.parts, self.folder.path());
+        self.process.start_again(&mut command).expect("java starts");
+        let up = self.process.answers(async || answers(self.port).await).await;
+        assert!(up, "cassandra does not come up again:\n{}", self.process.log());
+    }
+}
+
+/// The folder with the parts of Cassandra, as in `install.sh`.
+fn parts() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join(PARTS))
+}
+
+fn write_settings(folder: &Path, port: u16, storage_port: u16) {
+    let data = folder.display();
+    // `batch`: a write is answered when it is on disk.
+    let settings = format!(
+        "cluster_name: pabal
+num_tokens: 1
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: \"127.0.0.1:{storage_port}\"
+listen_address: 127.0.0.1
+storage_port: {storage_port}
+rpc_address: 127.0.0.1
+native_transport_port: {port}
+endpoint_snitch: SimpleSnitch
+data_file_directories: [\"{data}/data\"]
+commitlog_directory: \"{data}/commitlog\"
+saved_caches_directory: \"{data}/saved_caches\"
+hints_directory: \"{data}/hints\"
+commitlog_sync: batch
+auto_snapshot: false
+"
+    );
+    let files =
+        [("cassandra.yaml", &*settings), ("java.args", JAVA_ARGS), ("logback.xml", LOGBACK)];
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).expect("the folder takes a file");
+    }
+}
+
+fn to_run(java: &Path, parts: &Path, folder: &Path) -> Command {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let mut command = Command::new(java);
+    command
+        .arg(format!("@{}", at("java.args")))
+        .arg(format!("-Dcassandra.config=file://{}", at("cassandra.yaml")))
+        .arg(format!("-Dcassandra.storagedir={}", folder.display()))
+        .arg(format!("-Dlogback.configurationFile=file://{}", at("logback.xml")))
+        .arg(format!("-Djava.io.tmpdir={}", folder.display()))
+        .arg("-cp")
+        .arg(parts.join("*"))
+        .arg("org.apache.cassandra.service.CassandraDaemon");
+    command
+}
+
+async fn answers(port: u16) -> bool {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+        connection.write_all(&OPTIONS)?;
+        let mut first = [0];
+        connection.read_exact(&mut first)?;
+        std::io::Result::Ok(first[0] == ANSWER)
+    });
+    asked.await.is_ok_and(|answer| answer.unwrap_or(false))
+}
