@@ -1,22 +1,12 @@
-//! A node from its parts. The only place that names concrete backends: everything else knows ports.
+//! A node from its parts: the stores, the engine on them, and what serves clients.
 
-use std::fs::{DirBuilder, Permissions};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use pabal_core::engine::{Engine, EngineConfig, StartError};
-use pabal_core::memory::{
-    MemoryInterest, MemoryMessageLog, MemoryNodeInbox, MemoryNodeRegistry, MemoryPresence,
-    SystemClock,
-};
-use pabal_core::ports::{Clock, Ports, PushNotifier};
-use pabal_storage::directory::SqliteDirectory;
-use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use pabal_transports::{Admission, AdmissionLimits, Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +16,12 @@ use crate::api::{self, Api, Changes, Parts};
 use crate::auth::{
     Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
 };
-use crate::backup::Backup;
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
 use crate::descriptors;
 use crate::discovery;
-use crate::push::{ClientError, NoPush, Webhook};
+use crate::push::{ClientError, Webhook};
+use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
 
 /// How often counters of quiet addresses and usernames are forgotten.
@@ -55,7 +45,7 @@ pub struct App {
     /// Serves what operators ask for.
     pub administration: Router,
     engine: Engine,
-    directory: SqliteDirectory,
+    stores: Stores,
     draining: CancellationToken,
     /// Ends what runs beside requests.
     stop: CancellationToken,
@@ -68,33 +58,9 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The data folder cannot be made.
-    #[error("the data folder {path} cannot be used: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A part of the data folder is gone, and the node would go on as if it had never been.
-    #[error(
-        "the data folder {folder} is damaged: {lost} is gone; `pabal restore` makes one from a backup"
-    )]
-    Lost {
-        /// The folder.
-        folder: PathBuf,
-        /// What is missing.
-        lost: &'static str,
-    },
-    /// It cannot be told whether history holds messages.
+    /// A store cannot be opened.
     #[error(transparent)]
-    Unreadable(#[from] pabal_core::ports::HistoryError),
-    /// History and push queue cannot be opened.
-    #[error("history cannot be opened: {0}")]
-    History(#[from] pabal_storage::embedded::OpenError),
-    /// The directory cannot be opened.
-    #[error("the directory cannot be opened: {0}")]
-    Directory(#[from] pabal_storage::directory::OpenError),
+    Stores(#[from] StoresError),
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] StartError),
@@ -121,8 +87,7 @@ impl App {
     /// # Errors
     /// [`BuildError`]. What was opened is closed again.
     pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
-        let (ports, stores) = ports(config).await?;
-        let directory = stores.directory.clone();
+        let (ports, stores) = Stores::open(config).await?;
         let engine_config = EngineConfig {
             node: config.node.name.clone(),
             partitions: config.storage.partitions,
@@ -131,14 +96,14 @@ impl App {
         let engine = match Engine::start(engine_config, ports).await {
             Ok(engine) => engine,
             Err(error) => {
-                directory.close().await;
+                stores.close().await;
                 return Err(error.into());
             }
         };
-        let assembled = Self::assemble(config, address, &engine, stores).await;
+        let assembled = Self::assemble(config, address, &engine, stores.clone()).await;
         if assembled.is_err() {
             engine.shutdown().await;
-            directory.close().await;
+            stores.close().await;
         }
         assembled
     }
@@ -147,7 +112,7 @@ impl App {
         config: &Config,
         address: SocketAddr,
         engine: &Engine,
-        stores: Backup,
+        stores: Stores,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
         let fallback_url = reachable(address, config.server.tls_cert.is_some());
@@ -186,18 +151,22 @@ impl App {
             transports,
             admission,
             engine: engine.clone(),
-            directory: stores.directory.clone(),
+            stores,
             draining,
             background,
             requests,
         };
         app.start_background(config, api, &url).await?;
-        match Control::bind(&config.storage.data_dir) {
-            Ok(control) => {
-                app.background.spawn(control.run(stores, app.stop.clone()));
+        if let Some(backup) = app.stores.backup.clone() {
+            match Control::bind(&config.storage.data_dir) {
+                Ok(control) => {
+                    app.background.spawn(control.run(backup, app.stop.clone()));
+                }
+                // All else works without.
+                Err(error) => {
+                    tracing::warn!(%error, "no control socket: `pabal backup` cannot ask");
+                }
             }
-            // All else works without.
-            Err(error) => tracing::warn!(%error, "no control socket: `pabal backup` cannot ask"),
         }
         Ok(app)
     }
@@ -224,7 +193,7 @@ impl App {
         }
         let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
-        let accounts = Arc::new(self.directory.clone());
+        let accounts = Arc::clone(&self.stores.accounts);
         self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {
             loop {
@@ -273,77 +242,8 @@ impl App {
         self.background.close();
         self.background.wait().await;
         self.engine.shutdown().await;
-        self.directory.close().await;
+        self.stores.close().await;
     }
-}
-
-/// The adapters of one node: what must last is on its disk, the rest in its memory.
-async fn ports(config: &Config) -> Result<(Ports, Backup), BuildError> {
-    let (storage, folder) = (&config.storage, &config.storage.data_dir);
-    make_private(folder).map_err(|source| BuildError::Folder { path: folder.clone(), source })?;
-    let embedded = EmbeddedConfig {
-        partitions: storage.partitions,
-        cache_bytes: storage.cache_bytes,
-        push_capacity: storage.push_queue_notifications,
-        ..EmbeddedConfig::default()
-    };
-    let lost = |lost| BuildError::Lost { folder: folder.clone(), lost };
-    // A new folder gets its history first. Half a folder is not taken for a new one.
-    let directory = folder.join("directory.sqlite");
-    let has_directory = has_content(&directory);
-    if has_directory && !folder.join("history/pabal-store").exists() {
-        return Err(lost("history/pabal-store"));
-    }
-    // First, because its lock keeps a second process away from the whole folder.
-    let store = open_history(folder, embedded).await?;
-    if !has_directory && !store.is_empty()? {
-        return Err(lost("directory.sqlite"));
-    }
-    let directory = SqliteDirectory::open(directory).await?;
-    let stores = Backup { directory: directory.clone(), history: Arc::clone(&store.history) };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let push: Arc<dyn PushNotifier> = match config.push.webhook_url {
-        Some(_) => store.push,
-        None => Arc::new(NoPush),
-    };
-    let log = MemoryMessageLog::new(Arc::clone(&clock), storage.log_messages_per_partition);
-    let ports = Ports {
-        log: Arc::new(log),
-        inbox: Arc::new(MemoryNodeInbox::new(storage.inbox_deliveries)),
-        history: store.history,
-        presence: Arc::new(MemoryPresence::new()),
-        interest: Arc::new(MemoryInterest::new()),
-        directory: Arc::new(directory),
-        push,
-        registry: Arc::new(MemoryNodeRegistry::new()),
-        clock,
-    };
-    Ok((ports, stores))
-}
-
-/// Makes the data folder, with its parents, for this user only: messages and password hashes are in
-/// it. A folder that is there keeps the permissions that somebody gave it.
-pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    DirBuilder::new().mode(0o700).create(folder)?;
-    // The umask may have taken from the owner, too.
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
-}
-
-/// Whether there is a file with something in it: an empty one is as good as none.
-pub(crate) fn has_content(file: &Path) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.len() > 0)
-}
-
-async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, BuildError> {
-    let folder = folder.join("history");
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, &config));
-    Ok(opened.await.map_err(|_| BuildError::Interrupted)??)
 }
 
 /// As many connections as are configured and as the process may have files open.

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Serve(flags) => serve(flags),
         Command::Config(config) => config.run().map_err(Failure::from),
+        Command::Migrate(migrate) => on_runtime(migrate.run()),
         Command::User(user) => on_runtime(user.run()),
         Command::Check(check) => on_runtime(check.run()),
         Command::Backup(backup) => on_runtime(backup.run()),

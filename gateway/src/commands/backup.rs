@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::check::check;
 use super::data::DataFlags;
 use super::{CommandError, print};
-use crate::app::make_private;
 use crate::backup::Backup;
 use crate::config::Config;
 use crate::control::{Answer, Request, ask};
+use crate::stores::make_private;
 
 /// What to back up, and where to.
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ impl BackupCommand {
     /// # Errors
     /// [`CommandError`]: there is no backup then, and the folder holds what is of no use.
     pub async fn run(&self) -> Result<(), CommandError> {
-        let config = self.data.load()?;
+        let config = self.data.load_folder()?;
         make_empty(&self.to)?;
         // The node has a working directory of its own.
         let to = fs::canonicalize(&self.to)?;
@@ -62,7 +62,7 @@ impl RestoreCommand {
     /// # Errors
     /// [`CommandError`]: the data folder is empty then.
     pub async fn run(&self) -> Result<(), CommandError> {
-        let to = self.data.load()?.storage.data_dir;
+        let to = self.data.load_folder()?.storage.data_dir;
         make_empty(&to)?;
         let from = self.from.clone();
         let folder = to.clone();

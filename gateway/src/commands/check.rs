@@ -11,7 +11,7 @@ use pabal_storage::embedded::{self, StoreReport};
 
 use super::data::DataFlags;
 use super::{CommandError, print};
-use crate::app::has_content;
+use crate::stores::has_content;
 
 /// What to check.
 #[derive(Args, Debug)]
@@ -34,7 +34,7 @@ impl CheckCommand {
     /// [`CommandError::Wrong`] if something is; others if the folder cannot be checked, as one that
     /// is in use.
     pub async fn run(&self) -> Result<(), CommandError> {
-        let folder = self.data.load()?.storage.data_dir;
+        let folder = self.data.load_folder()?.storage.data_dir;
         let report = check(&folder).await?;
         print(&report.text())?;
         report.outcome(&folder)

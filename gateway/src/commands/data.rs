@@ -28,4 +28,17 @@ impl DataFlags {
         let flags = ServeFlags { config, data, ..ServeFlags::default() };
         Ok(Config::load(&flags, environment())?)
     }
+
+    /// The same, for what works on a data folder with everything in it.
+    ///
+    /// # Errors
+    /// [`CommandError::Config`], [`CommandError::Elsewhere`].
+    pub(super) fn load_folder(&self) -> Result<Config, CommandError> {
+        let config = self.load()?;
+        match (&config.storage.history, &config.storage.directory) {
+            (None, None) => Ok(config),
+            (Some(_), _) => Err(CommandError::Elsewhere("storage.history")),
+            (None, Some(_)) => Err(CommandError::Elsewhere("storage.directory")),
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod config;
 mod user;
 mod check;
 mod backup;
+mod migrate;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::config::ServeFlags;
 pub use self::backup::{BackupCommand, RestoreCommand};
 pub use self::check::CheckCommand;
 pub use self::config::ConfigCommand;
+pub use self::migrate::MigrateCommand;
 pub use self::user::UserCommand;
 
 /// A chat system whose routing engine sits behind interchangeable transports.
@@ -36,6 +38,8 @@ pub enum Command {
     /// Show or check the configuration that `serve` would have with the same flags.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make the tables in Cassandra and PostgreSQL, or bring them up to date.
+    Migrate(MigrateCommand),
     /// See and change accounts, also while the node runs.
     User(UserCommand),
     /// Look through the data folder of a node that does not run, and name what is wrong.
@@ -58,6 +62,17 @@ pub enum CommandError {
     /// The directory cannot be opened.
     #[error("the directory cannot be opened: {0}")]
     Open(#[from] pabal_storage::directory::OpenError),
+    /// A server that the configuration names cannot be used.
+    #[error("{key}: {why}")]
+    Server {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What this command works on is on servers, which have tools of their own.
+    #[error("{0} names a server: use its own tools")]
+    Elsewhere(&'static str),
     /// The directory did not answer.
     #[error(transparent)]
     Directory(#[from] pabal_core::ports::DirectoryError),

@@ -7,7 +7,7 @@ use std::io;
 
 use clap::{Args, Subcommand};
 use pabal_core::ports::{Account, Accounts};
-use pabal_storage::directory::SqliteDirectory;
+use pabal_storage::directory::{PostgresDirectory, SqliteDirectory};
 
 use super::data::DataFlags;
 use super::{CommandError, print};
@@ -63,10 +63,22 @@ impl UserCommand {
     /// [`CommandError`]: nothing was changed.
     pub async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load()?;
-        let path = config.storage.data_dir.join("directory.sqlite");
-        let directory = SqliteDirectory::open_existing(path).await?;
-        let done = self.act(&directory).await;
-        directory.close().await;
+        let done = if let Some(url) = &config.storage.directory {
+            let opened = PostgresDirectory::connect(url, 1).await;
+            let directory = opened.map_err(|error| CommandError::Server {
+                key: "storage.directory",
+                why: error.to_string(),
+            })?;
+            let done = self.act(&directory).await;
+            directory.close().await;
+            done
+        } else {
+            let path = config.storage.data_dir.join("directory.sqlite");
+            let directory = SqliteDirectory::open_existing(path).await?;
+            let done = self.act(&directory).await;
+            directory.close().await;
+            done
+        };
         print(&done?)?;
         Ok(())
     }

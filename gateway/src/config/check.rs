@@ -6,6 +6,7 @@ use std::str::FromStr;
 use http::HeaderValue;
 use ipnet::IpNet;
 use pabal_core::model::MAX_PARTITIONS;
+use pabal_storage::redis::RedisUrl;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError};
@@ -52,7 +53,24 @@ impl Config {
         {
             return wrong("push.webhook_url", "must be an http:// or https:// URL");
         }
+        if let Some(url) = &storage.queue
+            && let Err(error) = url.parse::<RedisUrl>()
+        {
+            return wrong("storage.queue", &error.to_string());
+        }
+        let schemes: [(_, _, &[&str]); 2] = [
+            ("storage.history", &storage.history, &["cassandra://"]),
+            ("storage.directory", &storage.directory, &["postgres://", "postgresql://"]),
+        ];
+        for (key, url, schemes) in schemes {
+            if let Some(url) = url
+                && !schemes.iter().any(|scheme| url.starts_with(scheme))
+            {
+                return wrong(key, &format!("must begin with {}", schemes[0]));
+            }
+        }
         let counts = [
+            ("storage.directory_connections", storage.directory_connections as usize),
             ("server.max_connections", server.max_connections),
             ("server.max_connections_per_address", server.max_connections_per_address),
             ("storage.log_messages_per_partition", storage.log_messages_per_partition),

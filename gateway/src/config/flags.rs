@@ -22,6 +22,16 @@ pub struct ServeFlags {
     /// The data folder [default: pabal-data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Queues, presence and leases in Redis: `redis://…`, `rediss://…`, `redis+sentinel://…`. A password
+    /// is better told by the environment, PABAL_STORAGE_QUEUE.
+    #[arg(long, value_name = "URL")]
+    pub queue: Option<String>,
+    /// History in Cassandra or ScyllaDB: `cassandra://host1,host2/keyspace`.
+    #[arg(long, value_name = "URL")]
+    pub history: Option<String>,
+    /// Users and channels in PostgreSQL: `postgres://user@host/database`.
+    #[arg(long, value_name = "URL")]
+    pub directory: Option<String>,
     /// Where health and metrics are served besides.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
@@ -72,6 +82,9 @@ impl ServeFlags {
             ("server", "public_url", self.public_url.as_ref().map(text)),
             ("server", "tls_cert", self.tls_cert.as_ref().map(path)),
             ("server", "tls_key", self.tls_key.as_ref().map(path)),
+            ("storage", "queue", self.queue.as_ref().map(text)),
+            ("storage", "history", self.history.as_ref().map(text)),
+            ("storage", "directory", self.directory.as_ref().map(text)),
             ("node", "name", self.node_name.as_ref().map(text)),
             ("node", "region", self.region.as_ref().map(text)),
             ("node", "latitude", self.latitude.as_ref().map(float)),

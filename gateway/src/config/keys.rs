@@ -134,6 +134,17 @@ section! {
     Storage {
         /// The data folder; made if it is not there. One process holds it at a time.
         data_dir: PathBuf = PathBuf::from("pabal-data"),
+        /// Queues, presence and leases in Redis instead of this process, as every node of a cluster
+        /// needs them: `redis://`, `rediss://` (TLS), `redis+sentinel://` or `rediss+sentinel://`.
+        queue: Option<String> = None,
+        /// History in Cassandra or ScyllaDB instead of the data folder:
+        /// `cassandra://host1,host2/keyspace`. `pabal migrate` makes its tables.
+        history: Option<String> = None,
+        /// Users and channels in PostgreSQL instead of the data folder:
+        /// `postgres://user:password@host/database`. `pabal migrate` makes its tables.
+        directory: Option<String> = None,
+        /// As many connections to PostgreSQL as this node opens.
+        directory_connections: u32 = 16,
         /// Shards of channels, 1 to 1,024. Fixed when the folder is made: another number would give
         /// a channel another partition and break the order of its ids.
         partitions: u16 = 16,

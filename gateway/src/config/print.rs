@@ -9,7 +9,9 @@ use super::keys::{Config, Key, SECTIONS};
 use super::{ConfigError, Sources};
 
 /// What is shown only when it is asked for.
-const SECRETS: [&str; 1] = ["push.webhook_token"];
+/// The URLs may hold passwords.
+const SECRETS: [&str; 4] =
+    ["push.webhook_token", "storage.queue", "storage.history", "storage.directory"];
 
 /// The text of `config`, whose values come from `sources`. Without `show_secrets` a secret that is
 /// set is a comment that says so.

@@ -107,7 +107,9 @@ async fn begin(stream: &mut TcpStream, account: &Account, path: &str, more: &str
 async fn who_vanishes_leaves_a_session_and_nothing_else() {
     let cable = match Cable::lay() {
         Ok(cable) => cable,
-        Err(why) => return pabal_servers::leave_out(format!("no cable can be laid to pull: {why}")),
+        Err(why) => {
+            return pabal_servers::leave_out(format!("no cable can be laid to pull: {why}"));
+        }
     };
     let settings = [
         ("PABAL_LIMITS_PING_INTERVAL_MS", "500"),
