@@ -131,7 +131,8 @@ fn parts() -> Option<PathBuf> {
 
 fn write_settings(folder: &Path, port: u16, storage_port: u16) {
     let data = folder.display();
-    // `batch`: a write is answered when it is on disk.
+    // `batch`: a write is answered when it is on disk. Times are for a machine that is busy with
+    // other tests.
     let settings = format!(
         "cluster_name: pabal
 num_tokens: 1
@@ -151,6 +152,10 @@ saved_caches_directory: \"{data}/saved_caches\"
 hints_directory: \"{data}/hints\"
 commitlog_sync: batch
 auto_snapshot: false
+read_request_timeout: 30s
+range_request_timeout: 30s
+write_request_timeout: 30s
+truncate_request_timeout: 60s
 "
     );
     let files =
