@@ -137,12 +137,16 @@ impl Stores {
             }
             None => None,
         };
-        let local = open_folder(storage, queue.is_some()).await?;
-        let users = match &storage.directory {
+        let postgres = match &storage.directory {
             Some(url) => {
                 let opened = PostgresDirectory::connect(url, storage.directory_connections).await;
-                Users::Postgres(opened.map_err(StoresError::server("storage.directory"))?)
+                Some(opened.map_err(StoresError::server("storage.directory"))?)
             }
+            None => None,
+        };
+        let local = open_folder(storage, queue.is_some()).await?;
+        let users = match postgres {
+            Some(directory) => Users::Postgres(directory),
             None => {
                 let file = storage.data_dir.join("directory.sqlite");
                 Users::Sqlite(SqliteDirectory::open(file).await?)

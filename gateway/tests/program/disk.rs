@@ -6,7 +6,7 @@
 //! `PABAL_LEAVE_NOTHING_OUT` is set, as it is in CI.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use reqwest::{Method, StatusCode};

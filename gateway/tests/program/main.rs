@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod disk;
+mod servers;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
