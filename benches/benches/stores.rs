@@ -22,6 +22,8 @@ const CALLERS: u64 = 16;
 fn history(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
+    // The store's writer is a task.
+    let _in_runtime = runtime.enter();
     let fjall = on_disk(folder.path()).expect("a store");
     append_and_read(c, &runtime, "fjall", &fjall);
     let server = match runtime.block_on(Cassandra::start()) {
