@@ -64,9 +64,9 @@ pub fn timeline(title: &str, panels: &[Panel], spans: &[Span]) -> String {
             ));
             if number == 0 {
                 let at = from + 4.0;
-                let above = top + 14.0;
+                let foot = bottom - 6.0;
                 let name = span.name;
-                add(format!("<text class=\"quiet\" x=\"{at:.1}\" y=\"{above}\">{name}</text>"));
+                add(format!("<text class=\"quiet\" x=\"{at:.1}\" y=\"{foot}\">{name}</text>"));
             }
         }
         add(format!("<text x=\"8\" y=\"{:.1}\">{}</text>", top - 7.0, panel.title));
