@@ -62,13 +62,15 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     eprint!("\r");
     let rate = |runs: &[Run]| median(runs.iter().map(|run| run.per_second));
     let cost = |runs: &[Run]| {
-        let [server, caller] = [|run: &Run| run.server_us, |run: &Run| run.caller_us];
-        let [server, caller] = [server, caller].map(|us| median(runs.iter().map(us)));
-        format!(
-            "{} µs of server CPU and {} of the callers' an append",
-            figure(server),
-            figure(caller)
-        )
+        let server = figure(median(runs.iter().map(|run| run.server_us)));
+        let callers: Vec<_> = runs.iter().filter_map(|run| run.caller_us).collect();
+        match &callers[..] {
+            [] => format!("{server} µs of server CPU an append"),
+            _ => {
+                let caller = figure(median(callers));
+                format!("{server} µs of server CPU and {caller} of the callers' an append")
+            }
+        }
     };
     report.note(format!(
         "redis-benchmark -c 50 -P 16, EVALSHA of INCR and XADD of {CONTENT} bytes, no AOF: {}/s, {}",
@@ -97,7 +99,8 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
 struct Run {
     per_second: f64,
     server_us: f64,
-    caller_us: f64,
+    /// Of this process; nothing for another program.
+    caller_us: Option<f64>,
 }
 
 async fn append(redis: &Redis, spread: Spread, span: Duration) -> Outcome<Run> {
@@ -143,7 +146,7 @@ async fn append(redis: &Redis, spread: Spread, span: Duration) -> Outcome<Run> {
     let cpu = cpu()?;
     let us = |which: usize| (cpu[which] - cpu_before[which]).as_secs_f64() * 1e6 / appends;
     let per_second = appends / took.as_secs_f64();
-    let run = Run { per_second, server_us: us(0), caller_us: us(1) };
+    let run = Run { per_second, server_us: us(0), caller_us: Some(us(1)) };
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await??;
@@ -195,6 +198,6 @@ impl Benchmark {
             return Err(format!("redis-benchmark appended {kept} of {count}: {text}").into());
         }
         let per_second = rate.ok_or_else(|| format!("redis-benchmark said {text:?}"))?;
-        Ok(Run { per_second, server_us, caller_us: f64::NAN })
+        Ok(Run { per_second, server_us, caller_us: None })
     }
 }
