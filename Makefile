@@ -11,8 +11,12 @@ run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
 	tests/servers/install.sh
 
+# Each of these is run once by the tests, so that none breaks unseen; `stores` needs servers.
+BENCHES = codec ids session log_and_store fanout transports
+
 test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
 	cargo test --workspace --locked
+	cargo test --locked --quiet -p pabal-benches $(BENCHES:%=--bench %)
 
 # A target is a module `fuzz`, or several, whose tests begin with its name.
 FUZZ = commands stored configuration websocket

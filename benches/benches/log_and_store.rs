@@ -50,14 +50,17 @@ fn log(c: &mut Criterion) {
 
 fn store(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
+    let runtime = Runtime::new().expect("a runtime");
+    // What the store writes is answered by a task of this runtime.
+    let within = runtime.enter();
     let disk = on_disk(folder.path()).expect("a store");
+    drop(within);
     for (name, history) in [("memory", memory()), ("fjall", disk)] {
-        one_store(c, name, &history);
+        one_store(c, name, &history, &runtime);
     }
 }
 
-fn one_store(c: &mut Criterion, name: &str, history: &Arc<dyn HistoryStore>) {
-    let runtime = Runtime::new().expect("a runtime");
+fn one_store(c: &mut Criterion, name: &str, history: &Arc<dyn HistoryStore>, runtime: &Runtime) {
     let partition = Partition::of(GROUP, PARTITIONS);
     let mut id = MessageId::first_at(SystemClock.now(), partition);
     let mut group = c.benchmark_group(format!("store/{name}"));
