@@ -26,9 +26,8 @@ const BEYOND: usize = 40;
 const AT_ONCE: usize = 64;
 /// Ports of one address are not enough if they were used a moment ago.
 const SOURCES: usize = 16;
-/// How much of what the crowd cost may remain, in parts of it: what an allocator keeps, which gives
-/// pages back only while it is used.
-const KEPT: f64 = 0.7;
+/// How much of what the crowd cost may remain, in parts of it: what an allocator keeps.
+const KEPT: f64 = 0.5;
 /// And so much may in any case, if there were few.
 const KEPT_MEBIBYTES: f64 = 4.0;
 /// As many come before, so that what is only needed once is there.
