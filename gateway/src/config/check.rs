@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError};
 
+/// As much as can be counted of anything: enough for whoever means "without a bound", and sums of
+/// a few such numbers stay numbers.
+const MOST: usize = 1_000_000_000;
+
 impl Config {
     /// Looks at every value that can be of the right type and make no sense.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -99,8 +103,8 @@ impl Config {
             ("push.give_up_after_hours", push.give_up_after_hours as usize),
         ];
         for (key, count) in counts {
-            if count == 0 {
-                return wrong(key, "must be at least 1");
+            if !(1..=MOST).contains(&count) {
+                return wrong(key, &format!("must be 1 to {MOST}"));
             }
         }
         if !(1..=MAX_PARTITIONS).contains(&storage.partitions) {

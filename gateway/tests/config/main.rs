@@ -218,6 +218,8 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
         ("[storage]\npartitions = 0", "storage.partitions"),
         ("[storage]\npartitions = 1025", "storage.partitions"),
         ("[auth]\ntoken_lifetime_days = 0", "auth.token_lifetime_days"),
+        ("[limits]\ncontent_bytes = 9223372036854775807", "limits.content_bytes"),
+        ("[push]\nconcurrent_posts = 9223372036854775807", "push.concurrent_posts"),
         ("[telemetry]\notlp_endpoint = 'localhost'", "telemetry.otlp_endpoint"),
         ("[telemetry]\nsample_ratio = 1.5", "telemetry.sample_ratio"),
     ];
