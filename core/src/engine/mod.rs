@@ -4,11 +4,13 @@
 //! A file a stage, in the order in which a message meets them: [`submit`](Engine::submit) authorises
 //! it, `sequence` gives it its id and its place in the log, `store` makes it durable, `route` finds
 //! the nodes that want it, `deliver` hands it to their sessions, `push` tells those who are away.
+//! Which node stores what is decided in `partitions`.
 
 mod limits;
 mod rate;
 mod submit;
 mod sequence;
+mod partitions;
 mod store;
 mod route;
 mod deliver;
@@ -27,6 +29,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -73,6 +76,8 @@ struct Inner {
     /// Room for events on their way to the inboxes.
     publications: Arc<tokio::sync::Semaphore>,
     stats: Stats,
+    /// What this node owns.
+    share: tokio::sync::watch::Sender<partitions::Share>,
     tasks: TaskTracker,
     draining: CancellationToken,
     stop: CancellationToken,
@@ -104,14 +109,14 @@ pub enum StartError {
     /// What the node wants could not be entered.
     #[error("cannot begin interest: {0}")]
     Interest(#[from] crate::ports::InterestError),
-    /// Another node owns the partition.
-    #[error("partition {0} is owned by another node")]
-    PartitionOwned(u16),
 }
 
 impl Engine {
-    /// Starts the node's tasks: the owner of each partition, delivery, push, the end of unread
-    /// sessions. They end at [`shutdown`](Self::shutdown).
+    /// Starts the node's tasks: the owners of its share of the partitions, delivery, push, the end
+    /// of unread sessions. They end at [`shutdown`](Self::shutdown).
+    ///
+    /// The node shares the partitions with those that the registry lists. Whoever announces it there
+    /// (`NodeRegistry::heartbeat`) does so after this has returned.
     ///
     /// # Errors
     /// If a port does not answer: nothing is left running.
@@ -120,13 +125,8 @@ impl Engine {
         ports.inbox.open(&node).await?;
         ports.presence.begin(&node, limits.lease).await?;
         ports.interest.begin(&node, limits.lease).await?;
-        let mut floors = Vec::new();
-        for partition in Partition::all(partitions) {
-            if ports.registry.acquire(&node, partition, limits.lease).await?.is_none() {
-                return Err(StartError::PartitionOwned(partition.get()));
-            }
-            floors.push(ports.history.stored_position(partition).await?);
-        }
+        let stored = Partition::all(partitions).map(|it| ports.history.stored_position(it));
+        let floors = futures::future::try_join_all(stored).await?;
         let (pushes, waiting) = push::queue();
         let inner = Arc::new(Inner {
             permits: submit::Permits::new(&limits),
@@ -137,6 +137,7 @@ impl Engine {
             pushes,
             publications: Arc::new(tokio::sync::Semaphore::new(route::PUBLICATIONS)),
             stats: Stats::default(),
+            share: tokio::sync::watch::Sender::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -147,9 +148,15 @@ impl Engine {
             ports,
         });
         let engine = Self { inner };
-        for (partition, stored) in Partition::all(partitions).zip(floors) {
-            engine.spawn(store::own(engine.clone(), partition, stored));
-        }
+        let partitions = match partitions::Partitions::take(engine.clone()).await {
+            Ok(partitions) => partitions,
+            Err(error) => {
+                engine.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        // Not ended from outside: what it owns has to be given back.
+        engine.inner.tasks.spawn(partitions.keep());
         engine.spawn(deliver::run(engine.clone()));
         engine.spawn(push::run(engine.clone(), waiting));
         engine.spawn(sessions::expire(engine.clone()));
@@ -174,7 +181,7 @@ impl Engine {
 
     /// What it has counted since it started.
     pub fn stats(&self) -> EngineStats {
-        self.inner.stats.read(self.inner.local.count())
+        self.inner.stats.read(self.inner.local.count(), self.inner.share.borrow().owned)
     }
 
     /// Completes when the engine cannot go on: history could not make a write durable. The process
@@ -183,13 +190,18 @@ impl Engine {
         self.inner.failed.cancelled().await;
     }
 
-    /// Tells every session that the node is about to stop and when to come back; then ends them.
-    /// New sessions and sends are refused from now on. What was accepted is still acknowledged.
+    /// Tells every session that the node is about to stop, where to go and when, at a moment of its
+    /// own within `reconnect_after`; then ends them. New sessions and sends are refused from now on.
+    /// What was accepted is still acknowledged. Returns once the other nodes can have this one's
+    /// partitions; if there are none, it keeps them until it is shut down.
     pub async fn drain(&self, reconnect_after: Duration) {
         sessions::drain(self, reconnect_after).await;
+        let mut share = self.inner.share.subscribe();
+        // It fails only with the engine.
+        let _ = share.wait_for(|share| share.handed_over).await;
     }
 
-    /// Ends every task. What was not acknowledged by now is not.
+    /// Ends every task and gives the node's partitions back. What was not acknowledged by now is not.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -214,13 +226,13 @@ impl Engine {
     }
 
     /// Runs `task` until it ends or the engine is shut down.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let stop = self.inner.stop.clone();
         self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = task => {}
                 () = stop.cancelled() => {}
             }
-        });
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use rand::seq::IndexedRandom;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ use super::catch_up::begin_catch_up;
 use super::mailbox::{Event, Room};
 use super::session::{Ended, Session};
 use crate::model::{ChannelId, FriendState, SessionId, TokenHash, UserId};
-use crate::ports::{Access, Audience, Delivery, PresenceError};
+use crate::ports::{Access, Audience, Delivery, NodeInfo, PresenceError};
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
 
 /// How often sessions are looked at that nobody reads.
@@ -367,15 +368,29 @@ pub(super) async fn expire(engine: Engine) {
     }
 }
 
+/// The other nodes that take sessions; none if they are not known, then clients ask for one.
+async fn elsewhere(engine: &Engine) -> Vec<NodeInfo> {
+    let nodes = engine.inner.ports.registry.nodes().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "sessions are not told where to go");
+        Vec::new()
+    });
+    nodes.into_iter().filter(|it| it.node != engine.inner.node && !it.draining).collect()
+}
+
 /// See [`Engine::drain`].
 pub(super) async fn drain(engine: &Engine, reconnect_after: Duration) {
     engine.inner.draining.cancel();
-    let millis = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
+    let within = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
     let accepted_at = engine.inner.ports.clock.now();
-    let event = Event { payload: event::draining(millis, None), accepted_at };
+    let elsewhere = elsewhere(engine).await;
     let sessions = engine.inner.local.all();
     for session in &sessions {
-        session.push_event(event.clone(), None);
+        // Each at a moment of its own and where there is room, or they would come back as a crowd.
+        let millis = rand::random_range(0..=within);
+        let node = elsewhere.choose_weighted(&mut rand::rng(), NodeInfo::room);
+        let url = node.ok().map(|node| &*node.url);
+        let event = Event { payload: event::draining(millis, url), accepted_at };
+        session.push_event(event, None);
     }
     if !sessions.is_empty() {
         tokio::time::sleep(DRAIN_NOTICE).await;

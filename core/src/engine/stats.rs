@@ -15,12 +15,15 @@ macro_rules! stats {
         pub struct EngineStats {
             /// Sessions alive now.
             pub sessions: u64,
+            /// Partitions that this node owns now.
+            pub partitions: u64,
             $($(#[$doc])* pub $name: u64,)+
         }
 
         impl Stats {
-            pub(super) fn read(&self, sessions: usize) -> EngineStats {
-                EngineStats { sessions: sessions as u64, $($name: self.$name.get(),)+ }
+            pub(super) fn read(&self, sessions: usize, partitions: usize) -> EngineStats {
+                let (sessions, partitions) = (sessions as u64, partitions as u64);
+                EngineStats { sessions, partitions, $($name: self.$name.get(),)+ }
             }
         }
     };

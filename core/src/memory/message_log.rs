@@ -14,8 +14,8 @@ use crate::ports::{BoxFuture, Clock, LogEntry, LogError, MessageLog, Origin, Seq
 /// A [`MessageLog`] in process memory.
 ///
 /// Each partition has a lock of its own, held for a map look-up and a push, so senders to different
-/// partitions do not meet. A partition costs memory from its first use on. `append` and `trim` act
-/// when they are called, not when their future is first polled.
+/// partitions do not meet. A partition costs memory from its first use on. `append`, `raise` and
+/// `trim` act when they are called, not when their future is first polled.
 pub struct MemoryMessageLog {
     clock: Arc<dyn Clock>,
     capacity: usize,
@@ -71,6 +71,17 @@ impl MessageLog for MemoryMessageLog {
                 appended.await;
             }
         })
+    }
+
+    fn raise(
+        &self,
+        partition: Partition,
+        stored: MessageId,
+    ) -> BoxFuture<'_, Result<(), LogError>> {
+        let entries = &self.partition(partition).entries;
+        let mut entries = lock(entries);
+        entries.last = entries.last.max(Some(stored));
+        ready(Ok(()))
     }
 
     fn trim(&self, partition: Partition, stored: MessageId) -> BoxFuture<'_, Result<(), LogError>> {

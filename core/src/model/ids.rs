@@ -209,13 +209,8 @@ impl Partition {
     /// Where `channel` lives among `partitions` (1 to [`MAX_PARTITIONS`]). The same on every node
     /// and for ever: ids of a channel rise only because one partition assigns them all.
     pub fn of(channel: ChannelId, partitions: u16) -> Self {
-        // The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the id counts.
-        let mut hash = channel.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        hash ^= hash >> 31;
         let partitions = u64::from(partitions.clamp(1, MAX_PARTITIONS));
-        Self((hash % partitions) as u16)
+        Self((mixed(channel.0) % partitions) as u16)
     }
 
     /// All of `partitions`, from 0.
@@ -227,6 +222,15 @@ impl Partition {
     pub const fn get(self) -> u16 {
         self.0
     }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): every bit of `number` counts for every bit of the answer.
+/// The same on every node and for ever.
+pub(crate) fn mixed(number: u64) -> u64 {
+    let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 /// A running gateway process: 1 to 32 of `a-z 0-9 -`. Cheap to clone.

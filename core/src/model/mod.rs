@@ -8,6 +8,7 @@ mod channel;
 mod user;
 
 pub use channel::{Channel, ChannelKind, Member, Membership, Role};
+pub(crate) use ids::mixed;
 pub use ids::{
     ChannelId, DeviceId, InvalidId, MAX_PARTITIONS, MessageId, NodeId, Partition, Seq, SessionId,
     UserId,

@@ -11,8 +11,9 @@ use crate::model::{Draft, Message, MessageId, NodeId, Partition, Timestamp};
 /// `append` assigns `max(first id of this millisecond, last id + 1, floor + 1)`, where the last id is
 /// no lower than any that was trimmed. Within a partition ids therefore rise strictly, over restarts
 /// and fail-overs too, if the caller's `floor` is at least the highest id it knows to be stored. An
-/// owner that takes a partition over trims to its stored position before it reads: from then on no
-/// caller gets an id below, whatever its floor. A position in the log *is* a message id.
+/// owner that takes a partition over [raises](Self::raise) the log to its stored position before it
+/// reads: from then on no caller gets an id below, whatever its floor. A position in the log *is* a
+/// message id.
 ///
 /// # Repeats
 /// A draft whose [`SendKey`](crate::model::SendKey) is still held appends nothing and names the
@@ -53,6 +54,14 @@ pub trait MessageLog: Send + Sync + 'static {
         after: MessageId,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>>;
+
+    /// Gives no id up to `stored` any more, even if the log never held it. Forgets nothing. Never
+    /// moves back.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; worth a retry.
+    fn raise(&self, partition: Partition, stored: MessageId)
+    -> BoxFuture<'_, Result<(), LogError>>;
 
     /// Forgets the entries up to and including `stored`, and gives no id up to it any more, even if
     /// the log never held it. Never moves back.

@@ -79,6 +79,13 @@ pub struct NodeInfo {
     pub draining: bool,
 }
 
+impl NodeInfo {
+    /// As many sessions more as it takes.
+    pub fn room(&self) -> u32 {
+        self.capacity.saturating_sub(self.load)
+    }
+}
+
 /// The right to own a partition for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {

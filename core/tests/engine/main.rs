@@ -12,6 +12,7 @@ mod seam;
 mod membership;
 mod bounds;
 mod owners;
+mod shares;
 mod sessions;
 mod presence;
 mod push;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pabal_core::engine::{Ended, StartError};
+use pabal_core::engine::Ended;
 use pabal_core::model::MessageId;
 use pabal_core::ports::{HistoryStore, Interest, NodeInbox, Presence};
 use pabal_core::protocol::Cursors;
@@ -90,14 +90,6 @@ async fn an_owner_that_was_paused_changes_nothing_when_it_goes_on() {
     assert_eq!(world.stored(group).await.len(), 12);
     assert_eq!(world.history.visible(group), world.stored(group).await);
     assert_eq!(client.handed(group), world.stored(group).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_partition_that_another_node_owns_is_not_taken() {
-    let world = World::new();
-    let _owner = world.start_node("one").await;
-    let refused = world.try_start("two").await;
-    assert!(matches!(refused, Err(StartError::PartitionOwned(0))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,7 +184,8 @@ async fn a_drain_announces_itself_then_ends_every_session() {
     let events = stream(&reader, 0, 10_000).expect("news").expect("lives");
     client.take(events);
     let announced = client.events("draining");
-    assert_eq!((announced.len(), &announced[0]["reconnect_after_ms"]), (1, &1_500.into()));
+    assert_eq!(announced.len(), 1);
+    assert!(announced[0]["reconnect_after_ms"].as_u64().is_some_and(|ms| ms <= 1_500));
     assert_eq!(code(engine.submit(ann, text(group, "no")).await), ProblemCode::Draining);
     let refused = engine.open_session(&world.log_in(ann).await, None).await;
     assert_eq!(code(refused), ProblemCode::Draining);

@@ -22,6 +22,7 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
         concurrent_appends_are_read_in_the_order_of_their_ids
         a_reader_that_follows_misses_nothing
         ids_go_on_rising_after_everything_was_trimmed
+        a_raised_log_gives_higher_ids_and_forgets_nothing
     }
 }
 
@@ -111,6 +112,21 @@ async fn a_reader_that_follows_misses_nothing(log: Log) {
     let seen = answer(follower).await;
     assert_rising(&seen, ids.len());
     assert!(seen.iter().map(id_of).eq(ids.into_iter().collect::<BTreeSet<_>>()));
+}
+
+async fn a_raised_log_gives_higher_ids_and_forgets_nothing(log: Log) {
+    let [p, empty] = [partition(3), partition(4)];
+    let first = append(&log, p, 0).await;
+    let ahead = |p| MessageId::new(MessageId::first_at(first.created_at().plus(HOUR), p).get() | 7);
+    for p in [p, empty] {
+        log.raise(p, ahead(p)).await.expect("raises");
+        // It never moves back, and what is far enough already stays.
+        log.raise(p, first).await.expect("raises");
+        log.raise(p, START).await.expect("raises");
+        assert_eq!(append(&log, p, 1).await.get(), ahead(p).get() + 1);
+    }
+    let ids = read(&log, p, START, ALL).await;
+    assert!(ids.iter().map(id_of).eq([first, MessageId::new(ahead(p).get() + 1)]), "{ids:?}");
 }
 
 async fn ids_go_on_rising_after_everything_was_trimmed(log: Log) {

@@ -94,6 +94,14 @@ impl MessageLog for TestLog {
         })
     }
 
+    fn raise(
+        &self,
+        partition: Partition,
+        stored: MessageId,
+    ) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async move { self.inner().0.raise(partition, stored).await })
+    }
+
     fn trim(&self, partition: Partition, stored: MessageId) -> BoxFuture<'_, Result<(), LogError>> {
         Box::pin(async move {
             self.before_trim.pass().await;

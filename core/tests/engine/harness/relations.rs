@@ -146,6 +146,8 @@ pub(crate) struct TestRegistry {
     inner: MemoryNodeRegistry,
     /// Every partition is granted to whoever asks, as after a pause beyond the lease.
     pub(crate) grant_all: AtomicBool,
+    /// It does not answer about leases.
+    pub(crate) away: AtomicBool,
 }
 
 impl NodeRegistry for TestRegistry {
@@ -167,6 +169,9 @@ impl NodeRegistry for TestRegistry {
         partition: Partition,
         lease: Duration,
     ) -> BoxFuture<'_, Result<Option<Lease>, RegistryError>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
+        }
         if !self.grant_all.load(Ordering::SeqCst) {
             return self.inner.acquire(node, partition, lease);
         }
@@ -175,6 +180,9 @@ impl NodeRegistry for TestRegistry {
     }
 
     fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
+        }
         self.inner.renew(held, lease)
     }
 

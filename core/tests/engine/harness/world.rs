@@ -10,7 +10,9 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, MessageId, NodeId, Timestamp, TokenHash,
     User, UserId,
 };
-use pabal_core::ports::{Access, Clock, Delivery, Directory, HistoryStore, PageFrom, Ports};
+use pabal_core::ports::{
+    Access, Clock, Delivery, Directory, HistoryStore, NodeInfo, NodeRegistry, PageFrom, Ports,
+};
 use pabal_core::protocol::{Problem, ProblemCode};
 use tokio::task::JoinHandle;
 
@@ -99,6 +101,21 @@ impl World {
             push: self.push.clone(),
             registry: self.registry.clone(),
         }
+    }
+
+    /// Announces a node, as its gateway does again and again.
+    pub(crate) async fn announce(&self, name: &str, lease: Duration, draining: bool) {
+        let info = NodeInfo {
+            node: node(name),
+            url: format!("http://{name}"),
+            websocket_url: String::new(),
+            region: String::new(),
+            location: None,
+            capacity: 10,
+            load: 0,
+            draining,
+        };
+        self.registry.heartbeat(info, lease).await.expect("is announced");
     }
 
     /// Signs somebody up.
