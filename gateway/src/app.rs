@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use pabal_core::engine::{Engine, EngineConfig, StartError};
+use pabal_core::ports::NodeInfo;
 use pabal_transports::{Admission, AdmissionLimits, Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ use crate::config::{Config, PublicUrl};
 use crate::control::Control;
 use crate::descriptors;
 use crate::discovery;
+use crate::https::HttpsError;
+use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
 use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
@@ -40,6 +43,8 @@ pub struct App {
     pub transports: Transports,
     /// Counts the connections of clients.
     pub admission: Admission,
+    /// Answers for sessions of other nodes.
+    pub(crate) peers: Peers,
     /// Serves everything else.
     pub router: Router,
     /// Serves what operators ask for.
@@ -73,6 +78,9 @@ pub enum BuildError {
     /// No HTTP client for the webhook.
     #[error(transparent)]
     Webhook(#[from] ClientError),
+    /// No HTTP client for the other nodes.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
     /// The API cannot be described.
     #[error("the API cannot be described: {0}")]
     Description(#[from] serde_json::Error),
@@ -123,6 +131,8 @@ impl App {
         let transports = transports(config, engine, authority, url.secure);
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let admission = admission(config);
+        let peer_url = config.node.peer_url.clone().unwrap_or_else(|| url.clone());
+        let peers = Peers::new(engine.clone(), config, &peer_url)?;
         let api = Api::new(Parts {
             requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),
@@ -131,6 +141,7 @@ impl App {
                 transports: transports.clone(),
                 admission: admission.clone(),
                 passwords: passwords.clone(),
+                peers: peers.clone(),
             }),
             passwords,
             changes: Changes::new(requests.clone()),
@@ -144,6 +155,7 @@ impl App {
             engine: engine.clone(),
         });
         let app = Self {
+            peers,
             router: api::router(api.clone())?,
             administration: api::administration(api.clone()),
             reconnect_after: Duration::from_millis(config.server.reconnect_after_ms),
@@ -156,7 +168,8 @@ impl App {
             background,
             requests,
         };
-        app.start_background(config, api, &url).await?;
+        let info = discovery::node_info(engine, &config.node, &url, &peer_url);
+        app.start_background(config, api, info).await?;
         if let Some(backup) = app.stores.backup.clone() {
             match Control::bind(&config.storage.data_dir) {
                 Ok(control) => {
@@ -175,7 +188,7 @@ impl App {
         &self,
         config: &Config,
         api: Api,
-        url: &PublicUrl,
+        info: NodeInfo,
     ) -> Result<(), BuildError> {
         let ports = self.engine.ports();
         let webhook = |url: &String| {
@@ -183,7 +196,6 @@ impl App {
             Webhook::new(url, &config.push, queue, clock)
         };
         let webhook = config.push.webhook_url.as_ref().map(webhook).transpose()?;
-        let info = discovery::node_info(&self.engine, &config.node, url);
         discovery::announce(&self.engine, info.clone(), false).await?;
         let (engine, draining) = (self.engine.clone(), self.draining.clone());
         let announced = discovery::keep_announced(engine, info, draining, self.stop.clone());

@@ -15,6 +15,7 @@ pub mod control;
 pub mod server;
 mod descriptors;
 mod https;
+mod peers;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -141,7 +141,10 @@ pub(crate) fn with_allow(mut response: Response<Body>, allow: &'static str) -> R
 }
 
 /// Reads a body of UTF-8, of at most `limit` bytes, which arrives `within` so long.
-pub(crate) async fn read_body<B: RequestBody>(
+///
+/// # Errors
+/// `too_large`; `invalid` if it is no UTF-8, is cut short or takes too long.
+pub async fn read_body<B: RequestBody>(
     body: B,
     (limit, within): (usize, Duration),
 ) -> Result<Bytes, Problem> {

@@ -21,7 +21,7 @@ mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused, RefusedSoFar};
 pub use connection::{Connection, Wire};
-pub use http::{Body, BodyError, RequestBody, problem_response};
+pub use http::{Body, BodyError, RequestBody, problem_response, read_body};
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};
 pub use requests::{Requests, network};

@@ -237,6 +237,7 @@ fn info(name: &str) -> NodeInfo {
     NodeInfo {
         node: node(name),
         url: format!("http://{name}.example:8080"),
+        peer_url: format!("http://{name}.internal:8081"),
         websocket_url: format!("ws://{name}.example:8080"),
         region: String::new(),
         location: None,

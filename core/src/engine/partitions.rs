@@ -29,9 +29,11 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 const MISSED: u32 = 2;
 
 /// How the partitions are shared at a moment, as seen from here.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Share {
-    /// How many of them this node owns.
+    /// The nodes that live.
+    nodes: Vec<NodeInfo>,
+    /// How many of the partitions this node owns.
     pub(super) owned: usize,
     /// This node drains, and has given away what others can take.
     pub(super) handed_over: bool,
@@ -111,6 +113,7 @@ impl Partitions {
         let (drains, this) = (inner.draining.is_cancelled(), inner.node.clone());
         if let Some(nodes) = nodes {
             self.forget_the_dead(&nodes).await;
+            self.engine.inner.share.send_modify(|share| share.nodes.clone_from(&nodes));
             let others = nodes.into_iter().filter(|it| !it.draining && it.node != this);
             self.sharers = others.map(|info| info.node).collect();
             // Somebody must own them, so the last node keeps them to the end.
@@ -124,9 +127,10 @@ impl Partitions {
         self.hand_over(&others).await;
         self.renew().await;
         self.acquire(&mine).await;
-        self.engine.inner.share.send_replace(Share {
-            owned: self.owned.len(),
-            handed_over: drains && (self.owned.is_empty() || self.sharers.contains(&this)),
+        let alone = self.sharers.contains(&this);
+        self.engine.inner.share.send_modify(|share| {
+            share.owned = self.owned.len();
+            share.handed_over = drains && (alone || share.owned == 0);
         });
     }
 
@@ -232,6 +236,22 @@ impl Partitions {
                 Err(error) => tracing::warn!(%error, %node, "an inbox is not removed"),
             }
         }
+    }
+}
+
+impl Engine {
+    /// What is known of a node; nothing if it does not live.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if the node is not known here and the registry does not answer; retry.
+    pub async fn find_node(&self, node: &NodeId) -> Result<Option<NodeInfo>, RegistryError> {
+        let is_it = |info: &NodeInfo| info.node == *node;
+        let known = self.inner.share.borrow().nodes.iter().find(|info| is_it(info)).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        // It may have come this very moment.
+        Ok(self.inner.ports.registry.nodes().await?.into_iter().find(is_it))
     }
 }
 

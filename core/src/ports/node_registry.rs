@@ -65,7 +65,9 @@ pub struct NodeInfo {
     pub node: NodeId,
     /// Where clients reach its HTTP interface.
     pub url: String,
-    /// Where clients open WebSockets.
+    /// Where other nodes reach it.
+    pub peer_url: String,
+    /// Where clients open WebSockets in one step.
     pub websocket_url: String,
     /// A name for where it stands.
     pub region: String,

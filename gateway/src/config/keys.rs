@@ -167,6 +167,10 @@ section! {
         /// Its name, part of every session id: 1 to 32 of `a-z 0-9 -`. Short, because each poll
         /// carries it.
         name: NodeId = default_name(),
+        /// How the other nodes of a cluster reach this one, to pass requests on to the sessions that are
+        /// here; as clients do, unless told otherwise. Requests that were passed on come from the
+        /// addresses of the nodes, which therefore belong into `server.trusted_proxies`.
+        peer_url: Option<PublicUrl> = None,
         /// A name for where it stands.
         region: String = "local".into(),
         /// Degrees north; with `longitude`, discovery ranks by distance.

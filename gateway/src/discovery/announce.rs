@@ -9,10 +9,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, PublicUrl};
 
 /// What does not change of a node while it runs.
-pub fn node_info(engine: &Engine, node: &config::Node, url: &PublicUrl) -> NodeInfo {
+pub fn node_info(
+    engine: &Engine,
+    node: &config::Node,
+    url: &PublicUrl,
+    peer_url: &PublicUrl,
+) -> NodeInfo {
     NodeInfo {
         node: engine.node().clone(),
         url: url.http(),
+        peer_url: peer_url.http(),
         websocket_url: format!("{}/v1/websocket", url.websocket()),
         region: node.region.clone(),
         location: node.latitude.zip(node.longitude),

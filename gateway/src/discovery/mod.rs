@@ -3,8 +3,10 @@
 
 mod advice;
 mod distance;
+mod rank;
 mod announce;
 
 pub use advice::{Advice, advise};
 pub use announce::{announce, keep_announced, node_info};
 pub use distance::distance_km;
+pub use rank::{Ranked, rank};

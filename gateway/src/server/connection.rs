@@ -413,6 +413,10 @@ impl Connections {
         if let Some(transports) = &self.polls.transports
             && transports.serves(request.uri().path())
         {
+            if let Some((peers, node)) = self.polls.elsewhere(&request) {
+                meter.claim_for_api();
+                return Box::pin(peers.answer(node, request, client)).await.map(Either::Left);
+            }
             return transports.serve(request, meter).await.map(Either::Left);
         }
         meter.claim_for_api();

@@ -133,7 +133,8 @@ impl Server {
             let requests =
                 transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
             let proxies = Proxies::new(&config.server.trusted_proxies);
-            let polls = Polls { transports, origins, proxies, requests, idle };
+            let peers = transports.as_ref().map(|_| app.peers.clone());
+            let polls = Polls { transports, peers, origins, proxies, requests, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
             Connections::new(&config.server, tls, polls, router.clone(), meters, ends)

@@ -19,12 +19,16 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body_util::Full;
+use pabal_core::model::NodeId;
 use pabal_transports::{
     Answering, Body, Connection, ConnectionMeter, Requests, Transports, problem_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
+
+use crate::peers::Peers;
 
 use super::clients::Proxies;
 use super::marks::Marks;
@@ -43,6 +47,8 @@ pub(super) const HTTP2: &[u8] = b"PRI";
 pub(super) struct Polls {
     /// Who answers; nobody, if this listener is for no clients.
     pub(super) transports: Option<Transports>,
+    /// Who has the sessions that are not here.
+    pub(super) peers: Option<Peers>,
     /// Whose pages may come.
     pub(super) origins: Origins,
     /// Who is believed about whom a request comes from.
@@ -76,6 +82,12 @@ impl Polls {
     /// Whether the path is served here, if the request is plain.
     pub(super) fn serves(&self, path: &str) -> bool {
         self.transports.as_ref().is_some_and(|transports| transports.polls(path))
+    }
+
+    /// The node that has the session of a request, if that is another one.
+    pub(super) fn elsewhere<B>(&self, request: &Request<B>) -> Option<(Peers, NodeId)> {
+        let peers = self.peers.as_ref()?;
+        peers.elsewhere(request).map(|node| (peers.clone(), node))
     }
 
     /// Answers `first`, if there is one, and then whatever polls come, each within `idle` of the
@@ -119,8 +131,14 @@ impl Polls {
             let marks = Marks::of_poll(&request, &self.origins);
             let client = self.proxies.client(peer, request.headers());
             let answering: Answering = match self.requests.from_address(client) {
-                // Boxed, and let go of before the wait.
-                Ok(()) => Box::pin(transports.begin_poll(*request, meter)).await,
+                Ok(()) => match self.elsewhere(&request) {
+                    None => Box::pin(transports.begin_poll(*request, meter)).await,
+                    Some((peers, node)) => {
+                        meter.claim_for_api();
+                        let request = request.map(|()| Full::<Bytes>::default());
+                        Box::pin(peers.answer(node, request, client).map(Ok))
+                    }
+                },
                 Err(problem) => {
                     meter.claim_for_api();
                     Box::pin(future::ready(Ok(problem_response(&problem))))

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 
 use super::process::ProcessReading;
 use crate::auth::Passwords;
+use crate::peers::Peers;
 
 /// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
 const DURATION_BOUNDS: [f64; 11] =
@@ -38,6 +39,8 @@ pub struct Sources {
     pub admission: Admission,
     /// The verifications of passwords.
     pub passwords: Passwords,
+    /// The other nodes.
+    pub(crate) peers: Peers,
 }
 
 /// Counts API requests, and renders everything.
@@ -99,6 +102,8 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.engine.stats();
         gauge(&mut encoder, "pabal_sessions", "Sessions alive", None, stats.sessions)?;
+        let owned = "Partitions whose messages this node stores and routes";
+        gauge(&mut encoder, "pabal_partitions", owned, None, stats.partitions)?;
         let counters = [
             ("messages_stored", "Messages accepted and durable", stats.messages_stored),
             ("sends_repeated", "Sends that repeated a stored message", stats.sends_repeated),
@@ -132,6 +137,11 @@ impl Collector for Sources {
                 "passwords_verified",
                 "Passwords compared with a hash, those of unknown users among them",
                 self.passwords.verified(),
+            ),
+            (
+                "requests_passed_on",
+                "Requests to sessions of other nodes, passed on to those",
+                self.peers.passed_on(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
             ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),

@@ -32,6 +32,8 @@ const SEND_KEY_BYTES: usize = 16;
 
 /// As many entries as one call trims: it must not hold the server up.
 const TRIMMED_AT_ONCE: &str = "256";
+/// A call that trims nothing, and only says how far history is.
+const NONE: &str = "0";
 
 /// A [`MessageLog`] in Redis.
 ///
@@ -107,21 +109,16 @@ impl MessageLog for RedisMessageLog {
         })
     }
 
+    fn raise(
+        &self,
+        partition: Partition,
+        stored: MessageId,
+    ) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(self.inner.trim(partition, stored, NONE))
+    }
+
     fn trim(&self, partition: Partition, stored: MessageId) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(async move {
-            if stored == MessageId::default() {
-                return Ok(());
-            }
-            let lane = self.inner.lane(partition);
-            let stored = place(partition, stored);
-            let args = [stored.as_bytes(), TRIMMED_AT_ONCE.as_bytes()];
-            loop {
-                let answer = self.inner.store.servers.call(&TRIM, &lane.keys(), &args).await?;
-                if stream::number(&answer.value)? == 0 {
-                    return Ok(());
-                }
-            }
-        })
+        Box::pin(self.inner.trim(partition, stored, TRIMMED_AT_ONCE))
     }
 }
 
@@ -132,6 +129,26 @@ impl Inner {
             let keys = ["entries", "sent", "last"].map(|what| self.store.key(&tag, what));
             Arc::new(Lane::new(partition, keys))
         })
+    }
+
+    async fn trim(
+        &self,
+        partition: Partition,
+        stored: MessageId,
+        at_once: &str,
+    ) -> Result<(), LogError> {
+        if stored == MessageId::default() {
+            return Ok(());
+        }
+        let lane = self.lane(partition);
+        let stored = place(partition, stored);
+        let args = [stored.as_bytes(), at_once.as_bytes()];
+        loop {
+            let answer = self.store.servers.call(&TRIM, &lane.keys(), &args).await?;
+            if stream::number(&answer.value)? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Appends what waits in `lane`, until nothing does.

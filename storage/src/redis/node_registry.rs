@@ -52,6 +52,7 @@ impl RedisNodeRegistry {
 struct Announced {
     node: NodeId,
     url: String,
+    peer_url: String,
     websocket_url: String,
     region: String,
     location: Option<[String; 2]>,
@@ -62,10 +63,10 @@ struct Announced {
 
 impl From<NodeInfo> for Announced {
     fn from(info: NodeInfo) -> Self {
-        let NodeInfo { node, url, websocket_url, region, capacity, load, draining, location } =
-            info;
+        let NodeInfo { node, url, peer_url, websocket_url, region, location, .. } = info;
+        let NodeInfo { capacity, load, draining, .. } = info;
         let location = location.map(|(latitude, longitude)| [latitude, longitude].map(text));
-        Self { node, url, websocket_url, region, location, capacity, load, draining }
+        Self { node, url, peer_url, websocket_url, region, location, capacity, load, draining }
     }
 }
 
@@ -75,12 +76,23 @@ fn text(number: f64) -> String {
 
 impl Announced {
     fn info(self) -> Option<NodeInfo> {
-        let Self { node, url, websocket_url, region, capacity, load, draining, location } = self;
+        let Self { node, url, peer_url, websocket_url, region, location, .. } = self;
+        let Self { capacity, load, draining, .. } = self;
         let location = match location {
             None => None,
             Some([latitude, longitude]) => Some((latitude.parse().ok()?, longitude.parse().ok()?)),
         };
-        Some(NodeInfo { node, url, websocket_url, region, location, capacity, load, draining })
+        Some(NodeInfo {
+            node,
+            url,
+            peer_url,
+            websocket_url,
+            region,
+            location,
+            capacity,
+            load,
+            draining,
+        })
     }
 }
 

@@ -148,6 +148,14 @@ pub(crate) struct TestRegistry {
     pub(crate) grant_all: AtomicBool,
     /// It does not answer about leases.
     pub(crate) away: AtomicBool,
+    /// Leases last ten times as long as their holders are to believe.
+    pub(crate) patient: AtomicBool,
+}
+
+impl TestRegistry {
+    fn lasts(&self, lease: Duration) -> Duration {
+        if self.patient.load(Ordering::SeqCst) { 10 * lease } else { lease }
+    }
 }
 
 impl NodeRegistry for TestRegistry {
@@ -173,7 +181,7 @@ impl NodeRegistry for TestRegistry {
             return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
         }
         if !self.grant_all.load(Ordering::SeqCst) {
-            return self.inner.acquire(node, partition, lease);
+            return self.inner.acquire(node, partition, self.lasts(lease));
         }
         let lease = Lease { partition, node: node.clone(), epoch: 1 };
         Box::pin(std::future::ready(Ok(Some(lease))))
@@ -183,7 +191,7 @@ impl NodeRegistry for TestRegistry {
         if self.away.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
         }
-        self.inner.renew(held, lease)
+        self.inner.renew(held, self.lasts(lease))
     }
 
     fn release(&self, held: &Lease) -> BoxFuture<'_, Result<(), RegistryError>> {

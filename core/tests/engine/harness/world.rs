@@ -108,6 +108,7 @@ impl World {
         let info = NodeInfo {
             node: node(name),
             url: format!("http://{name}"),
+            peer_url: format!("http://{name}"),
             websocket_url: String::new(),
             region: String::new(),
             location: None,

@@ -2,7 +2,7 @@
 -- again, even if the log never held them.
 --
 -- KEYS  the log, a stream; the send keys of its entries; the last id given
--- ARGV  the stored id; how many entries to forget at most
+-- ARGV  the stored id; how many entries to forget at most, 0 to forget none
 -- Answers 1 if there may be more to forget.
 local call = redis.call
 local log, sent, stored, limit = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
@@ -18,6 +18,9 @@ if last_ms < ms or (last_ms == ms and last_sequence < sequence) then
   call('SET', KEYS[3], stored)
 end
 
+if limit == 0 then
+  return 0
+end
 local entries = call('XRANGE', log, '-', stored, 'COUNT', limit)
 if #entries == 0 then
   return 0
