@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use maxminddb::MaxMindDbError;
 use pabal_core::engine::{Engine, EngineConfig, StartError};
 use pabal_core::ports::NodeInfo;
 use pabal_transports::{Admission, AdmissionLimits, Requests, Transports, TransportsConfig};
@@ -20,7 +22,7 @@ use crate::auth::{
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
 use crate::descriptors;
-use crate::discovery;
+use crate::discovery::{self, Places};
 use crate::https::HttpsError;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
@@ -78,6 +80,14 @@ pub enum BuildError {
     /// No HTTP client for the webhook.
     #[error(transparent)]
     Webhook(#[from] ClientError),
+    /// The database of places cannot be used.
+    #[error("node.location_database: {path}: {why}")]
+    Places {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: MaxMindDbError,
+    },
     /// No HTTP client for the other nodes.
     #[error(transparent)]
     Https(#[from] HttpsError),
@@ -95,6 +105,7 @@ impl App {
     /// # Errors
     /// [`BuildError`]. What was opened is closed again.
     pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
+        let places = places(config.node.location_database.as_deref()).await?;
         let (ports, stores) = Stores::open(config).await?;
         let engine_config = EngineConfig {
             node: config.node.name.clone(),
@@ -108,7 +119,7 @@ impl App {
                 return Err(error.into());
             }
         };
-        let assembled = Self::assemble(config, address, &engine, stores.clone()).await;
+        let assembled = Self::assemble(config, address, &engine, stores.clone(), places).await;
         if assembled.is_err() {
             engine.shutdown().await;
             stores.close().await;
@@ -121,6 +132,7 @@ impl App {
         address: SocketAddr,
         engine: &Engine,
         stores: Stores,
+        places: Option<Places>,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
         let fallback_url = reachable(address, config.server.tls_cert.is_some());
@@ -147,6 +159,7 @@ impl App {
             changes: Changes::new(requests.clone()),
             draining: draining.clone(),
             public_url,
+            places,
             fallback_url,
             token_lifetime: days(config.auth.token_lifetime_days),
             body_bytes: config.limits.body_bytes,
@@ -256,6 +269,15 @@ impl App {
         self.engine.shutdown().await;
         self.stores.close().await;
     }
+}
+
+/// The places of addresses. It may be a large file.
+async fn places(file: Option<&Path>) -> Result<Option<Places>, BuildError> {
+    let Some(path) = file.map(Path::to_path_buf) else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(move || {
+        Places::open(&path).map_err(|why| BuildError::Places { path, why })
+    });
+    Ok(Some(opened.await.map_err(|_| BuildError::Interrupted)??))
 }
 
 /// As many connections as are configured and as the process may have files open.

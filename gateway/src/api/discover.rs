@@ -10,7 +10,7 @@ use pabal_core::protocol::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::request::{Parameters, ReachedAt};
+use super::request::{From, Parameters, ReachedAt};
 use super::{Api, Failure};
 use crate::discovery::{Ranked, advise, rank};
 
@@ -34,7 +34,7 @@ struct NodeView {
     capacity: u32,
 }
 
-impl From<Ranked> for NodeView {
+impl std::convert::From<Ranked> for NodeView {
     fn from(Ranked { node: info, distance_km }: Ranked) -> Self {
         Self {
             // Nobody is nearer to a place than a hundred metres.
@@ -74,8 +74,8 @@ pub(super) struct Discovered {
 
 /// Where to connect, and how.
 ///
-/// Ranks the live nodes that do not drain and are not full, by distance if `lat` and `lon` are given,
-/// and by lot according to free capacity, so that clients which take the first one spread. Advises a transport for the messages a second that the client expects and how long it
+/// Ranks the live nodes that do not drain and are not full, by distance if `lat` and `lon` are given or
+/// the client's address tells, and by lot according to free capacity, so that clients which take the first one spread. Advises a transport for the messages a second that the client expects and how long it
 /// can wait for each.
 #[utoipa::path(get, path = "/v1/discover", tag = "discovery", security(()),
     params(
@@ -91,6 +91,7 @@ pub(super) struct Discovered {
 pub(super) async fn discover(
     State(api): State<Api>,
     ReachedAt(reached): ReachedAt,
+    From(address): From,
     parameters: Parameters,
 ) -> Result<Answer<Discovered>, Failure> {
     let latitude = parameters.number("lat", -90.0..=90.0)?;
@@ -110,7 +111,9 @@ pub(super) async fn discover(
         info.websocket_url = format!("{}/v1/websocket", reached.websocket());
         info.load = u32::try_from(api.engine.stats().sessions).unwrap_or(u32::MAX);
     }
-    let nodes = rank(nodes, latitude.zip(longitude), &mut rand::rng());
+    let known = || api.places.as_ref()?.locate(address);
+    let client = latitude.zip(longitude).or_else(known);
+    let nodes = rank(nodes, client, &mut rand::rng());
     let nodes = nodes.into_iter().map(NodeView::from).collect();
     let advice = advise(message_rate, latency_ms, api.engine.limits().resume_window);
     let advice = AdviceView {

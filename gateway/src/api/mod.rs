@@ -44,6 +44,7 @@ pub use rules::{password as password_rule, username_prefix as username_form};
 
 use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;
+use crate::discovery::Places;
 use crate::telemetry::Metrics;
 
 /// What the handlers work with. Cheap to clone.
@@ -69,6 +70,8 @@ pub struct Parts {
     pub draining: CancellationToken,
     /// How clients reach this node, if that was configured.
     pub public_url: Option<PublicUrl>,
+    /// Where clients are by their addresses, if that can be known.
+    pub places: Option<Places>,
     /// How they reach it if neither configuration nor request tells.
     pub fallback_url: PublicUrl,
     /// For how long a token is valid.

@@ -177,6 +177,9 @@ section! {
         latitude: Option<f64> = None,
         /// Degrees east.
         longitude: Option<f64> = None,
+        /// A MaxMind database of cities (GeoIP2 or GeoLite2, `.mmdb`), by which discovery knows where
+        /// clients are that do not say. Read once, at the start.
+        location_database: Option<PathBuf> = None,
         /// As many sessions as it takes. A session costs a few KiB until its mailbox fills.
         capacity: u32 = 100_000,
     }

@@ -3,10 +3,12 @@
 
 mod advice;
 mod distance;
+mod places;
 mod rank;
 mod announce;
 
 pub use advice::{Advice, advise};
 pub use announce::{announce, keep_announced, node_info};
 pub use distance::distance_km;
+pub use places::Places;
 pub use rank::{Ranked, rank};

@@ -14,6 +14,7 @@ mod members;
 mod messages;
 mod sync;
 mod discover;
+mod places;
 mod health;
 mod requests;
 mod contract;
