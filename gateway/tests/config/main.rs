@@ -1,6 +1,7 @@
 //! Configuration: where values come from, which goes before which, and what is said of wrong ones.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod deploy;
 mod fuzz;
 
 use std::path::PathBuf;
