@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use limits::Limits;
+pub use partitions::partition_owner;
 pub use rate::Rate;
 pub use reading::{ChannelSync, Synced};
 pub use session::{Ended, News, Reader, Session, Streamed, View};

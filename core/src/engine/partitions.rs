@@ -123,7 +123,7 @@ impl Partitions {
         }
         let all = Partition::all(self.engine.inner.partitions);
         let (mine, others): (Vec<_>, Vec<_>) =
-            all.partition(|&partition| owner(&self.sharers, partition) == Some(&this));
+            all.partition(|&partition| partition_owner(&self.sharers, partition) == Some(&this));
         self.hand_over(&others).await;
         self.renew().await;
         self.acquire(&mine).await;
@@ -256,7 +256,7 @@ impl Engine {
 }
 
 /// Which of `nodes` should own `partition`.
-fn owner(nodes: &BTreeSet<NodeId>, partition: Partition) -> Option<&NodeId> {
+pub fn partition_owner(nodes: &BTreeSet<NodeId>, partition: Partition) -> Option<&NodeId> {
     nodes.iter().max_by_key(|node| (score(node, partition), *node))
 }
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn shares(nodes: &BTreeSet<NodeId>) -> Vec<&NodeId> {
-        Partition::all(PARTITIONS).map(|it| owner(nodes, it).expect("is not empty")).collect()
+        Partition::all(PARTITIONS).map(|it| partition_owner(nodes, it).expect("is not empty")).collect()
     }
 
     #[test]
