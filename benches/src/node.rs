@@ -151,8 +151,31 @@ impl Node {
     /// # Errors
     /// If it is refused.
     pub async fn send(&self, from: usize, to: ChannelId, content: &str) -> Outcome<Sent> {
-        let content = content.to_owned();
-        let send = SendRequest { channel_id: to, content, client_message_id: None };
+        self.submit(from, to, content, None).await
+    }
+
+    /// The same, under a name, as clients do who may have to repeat it.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn send_named(
+        &self,
+        from: usize,
+        to: ChannelId,
+        content: &str,
+        name: String,
+    ) -> Outcome<Sent> {
+        self.submit(from, to, content, Some(name)).await
+    }
+
+    async fn submit(
+        &self,
+        from: usize,
+        to: ChannelId,
+        content: &str,
+        client_message_id: Option<String>,
+    ) -> Outcome<Sent> {
+        let send = SendRequest { channel_id: to, content: content.to_owned(), client_message_id };
         self.engine.submit(user_id(from), send).await.map_err(|problem| problem.detail.into())
     }
 

