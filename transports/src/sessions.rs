@@ -21,6 +21,8 @@ use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 
 const SESSIONS: &str = "/v1/sessions";
 const WEBSOCKET: &str = "/v1/websocket";
+/// As many other nodes as a session names.
+const ELSEWHERE: usize = 3;
 
 /// What the transports are configured with.
 #[derive(Clone, Debug)]
@@ -355,13 +357,18 @@ impl Transports {
             .map(|mounted| (mounted.name.to_owned(), (mounted.describe)(&at)))
             .collect();
         let resume_window = self.inner.engine.limits().resume_window;
-        serde_json::json!({
+        let mut document = serde_json::json!({
             "session_id": session.id(),
             "node": session.id().node(),
             "next": session.start(),
             "resume_window_ms": resume_window.as_millis() as u64,
             "transports": transports,
-        })
+        });
+        let elsewhere = self.inner.engine.elsewhere(ELSEWHERE);
+        if !elsewhere.is_empty() {
+            document["elsewhere"] = elsewhere.into();
+        }
+        document
     }
 }
 

@@ -123,8 +123,12 @@ fn gap(what: &str, random: &mut StdRng) -> f64 {
 
 /// A node and one in ten of them die, and their clients come back.
 fn storm(random: &mut StdRng) -> Vec<Panel> {
-    println!("\nClients come back: {SESSIONS} sessions a node, each asks discovery and takes the first\n");
-    println!("| nodes | that die | clients choose | most opened at one node in a second | its share | fair |");
+    println!(
+        "\nClients come back: {SESSIONS} sessions a node, each asks discovery and takes the first\n"
+    );
+    println!(
+        "| nodes | that die | clients choose | most opened at one node in a second | its share | fair |"
+    );
     println!("|---:|---:|---|---:|---:|---:|");
     let mut panels = Vec::new();
     for size in SIZES {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use rand::seq::IndexedRandom;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -240,6 +241,18 @@ impl Partitions {
 }
 
 impl Engine {
+    /// Where clients of this node may go if it should not be there: the URLs of up to `most` other
+    /// nodes, drawn by lot, each as likely as it has room.
+    pub fn elsewhere(&self, most: usize) -> Vec<String> {
+        let share = self.inner.share.borrow();
+        let takes = |info: &&NodeInfo| info.node != self.inner.node && !info.draining;
+        let others: Vec<_> = share.nodes.iter().filter(takes).collect();
+        let room = |info: &&NodeInfo| info.room();
+        let drawn = others.sample_weighted(&mut rand::rng(), most, room);
+        // Where nobody has room, nobody is to be named.
+        drawn.map(|drawn| drawn.map(|info| info.url.clone()).collect()).unwrap_or_default()
+    }
+
     /// What is known of a node; nothing if it does not live.
     ///
     /// # Errors
@@ -281,7 +294,9 @@ mod tests {
     }
 
     fn shares(nodes: &BTreeSet<NodeId>) -> Vec<&NodeId> {
-        Partition::all(PARTITIONS).map(|it| partition_owner(nodes, it).expect("is not empty")).collect()
+        Partition::all(PARTITIONS)
+            .map(|it| partition_owner(nodes, it).expect("is not empty"))
+            .collect()
     }
 
     #[test]

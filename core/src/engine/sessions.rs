@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use rand::seq::IndexedRandom;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -15,7 +14,7 @@ use super::catch_up::begin_catch_up;
 use super::mailbox::{Event, Room};
 use super::session::{Ended, Session};
 use crate::model::{ChannelId, FriendState, SessionId, TokenHash, UserId};
-use crate::ports::{Access, Audience, Delivery, NodeInfo, PresenceError};
+use crate::ports::{Access, Audience, Delivery, PresenceError};
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
 
 /// How often sessions are looked at that nobody reads.
@@ -368,28 +367,17 @@ pub(super) async fn expire(engine: Engine) {
     }
 }
 
-/// The other nodes that take sessions; none if they are not known, then clients ask for one.
-async fn elsewhere(engine: &Engine) -> Vec<NodeInfo> {
-    let nodes = engine.inner.ports.registry.nodes().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "sessions are not told where to go");
-        Vec::new()
-    });
-    nodes.into_iter().filter(|it| it.node != engine.inner.node && !it.draining).collect()
-}
-
 /// See [`Engine::drain`].
 pub(super) async fn drain(engine: &Engine, reconnect_after: Duration) {
     engine.inner.draining.cancel();
     let within = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
     let accepted_at = engine.inner.ports.clock.now();
-    let elsewhere = elsewhere(engine).await;
     let sessions = engine.inner.local.all();
     for session in &sessions {
         // Each at a moment of its own and where there is room, or they would come back as a crowd.
         let millis = rand::random_range(0..=within);
-        let node = elsewhere.choose_weighted(&mut rand::rng(), NodeInfo::room);
-        let url = node.ok().map(|node| &*node.url);
-        let event = Event { payload: event::draining(millis, url), accepted_at };
+        let url = engine.elsewhere(1).pop();
+        let event = Event { payload: event::draining(millis, url.as_deref()), accepted_at };
         session.push_event(event, None);
     }
     if !sessions.is_empty() {

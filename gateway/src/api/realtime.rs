@@ -31,6 +31,9 @@ pub(super) struct SessionDocument {
     resume_window_ms: u64,
     /// By name (`polling`, `long_polling`, `websocket`, `sse`): its `url` and its bounds.
     transports: BTreeMap<String, BTreeMap<String, Value>>,
+    /// URLs of other nodes of the cluster, where to open a session if this one does not answer.
+    #[schema(example = json!(["https://n2.chat.example.org"]))]
+    elsewhere: Option<Vec<String>>,
 }
 
 /// Some events of a session.

@@ -5,6 +5,7 @@
 //! is where the next line begins, whichever transport it is. `held`, the highest message id of each
 //! channel, is where the next session begins. What to do when something fails is in `recovery`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(crate) struct Driver {
     pub(super) account: Account,
     /// The server it was told of; a session may live elsewhere.
     pub(super) home: Base,
+    /// Other nodes, as the last session named them.
+    pub(super) elsewhere: VecDeque<Base>,
     pub(super) reader: Reader,
     pub(super) events: mpsc::Sender<Result<Event, Error>>,
     pub(super) state: watch::Sender<State>,
@@ -85,6 +88,7 @@ impl Driver {
         };
         Self {
             home: account.client.base.clone(),
+            elsewhere: VecDeque::new(),
             account,
             reader,
             events,
@@ -172,6 +176,7 @@ impl Driver {
             match self.open_session().await {
                 Ok((session, behind)) => {
                     self.ever = true;
+                    self.elsewhere = session.elsewhere().into();
                     let session = Arc::new(session);
                     self.position.store(session.start().0, Ordering::Relaxed);
                     self.session = Some(Arc::clone(&session));
@@ -340,7 +345,7 @@ impl Driver {
                         return Ok(());
                     }
                     if matches!(error, Error::Unreachable(_)) {
-                        self.go_home();
+                        self.go_elsewhere();
                     }
                     self.wait(&error.to_string(), error.retry_after()).await;
                 }

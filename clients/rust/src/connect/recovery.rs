@@ -38,7 +38,7 @@ impl Driver {
             }
             failure => {
                 if matches!(failure, Failure::NoConnection(_)) {
-                    self.go_home();
+                    self.go_elsewhere();
                 }
                 self.wait(&Error::from(failure).to_string(), None).await;
                 Ok(())
@@ -59,7 +59,7 @@ impl Driver {
             }
             Broken::Failed(Failure::Problem(problem)) => self.refused(problem, settled).await,
             Broken::Failed(Failure::NoConnection(why)) => {
-                self.go_home();
+                self.go_elsewhere();
                 self.wait(&why, None).await;
                 Ok(())
             }
@@ -135,12 +135,19 @@ impl Driver {
         self.account.client.base = base;
     }
 
-    /// The node it was sent to is not there: back to where it was told of.
-    pub(super) fn go_home(&mut self) {
-        if self.account.client.base != self.home {
-            self.account.client.base = self.home.clone();
-            self.session = None;
+    /// The node is not there: back to where it was told of. If that is what is not there, to the
+    /// other nodes that it heard of, one after the other.
+    pub(super) fn go_elsewhere(&mut self) {
+        let base = &mut self.account.client.base;
+        if *base != self.home {
+            *base = self.home.clone();
+        } else if let Some(next) = self.elsewhere.pop_front() {
+            *base = next.clone();
+            self.elsewhere.push_back(next);
+        } else {
+            return;
         }
+        self.session = None;
     }
 
     fn fell_silent(&mut self, settled: bool) {

@@ -31,6 +31,8 @@ struct Document {
     session_id: String,
     next: Seq,
     transports: Transports,
+    #[serde(default)]
+    elsewhere: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -90,6 +92,11 @@ impl Session {
     /// Behind which event it begins.
     pub(crate) fn start(&self) -> Seq {
         self.document.next
+    }
+
+    /// Other nodes, should this one not be there.
+    pub(crate) fn elsewhere(&self) -> Vec<Base> {
+        self.document.elsewhere.iter().filter_map(|url| self.base.moved(url).ok()).collect()
     }
 
     /// It lives on another node.
