@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// What takes the whole screen, and what gives it back, with its cursor and plain pastes.
 const TAKEN: &str = "\x1b[?1049h";
 const GIVEN_BACK: [&str; 3] = ["\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h"];
+/// As many pieces of output as wait to be looked at; beyond it the program waits.
+const PIECES: usize = 64;
 /// Tells a test that it is the program at the terminal.
 const WITHIN: &str = "PABAL_TEST_TERMINAL";
 
@@ -50,7 +52,7 @@ impl Terminal {
         let end = || side.try_clone().unwrap();
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
         let child = command.spawn().unwrap();
-        let (tell, pieces) = channel();
+        let (tell, pieces) = sync_channel(PIECES);
         let reading = std::thread::spawn(move || {
             let mut ours = File::from(ours);
             let mut piece = [0; 4096];
@@ -104,8 +106,8 @@ impl Terminal {
         assert!(!self.is_raw(), "keys are not echoed: {:?}", self.shown);
         // Now that nobody has it open any more, what is left of it can be read.
         drop(self.side);
+        let rest: Vec<u8> = self.pieces.iter().flatten().collect();
         self.reading.join().unwrap();
-        let rest: Vec<u8> = self.pieces.try_iter().flatten().collect();
         self.shown += &String::from_utf8_lossy(&rest);
         let taken = self.shown.rfind(TAKEN).expect("the screen was taken");
         for back in GIVEN_BACK {
