@@ -278,6 +278,10 @@ pub fn sign_up_many(server: SocketAddr, count: usize) -> Outcome<Vec<Account>> {
     Ok(users.into_iter().map(|(_, user)| user).collect())
 }
 
-fn text(value: &Value) -> Outcome<String> {
+/// A string as JSON holds it.
+///
+/// # Errors
+/// If it is something else.
+pub fn text(value: &Value) -> Outcome<String> {
     Ok(value.as_str().ok_or_else(|| format!("expected a string, not {value}"))?.to_owned())
 }

@@ -26,6 +26,7 @@ use crate::discovery::{self, Places};
 use crate::https::HttpsError;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
+use crate::server::Tls;
 use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
 
@@ -100,11 +101,16 @@ pub enum BuildError {
 }
 
 impl App {
-    /// Opens the stores and starts the engine; clients will reach it at `address`.
+    /// Opens the stores and starts the engine; clients will reach it at `address`, by `tls` if there
+    /// is one.
     ///
     /// # Errors
     /// [`BuildError`]. What was opened is closed again.
-    pub async fn build(config: &Config, address: SocketAddr) -> Result<Self, BuildError> {
+    pub async fn build(
+        config: &Config,
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, BuildError> {
         let places = places(config.node.location_database.as_deref()).await?;
         let (ports, stores) = Stores::open(config).await?;
         let engine_config = EngineConfig {
@@ -119,7 +125,8 @@ impl App {
                 return Err(error.into());
             }
         };
-        let assembled = Self::assemble(config, address, &engine, stores.clone(), places).await;
+        let assembled =
+            Self::assemble(config, (address, tls), &engine, stores.clone(), places).await;
         if assembled.is_err() {
             engine.shutdown().await;
             stores.close().await;
@@ -129,13 +136,13 @@ impl App {
 
     async fn assemble(
         config: &Config,
-        address: SocketAddr,
+        (address, tls): (SocketAddr, Option<Arc<Tls>>),
         engine: &Engine,
         stores: Stores,
         places: Option<Places>,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
-        let fallback_url = reachable(address, config.server.tls_cert.is_some());
+        let fallback_url = reachable(address, tls.is_some());
         let draining = CancellationToken::new();
         let (background, requests) = (TaskTracker::new(), TaskTracker::new());
         let url = public_url.clone().unwrap_or_else(|| fallback_url.clone());
@@ -154,6 +161,7 @@ impl App {
                 admission: admission.clone(),
                 passwords: passwords.clone(),
                 peers: peers.clone(),
+                tls,
             }),
             passwords,
             changes: Changes::new(requests.clone()),

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use pabal_core::memory::SystemClock;
+use pabal_core::ports::Clock;
 use pabal_gateway::app::{App, BuildError, cores};
 use pabal_gateway::commands::{Cli, Command, CommandError, environment};
 use pabal_gateway::config::{Config, ConfigError, ServeFlags};
@@ -89,8 +91,11 @@ async fn run(config: &Config) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
     let listeners = Listeners::bind(&config.server)?;
     let tls = listeners.tls();
+    if let Some(tls) = &tls {
+        doubt(tls);
+    }
     let address = listeners.address()?;
-    let app = App::build(config, address).await?;
+    let app = App::build(config, address, tls.clone()).await?;
     let server = Server::start(listeners, &app, config);
     let scheme = if tls.is_some() { "https" } else { "http" };
     announce(&format!("listening on {scheme}://{address}"));
@@ -120,13 +125,25 @@ async fn reload(hangup: &mut Signal, tls: Option<&Tls>) -> Infallible {
         if hangup.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        match tls.map(Tls::reload) {
-            None => tracing::info!("SIGHUP: there is no certificate to read again"),
-            Some(Ok(())) => tracing::info!("SIGHUP: the certificate was read again"),
-            Some(Err(error)) => {
-                tracing::error!(%error, "SIGHUP: the certificate stays as it was");
+        let Some(tls) = tls else {
+            tracing::info!("SIGHUP: there is no certificate to read again");
+            continue;
+        };
+        match tls.reload() {
+            Ok(()) => {
+                tracing::info!("SIGHUP: the certificate was read again");
+                doubt(tls);
             }
+            Err(error) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
         }
+    }
+}
+
+/// Says so if no client can trust the certificate. It is used all the same: the clocks of the clients
+/// decide, and one of theirs may be better than this one.
+fn doubt(tls: &Tls) {
+    if let Some(complaint) = tls.complaint(SystemClock.now()) {
+        tracing::warn!("{complaint}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! clients received with what was acknowledged. It knows the wire contract and nothing of the
 //! server's insides, so it imports none of the other packages.
 
-mod binary;
+pub mod binary;
 pub mod node;
 pub mod address;
 pub mod proxy;

@@ -106,6 +106,11 @@ impl Work {
         self.waiting.is_empty() && self.beginning.is_none() && self.storing.is_empty()
     }
 
+    /// Whether all of it is under way: what is left is the wait for acknowledgements.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.waiting.is_empty() && self.beginning.is_none()
+    }
+
     /// The next reply; pending while none is there. Ready with nothing when all is done.
     pub(crate) fn poll_reply(
         &mut self,

@@ -1,22 +1,33 @@
 //! Ten minutes of people on all transports who lose their connections, change transports and read
 //! slowly, beside sockets that read nothing: memory, open files and tasks must be afterwards what they
-//! were before, and nobody may lose, repeat or reorder a message.
+//! were before, and nobody may lose, repeat or reorder a message. History's buffers were full once
+//! before, or what is said meanwhile would look like a leak.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::Setting;
 use crate::Outcome;
-use crate::api::{Account, Client};
+use crate::api::{Account, Client, text};
 use crate::crowd::{Crowd, People, Plan};
 use crate::plot::{Panel, Span, timeline};
 use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure, median};
 
+/// So much is said before anything else, in a channel that nobody listens to: more than twice what
+/// history holds in memory before it writes a table (32 MiB of messages, 8 MiB of the names of sends).
+/// What that takes, it takes once.
+const FILLED: usize = 160_000;
+/// Bytes of a message of them.
+const FILLER_BYTES: usize = 512;
+/// How many of them go together; and how often, until a session that nobody reads is left for another.
+const AT_ONCE: usize = 200;
+const A_SESSION: usize = 50 * AT_ONCE;
 /// Sockets that read nothing; opened anew when the server has closed them.
 const DEAF: usize = 20;
 /// One of the crowd is disturbed this often.
@@ -48,6 +59,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let folder = setting.folder()?;
         let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
+        fill(&server)?;
         let people = People::gather(server.address(), plan).await?;
         let mut watch = Watch { server, start: Instant::now(), samples: Vec::new() };
         eprintln!("  {} devices; warming up", plan.devices());
@@ -81,6 +93,37 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let spans = [Span { name: "people talk, lose connections, change transports", from, to }];
         watch.draw(&setting.drawings, &spans)
     })
+}
+
+/// Fills history's buffers and has them written out.
+fn fill(server: &Server) -> Outcome<()> {
+    eprintln!("  filling the write buffers");
+    let mut client = Client::connect(server.address())?;
+    let author = client.sign_up("filler")?;
+    let (channel_id, token) = (client.group(&author, &[])?, Some(author.token.as_str()));
+    let content = "x".repeat(FILLER_BYTES);
+    for first in (0..FILLED).step_by(A_SESSION) {
+        let session = client.request("POST", "/v1/sessions", token, Some(&json!({})))?;
+        let session = format!("/v1/sessions/{}", text(&session["session_id"])?);
+        for first in (first..first + A_SESSION).step_by(AT_ONCE) {
+            let sends: Vec<_> = (first..first + AT_ONCE)
+                .map(|number| {
+                    let (id, name) = (number.to_string(), format!("{number:032}"));
+                    json!({"type": "send", "id": id, "channel_id": channel_id,
+                        "client_message_id": name, "content": content})
+                })
+                .collect();
+            let commands = json!({ "commands": sends });
+            let path = format!("{session}/commands");
+            let answer = client.request("POST", &path, token, Some(&commands))?;
+            let replies = answer["replies"].as_array().ok_or("no replies")?;
+            if let Some(refused) = replies.iter().find(|reply| reply["message_id"].is_null()) {
+                return Err(format!("a send was not stored: {refused}").into());
+            }
+        }
+        client.request("DELETE", &session, token, None)?;
+    }
+    Ok(())
 }
 
 /// A server that is looked at every second.

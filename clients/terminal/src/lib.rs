@@ -28,6 +28,8 @@ mod flags;
 mod sign_in;
 #[cfg(test)]
 mod e2e;
+#[cfg(test)]
+mod pty;
 
 use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;

@@ -13,6 +13,9 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How a program ends that panicked, as Rust's runtime has it.
+const PANICKED: i32 = 101;
+
 /// A terminal in raw mode: keys come one by one, and nothing is echoed. Ends on drop.
 pub(crate) struct Raw(());
 
@@ -30,7 +33,9 @@ impl Drop for Raw {
     }
 }
 
-/// The whole screen. What stood there comes back on drop, and before the words of a panic.
+/// The whole screen. What stood there comes back on drop, and before the words of a panic, which ends
+/// the program, in whichever task it was: without that task there would be no conversation, and no
+/// terminal to tell so.
 pub(crate) struct Screen {
     pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
     _raw: Raw,
@@ -44,6 +49,7 @@ impl Screen {
             std::panic::set_hook(Box::new(move |panic| {
                 leave();
                 before(panic);
+                std::process::exit(PANICKED);
             }));
         });
         let raw = Raw::enter()?;

@@ -87,7 +87,7 @@ impl Engine {
     }
 }
 
-fn not_confirmed() -> Problem {
+pub(super) fn not_confirmed() -> Problem {
     let detail = "the message may or may not have been accepted: repeat it with the same \
                   client_message_id";
     Problem::new(ProblemCode::NotConfirmed, detail).retry_after(Duration::from_millis(500))

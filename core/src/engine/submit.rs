@@ -6,6 +6,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use tracing::Instrument;
 
+use super::sequence::not_confirmed;
 use super::{Engine, Limits, Rate};
 use crate::model::{ChannelId, Draft, Membership, Message, UserId};
 use crate::ports::{DirectoryError, Stage, Trace};
@@ -43,10 +44,19 @@ impl Submission {
     /// Waits until the message is durable.
     ///
     /// # Errors
-    /// `not_confirmed` when the wait was too long: repeat the send with the same
-    /// `client_message_id`.
+    /// `not_confirmed` when the wait was too long, or history can store nothing more: repeat the send
+    /// with the same `client_message_id`.
     pub async fn stored(self) -> Result<Sent, Problem> {
-        self.engine.confirmed(self.sequenced).await
+        let Self { engine, sequenced } = self;
+        tokio::select! {
+            biased;
+            sent = engine.confirmed(sequenced) => sent,
+            // The node stops, and nobody is left to tell what became of the message.
+            () = engine.failed() => {
+                engine.inner.stats.sends_not_confirmed.add(1);
+                Err(not_confirmed())
+            }
+        }
     }
 }
 

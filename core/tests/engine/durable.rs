@@ -5,7 +5,7 @@ use std::time::Duration;
 use pabal_core::model::MessageId;
 use pabal_core::ports::{HistoryStore, PageFrom};
 use pabal_core::protocol::ProblemCode;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{Client, Trouble, World, code, named, quiet, say, sending, text};
 
@@ -108,11 +108,14 @@ async fn a_history_that_cannot_go_on_stops_the_engine_and_acknowledges_nobody() 
     world.history.trouble(Trouble::Poisoned);
     let sends = [(); 3].map(|()| sending(&engine, ann, text(group, "hello")));
     timeout(RETRIED, engine.failed()).await.expect("tells that it cannot go on");
-    // Whatever history says from now on, nobody may rely on it.
+    // Whatever history says from now on, nobody may rely on it, or has to wait for it.
     world.history.trouble(Trouble::None);
+    let failed = Instant::now();
     for send in sends {
         assert_eq!(code(send.await.expect("no panic")), ProblemCode::NotConfirmed);
     }
+    assert_eq!(code(engine.submit(ann, text(group, "late")).await), ProblemCode::NotConfirmed);
+    assert_eq!(failed.elapsed(), Duration::ZERO);
     assert_eq!(client.poll(), 0);
     assert_eq!(engine.stats().messages_stored, 0);
 }

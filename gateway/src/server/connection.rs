@@ -183,7 +183,7 @@ impl Connections {
                 let stream = Connection::new(stream, Arc::clone(meter), permit);
                 if http2 {
                     // What was agreed on holds, whatever comes (RFC 9113 section 3.3).
-                    let deadline = Instant::now() + self.first_request;
+                    let deadline = Some(Instant::now() + self.first_request);
                     let finishing = pin!(self.finishing.cancelled());
                     return self.http2(stream, peer, meter, deadline, finishing).await;
                 }
@@ -201,12 +201,14 @@ impl Connections {
         meter: &Arc<ConnectionMeter>,
     ) {
         let mut finishing = pin!(self.finishing.cancelled());
-        let deadline = Instant::now() + self.first_request;
-        let (mut poll, mut new) = (None, true);
+        // Until when the client has to ask for something; a deadline no more once it did, be it for a
+        // poll.
+        let mut unasked = Some(Instant::now() + self.first_request);
+        let mut poll = None;
         loop {
-            let within = if new { self.first_request } else { self.polls.idle };
             let client = (&mut stream, peer.ip());
-            let polls = self.polls.serve(client, meter, poll.take(), within, finishing.as_mut());
+            let first = poll.take();
+            let polls = self.polls.serve(client, meter, first, &mut unasked, finishing.as_mut());
             // Boxed: a parked poll should not have room for what hyper needs.
             match polls.await {
                 Left::Closed => {
@@ -215,16 +217,15 @@ impl Connections {
                     return;
                 }
                 Left::Http2 => {
-                    return Box::pin(self.http2(stream, peer, meter, deadline, finishing)).await;
+                    return Box::pin(self.http2(stream, peer, meter, unasked, finishing)).await;
                 }
                 Left::Http1 => {
-                    let deadline = new.then_some(deadline);
+                    let deadline = unasked.take();
                     let left = self.http1(stream, peer, meter, deadline, finishing.as_mut());
                     let Some((back, request)) = Box::pin(left).await else { return };
                     (stream, poll) = (back, Some(request));
                 }
             }
-            new = false;
         }
     }
 
@@ -300,7 +301,7 @@ impl Connections {
         stream: Connection<S>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
-        deadline: Instant,
+        deadline: Option<Instant>,
         mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
     ) {
         let asked = Arc::new(AtomicBool::new(false));
@@ -331,9 +332,9 @@ impl Connections {
                 .enable_connect_protocol()
                 .serve_connection(TokioIo::new(stream), service)
         );
-        let mut first = pin!(tokio::time::sleep_until(deadline));
+        let mut first = pin!(until(deadline));
         let mut idle = pin!(streams.idle(self.polls.idle));
-        let (mut waiting, mut running, mut leaving) = (true, true, false);
+        let (mut waiting, mut running, mut leaving) = (deadline.is_some(), true, false);
         loop {
             tokio::select! {
                 outcome = connection.as_mut() => {

@@ -8,6 +8,7 @@ mod clients;
 mod refusal;
 mod marks;
 mod origins;
+mod certificate;
 mod tls;
 
 use std::io;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::config::{self, Config};
+pub use certificate::Validity;
 use clients::Proxies;
 use connection::Connections;
 use origins::Origins;

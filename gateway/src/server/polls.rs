@@ -25,7 +25,7 @@ use pabal_transports::{
     Answering, Body, Connection, ConnectionMeter, Requests, Transports, problem_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::WaitForCancellationFuture;
 
 use crate::peers::Peers;
@@ -91,17 +91,17 @@ impl Polls {
     }
 
     /// Answers `first`, if there is one, and then whatever polls come, each within `idle` of the
-    /// answer before; the very first bytes of a connection within `first_within`.
+    /// answer before. `unasked` is until when something has to come on a connection that has asked for
+    /// nothing yet; a poll clears it.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         (connection, peer): (&mut Connection<S>, IpAddr),
         meter: &Arc<ConnectionMeter>,
         mut first: Option<Box<Request<()>>>,
-        first_within: Duration,
+        unasked: &mut Option<Instant>,
         mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
     ) -> Left {
         let mut unread = Bytes::new();
-        let mut within = if first.is_some() { self.idle } else { first_within };
         loop {
             let request = match first.take() {
                 Some(request) => request,
@@ -113,9 +113,10 @@ impl Polls {
                         return if http2 { Left::Http2 } else { Left::Http1 };
                     }
                     Came::Unclear => {
+                        let until = unasked.unwrap_or_else(|| Instant::now() + self.idle);
                         let more = poll_fn(|cx| poll_read(connection, cx));
                         let more = tokio::select! {
-                            more = timeout(within, more) => more,
+                            more = timeout_at(until, more) => more,
                             () = finishing.as_mut() => return Left::Closed,
                         };
                         match more {
@@ -126,7 +127,7 @@ impl Polls {
                     }
                 },
             };
-            within = self.idle;
+            *unasked = None;
             let Some(transports) = &self.transports else { return Left::Closed };
             let marks = Marks::of_poll(&request, &self.origins);
             let client = self.proxies.client(peer, request.headers());

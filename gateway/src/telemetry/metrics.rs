@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use super::process::ProcessReading;
 use crate::auth::Passwords;
 use crate::peers::Peers;
+use crate::server::Tls;
 
 /// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
 const DURATION_BOUNDS: [f64; 11] =
@@ -41,6 +42,8 @@ pub struct Sources {
     pub passwords: Passwords,
     /// The other nodes.
     pub(crate) peers: Peers,
+    /// The certificate, if clients come by TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Counts API requests, and renders everything.
@@ -151,6 +154,15 @@ impl Collector for Sources {
         }
         connections(&mut encoder, &self.admission)?;
         transports(&mut encoder, &self.transports.meters().read())?;
+        if let Some(tls) = &self.tls {
+            gauge(
+                &mut encoder,
+                "pabal_tls_certificate_expires_timestamp",
+                "When the certificate in use, or one behind it, ends, in Unix time",
+                Some(&Unit::Seconds),
+                tls.validity().until.as_millis() / 1_000,
+            )?;
+        }
         if let Ok(runtime) = Handle::try_current() {
             let tasks = runtime.metrics().num_alive_tasks() as u64;
             gauge(

@@ -29,10 +29,19 @@ impl Certificate {
 
     /// Puts a new one in its place; who trusts the old one does not trust it.
     pub(crate) fn renew(&self) -> Trust {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(&self.cert, made.cert.pem()).unwrap();
-        std::fs::write(&self.key, made.signing_key.serialize_pem()).unwrap();
-        Trust(made.cert.der().clone())
+        self.renew_for((2024, 1, 1), (2124, 1, 1))
+    }
+
+    /// The same, valid between two days, each a year, a month and a day.
+    pub(crate) fn renew_for(&self, from: (i32, u8, u8), until: (i32, u8, u8)) -> Trust {
+        let day = |(year, month, day)| rcgen::date_time_ymd(year, month, day);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (day(from), day(until));
+        let made = params.self_signed(&key).unwrap();
+        std::fs::write(&self.cert, made.pem()).unwrap();
+        std::fs::write(&self.key, key.serialize_pem()).unwrap();
+        Trust(made.der().clone())
     }
 
     pub(crate) fn folder(&self) -> &Path {

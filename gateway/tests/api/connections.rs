@@ -87,7 +87,7 @@ async fn what_cannot_be_used_is_said_in_one_line() {
         let mut config = Config::load(&flags("127.0.0.1:0", data), []).unwrap();
         config.storage.partitions = 4;
         let address = "127.0.0.1:1".parse().unwrap();
-        let error = App::build(&config, address).await.unwrap_err().to_string();
+        let error = App::build(&config, address, None).await.unwrap_err().to_string();
         assert!(!error.contains('\n'), "{error}");
         error
     };

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::line::{Line, Stream, upgrade};
-use crate::support::{Node, Person};
+use crate::support::{Node, Person, pluck};
 
 const SOON: Duration = Duration::from_secs(20);
 pub(crate) const FINAL: u8 = 0x80;
@@ -340,5 +341,70 @@ async fn control_frames_without_end_are_answered_without_growing() {
     timeout(SOON, async { tokio::join!(writing, reading) }).await.expect("answered");
     raw = Raw { stream: Box::new(tokio::io::join(read, write)) };
     raw.write(&close(1000, b"")).await;
+    node.stop().await;
+}
+
+/// Frames that say so many things in a channel.
+fn sends(channel_id: &str, count: usize) -> Vec<u8> {
+    let send = |number: usize| {
+        let (id, content) = (format!("c{number}"), number.to_string());
+        let send = json!({"id": id, "type": "send", "channel_id": channel_id, "content": content});
+        text(send.to_string().as_bytes())
+    };
+    (0..count).flat_map(send).collect()
+}
+
+async fn contents(person: &Person, channel_id: &str) -> Vec<String> {
+    let path = format!("/v1/channels/{channel_id}/messages?after=0");
+    let page = person.get(&path).await.json(200);
+    pluck(&page["messages"], "content").into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_was_asked_before_a_close_is_done_and_answered_before_it_is() {
+    let node = Node::start().await;
+    let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
+    let channel_id = ann.direct(&bob).await;
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let mut raw = Raw::open(&node, &ann).await;
+    raw.write(&[sends(&channel_id, expected.len()), close(1000, b"bye")].concat()).await;
+    let mut answered = Vec::new();
+    loop {
+        let (first, payload) = raw.read().await.expect("a close comes before the end");
+        if first == FINAL | CLOSE {
+            assert_eq!(
+                payload,
+                1000_u16.to_be_bytes().into_iter().chain(*b"bye").collect::<Vec<_>>()
+            );
+            break;
+        }
+        let frame: Value = serde_json::from_slice(&payload).unwrap();
+        if let Some(reply) = frame.get("reply") {
+            assert!(reply["message_id"].is_string(), "{reply}");
+            answered.push(reply["id"].as_str().unwrap().to_owned());
+        }
+    }
+    answered.sort_by_key(|id| id[1..].parse::<usize>().unwrap());
+    assert_eq!(answered, (0..20).map(|number| format!("c{number}")).collect::<Vec<_>>());
+    assert_eq!(raw.said().await, None);
+    assert_eq!(contents(&bob, &channel_id).await, expected);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_of_a_connection_is_done() {
+    let node = Node::start().await;
+    let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
+    let channel_id = ann.direct(&bob).await;
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let mut raw = Raw::open(&node, &ann).await;
+    raw.write(&sends(&channel_id, expected.len())).await;
+    raw.stream.shutdown().await.unwrap();
+    let stored = async {
+        while contents(&bob, &channel_id).await != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, stored).await.expect("what was read is carried out");
     node.stop().await;
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::certificate::Certificate;
+use crate::line::Line;
 use crate::support::Node;
+use crate::tls;
 
 #[tokio::test]
 async fn a_node_is_alive_and_ready_until_it_drains() {
@@ -118,9 +121,11 @@ fn texts<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
 
 #[tokio::test]
 async fn the_dashboard_asks_for_metrics_that_there_are() {
-    let node = Node::start().await;
-    node.sign_up("mina").await;
-    let page = node.get("/metrics").await.text;
+    // Within TLS there is one more.
+    let (certificate, trust) = Certificate::new();
+    let node = tls::start_with(&certificate, |_| {}).await;
+    tls::sign_up(&node, &mut Line::open_tls(&node, &trust).await, "mina").await;
+    let page = tls::metrics(&node, &trust).await;
     node.stop().await;
     let series = series(&page);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/grafana/pabal.json");

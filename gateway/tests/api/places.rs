@@ -151,7 +151,7 @@ async fn a_database_of_places_that_is_none_is_named() {
         let flags = ServeFlags { data: Some(data.clone()), ..ServeFlags::default() };
         let mut config = Config::load(&flags, []).unwrap();
         config.node.location_database = Some(file.clone());
-        let refused = App::build(&config, "127.0.0.1:1".parse().unwrap()).await;
+        let refused = App::build(&config, "127.0.0.1:1".parse().unwrap(), None).await;
         let error = refused.map(drop).unwrap_err();
         assert!(matches!(error, BuildError::Places { .. }), "{error}");
         let line = error.to_string();

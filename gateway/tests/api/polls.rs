@@ -1,6 +1,8 @@
 //! Polls on plain connections: they are served apart from all other requests (`server/polls.rs`),
 //! and no client may be able to tell.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::line::{Line, get, poll, post};
@@ -182,4 +184,25 @@ async fn a_parked_poll_is_told_of_the_end_and_closed() {
     assert_eq!(told.unwrap().body["events"][0]["type"], "draining");
     assert!(parked.read().await.is_none());
     assert!(idle.read().await.is_none());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_only_polled_may_ask_for_something_else_at_any_time() {
+    let within = Duration::from_millis(50);
+    let node = Node::start_with(|config| {
+        config.server.first_request_timeout_ms = within.as_millis().try_into().unwrap();
+    })
+    .await;
+    let ann = node.sign_up("ann").await;
+    // Often, because what used to close the connection was as likely as not.
+    for _ in 0..16 {
+        let ears = ann.listen().await;
+        let mut line = Line::open(&node).await;
+        let waited = format!("long-poll?wait_ms={}", 2 * within.as_millis());
+        assert_eq!(line.ask(&poll(&ears, &ann, &waited)).await.body["timeout"], true);
+        // The deadline for the first request is over, and this is not the first.
+        let end = get(&ann, &format!("/v1/sessions/{}", ears.id), "").replacen("GET", "DELETE", 1);
+        assert_eq!(line.ask(end).await.status, 204);
+    }
+    node.stop().await;
 }

@@ -61,7 +61,7 @@ impl Node {
         change(&mut config);
         let listeners = Listeners::bind(&config.server).unwrap();
         let (address, tls) = (listeners.address().unwrap(), listeners.tls());
-        let app = App::build(&config, address).await.unwrap();
+        let app = App::build(&config, address, tls.clone()).await.unwrap();
         let server = Server::start(listeners, &app, &config);
         let url = format!("http://{address}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pabal_core::model::Timestamp;
 use pabal_gateway::config::Config;
 use pabal_gateway::server::{Listeners, Tls};
 use serde_json::{Value, json};
@@ -46,6 +47,16 @@ pub(crate) async fn sign_up(node: &Node, line: &mut Line, username: &str) -> Per
     let answer = line.ask(request).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     node.person(&answer.body)
+}
+
+/// The metrics, behind the head of the answer.
+pub(crate) async fn metrics(node: &Node, trust: &Trust) -> String {
+    let mut stream = trust.connect(node.address(), &[]).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 #[tokio::test]
@@ -164,17 +175,36 @@ async fn a_wrong_certificate_is_said_in_one_line() {
     };
     let (cert, key) = (&certificate.cert, &certificate.key);
     let pem = std::fs::read_to_string(cert).unwrap();
+    // PEM in good order around five letters.
+    let garbage = |what| format!("-----BEGIN {what}-----\naGVsbG8=\n-----END {what}-----\n");
+    let (broken, behind) = (garbage("CERTIFICATE"), pem.clone() + &garbage("CERTIFICATE"));
+    let none = certificate.folder().join("none.pem");
     let cases = [
-        (file("empty.pem", ""), key.clone(), "empty.pem holds no certificate"),
-        (file("text.pem", "hello"), key.clone(), "text.pem holds no certificate"),
-        (file("cut.pem", &pem[..pem.len() / 2]), key.clone(), "cut.pem holds no certificate"),
-        (cert.clone(), cert.clone(), "cert.pem holds no private key"),
-        (cert.clone(), certificate.folder().join("none.pem"), "cannot read"),
-        (cert.clone(), other.key.clone(), "cannot be used"),
+        (file("empty.pem", ""), key.clone(), "tls_cert: {}/empty.pem holds no certificate"),
+        (file("text.pem", "hello"), key.clone(), "tls_cert: {}/text.pem holds no certificate"),
+        (file("cut.pem", &pem[..pem.len() / 2]), key.clone(), "tls_cert: {}/cut.pem holds no cert"),
+        (file("broken.pem", &broken), key.clone(), "tls_cert: {}/broken.pem holds a certificate"),
+        (file("chain.pem", &behind), key.clone(), "tls_cert: {}/chain.pem holds a certificate"),
+        (none.clone(), key.clone(), "tls_cert: cannot read {}/none.pem"),
+        (cert.clone(), none, "tls_key: cannot read {}/none.pem"),
+        (cert.clone(), cert.clone(), "tls_key: {}/cert.pem holds no private key"),
+        (cert.clone(), file("no-key.pem", ""), "tls_key: {}/no-key.pem holds no private key"),
+        (
+            cert.clone(),
+            file("broken-key.pem", &garbage("PRIVATE KEY")),
+            "tls_key: {}/broken-key.pem holds a private key that cannot be used",
+        ),
+        (
+            cert.clone(),
+            file("other-key.pem", &std::fs::read_to_string(&other.key).unwrap()),
+            "tls_key: {}/other-key.pem is not the key of the certificate in {}/cert.pem",
+        ),
     ];
     for (cert, key, expected) in cases {
         let error = Tls::load(&cert, &key).unwrap_err().to_string();
-        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        let expected = expected.replace("{}", certificate.folder().to_str().unwrap());
+        let expected = format!("server.{expected}");
+        assert!(error.starts_with(&expected) && !error.contains('\n'), "{error}");
         let server = pabal_gateway::config::Server {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls_cert: Some(cert),
@@ -183,6 +213,45 @@ async fn a_wrong_certificate_is_said_in_one_line() {
         };
         assert_eq!(Listeners::bind(&server).unwrap_err().to_string(), error);
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_now_is_complained_of_and_used() {
+    let (certificate, _) = Certificate::new();
+    let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
+    // The last seconds of 2025-01-31 and of 2025-03-01.
+    let (from, until) = (1_738_367_999, 1_740_873_599);
+    certificate.renew_for((2025, 2, 1), (2025, 3, 2));
+    let tls = Tls::load(&certificate.cert, &certificate.key).unwrap();
+    assert!(tls.complaint(at(from + 1)).is_none() && tls.complaint(at(until + 1)).is_none());
+    let early = tls.complaint(at(from)).unwrap();
+    assert!(early.contains("cert.pem begins at 2025-02-01T00:00:00.000Z"), "{early}");
+    let late = tls.complaint(at(until + 2)).unwrap();
+    assert!(late.contains("cert.pem ended at 2025-03-02T00:00:00.000Z"), "{late}");
+
+    // One that ends counts, wherever in the chain.
+    let short = std::fs::read_to_string(&certificate.cert).unwrap();
+    certificate.renew_for((2024, 1, 1), (2030, 1, 1));
+    let long = std::fs::read_to_string(&certificate.cert).unwrap();
+    std::fs::write(&certificate.cert, long + &short).unwrap();
+    tls.reload().unwrap();
+    assert_eq!(tls.complaint(at(until + 2)), Some(late));
+}
+
+#[tokio::test]
+async fn when_the_certificate_in_use_ends_is_a_metric() {
+    let (certificate, _) = Certificate::new();
+    let trust = certificate.renew_for((2024, 1, 1), (2122, 1, 1));
+    let node = start(&certificate).await;
+    let name = "\npabal_tls_certificate_expires_timestamp_seconds";
+    assert!(metrics(&node, &trust).await.contains(&format!("{name} 4796668800\n")));
+    let trust = certificate.renew_for((2024, 1, 1), (2123, 1, 1));
+    node.tls.as_deref().unwrap().reload().unwrap();
+    assert!(metrics(&node, &trust).await.contains(&format!("{name} 4828204800\n")));
+    node.stop().await;
+    let plain = Node::start().await;
+    assert!(!plain.get("/metrics").await.text.contains("pabal_tls"));
+    plain.stop().await;
 }
 
 #[tokio::test]

@@ -156,8 +156,8 @@ impl Client {
 
 async fn start(data: &Path) -> (Child, String) {
     let mut command = pabal(data, &LISTEN);
-    // Senders of whom nothing becomes are told so soon.
-    command.env("PABAL_LIMITS_CONFIRM_WITHIN_MS", "1000");
+    // Longer than anybody here waits: senders of whom nothing becomes are told so at once.
+    command.env("PABAL_LIMITS_CONFIRM_WITHIN_MS", "60000");
     ready(&mut command).await
 }
 
@@ -289,7 +289,7 @@ async fn a_disk_without_room_or_without_writing_is_said_at_the_start() {
     // What the starts above have left behind is no hindrance.
     let spoken = spoken(&data).await;
     disk.fill();
-    refuses(&data, "directory.sqlite cannot be opened").await;
+    refuses(&data, "directory.sqlite cannot be opened: No space left on device").await;
     disk.make_room();
     disk.mounted(&["-o", "remount,ro"]);
     refuses(&data, "Read-only file system").await;

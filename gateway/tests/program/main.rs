@@ -196,11 +196,13 @@ async fn the_configuration_is_shown_and_checked() {
     }
 }
 
-/// A certificate for `localhost` in two files.
-fn certify(cert: &Path, key: &Path) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(cert, made.cert.pem()).unwrap();
-    std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
+/// A certificate for `localhost` in two files, valid until a year begins.
+fn certify(cert: &Path, key: &Path, until: i32) {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    std::fs::write(cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(key, pair.serialize_pem()).unwrap();
 }
 
 /// Reads standard error up to a line that holds `expected`.
@@ -221,7 +223,7 @@ async fn logged(child: &mut Child, expected: &str) {
 async fn a_certificate_is_read_again_on_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    certify(&cert, &key);
+    certify(&cert, &key, 2020);
     let arguments = [
         "--listen",
         "127.0.0.1:0",
@@ -233,9 +235,14 @@ async fn a_certificate_is_read_again_on_sighup() {
     let data = folder.path().join("data");
     let (mut child, url) = start(&data, &arguments).await;
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
-    certify(&cert, &key);
+    let ended =
+        |year| format!("tls_cert: the certificate in {} ended at {year}-01-01T", cert.display());
+    logged(&mut child, &ended(2020)).await;
+    certify(&cert, &key, 2021);
     signal(&child, "-HUP");
     logged(&mut child, "the certificate was read again").await;
+    signal(&child, "-HUP");
+    logged(&mut child, &ended(2021)).await;
     std::fs::write(&cert, "no certificate").unwrap();
     signal(&child, "-HUP");
     logged(&mut child, "the certificate stays as it was").await;

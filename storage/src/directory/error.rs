@@ -1,6 +1,8 @@
 //! What can go wrong in a relational backend, and what it means to a caller of the port: the one
 //! place that knows how a database says so.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pabal_core::ports::DirectoryError;
@@ -162,10 +164,15 @@ impl OpenError {
     }
 
     pub(super) fn connect(path: PathBuf, error: sqlx::Error) -> Self {
-        let detail = error.to_string();
+        let said = error.to_string();
+        let by_disk = matches!(&error, sqlx::Error::Database(cause) if is_disk(&**cause));
         match Failure::from(error).error {
             DirectoryError::Damaged(detail) => Self::Damaged { path, detail },
-            _ => Self::Unavailable { path, detail },
+            _ => {
+                let why = if by_disk { write_beside(&path).err() } else { None };
+                let detail = why.map_or_else(|| said.clone(), |why| format!("{why} ({said})"));
+                Self::Unavailable { path, detail }
+            }
         }
     }
 
@@ -179,6 +186,24 @@ impl OpenError {
             other => Self::Damaged { path, detail: other.to_string() },
         }
     }
+}
+
+/// Whether SQLite met an error of the disk, of which it says no more than that.
+fn is_disk(cause: &dyn DatabaseError) -> bool {
+    const SQLITE_IOERR: i32 = 10;
+    const SQLITE_FULL: i32 = 13;
+    let code = cause.code().unwrap_or_default();
+    matches!(code.parse::<i32>().map(|code| code & 0xff), Ok(SQLITE_IOERR | SQLITE_FULL))
+}
+
+/// Tries what SQLite does when it opens a file, to hear from the system why it fails: writes a little
+/// beside it, as much as the index of a write-ahead log takes.
+fn write_beside(path: &Path) -> io::Result<()> {
+    let path = path.with_extension("tried");
+    let mut file = File::create(&path)?;
+    let written = file.write_all(&[0; 32 * 1024]).and_then(|()| file.sync_data());
+    fs::remove_file(&path)?;
+    written
 }
 
 /// What the failure of a first connection to PostgreSQL means.

@@ -57,6 +57,12 @@ impl<S> Outgoing<S> {
         write(&mut self.frames);
         debug_assert_eq!(self.frames.len() - start, length, "the announced length");
     }
+
+    /// Appends a text frame that holds a document.
+    pub(super) fn json(&mut self, document: &serde_json::Value) {
+        let text = document.to_string();
+        self.text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Outgoing<S> {

@@ -35,6 +35,8 @@ const FRAME_BYTES: usize = 64 * 1024;
 const READ_BYTES: usize = 1024;
 /// How long the client gets to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// The code that a socket is closed with when its session's user has logged out.
+const TOKEN_ENDED: u16 = 4401;
 /// How many pings may go without a sign of life.
 const MISSED_PINGS: u8 = 2;
 
@@ -72,8 +74,10 @@ pub(super) struct Socket<S> {
 
 /// Why the loop ends.
 enum End {
-    /// The client closed, or the connection broke: nobody is there to be told.
+    /// The connection broke: nobody is there to be told.
     Gone,
+    /// The client closes, and is answered once it was told what came of what it asked before.
+    Left,
     /// The server closes, with a code, and says why.
     Close(u16, &'static str, Option<Problem>),
 }
@@ -123,10 +127,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Serves the client until either side ends it.
     pub(super) async fn run(mut self) {
         let end = poll_fn(|cx| self.poll_end(cx)).await;
-        if let End::Close(code, reason, problem) = end
-            && timeout(CLOSE_WITHIN, self.close(code, reason, problem)).await.is_err()
-        {
-            tracing::debug!(code, "the client did not answer the close");
+        self.finish(&end).await;
+        let closed = async {
+            match end {
+                End::Gone => {}
+                End::Left => self.read_out().await,
+                End::Close(code, reason, problem) => self.close(code, reason, problem).await,
+            }
+        };
+        if timeout(CLOSE_WITHIN, closed).await.is_err() {
+            tracing::debug!("a client did not take part in the close");
         }
         // Ends TLS in good order, or the client would have to suspect that the end was cut off
         // (RFC 8446 section 6.1). Whoever has gone does not mind.
@@ -183,8 +193,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                     let problem = Problem::new(ProblemCode::Invalid, detail);
                     return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
                 }
-                // tungstenite answers pings and closes; the latter end the stream.
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+                // tungstenite answers it with the next that is read.
+                Message::Close(_) => return Poll::Ready(End::Left),
+                // And pings by itself.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
         Poll::Pending
@@ -217,8 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             && let Poll::Ready(Some(reply)) =
                 work.poll_reply(cx, &self.engine, self.reader.session())
         {
-            let text = serde_json::json!({ "reply": reply }).to_string();
-            self.stream.get_mut().text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+            self.stream.get_mut().json(&serde_json::json!({ "reply": reply }));
         }
         if was_full && !work.is_full() {
             // Frames were left unread, and no waker stands for them.
@@ -278,18 +289,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Poll::Pending
     }
 
+    /// Carries out what was read before the end. Whoever is still there is told what came of it;
+    /// for somebody who is not, a send needs to have its place and no more.
+    async fn finish(&mut self, end: &End) {
+        let Some(mut work) = self.work.take() else { return };
+        let answers = match end {
+            // Nothing more is done in the name of somebody who has logged out.
+            End::Close(TOKEN_ENDED, ..) => return,
+            End::Gone => false,
+            End::Left | End::Close(..) => true,
+        };
+        let (engine, session) = (&self.engine, self.reader.session());
+        let outgoing = self.stream.get_mut();
+        let done = poll_fn(|cx| {
+            loop {
+                match work.poll_reply(cx, engine, session) {
+                    Poll::Ready(Some(reply)) if answers => {
+                        outgoing.json(&serde_json::json!({ "reply": reply }));
+                    }
+                    Poll::Ready(Some(_)) => {}
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending if !answers && work.has_begun() => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        // As long as any sender waits. There are at most as many replies as jobs were open.
+        if timeout(self.engine.limits().confirm_within, done).await.is_err() {
+            tracing::debug!("not all of what a client had asked before it left was done");
+        }
+    }
+
     /// Says why, closes with a code, and waits for the client to do the same.
     async fn close(&mut self, code: u16, reason: &'static str, problem: Option<Problem>) {
         if let Some(problem) = problem {
-            let text = serde_json::json!({ "error": problem }).to_string();
-            self.stream.get_mut().text(text.len(), |out| out.extend_from_slice(text.as_bytes()));
+            self.stream.get_mut().json(&serde_json::json!({ "error": problem }));
         }
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-        if self.stream.send(Message::Close(Some(frame))).await.is_err() {
-            return;
+        if self.stream.send(Message::Close(Some(frame))).await.is_ok() {
+            self.read_out().await;
         }
-        // What the client still sends is read and let go of, so that it can finish and see the
-        // close: a connection that is dropped with unread input is reset (RFC 9293 section 3.6.1).
+    }
+
+    /// Reads to the end. What the client still sends is let go of, so that it can finish and see the
+    /// close: a connection that is dropped with unread input is reset (RFC 9293 section 3.6.1).
+    async fn read_out(&mut self) {
         while let Some(Ok(_)) = self.stream.next().await {}
     }
 }
@@ -297,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 /// How a socket is closed whose session has ended.
 fn farewell(ended: Ended) -> End {
     match ended {
-        Ended::LoggedOut => End::Close(4401, "token ended", Some(ended.into())),
+        Ended::LoggedOut => End::Close(TOKEN_ENDED, "token ended", Some(ended.into())),
         // The event `draining` went before.
         Ended::Draining => End::Close(1012, "draining", None),
         _ => End::Close(4404, "session gone", Some(ended.into())),

@@ -3,6 +3,7 @@
 
 mod stage;
 mod talking;
+mod crowded;
 mod broken;
 mod away;
 mod ending;
@@ -46,6 +47,11 @@ on_every_transport! {
     order_of_sends: talking::order_of_sends,
     change_of_transport: talking::change_of_transport,
     notices: talking::notices,
+    group_conversation: crowded::group_conversation,
+    order_with_many_senders: crowded::order_with_many_senders,
+    change_of_transport_under_load: crowded::change_of_transport_under_load,
+    repeated_sends_after_a_crash: crowded::repeated_sends_after_a_crash,
+    logout_in_mid_session: crowded::logout_in_mid_session,
     connections_that_break: broken::connections_that_break,
     lost_answers: broken::lost_answers,
     resync: away::resync,
