@@ -2,6 +2,7 @@
 //! call is under way the next one gathers, without timers.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pabal_core::model::{MessageId, Partition};
@@ -28,6 +29,8 @@ pub(super) struct Lane {
     pub(super) partition: Partition,
     /// Its keys: the entries, their send keys, the last id given.
     pub(super) keys: [String; 3],
+    /// How many messages the entries had that were read last, on average.
+    an_entry: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -40,7 +43,7 @@ struct State {
 
 impl Lane {
     pub(super) fn new(partition: Partition, keys: [String; 3]) -> Self {
-        Self { partition, keys, state: Mutex::default() }
+        Self { partition, keys, an_entry: AtomicUsize::new(1), state: Mutex::default() }
     }
 
     /// The keys as a script takes them.
@@ -70,6 +73,16 @@ impl Lane {
             return None;
         }
         Some(state.waiting.drain(..count).collect())
+    }
+
+    /// How many entries to ask for, to get about `messages` and not many times as many.
+    pub(super) fn entries_with(&self, messages: usize) -> usize {
+        messages.div_ceil(self.an_entry.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of how many messages entries had.
+    pub(super) fn saw(&self, messages: usize, entries: usize) {
+        self.an_entry.store((messages / entries.max(1)).max(1), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
