@@ -10,7 +10,8 @@
 //! Version 1 has one message, without its length. The scripts look at lengths and send keys, and at
 //! nothing behind them.
 
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use pabal_core::model::{
     ChannelId, Draft, MAX_PARTITIONS, Message, MessageId, Partition, Timestamp,
@@ -34,6 +35,13 @@ const VERSION: u8 = 2;
 /// Of an entry that holds one message.
 const VERSION_OF_ONE: u8 = 1;
 const SEND_KEY_BYTES: usize = 16;
+/// Where a message tells, behind its length, that it has a send key, and where that is.
+const HAS_SEND_KEY: usize = 4;
+const SEND_KEY: Range<usize> = 5..5 + SEND_KEY_BYTES;
+
+/// The places among drafts that go together, as text.
+static PLACES: LazyLock<[String; TOGETHER]> =
+    LazyLock::new(|| std::array::from_fn(|place| place.to_string()));
 
 /// As many messages as one call trims, and the rest of an entry or some: it must not hold the server
 /// up.
@@ -175,9 +183,18 @@ impl Inner {
         let floors = drafts.iter().map(|draft| draft.floor.above_in(lane.partition));
         let (ms, sequence) = parts(floors.fold(earliest, MessageId::max));
         let (ms, sequence) = (ms.to_string(), sequence.to_string());
-        let mut args = Vec::with_capacity(3 + drafts.len());
+        let entry = join(drafts.iter().map(|draft| &draft.value[..]));
+        let named = drafts.iter().zip(&*PLACES).filter_map(|(draft, place)| {
+            let key = draft.value.get(SEND_KEY).filter(|_| draft.value[HAS_SEND_KEY] == 1)?;
+            Some((key, place.as_bytes()))
+        });
+        let (keys, places): (Vec<_>, Vec<_>) = named.unzip();
+        let count = drafts.len().to_string();
+        let mut args = Vec::with_capacity(5 + 2 * keys.len());
         args.extend([ms.as_bytes(), sequence.as_bytes(), self.capacity.as_bytes()]);
-        args.extend(drafts.iter().map(|draft| &draft.value[..]));
+        args.extend([count.as_bytes(), &entry]);
+        args.extend(keys);
+        args.extend(places);
         let answer = self.store.servers.call(&APPEND, &lane.keys(), &args).await?;
         sequenced(lane.partition, stream::list(answer.value)?, drafts.len())
     }
@@ -191,8 +208,9 @@ fn sequenced(
 ) -> Result<Vec<Result<Sequenced, LogError>>, CallError> {
     let nonsense = || CallError::Nonsense(format!("not one to {count} drafts"));
     let id = |value: Option<Value>| match value {
-        Some(Value::BulkString(id)) => {
-            stream::parse_id(&id).and_then(|id| message_id(partition, id)).ok_or_else(nonsense)
+        Some(Value::BulkString(text)) => {
+            let (ms, sequence) = written_id(&text).ok_or_else(nonsense)?;
+            message_id(partition, (ms, sequence)).ok_or_else(nonsense)
         }
         _ => Err(nonsense()),
     };
@@ -218,6 +236,17 @@ fn sequenced(
         })
     };
     letters.into_iter().map(became).collect()
+}
+
+/// An id as it stands beside a send key, or alone: `<id>` or `<id>+<how many further>`.
+fn written_id(text: &[u8]) -> Option<(u64, u64)> {
+    let Some(plus) = text.iter().position(|byte| *byte == b'+') else {
+        return stream::parse_id(text);
+    };
+    let (ms, sequence) = stream::parse_id(&text[..plus])?;
+    let further: u64 = std::str::from_utf8(&text[plus + 1..]).ok()?.parse().ok()?;
+    let carried = sequence.checked_add(further)?;
+    Some((ms.checked_add(carried / 0x1000)?, carried % 0x1000))
 }
 
 /// The milliseconds since 1970 and the sequence of an id.
@@ -271,6 +300,14 @@ fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     let length = (value.len() - 4) as u32;
     value[..4].copy_from_slice(&length.to_be_bytes());
     value
+}
+
+/// The entry that holds these messages.
+fn join<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(1 + values.clone().map(<[u8]>::len).sum::<usize>());
+    entry.push(VERSION);
+    values.for_each(|value| entry.extend_from_slice(value));
+    entry
 }
 
 /// Up to `limit` messages above `after`, of entries of the log of `lane`.
@@ -382,11 +419,6 @@ mod tests {
         assert_eq!(hex, ENTRY);
     }
 
-    /// As an entry that holds them.
-    fn joined(values: &[Vec<u8>]) -> Vec<u8> {
-        [&[VERSION][..], &values.concat()].concat()
-    }
-
     #[test]
     fn an_entry_of_one_message_without_its_length_is_read_too() {
         let LogEntry { message, origin } = entry();
@@ -402,14 +434,16 @@ mod tests {
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let id = |ms, sequence| message_id(p, (ms, sequence)).expect("an id");
         let now = 1_800_000_000_000;
-        let answer = ["1800000000000-4094", "NRNFN", "1700000000000-1"].map(bulk);
-        let answers = sequenced(p, answer.to_vec(), 5).expect("makes sense");
+        let answer =
+            ["1800000000000-4094", "NRNFRN", "1700000000000-1", "1700000000000-4090+7"].map(bulk);
+        let answers = sequenced(p, answer.to_vec(), 6).expect("makes sense");
         let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
         let expected = [
             Some(Sequenced::New(id(now, 4094))),
             Some(Sequenced::Repeat(id(1_700_000_000_000, 1))),
             Some(Sequenced::New(id(now, 4095))),
             None,
+            Some(Sequenced::Repeat(id(1_700_000_000_001, 1))),
             Some(Sequenced::New(id(now + 1, 0))),
         ];
         assert_eq!(answers, expected);
@@ -422,6 +456,7 @@ mod tests {
             vec![bulk("1800000000000-1"), bulk("NR")],
             vec![bulk("1800000000000-1"), bulk("NX")],
             vec![bulk("1800000000000-1"), Value::Int(2)],
+            vec![bulk("1800000000000-1"), bulk("NR"), bulk("1800000000000-1+")],
         ] {
             assert!(sequenced(p, nonsense.clone(), 2).is_err(), "{nonsense:?}");
         }
@@ -464,7 +499,7 @@ mod tests {
             let id = |number| (0..number).fold(start, |id: MessageId, _| id.successor());
             let (mut entries, mut all) = (Vec::new(), 0);
             for size in sizes {
-                let value = joined(&vec![encode(&message, &origin); size as usize]);
+                let value = join(vec![&encode(&message, &origin)[..]; size as usize].into_iter());
                 all += size;
                 // The first message has the number 1.
                 entries.push(Entry::new(parts(id(all)), "m", value));
@@ -491,7 +526,7 @@ mod tests {
         fn a_cut_entry_is_an_error(cut in 1usize..117) {
             let LogEntry { message, origin } = entry();
             let one = encode(&message, &origin);
-            let value = joined(&[one.clone(), one.clone()]);
+            let value = join([&one[..], &one].into_iter());
             prop_assert_eq!(split(&value), Ok(vec![&one[4..]; 2]));
             // What is left may be an entry, but of fewer messages.
             let left = split(&value[..cut]).map(|values| values.len());

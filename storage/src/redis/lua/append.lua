@@ -1,16 +1,21 @@
 -- Gives drafts their ids and appends them to the log of a partition, in one step and in one entry.
 --
--- KEYS  the log, a stream; the send keys of its messages, a hash of send key -> id; the last id given
---       and how many messages the log holds, as <milliseconds>-<sequence> <count>
--- ARGV  the least id to give, as milliseconds and sequence; how many messages the log may hold;
---       then the drafts as message_log.rs has them: behind a length of 4 bytes, 1 and the send key
---       of 16 bytes, or another byte
--- Answers the first id given, or nothing; a letter a draft: N appended, R a repeat, F the log is
--- full; then the id that each repeat repeats. The drafts appended have the first id and those that
--- follow it, in order, with sequences below 4096 as in a message id. The entry has the last.
+-- KEYS  the log, a stream; the send keys of its messages, a hash; the last id given and how many
+--       messages the log holds, as <milliseconds>-<sequence> <count>
+-- ARGV  the least id to give, as milliseconds and sequence; how many messages the log may hold; how
+--       many drafts there are; the entry that holds them all, see message_log.rs; the send keys of
+--       those that have one, in order; the place of each of these among the drafts, from 0
+-- Answers the first id given; a letter a draft: N appended, R a repeat, F the log is full; then the id
+-- that each repeat repeats. Those appended have the first id and the ones that follow it, in order,
+-- with sequences below 4096 as in a message id. The entry has the last of them. Beside a send key
+-- stands the id of its message, as <id> or as <id>+<how many further>.
+--
+-- What is said is a string to Lua, of which it looks at every byte: so it is one, and it is taken
+-- apart only if a draft is a repeat or has no room.
 local call, byte, sub = redis.call, string.byte, string.sub
-local log, sent = KEYS[1], KEYS[2]
-local ms, sequence = tonumber(ARGV[1]), tonumber(ARGV[2])
+local log, sent, entry = KEYS[1], KEYS[2], ARGV[5]
+local ms, sequence, drafts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+local named = (#ARGV - 5) / 2
 
 -- The stream knows both too, but to ask it costs more than to append.
 local count = 0
@@ -26,60 +31,71 @@ if last then
 end
 local room = tonumber(ARGV[3]) - count
 
-local keys = {}
-for draft = 4, #ARGV do
-  local value = ARGV[draft]
-  if byte(value, 5) == 1 then
-    keys[#keys + 1] = sub(value, 6, 21)
-  end
+-- The id of the message at a place among those appended, from 0.
+local function id_at(place)
+  local carried = sequence + place
+  return ms + math.floor(carried / 4096) .. '-' .. carried % 4096
 end
-local firsts = {}
-if #keys > 0 then
-  local known = call('HMGET', sent, unpack(keys))
-  for place, key in ipairs(keys) do
-    firsts[key] = known[place] or nil
+
+local first = id_at(0)
+local all = room >= drafts
+local known = {}
+if named > 0 then
+  known = call('HMGET', sent, unpack(ARGV, 6, 5 + named))
+  for place = 1, named do
+    all = all and not known[place]
+  end
+  if all then
+    local names, prefix = {}, first .. '+'
+    for place = 1, named do
+      names[2 * place - 1] = ARGV[5 + place]
+      names[2 * place] = prefix .. ARGV[5 + named + place]
+    end
+    -- Or else one of them repeats another one; then it is all written again below.
+    all = call('HSET', sent, unpack(names)) == named
   end
 end
 
-local first, id, prefix = '', nil, nil
-local letters, repeats, values, names, named = {}, {}, {'\2'}, {}, 0
-for draft = 4, #ARGV do
-  local value = ARGV[draft]
-  local key = nil
-  if byte(value, 5) == 1 then
-    named = named + 1
-    key = keys[named]
+local given = drafts
+local letters, repeats = nil, {}
+if all then
+  letters = string.rep('N', drafts)
+else
+  local firsts, names, values, at = {}, {}, {}, 2
+  for place = 1, named do
+    firsts[ARGV[5 + place]] = known[place] or nil
   end
-  if key and firsts[key] then
-    -- A repeat takes no room, so it is known in a full log too.
-    letters[#letters + 1] = 'R'
-    repeats[#repeats + 1] = firsts[key]
-  elseif room <= 0 then
-    letters[#letters + 1] = 'F'
-  else
-    if sequence > 4095 then
-      ms, sequence, prefix = ms + 1, 0, nil
+  given, letters = 0, {}
+  for draft = 1, drafts do
+    local behind = at + 4 + struct.unpack('>I4', entry, at)
+    local key = byte(entry, at + 4) == 1 and sub(entry, at + 5, at + 20)
+    if key and firsts[key] then
+      -- A repeat takes no room, so it is known in a full log too.
+      letters[draft] = 'R'
+      repeats[#repeats + 1] = firsts[key]
+    elseif given >= room then
+      letters[draft] = 'F'
+    else
+      if key then
+        firsts[key] = id_at(given)
+        names[#names + 1] = key
+        names[#names + 1] = firsts[key]
+      end
+      letters[draft] = 'N'
+      given = given + 1
+      values[given] = sub(entry, at, behind - 1)
     end
-    prefix = prefix or ms .. '-'
-    id = prefix .. sequence
-    if first == '' then
-      first = id
-    end
-    if key then
-      firsts[key] = id
-      names[#names + 1] = key
-      names[#names + 1] = id
-    end
-    letters[#letters + 1] = 'N'
-    values[#values + 1] = value
-    room, count, sequence = room - 1, count + 1, sequence + 1
+    at = behind
   end
-end
-if id then
-  call('XADD', log, id, 'm', table.concat(values))
+  letters = table.concat(letters)
+  entry = sub(entry, 1, 1) .. table.concat(values)
   if #names > 0 then
     call('HSET', sent, unpack(names))
   end
-  call('SET', KEYS[3], id .. ' ' .. count)
 end
-return {first, table.concat(letters), unpack(repeats)}
+if given > 0 then
+  local id = id_at(given - 1)
+  call('XADD', log, id, 'm', entry)
+  call('SET', KEYS[3], id .. ' ' .. count + given)
+end
+return {first, letters, unpack(repeats)}
