@@ -27,7 +27,7 @@ pub(super) struct Waiting {
 /// The drafts of a partition.
 pub(super) struct Lane {
     pub(super) partition: Partition,
-    /// Its keys: the entries, their send keys, the last id given.
+    /// Its keys: the entries, their send keys, the last id given and how many messages wait.
     pub(super) keys: [String; 3],
     /// How many messages the entries had that were read last, on average.
     an_entry: AtomicUsize,
