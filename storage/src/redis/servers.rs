@@ -116,6 +116,12 @@ impl Servers {
         Ok(())
     }
 
+    /// By what an error names the servers.
+    pub(super) fn first_host(&self) -> &Address {
+        // An address has at least one.
+        &self.url.hosts[0]
+    }
+
     /// Calls a script on keys of one slot.
     pub(super) async fn call(
         &self,
