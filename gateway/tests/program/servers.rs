@@ -92,8 +92,9 @@ async fn a_node_on_servers_keeps_nothing_of_its_own() {
     assert!(!data.exists(), "nothing is left to keep in a folder");
     // By each of the servers, as long as it has what it had.
     for stores in [&stores[..2], &stores[2..4]] {
-        let begun_anew = [&LISTEN[..], stores, &["--partitions", "8"]].concat();
-        let (code, _, err) = end(pabal(&data, &begun_anew).spawn().unwrap()).await;
+        let mut begun_anew = pabal(&data, &[&LISTEN[..], stores].concat());
+        begun_anew.env("PABAL_STORAGE_PARTITIONS", "8");
+        let (code, _, err) = end(begun_anew.spawn().unwrap()).await;
         assert_eq!(code, Some(1), "{err}");
         let said = "was begun with 16 partitions and cannot be used with 8";
         assert!(err.contains("pabal: storage.partitions: ") && err.contains(said), "{err}");
@@ -153,9 +154,9 @@ async fn a_wrong_user_or_password_is_one_line_that_names_the_setting() {
     }
     // It makes its first user some time after it answers.
     pabal_servers::until("the right password is taken", async || {
-        let right = at("cassandra:cassandra@");
-        let (code, _, _) = command(&["migrate", "--history", &right], "").await;
-        (code == Some(0)).then_some(())
+        let mut migrate = Command::new(env!("CARGO_BIN_EXE_pabal"));
+        heard(migrate.args(["migrate", "--history", &at("cassandra:cassandra@")]));
+        (end(migrate.spawn().unwrap()).await.0 == Some(0)).then_some(())
     })
     .await;
     assert!(!data.exists());
