@@ -153,12 +153,16 @@ impl Inner {
     /// Appends what waits in `lane`, until nothing does.
     async fn send(&self, lane: &Lane) {
         loop {
-            // Whoever has something to say by now goes along.
+            // Whoever has something to say by now goes along. The runtime comes back from the first
+            // yield early when it has looked after its sockets meanwhile, past those in its queue.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             let Some(drafts) = lane.take() else {
                 return;
             };
-            match self.append(lane, &drafts).await {
+            let answers = self.append(lane, &drafts).await;
+            lane.done();
+            match answers {
                 Ok(answers) => {
                     for (draft, answer) in drafts.into_iter().zip(answers) {
                         // Whoever asked may be gone.
