@@ -11,7 +11,7 @@ run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
 	tests/servers/install.sh
 
-# Each of these is run once by the tests, so that none breaks unseen; `stores` needs servers.
+# Each of these is run once by the tests, so that none breaks unseen; `ports` needs servers.
 BENCHES = codec ids session log_and_store fanout transports
 
 test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
@@ -41,7 +41,7 @@ lint: ## Format, clippy, documentation and dependency policy, warnings denied
 fmt: ## Format everything
 	cargo fmt --all
 
-bench: ## criterion: codec, ids, mailbox, log and store, stores beside servers, fan-out, read paths
+bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on servers, fan-out, read paths
 	cargo bench --locked -p pabal-benches
 
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)

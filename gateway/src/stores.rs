@@ -15,8 +15,9 @@ use pabal_core::ports::{
 };
 use pabal_storage::directory::{OpenError, PostgresDirectory, SqliteDirectory};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
+use pabal_storage::error::Why;
 use pabal_storage::history::CassandraHistoryStore;
-use pabal_storage::redis::{RedisConfig, RedisStore, RedisUrl};
+use pabal_storage::redis::{ConnectError, InvalidRedisUrl, RedisConfig, RedisStore, RedisUrl};
 
 use crate::backup::Backup;
 use crate::config::{Config, Storage};
@@ -127,14 +128,11 @@ impl Stores {
     pub async fn open(config: &Config) -> Result<(Ports, Self), StoresError> {
         let storage = &config.storage;
         let queue = match &storage.queue {
-            Some(url) => Some(connect_redis(url).await?),
+            Some(url) => Some(connect_redis(url, storage.partitions).await?),
             None => None,
         };
         let remote: Option<Arc<dyn HistoryStore>> = match &storage.history {
-            Some(url) => {
-                let opened = CassandraHistoryStore::connect(url).await;
-                Some(Arc::new(opened.map_err(StoresError::server("storage.history"))?))
-            }
+            Some(url) => Some(Arc::new(connect_cassandra(url, storage.partitions).await?)),
             None => None,
         };
         let postgres = match &storage.directory {
@@ -214,13 +212,35 @@ fn ports(
     }
 }
 
-async fn connect_redis(url: &str) -> Result<RedisStore, StoresError> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        let (key, why) = ("storage.queue", why.to_string());
-        StoresError::Server { key, why }
+async fn connect_redis(url: &str, partitions: u16) -> Result<RedisStore, StoresError> {
+    let wrong = |error: ConnectError| {
+        let key = match error {
+            ConnectError::Partitions { .. } => "storage.partitions",
+            _ => "storage.queue",
+        };
+        StoresError::Server { key, why: error.to_string() }
     };
-    let url: RedisUrl = url.parse().map_err(|error| wrong(&error))?;
-    RedisStore::connect(&url, &RedisConfig::default()).await.map_err(|error| wrong(&error))
+    let url: RedisUrl = url.parse().map_err(|error: InvalidRedisUrl| {
+        let (key, why) = ("storage.queue", error.to_string());
+        StoresError::Server { key, why }
+    })?;
+    let store = RedisStore::connect(&url, &RedisConfig::default()).await.map_err(wrong)?;
+    store.keep_to(partitions).await.map_err(wrong)?;
+    Ok(store)
+}
+
+async fn connect_cassandra(
+    url: &str,
+    partitions: u16,
+) -> Result<CassandraHistoryStore, StoresError> {
+    let wrong = StoresError::server("storage.history");
+    let store = CassandraHistoryStore::connect(url).await.map_err(wrong)?;
+    let kept = store.keep_to(url, partitions).await;
+    kept.map_err(|error| match error.why() {
+        Why::Partitions(..) => StoresError::server("storage.partitions")(error),
+        _ => StoresError::server("storage.history")(error),
+    })?;
+    Ok(store)
 }
 
 /// Opens history and push queue on disk, unless both are elsewhere.

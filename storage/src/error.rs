@@ -26,6 +26,8 @@ pub enum Why {
     Newer(i64),
     /// An older release has made the tables, or nobody has: version 0.
     Older(i64),
+    /// It was begun with the first number of partitions and cannot be used with the second.
+    Partitions(u16, u16),
     /// The tables of this version are not the ones that a release makes.
     Altered(i64),
 }
@@ -62,6 +64,11 @@ impl fmt::Display for ConnectError {
             Why::Older(version) => {
                 write!(f, "{place} has schema version {version}: run `pabal migrate`")
             }
+            Why::Partitions(recorded, asked) => write!(
+                f,
+                "{place} was begun with {recorded} partitions and cannot be used with {asked}: a \
+                 channel would change its partition and its order"
+            ),
             Why::Altered(version) => {
                 write!(f, "{place} has schema version {version}, but not the one known here")
             }

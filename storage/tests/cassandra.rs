@@ -415,6 +415,28 @@ async fn a_server_that_hangs_or_is_restarted_under_load_loses_nothing_and_calls_
 }
 
 #[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let server = started!(server());
+    let url = place(server).await;
+    for _ in 0..2 {
+        let history = connect(&url).await;
+        history.keep_to(&url, 16).await.unwrap();
+        let error = history.keep_to(&url, 32).await.unwrap_err();
+        assert_eq!(*error.why(), Why::Partitions(16, 32));
+        let line = error.to_string();
+        assert!(line.contains("was begun with 16 partitions and cannot be used with 32"), "{line}");
+        assert!(!error.retryable());
+        // What a release adds later changes nothing about it.
+        CassandraHistoryStore::migrate(&url).await.unwrap();
+    }
+    // Of two nodes that begin at once one decides.
+    let url = place(server).await;
+    let history = connect(&url).await;
+    let (first, second) = tokio::join!(history.keep_to(&url, 16), history.keep_to(&url, 32));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} and {second:?}");
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_used_gives_one_clear_line() {
     let server = started!(server());
     let url = server.keyspace();

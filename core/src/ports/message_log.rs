@@ -66,6 +66,9 @@ pub trait MessageLog: Send + Sync + 'static {
     /// Forgets the entries up to and including `stored`, and gives no id up to it any more, even if
     /// the log never held it. Never moves back.
     ///
+    /// An adapter that keeps together what was appended at one time may forget it when all of it is
+    /// stored; until then it takes room, and a read from a position below `stored` may show it.
+    ///
     /// # Errors
     /// [`LogError::Unavailable`]; worth a retry, and harmless if not retried before the next trim.
     fn trim(&self, partition: Partition, stored: MessageId) -> BoxFuture<'_, Result<(), LogError>>;

@@ -90,6 +90,15 @@ async fn a_node_on_servers_keeps_nothing_of_its_own() {
         assert_eq!(code, Some(0), "{err}");
     }
     assert!(!data.exists(), "nothing is left to keep in a folder");
+    // By each of the servers, as long as it has what it had.
+    for stores in [&stores[..2], &stores[2..4]] {
+        let mut begun_anew = pabal(&data, &[&LISTEN[..], stores].concat());
+        begun_anew.env("PABAL_STORAGE_PARTITIONS", "8");
+        let (code, _, err) = end(begun_anew.spawn().unwrap()).await;
+        assert_eq!(code, Some(1), "{err}");
+        let said = "was begun with 16 partitions and cannot be used with 8";
+        assert!(err.contains("pabal: storage.partitions: ") && err.contains(said), "{err}");
+    }
     let (code, out, err) = command(&["user", "list"], &directory).await;
     assert!(code == Some(0) && out.starts_with("mina\t"), "{out}{err}");
 }
@@ -122,5 +131,33 @@ async fn what_is_wrong_with_a_server_is_one_line_that_names_the_setting() {
         let line = refused(&data, flag, "ftp://secret").await;
         assert!(line.contains(&key), "{line}");
     }
+    assert!(!data.exists());
+}
+
+#[tokio::test]
+async fn a_wrong_user_or_password_is_one_line_that_names_the_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("none");
+    let redis = started!(Redis::start_with(&[("requirepass", "right")]));
+    for credentials in ["", ":secret@", "ann:secret@", "ann:right@"] {
+        let url = format!("redis://{credentials}127.0.0.1:{}", redis.port());
+        let line = refused(&data, "--queue", &url).await;
+        assert!(line.starts_with("pabal: storage.queue: Redis at 127.0.0.1:"), "{line}");
+        assert!(line.contains("refuses the user or the password"), "{line}");
+    }
+    let cassandra = started!(Cassandra::start_with("authenticator: PasswordAuthenticator"));
+    let at = |credentials: &str| cassandra.keyspace().replace("://", &format!("://{credentials}"));
+    for credentials in ["", "cassandra:secret@", "ann:secret@"] {
+        let line = refused(&data, "--history", &at(credentials)).await;
+        assert!(line.starts_with("pabal: storage.history: 127.0.0.1:"), "{line}");
+        assert!(line.contains("refuses: ") && line.to_lowercase().contains("auth"), "{line}");
+    }
+    // It makes its first user some time after it answers.
+    pabal_servers::until("the right password is taken", async || {
+        let mut migrate = Command::new(env!("CARGO_BIN_EXE_pabal"));
+        heard(migrate.args(["migrate", "--history", &at("cassandra:cassandra@")]));
+        (end(migrate.spawn().unwrap()).await.0 == Some(0)).then_some(())
+    })
+    .await;
     assert!(!data.exists());
 }

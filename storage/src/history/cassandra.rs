@@ -88,6 +88,16 @@ impl CassandraHistoryStore {
         let known_buckets = KnownBuckets::default();
         Ok(Self { inner: Arc::new(Inner { session, statements, known_buckets }) })
     }
+
+    /// Sees to it that channels are divided into so many partitions by everybody who uses this
+    /// keyspace, which is that of `url`: the first who says so decides.
+    ///
+    /// # Errors
+    /// [`ConnectError`] with [`Why::Partitions`](crate::error::Why::Partitions) if it is another
+    /// number, and as of [`connect`](Self::connect).
+    pub async fn keep_to(&self, url: &str, partitions: u16) -> Result<(), ConnectError> {
+        Box::pin(schema::keep_to(url, &self.inner.session, partitions)).await
+    }
 }
 
 impl Inner {

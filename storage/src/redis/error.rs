@@ -32,6 +32,19 @@ pub enum ConnectError {
         /// What it is instead.
         reason: String,
     },
+    /// It was begun with another number of partitions. Configure that number.
+    #[error(
+        "Redis at {address} was begun with {recorded} partitions and cannot be used with {asked}: a \
+         channel would change its partition and its order"
+    )]
+    Partitions {
+        /// Where.
+        address: String,
+        /// Its number.
+        recorded: String,
+        /// The number that was asked for.
+        asked: u16,
+    },
     /// The certificates to trust cannot be read. Not worth a retry.
     #[error("cannot read the certificates in {file}: {reason}")]
     Certificates {

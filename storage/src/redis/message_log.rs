@@ -1,13 +1,17 @@
-//! The sync queue of each partition, a stream. An entry's id is its message's: the milliseconds since
-//! 1970 and the sequence, of this partition. Owns what an entry is; the way there is
+//! The sync queue of each partition, a stream. An entry holds the messages that were appended
+//! together. Its id is that of its last message: the milliseconds since 1970 and the sequence, of
+//! this partition; those before it have the ids right before, one by one. So whoever reads behind an
+//! id that is in the middle of an entry gets the entry. Owns what an entry is; the way there is
 //! [`lane`](super::lane)'s.
 //!
-//! All numbers are big-endian. Field `m`: version 1 (= 1), 1 and the send key 16 as in
-//! [`history`](crate::history) or 0, length of the node's name 1, the name, accepted_at 8 (µs since
-//! 1970), channel_id 8, then the message as in [`history`](crate::history). The scripts look at the
-//! send key, and at nothing behind it.
+//! All numbers are big-endian. Field `m`: version 1 (= 2), then each message behind a length 4: 1 and
+//! the send key 16 as in [`history`](crate::history) or 0, length of the node's name 1, the name,
+//! accepted_at 8 (µs since 1970), channel_id 8, then the message as in [`history`](crate::history).
+//! Version 1 has one message, without its length. The scripts look at lengths and send keys, and at
+//! nothing behind them.
 
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use pabal_core::model::{
     ChannelId, Draft, MAX_PARTITIONS, Message, MessageId, Partition, Timestamp,
@@ -22,15 +26,25 @@ use tokio_util::task::TaskTracker;
 
 use super::RedisStore;
 use super::error::CallError;
-use super::lane::{Lane, Waiting};
+use super::lane::{Lane, TOGETHER, Waiting};
 use super::script::{APPEND, TRIM};
 use super::stream::{self, Entry};
 use crate::history::{DecodeError, decode_message, encode_message, sent_key};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Of an entry that holds one message.
+const VERSION_OF_ONE: u8 = 1;
 const SEND_KEY_BYTES: usize = 16;
+/// Where a message tells, behind its length, that it has a send key, and where that is.
+const HAS_SEND_KEY: usize = 4;
+const SEND_KEY: Range<usize> = 5..5 + SEND_KEY_BYTES;
 
-/// As many entries as one call trims: it must not hold the server up.
+/// The places among drafts that go together, as text.
+static PLACES: LazyLock<[String; TOGETHER]> =
+    LazyLock::new(|| std::array::from_fn(|place| place.to_string()));
+
+/// As many messages as one call trims, and the rest of an entry or some: it must not hold the server
+/// up.
 const TRIMMED_AT_ONCE: &str = "256";
 /// A call that trims nothing, and only says how far history is.
 const NONE: &str = "0";
@@ -96,14 +110,16 @@ impl MessageLog for RedisMessageLog {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
         Box::pin(async move {
-            let [key, ..] = &self.inner.lane(partition).keys;
-            let after = place(partition, after);
+            let lane = self.inner.lane(partition);
+            let [key, ..] = &lane.keys;
+            let limit = stream::limit(limit);
+            let behind = place(partition, after);
             loop {
-                let limit = stream::limit(limit);
-                let answer = self.inner.store.servers.read(key, &after, limit).await?;
+                let count = lane.entries_with(limit);
+                let answer = self.inner.store.servers.read(key, &behind, count).await?;
                 let entries = stream::entries(answer.value)?;
                 if !entries.is_empty() {
-                    return entries.into_iter().map(|entry| decode(partition, entry)).collect();
+                    return messages(lane, after, limit, entries);
                 }
             }
         })
@@ -154,12 +170,16 @@ impl Inner {
     /// Appends what waits in `lane`, until nothing does.
     async fn send(&self, lane: &Lane) {
         loop {
-            // Whoever has something to say by now goes along.
+            // Whoever has something to say by now goes along. The runtime comes back from the first
+            // yield early when it has looked after its sockets meanwhile, past those in its queue.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             let Some(drafts) = lane.take() else {
                 return;
             };
-            match self.append(lane, &drafts).await {
+            let answers = self.append(lane, &drafts).await;
+            lane.done();
+            match answers {
                 Ok(answers) => {
                     for (draft, answer) in drafts.into_iter().zip(answers) {
                         // Whoever asked may be gone.
@@ -184,38 +204,70 @@ impl Inner {
         let floors = drafts.iter().map(|draft| draft.floor.above_in(lane.partition));
         let (ms, sequence) = parts(floors.fold(earliest, MessageId::max));
         let (ms, sequence) = (ms.to_string(), sequence.to_string());
-        let mut args = Vec::with_capacity(3 + drafts.len());
+        let entry = join(drafts.iter().map(|draft| &draft.value[..]));
+        let named = drafts.iter().zip(&*PLACES).filter_map(|(draft, place)| {
+            let key = draft.value.get(SEND_KEY).filter(|_| draft.value[HAS_SEND_KEY] == 1)?;
+            Some((key, place.as_bytes()))
+        });
+        let (keys, places): (Vec<_>, Vec<_>) = named.unzip();
+        let count = drafts.len().to_string();
+        let mut args = Vec::with_capacity(5 + 2 * keys.len());
         args.extend([ms.as_bytes(), sequence.as_bytes(), self.capacity.as_bytes()]);
-        args.extend(drafts.iter().map(|draft| &draft.value[..]));
+        args.extend([count.as_bytes(), &entry]);
+        args.extend(keys);
+        args.extend(places);
         let answer = self.store.servers.call(&APPEND, &lane.keys(), &args).await?;
-        let answers = stream::list(answer.value)?;
-        if answers.len() != drafts.len() {
-            let reason = format!("{} answers to {} drafts", answers.len(), drafts.len());
-            return Err(CallError::Nonsense(reason));
-        }
-        answers.into_iter().map(|answer| sequenced(lane.partition, answer)).collect()
+        sequenced(lane.partition, stream::list(answer.value)?, drafts.len())
     }
 }
 
-/// What became of a draft, as the script tells it.
+/// What became of each of `count` drafts, as the script tells it.
 fn sequenced(
     partition: Partition,
-    answer: Value,
-) -> Result<Result<Sequenced, LogError>, CallError> {
-    let Value::BulkString(answer) = answer else {
-        return Err(CallError::Nonsense(format!("{answer:?} to a draft")));
+    answer: Vec<Value>,
+    count: usize,
+) -> Result<Vec<Result<Sequenced, LogError>>, CallError> {
+    let nonsense = || CallError::Nonsense(format!("not one to {count} drafts"));
+    let id = |value: Option<Value>| match value {
+        Some(Value::BulkString(text)) => {
+            let (ms, sequence) = written_id(&text).ok_or_else(nonsense)?;
+            message_id(partition, (ms, sequence)).ok_or_else(nonsense)
+        }
+        _ => Err(nonsense()),
     };
-    let (kind, id) = answer.split_first().unwrap_or((&0, &[]));
-    let id = || {
-        let id = stream::parse_id(id).and_then(|id| message_id(partition, id));
-        id.ok_or_else(|| CallError::Nonsense("no id of a message".into()))
+    let mut answer = answer.into_iter();
+    let (first, letters) = (answer.next(), answer.next());
+    let Some(Value::BulkString(letters)) = letters else {
+        return Err(nonsense());
     };
-    Ok(match kind {
-        b'N' => Ok(Sequenced::New(id()?)),
-        b'R' => Ok(Sequenced::Repeat(id()?)),
-        b'F' => Err(LogError::Full),
-        _ => return Err(CallError::Nonsense("no answer to a draft".into())),
-    })
+    if letters.len() != count {
+        return Err(nonsense());
+    }
+    let mut next = letters.contains(&b'N').then(|| id(first)).transpose()?;
+    let became = |letter| {
+        Ok(match letter {
+            b'N' => {
+                let given = next.ok_or_else(nonsense)?;
+                next = Some(given.successor());
+                Ok(Sequenced::New(given))
+            }
+            b'R' => Ok(Sequenced::Repeat(id(answer.next())?)),
+            b'F' => Err(LogError::Full),
+            _ => return Err(nonsense()),
+        })
+    };
+    letters.into_iter().map(became).collect()
+}
+
+/// An id as it stands beside a send key, or alone: `<id>` or `<id>+<how many further>`.
+fn written_id(text: &[u8]) -> Option<(u64, u64)> {
+    let Some(plus) = text.iter().position(|byte| *byte == b'+') else {
+        return stream::parse_id(text);
+    };
+    let (ms, sequence) = stream::parse_id(&text[..plus])?;
+    let further: u64 = std::str::from_utf8(&text[plus + 1..]).ok()?.parse().ok()?;
+    let carried = sequence.checked_add(further)?;
+    Some((ms.checked_add(carried / 0x1000)?, carried % 0x1000))
 }
 
 /// The milliseconds since 1970 and the sequence of an id.
@@ -239,11 +291,25 @@ fn place(partition: Partition, id: MessageId) -> String {
     }
 }
 
+/// The id `count` before `id` in its partition, if there is one.
+fn before(id: (u64, u64), count: u64) -> Option<(u64, u64)> {
+    let (ms, sequence) = id;
+    if count <= sequence {
+        return Some((ms, sequence - count));
+    }
+    // Each millisecond that is gone back gives so many.
+    let lacking = count - sequence;
+    let more = lacking.div_ceil(0x1000);
+    Some((ms.checked_sub(more)?, more * 0x1000 - lacking))
+}
+
+/// A message as it stands in an entry, behind its length.
 fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     let node = origin.node.as_str();
     let mut value = Vec::with_capacity(96 + node.len() + message.content.len());
     let key = message.send_key().map(|key| sent_key(&key));
-    value.extend([VERSION, u8::from(key.is_some())]);
+    value.extend([0; 4]);
+    value.push(u8::from(key.is_some()));
     value.extend(key.into_iter().flatten());
     // A name is 32 bytes long at most.
     value.push(node.len() as u8);
@@ -251,25 +317,70 @@ fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     value.extend(origin.accepted_at.as_micros().to_be_bytes());
     value.extend(message.channel_id.get().to_be_bytes());
     encode_message(message, &mut value);
+    // A message is far shorter than 4 GiB.
+    let length = (value.len() - 4) as u32;
+    value[..4].copy_from_slice(&length.to_be_bytes());
     value
 }
 
-fn decode(partition: Partition, mut entry: Entry) -> Result<LogEntry, LogError> {
-    let id = entry.id;
-    let unreadable = |error: DecodeError| {
-        LogError::Unavailable(format!("entry {}-{} of the log cannot be read: {error}", id.0, id.1))
-    };
-    let message_id = message_id(partition, id).ok_or_else(|| unreadable(DecodeError::Text))?;
-    let value = entry.take("m").ok_or_else(|| unreadable(DecodeError::Truncated))?;
-    decode_value(message_id, &value).map_err(unreadable)
+/// The entry that holds these messages.
+fn join<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(1 + values.clone().map(<[u8]>::len).sum::<usize>());
+    entry.push(VERSION);
+    values.for_each(|value| entry.extend_from_slice(value));
+    entry
 }
 
-fn decode_value(message_id: MessageId, value: &[u8]) -> Result<LogEntry, DecodeError> {
-    let (version, rest) = value.split_first().ok_or(DecodeError::Truncated)?;
-    if *version != VERSION {
-        return Err(DecodeError::Version(*version));
+/// Up to `limit` messages above `after`, of entries of the log of `lane`.
+fn messages(
+    lane: &Lane,
+    after: MessageId,
+    limit: usize,
+    entries: Vec<Entry>,
+) -> Result<Vec<LogEntry>, LogError> {
+    let (mut messages, mut held, of) = (Vec::new(), 0, entries.len());
+    for mut entry in entries {
+        let (ms, sequence) = entry.id;
+        let unreadable = |error: DecodeError| {
+            let what = format!("entry {ms}-{sequence} of the log");
+            LogError::Unavailable(format!("{what} cannot be read: {error}"))
+        };
+        let value = entry.take("m").ok_or_else(|| unreadable(DecodeError::Truncated))?;
+        let values = split(&value).map_err(unreadable)?;
+        held += values.len();
+        for (to_come, value) in (0..values.len() as u64).rev().zip(values) {
+            let id = before(entry.id, to_come).and_then(|id| message_id(lane.partition, id));
+            let id = id.ok_or_else(|| unreadable(DecodeError::Text))?;
+            if id > after && messages.len() < limit {
+                messages.push(decode(id, value).map_err(unreadable)?);
+            }
+        }
     }
-    let rest = match rest.split_first().ok_or(DecodeError::Truncated)? {
+    lane.saw(held, of);
+    Ok(messages)
+}
+
+/// The messages of an entry.
+fn split(value: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
+    let (version, mut rest) = value.split_first().ok_or(DecodeError::Truncated)?;
+    match *version {
+        VERSION_OF_ONE => return Ok(vec![rest]),
+        VERSION => {}
+        version => return Err(DecodeError::Version(version)),
+    }
+    let mut values = Vec::with_capacity(TOGETHER);
+    while !rest.is_empty() {
+        let (length, behind) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let value;
+        (value, rest) = behind.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn decode(message_id: MessageId, value: &[u8]) -> Result<LogEntry, DecodeError> {
+    let rest = match value.split_first().ok_or(DecodeError::Truncated)? {
         (0, rest) => rest,
         (1, rest) => rest.get(SEND_KEY_BYTES..).ok_or(DecodeError::Truncated)?,
         (flag, _) => return Err(DecodeError::Flags(*flag)),
@@ -313,20 +424,63 @@ mod tests {
         LogEntry { message, origin: Origin { node, accepted_at, trace: Trace::default() } }
     }
 
-    /// Nodes of two versions share a log for the time of an upgrade.
+    const ENTRY: &str = "00000036\
+                         01f7a3b136a9ed262efae239bad4d44c2c03612d31\
+                         0000000000000005\
+                         0000000000000002\
+                         01020000000000000001\
+                         00000001636869";
+
+    /// What waits in the log is read by a later version of the program.
     #[test]
     fn bytes_in_the_log_stay_the_same() {
         let LogEntry { message, origin } = entry();
-        let hex: String =
-            encode(&message, &origin).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex,
-            "0101f7a3b136a9ed262efae239bad4d44c2c03612d31\
-             0000000000000005\
-             0000000000000002\
-             01020000000000000001\
-             00000001636869"
-        );
+        let value = encode(&message, &origin);
+        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, ENTRY);
+    }
+
+    #[test]
+    fn an_entry_of_one_message_without_its_length_is_read_too() {
+        let LogEntry { message, origin } = entry();
+        let value = [&[VERSION_OF_ONE], &encode(&message, &origin)[4..]].concat();
+        let values = split(&value).expect("is read");
+        assert_eq!(values.len(), 1);
+        assert_eq!(decode(message.message_id, values[0]), Ok(entry()));
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let p = Partition::new(3).expect("a partition");
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let id = |ms, sequence| message_id(p, (ms, sequence)).expect("an id");
+        let now = 1_800_000_000_000;
+        let answer =
+            ["1800000000000-4094", "NRNFRN", "1700000000000-1", "1700000000000-4090+7"].map(bulk);
+        let answers = sequenced(p, answer.to_vec(), 6).expect("makes sense");
+        let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
+        let expected = [
+            Some(Sequenced::New(id(now, 4094))),
+            Some(Sequenced::Repeat(id(1_700_000_000_000, 1))),
+            Some(Sequenced::New(id(now, 4095))),
+            None,
+            Some(Sequenced::Repeat(id(1_700_000_000_001, 1))),
+            Some(Sequenced::New(id(now + 1, 0))),
+        ];
+        assert_eq!(answers, expected);
+        for nonsense in [
+            vec![],
+            vec![bulk("1-1")],
+            vec![bulk("1-1"), bulk("N")],
+            vec![bulk(""), bulk("NN")],
+            vec![bulk("1800000000000-4096"), bulk("NN")],
+            vec![bulk("1800000000000-1"), bulk("NR")],
+            vec![bulk("1800000000000-1"), bulk("NX")],
+            vec![bulk("1800000000000-1"), Value::Int(2)],
+            vec![bulk("1800000000000-1"), bulk("NR"), bulk("1800000000000-1+")],
+        ] {
+            assert!(sequenced(p, nonsense.clone(), 2).is_err(), "{nonsense:?}");
+        }
     }
 
     proptest! {
@@ -339,20 +493,72 @@ mod tests {
             prop_assert!(last.successor() > id);
         }
 
+        /// The ids of an entry are those that were answered: each the successor of the one before.
         #[test]
-        fn no_bytes_panic(mut value: Vec<u8>, as_version_1: bool) {
-            if let (true, Some(version)) = (as_version_1, value.first_mut()) {
-                *version = VERSION;
+        fn ids_before_the_last_one_follow_each_other(raw in 1u64 << 30..1 << 62, count in 0u64..10_000) {
+            let id = MessageId::new(raw);
+            let mut going = before(parts(id), count).and_then(|id_before| {
+                message_id(id.partition(), id_before)
+            }).expect("an id");
+            for _ in 0..count {
+                going = going.successor();
             }
-            let _ = decode_value(MessageId::new(1), &value);
+            prop_assert_eq!(going, id);
+        }
+
+        /// As many as are behind a position, and no more than wanted, whatever the entries are.
+        #[test]
+        fn messages_behind_a_position_are_read(
+            sizes in prop::collection::vec(1u64..6, 1..5),
+            sequence in 0u64..0x1000,
+            after in 0u64..30,
+            limit in 1usize..30,
+        ) {
+            let p = Partition::new(3).expect("a partition");
+            let LogEntry { message, origin } = entry();
+            let start = message_id(p, (1_800_000_000_000, sequence)).expect("an id");
+            let id = |number| (0..number).fold(start, |id: MessageId, _| id.successor());
+            let (mut entries, mut all) = (Vec::new(), 0);
+            for size in sizes {
+                let value = join(vec![&encode(&message, &origin)[..]; size as usize].into_iter());
+                all += size;
+                // The first message has the number 1.
+                entries.push(Entry::new(parts(id(all)), "m", value));
+            }
+            let lane = Lane::new(p, Default::default());
+            let read = messages(&lane, id(after), limit, entries).expect("is read");
+            let read: Vec<_> = read.into_iter().map(|entry| entry.message.message_id).collect();
+            let expected: Vec<_> = (after + 1..=all).map(id).take(limit).collect();
+            prop_assert_eq!(read, expected);
         }
 
         #[test]
-        fn a_cut_entry_is_an_error(cut in 0usize..50) {
+        fn no_bytes_panic(mut value: Vec<u8>, version in 0..3u8) {
+            if let (1.., Some(first)) = (version, value.first_mut()) {
+                *first = version;
+            }
+            for value in split(&value).into_iter().flatten() {
+                let _ = decode(MessageId::new(1), value);
+            }
+            let _ = decode(MessageId::new(1), &value);
+        }
+
+        #[test]
+        fn a_cut_entry_is_an_error(cut in 1usize..117) {
             let LogEntry { message, origin } = entry();
-            let value = encode(&message, &origin);
-            prop_assert!(decode_value(message.message_id, &value[..cut]).is_err());
-            prop_assert_eq!(decode_value(message.message_id, &value), Ok(entry()));
+            let one = encode(&message, &origin);
+            let value = join([&one[..], &one].into_iter());
+            prop_assert_eq!(split(&value), Ok(vec![&one[4..]; 2]));
+            // What is left may be an entry, but of fewer messages.
+            let left = split(&value[..cut]).map(|values| values.len());
+            let whole = (cut - 1) / one.len();
+            let expected =
+                if (cut - 1) % one.len() == 0 { Ok(whole) } else { Err(DecodeError::Truncated) };
+            prop_assert_eq!(left, expected);
+            // How long the content is, the length alone tells.
+            let cut = cut % 52;
+            prop_assert!(decode(message.message_id, &one[4..4 + cut]).is_err());
+            prop_assert_eq!(decode(message.message_id, &one[4..]), Ok(entry()));
         }
     }
 }

@@ -22,6 +22,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    KEEP_TO = "keep_to.lua";
     APPEND = "append.lua";
     TRIM = "trim.lua";
     INBOX_OPEN = "inbox_open.lua";

@@ -116,6 +116,12 @@ impl Servers {
         Ok(())
     }
 
+    /// By what an error names the servers.
+    pub(super) fn first_host(&self) -> &Address {
+        // An address has at least one.
+        &self.url.hosts[0]
+    }
+
     /// Calls a script on keys of one slot.
     pub(super) async fn call(
         &self,
@@ -210,7 +216,7 @@ impl Servers {
                 }
             };
             let waits_until = Instant::now() + BLOCK + self.call_within;
-            let error = match link.send(&server, &command, waits_until).await {
+            let mut error = match link.send(&server, &command, waits_until).await {
                 Ok(value) => {
                     let about = Arc::clone(&link.about);
                     server.give_back(link);
@@ -218,6 +224,21 @@ impl Servers {
                 }
                 Err(error) => error,
             };
+            if error.remedy() == Remedy::Ask {
+                server.give_back(link);
+                error = match self.read_there(&error, &command).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                };
+                if error.remedy() == Remedy::Nothing {
+                    return Err(error);
+                }
+                deadline = deadline.max(Instant::now() + PAUSE);
+                if self.pause(deadline, "").await.is_err() {
+                    return Err(error);
+                }
+                continue;
+            }
             // It may be another one's by now, or none's; and all like it.
             server.discard(&link);
             if let Remedy::Nothing | Remedy::Script = error.remedy() {
@@ -238,6 +259,25 @@ impl Servers {
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
+        let server = self.redirected(error)?;
+        let mut link = server.link(deadline).await?;
+        let value = link.send_asking(&server, command, deadline).await?;
+        Ok(Answer { value, about: link.about })
+    }
+
+    /// The same for a read that waits.
+    async fn read_there(&self, error: &CallError, command: &Cmd) -> Result<Answer, CallError> {
+        let server = self.redirected(error)?;
+        let deadline = Instant::now() + self.call_within;
+        let mut link = server.reader(deadline).await?;
+        let value = link.send_asking(&server, command, deadline + BLOCK).await?;
+        let about = Arc::clone(&link.about);
+        server.give_back(link);
+        Ok(Answer { value, about })
+    }
+
+    /// The server that a redirection names.
+    fn redirected(&self, error: &CallError) -> Result<Arc<Server>, CallError> {
         let CallError::Server { detail, .. } = error else {
             return Err(error.clone());
         };
@@ -245,10 +285,7 @@ impl Servers {
         let address = detail.split_whitespace().last().and_then(|there| there.rsplit_once(':'));
         let (host, port) = address.ok_or_else(nonsense)?;
         let port = port.parse().map_err(|_| nonsense())?;
-        let server = self.known_or_new(&Address { host: host.to_owned(), port })?;
-        let mut link = server.link(deadline).await?;
-        let value = link.send_asking(&server, command, deadline).await?;
-        Ok(Answer { value, about: link.about })
+        self.known_or_new(&Address { host: host.to_owned(), port })
     }
 
     fn server(&self, slot: u16) -> Arc<Server> {

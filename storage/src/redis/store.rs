@@ -6,7 +6,9 @@ use std::time::Duration;
 use pabal_core::ports::Clock;
 
 use super::error::ConnectError;
+use super::script::KEEP_TO;
 use super::servers::Servers;
+use super::stream;
 use super::url::RedisUrl;
 use super::{
     RedisInterest, RedisMessageLog, RedisNodeInbox, RedisNodeRegistry, RedisPresence,
@@ -48,8 +50,25 @@ impl RedisStore {
         Ok(Self { servers: Arc::new(servers), namespace })
     }
 
+    /// Sees to it that channels are divided into so many partitions by everybody who uses this Redis
+    /// and its namespace: the first who says so decides, until the server loses what it has.
+    ///
+    /// # Errors
+    /// [`ConnectError::Partitions`] if it is another number, and as of [`connect`](Self::connect).
+    pub async fn keep_to(&self, partitions: u16) -> Result<(), ConnectError> {
+        let (key, asked) = (self.key("log", "partitions"), partitions.to_string());
+        let at = |error| ConnectError::at(self.servers.first_host(), &error);
+        let answer = self.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
+        let recorded = stream::text(answer.value).map_err(at)?;
+        if recorded != asked {
+            let address = self.servers.first_host().to_string();
+            return Err(ConnectError::Partitions { address, recorded, asked: partitions });
+        }
+        Ok(())
+    }
+
     /// The sync queue of each partition, which holds up to `capacity_per_partition` (at least 1)
-    /// entries until they are trimmed.
+    /// messages until they are trimmed.
     pub fn message_log(
         &self,
         clock: Arc<dyn Clock>,

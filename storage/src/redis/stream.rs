@@ -17,6 +17,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// An entry with one field.
+    #[cfg(test)]
+    pub(super) fn new(id: (u64, u64), field: &str, value: Vec<u8>) -> Self {
+        Self { id, fields: vec![(field.as_bytes().to_vec(), value)] }
+    }
+
     /// Takes the value of a field out.
     pub(super) fn take(&mut self, field: &str) -> Option<Vec<u8>> {
         let place = self.fields.iter().position(|(name, _)| name == field.as_bytes())?;

@@ -9,7 +9,7 @@ use pabal_servers::{Redis, spare_ports, started};
 use pabal_storage::redis::{ConnectError, RedisConfig, RedisStore};
 use tokio::time::timeout;
 
-use crate::system_clock;
+use crate::{store_in, system_clock};
 
 async fn connect(url: &str) -> Result<RedisStore, ConnectError> {
     let url = url.parse().expect("an address of Redis");
@@ -86,6 +86,29 @@ async fn users_and_passwords_are_checked() {
         let line = refusal(&at(credentials, &acl)).await;
         assert!(line.contains("refuses the user or the password"), "{credentials}: {line}");
     }
+}
+
+/// Or else a channel would have a partition more, with an order of its own.
+#[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let redis = started!(Redis::start());
+    let store = connect(&redis.url()).await.expect("connects");
+    let keep_to = |partitions| store.keep_to(partitions);
+    let (first, second) = tokio::join!(keep_to(16), keep_to(32));
+    let (kept, refused) = if first.is_ok() { ([16, 32], second) } else { ([32, 16], first) };
+    for _ in 0..2 {
+        keep_to(kept[0]).await.expect("is the same");
+        redis.restart().await;
+        pabal_servers::until("the server answers", async || keep_to(kept[0]).await.ok()).await;
+    }
+    for refused in [refused, keep_to(kept[1]).await] {
+        let line = refused.expect_err("another number").to_string();
+        let [recorded, asked] = kept;
+        let said = format!("was begun with {recorded} partitions and cannot be used with {asked}:");
+        assert!(line.contains(&said) && !line.contains('\n'), "{line}");
+    }
+    // Others share the server.
+    store_in(&redis.url(), "other").await.keep_to(64).await.expect("is the first");
 }
 
 #[tokio::test]

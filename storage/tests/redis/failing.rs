@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pabal_core::model::{ChannelId, MessageId, NodeId, UserId};
+use pabal_core::model::{ChannelId, Draft, MessageId, NodeId, UserId};
 use pabal_core::ports::*;
 use pabal_servers::redis::{RedisCluster, RedisSentinel};
 use pabal_servers::{Redis, started};
@@ -93,6 +93,91 @@ async fn a_shard_of_a_cluster_that_is_killed_and_restarted_loses_nothing() {
         load.is_refused(3).await;
         shard.restart().await;
         cluster.whole().await;
+    }
+    load.goes_on(SOME).await;
+    load.end().await;
+}
+
+/// The slot of a key, the server that has it in the beginning, and one that it may move to.
+async fn slot(cluster: &RedisCluster, key: &str) -> (u16, usize, usize) {
+    let slot = cluster.slot_of(key).await;
+    let from = match slot {
+        0..=5460 => 0,
+        5461..=10922 => 1,
+        _ => 2,
+    };
+    (slot, from, (from + 1) % 3)
+}
+
+/// The slot is on its way for as long as an operator takes: keys are at the other server, and who
+/// asks is redirected call by call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_slot_is_on_its_way_takes_appends_and_is_read() {
+    let cluster = started!(RedisCluster::start());
+    let store = store_in(&cluster.url(), "moved").await;
+    let log = Arc::new(store.message_log(system_clock(), 10_000));
+    let partition = pabal_core::model::Partition::new(1).expect("a partition");
+    let (slot, from, to) = slot(&cluster, "{moved:log:1}:entries").await;
+    let append = async |name: &str| {
+        let draft = Draft {
+            channel_id: ChannelId::new(1),
+            message_from: UserId::new(1),
+            message_to: None,
+            content: name.into(),
+            client_message_id: Some(name.into()),
+        };
+        let accepted_at = system_clock().now();
+        let node = "a".parse().expect("a name");
+        let origin = Origin { node, accepted_at, trace: Trace::default() };
+        let appended = log.append(partition, MessageId::default(), draft, origin);
+        timeout(CALL_BOUND, appended).await.expect("ends in time").expect("appends")
+    };
+    let read = async |after: MessageId| -> Vec<String> {
+        let read = timeout(CALL_BOUND, log.read(partition, after, 100));
+        let entries = read.await.expect("ends in time").expect("reads");
+        entries.iter().map(|entry| entry.message.content.to_string()).collect()
+    };
+    let start = MessageId::default();
+    let Sequenced::New(first) = append("one").await else { panic!("it is new") };
+    cluster.begin_move(slot, from, to).await;
+    assert_eq!(append("one").await, Sequenced::Repeat(first));
+    cluster.move_keys(slot, from, to).await;
+    let Sequenced::New(second) = append("two").await else { panic!("it is new") };
+    assert!(second > first);
+    assert_eq!(append("one").await, Sequenced::Repeat(first));
+    assert_eq!(read(start).await, ["one", "two"]);
+    // One who waits, too.
+    let waiting = tokio::spawn({
+        let log = Arc::clone(&log);
+        async move { log.read(partition, second, 100).await }
+    });
+    pabal_servers::until("somebody waits at the other server", async || {
+        let clients = cluster.shards[to].command(&["CLIENT", "LIST"]).await;
+        clients.contains("cmd=xread").then_some(())
+    })
+    .await;
+    append("three").await;
+    assert_eq!(waiting.await.expect("no panic").expect("reads").len(), 1);
+    log.trim(partition, first).await.expect("trims");
+    assert_eq!(read(start).await, ["two", "three"]);
+    cluster.end_move(slot, from, to).await;
+    append("four").await;
+    assert_eq!(read(first).await, ["two", "three", "four"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_move_under_load_lose_nothing() {
+    let cluster = started!(RedisCluster::start());
+    let log = store_in(&cluster.url(), "loaded").await.message_log(system_clock(), 10_000);
+    let load = Load::start(Arc::new(log));
+    for partition in 0..3 {
+        let (slot, from, to) = slot(&cluster, &format!("{{loaded:log:{partition}}}:last")).await;
+        load.goes_on(SOME).await;
+        cluster.begin_move(slot, from, to).await;
+        load.goes_on(SOME).await;
+        cluster.move_keys(slot, from, to).await;
+        load.goes_on(SOME).await;
+        cluster.end_move(slot, from, to).await;
     }
     load.goes_on(SOME).await;
     load.end().await;

@@ -6,6 +6,7 @@ mod connect;
 mod cuts;
 mod load;
 mod failing;
+mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -51,13 +51,25 @@ impl Cassandra {
     /// # Panics
     /// If it does not come up.
     pub async fn start() -> Result<Self, Missing> {
+        Self::start_with("").await
+    }
+
+    /// Starts one with more lines of `cassandra.yaml`, such as
+    /// `"authenticator: PasswordAuthenticator"`.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_with(settings: &str) -> Result<Self, Missing> {
         let java = JAVA.find()?;
         let parts = parts().filter(|folder| folder.is_dir()).ok_or(MISSING)?;
         let folder = TempDir::with_prefix("pabal-cassandra-").expect("a folder for the server");
         let log = folder.path().join("log");
         for _ in 0..TRIES {
             let ports = port::spare_ports(2);
-            write_settings(folder.path(), ports[0], ports[1]);
+            write_settings(folder.path(), ports[0], ports[1], settings);
             let mut command = to_run(&java, &parts, folder.path());
             let port = ports[0];
             let started =
@@ -129,7 +141,7 @@ fn parts() -> Option<PathBuf> {
     Some(cache.join(PARTS))
 }
 
-fn write_settings(folder: &Path, port: u16, storage_port: u16) {
+fn write_settings(folder: &Path, port: u16, storage_port: u16, more: &str) {
     let data = folder.display();
     // `batch`: a write is answered when it is on disk. Times are for a machine that is busy with
     // other tests.
@@ -156,6 +168,7 @@ read_request_timeout: 30s
 range_request_timeout: 30s
 write_request_timeout: 30s
 truncate_request_timeout: 60s
+{more}
 "
     );
     let files =

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::together::ids_carry_among_them;
 use super::{
     ALL, Log, START, append, append_concurrently, assert_rising, draft, id_of, new_id, origin,
     partition, read,
@@ -35,6 +36,7 @@ pub(super) async fn run_with_clock(fresh: impl AsyncFn(Arc<dyn Clock>) -> Log) {
         ids_follow_the_clock
         ids_rise_while_the_clock_stands_still
         ids_rise_when_the_clock_steps_back
+        ids_carry_among_them
     }
 }
 

@@ -10,6 +10,7 @@ mod ids;
 mod repeats;
 mod reading;
 mod bounds;
+mod together;
 
 type Log = Arc<dyn MessageLog>;
 
@@ -24,6 +25,7 @@ pub async fn run(fresh: impl AsyncFn(usize) -> Log) {
     repeats::run(&roomy).await;
     reading::run(&roomy).await;
     bounds::run(&fresh).await;
+    together::run(&fresh).await;
 }
 
 /// Runs the suite for adapters that take their time from a [`Clock`]: how ids follow it, and that

@@ -35,6 +35,9 @@ const VERSION_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (name text PRIMARY KEY, version bigint)";
 const VERSION: &str = "SELECT version FROM schema_version WHERE name = 'history'";
 
+/// Beside the version: what else all nodes have to agree about.
+const PARTITIONS: &str = "SELECT version FROM schema_version WHERE name = 'partitions'";
+
 /// A session in the keyspace of an address.
 pub(super) async fn session(url: &str, address: &Address) -> Result<Session, ConnectError> {
     let session = connect(url, address).await?;
@@ -97,21 +100,51 @@ pub(super) async fn check(
     Err(ConnectError::new(url, why))
 }
 
+/// That channels are divided into so many partitions; the first who asks decides.
+pub(super) async fn keep_to(
+    url: &str,
+    session: &Session,
+    partitions: u16,
+) -> Result<(), ConnectError> {
+    let mut recorded = number(url, session, PARTITIONS).await?;
+    if recorded.is_none() {
+        let record = format!(
+            "INSERT INTO schema_version (name, version) VALUES ('partitions', {partitions}) \
+             IF NOT EXISTS"
+        );
+        let recording = session.query_unpaged(record, ()).await;
+        recording.map_err(|error| ConnectError::new(url, why_failed(&error)))?;
+        recorded = number(url, session, PARTITIONS).await?;
+    }
+    match recorded.map(u16::try_from) {
+        Some(Ok(recorded)) if recorded == partitions => Ok(()),
+        Some(Ok(recorded)) => Err(ConnectError::new(url, Why::Partitions(recorded, partitions))),
+        odd => {
+            let why = Why::Refused(format!("it has {odd:?} as the number of partitions"));
+            Err(ConnectError::new(url, why))
+        }
+    }
+}
+
 async fn version(address: &Address, session: &Session) -> Result<i64, ConnectError> {
-    let url = &address.url;
-    let answer = match session.query_unpaged(VERSION, ()).await {
+    Ok(number(&address.url, session, VERSION).await?.unwrap_or(0))
+}
+
+/// The number that a query answers; none if there is no such row or no such table.
+async fn number(url: &str, session: &Session, query: &str) -> Result<Option<i64>, ConnectError> {
+    let answer = match session.query_unpaged(query, ()).await {
         Ok(answer) => answer,
         // There is no such table: the server answered, and says no.
         Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
             scylla::errors::DbError::Invalid,
             _,
-        ))) => return Ok(0),
+        ))) => return Ok(None),
         Err(error) => return Err(ConnectError::new(url, why_failed(&error))),
     };
     let refused = |detail: String| ConnectError::new(url, Why::Refused(detail));
     let rows = answer.into_rows_result().map_err(|error| refused(error.to_string()))?;
     let row = rows.maybe_first_row::<(i64,)>().map_err(|error| refused(error.to_string()))?;
-    Ok(row.map_or(0, |(version,)| version))
+    Ok(row.map(|(number,)| number))
 }
 
 fn why_failed(error: &ExecutionError) -> Why {

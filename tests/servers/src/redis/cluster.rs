@@ -67,6 +67,56 @@ impl RedisCluster {
         .await;
     }
 
+    /// The slot of a key.
+    ///
+    /// # Panics
+    /// If the first server does not tell.
+    pub async fn slot_of(&self, key: &str) -> u16 {
+        let slot = self.shards[0].command(&["CLUSTER", "KEYSLOT", key]).await;
+        slot.parse().expect("a slot")
+    }
+
+    /// Begins to move a slot from a server, which has it, to another one: calls for keys that the
+    /// first has not, it redirects to the other, each by itself.
+    ///
+    /// # Panics
+    /// If one of them refuses.
+    pub async fn begin_move(&self, slot: u16, from: usize, to: usize) {
+        let [from, to] = [&self.shards[from], &self.shards[to]];
+        let (slot, from_id) = (slot.to_string(), from.command(&["CLUSTER", "MYID"]).await);
+        let to_id = to.command(&["CLUSTER", "MYID"]).await;
+        expect_ok(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+        expect_ok(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+    }
+
+    /// Moves the keys of a slot that is being moved, until there are none.
+    ///
+    /// # Panics
+    /// If the server refuses.
+    pub async fn move_keys(&self, slot: u16, from: usize, to: usize) {
+        let (slot, port) = (slot.to_string(), self.shards[to].port().to_string());
+        let from = &self.shards[from];
+        loop {
+            let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]).await;
+            if keys.is_empty() {
+                return;
+            }
+            let moved = from.command(&["MIGRATE", "127.0.0.1", &port, &keys, "0", "5000"]).await;
+            assert!(moved == "OK" || moved == "NOKEY", "{keys} moves: {moved}");
+        }
+    }
+
+    /// Ends a move: the slot is the other server's.
+    ///
+    /// # Panics
+    /// If a server refuses.
+    pub async fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let (slot, id) = (slot.to_string(), self.shards[to].command(&["CLUSTER", "MYID"]).await);
+        for shard in [to, from] {
+            expect_ok(&self.shards[shard], &["CLUSTER", "SETSLOT", &slot, "NODE", &id]).await;
+        }
+    }
+
     /// Its address as a URL: all servers, any of which may be down.
     pub fn url(&self) -> String {
         let hosts: Vec<_> =
