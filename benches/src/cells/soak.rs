@@ -75,7 +75,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let after = watch.quiet().await?;
         let messages: u64 = heard.iter().map(|heard| heard.messages).sum();
         for (what, ours, theirs, unit, target) in [
-            ("resident memory after, to before", after.mib, before.mib, "MiB", 1.1),
+            ("resident memory after, to before", after.mib, before.mib, "MiB", 1.05),
             ("open files after, to before", after.files, before.files, "", 1.0),
             ("tasks after, to before", after.tasks, before.tasks, "", 1.0),
         ] {
