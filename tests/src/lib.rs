@@ -18,3 +18,5 @@ pub mod sending;
 pub mod http2;
 pub mod metrics;
 pub mod wait;
+pub mod balancer;
+pub mod cluster;
