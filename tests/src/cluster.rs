@@ -198,7 +198,10 @@ impl Cluster {
 }
 
 /// Makes the tables, as an operator does.
-async fn migrate(directory: &str, history: &str) {
+///
+/// # Panics
+/// If it fails.
+pub async fn migrate(directory: &str, history: &str) {
     let mut command = Command::new(binary::path());
     command.arg("migrate").env("PABAL_STORAGE_HISTORY", history);
     command.env("PABAL_STORAGE_DIRECTORY", directory);

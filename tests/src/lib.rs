@@ -20,3 +20,4 @@ pub mod metrics;
 pub mod wait;
 pub mod balancer;
 pub mod cluster;
+pub mod faults;

@@ -150,6 +150,20 @@ impl Node {
         kill_process(Pid::from_child(child), signal).expect("the process takes a signal");
     }
 
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.lock().as_ref().expect("the node runs").child.id()
+    }
+
+    /// Whether its process has not ended.
+    pub fn runs(&self) -> bool {
+        let mut running = self.lock();
+        running.as_mut().is_some_and(|it| matches!(it.child.try_wait(), Ok(None)))
+    }
+
     /// All that the node has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

@@ -6,6 +6,7 @@ mod talking;
 mod anywhere;
 mod effects;
 mod ends;
+mod faults;
 
 use stage::run;
 

@@ -51,9 +51,19 @@ async fn shared() -> Result<Arc<Cluster>, Missing> {
     Ok(cluster)
 }
 
+/// One scenario at a time: they stop nodes, and the machine is small.
+static STAGE: Mutex<()> = Mutex::const_new(());
+
+/// Runs what has a cluster of its own, while nothing else runs.
+pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(async {
+        let _alone = STAGE.lock().await;
+        scenario.await
+    })
+}
+
 /// Runs a scenario to its end, on a cluster that is whole and has nobody else on it.
 pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
-    static STAGE: Mutex<()> = Mutex::const_new(());
     RUNTIME.block_on(async {
         // While it waits for its turn, the cluster stays.
         let _kept = shared().await;
