@@ -10,8 +10,9 @@ use pabal_tests::faults::{Plan, Report, run};
 use rand::RngExt;
 
 const USAGE: &str =
-    "faults [--seed NUMBER] [--duration SECONDS] [--lie lose|repeat|reorder|forget|late]
+    "faults [--seed NUMBER] [--runs NUMBER] [--duration SECONDS] [--lie lose|repeat|reorder|forget|late]
        [--json FILE] [--logs FOLDER]
+  --runs      as many runs, of this seed and those behind it
   --duration  how long new faults begin; without it, each kind of fault comes once
   --lie       what is done on the way to a client, and has to be found out; may be repeated
   --json      adds the figures to a file, a line a run
@@ -19,6 +20,7 @@ const USAGE: &str =
 
 struct Asked {
     plan: Plan,
+    runs: u64,
     json: Option<String>,
     logs: Option<String>,
 }
@@ -26,13 +28,14 @@ struct Asked {
 fn asked() -> Result<Asked, String> {
     let mut plan =
         Plan { seed: rand::rng().random_range(0..1_000_000), duration: None, lies: Vec::new() };
-    let (mut json, mut logs) = (None, None);
+    let (mut runs, mut json, mut logs) = (1, None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word}: a value is missing"))?;
         let wrong = |error: &dyn std::fmt::Display| format!("{word} {value}: {error}");
         match word.as_str() {
             "--seed" => plan.seed = value.parse().map_err(|error| wrong(&error))?,
+            "--runs" => runs = value.parse().map_err(|error| wrong(&error))?,
             "--duration" => {
                 let seconds = value.trim_end_matches('s').parse().map_err(|error| wrong(&error))?;
                 plan.duration = Some(Duration::from_secs(seconds));
@@ -43,32 +46,42 @@ fn asked() -> Result<Asked, String> {
             _ => return Err(format!("{word} is not known")),
         }
     }
-    Ok(Asked { plan, json, logs })
+    Ok(Asked { plan, runs, json, logs })
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Asked { plan, json, logs } = match asked() {
+    let Asked { plan, runs, json, logs } = match asked() {
         Ok(asked) => asked,
         Err(error) => {
             eprintln!("{error}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    println!("seed {}", plan.seed);
-    let report = match run(&plan, |line| println!("{line}")).await {
-        Ok(report) => report,
-        Err(missing) => {
-            eprintln!("{missing}");
+    let mut failed = Vec::new();
+    for seed in plan.seed..plan.seed.saturating_add(runs) {
+        println!("seed {seed}");
+        let report = match run(&Plan { seed, ..plan.clone() }, |line| println!("{line}")).await {
+            Ok(report) => report,
+            Err(missing) => {
+                eprintln!("{missing}");
+                return ExitCode::from(2);
+            }
+        };
+        println!("\n{report}\n");
+        if let Err(error) = keep(&report, json.as_deref(), logs.as_deref()) {
+            eprintln!("the report is not kept: {error}");
             return ExitCode::from(2);
         }
-    };
-    println!("\n{report}");
-    if let Err(error) = keep(&report, json.as_deref(), logs.as_deref()) {
-        eprintln!("the report is not kept: {error}");
-        return ExitCode::from(2);
+        if !report.violations.is_empty() {
+            failed.push(seed);
+        }
     }
-    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("failed: {failed:?}");
+    ExitCode::FAILURE
 }
 
 fn keep(report: &Report, json: Option<&str>, logs: Option<&str>) -> std::io::Result<()> {
