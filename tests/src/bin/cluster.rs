@@ -57,7 +57,7 @@ impl Running {
         println!("ready: {}", urls.join(" "));
         println!("chat on two nodes:");
         for (url, user) in urls.iter().zip(["mina", "joon"]) {
-            println!("  pabal chat --url {url} --user {user}");
+            println!("  pabal chat --url {url} --user {user} --sign-up");
         }
         println!("see what happens when one dies:");
         for (node, url) in self.nodes.iter().zip(&urls) {

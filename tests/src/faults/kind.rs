@@ -6,11 +6,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, LEASE, NODES, Queue};
 use crate::node::Port;
 use crate::proxy::FaultProxy;
+
+/// How long a failover waits for somebody who can take over.
+const REPLICA_WITHIN: Duration = Duration::from_secs(30);
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +59,8 @@ impl Kind {
     /// Those of a cluster on a Redis that fails over.
     pub const WATCHED: [Self; 2] = [Self::RedisFailover, Self::Kill];
 
-    /// Does it, and takes it back. Answers what was done in words; nothing if it cannot be done on
-    /// this machine.
+    /// Does it, and takes it back. Answers what was done in words; nothing if it cannot be done here
+    /// and now.
     pub(super) async fn inflict(self, cluster: &Cluster, random: &mut StdRng) -> Option<String> {
         let node = random.random_range(0..NODES);
         let name = format!("n{}", node + 1);
@@ -107,10 +110,12 @@ impl Kind {
             Self::RedisFailover => {
                 let Queue::Watched(servers) = &cluster.queue else { return None };
                 let primary = servers.primary().await.expect("the sentinel knows one");
+                // The one that failed last time may not be back yet.
+                timeout(REPLICA_WITHIN, servers.follows(1 - primary)).await.ok()?;
                 servers.servers[primary].kill();
                 servers.failed_over_to(1 - primary).await;
+                // It believes to be primary still, until it is told otherwise.
                 servers.servers[primary].restart().await;
-                servers.follows(primary).await;
                 Some("the primary".to_owned())
             }
             Self::RedisCut => {

@@ -105,7 +105,7 @@ impl Act {
             sleep(Duration::from_millis(random.random_range(500..1_000))).await;
             let (at, told_before) = (Instant::now(), load.ledger.count_not_confirmed());
             let Some(what) = kind.inflict(&cluster, random).await else {
-                tell(&format!("{kind} is left out: this machine has no way to do it"));
+                tell(&format!("{kind} is left out: it cannot be done here and now"));
                 rows.push(Row::left_out(kind));
                 continue;
             };

@@ -35,7 +35,7 @@ pub struct Report {
 pub struct Row {
     /// Its kind.
     pub kind: Kind,
-    /// To what it was done; nothing if this machine has no way to do it.
+    /// To what it was done; nothing if it could not be done.
     pub what: Option<String>,
     /// How long after the beginning of its act.
     pub at: Duration,
@@ -158,7 +158,7 @@ impl fmt::Display for Report {
         )?;
         for row in &self.rows {
             let Some(what) = &row.what else {
-                writeln!(f, "{:<30} left out: this machine has no way to do it", row.kind)?;
+                writeln!(f, "{:<30} left out: it could not be done", row.kind)?;
                 continue;
             };
             let (longest, median) = row.standstill();
