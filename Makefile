@@ -1,12 +1,20 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run servers test fuzz lint fmt bench measure doc clean
+.PHONY: help run cluster faults servers test fuzz lint fmt bench measure doc clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
+
+cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, until Ctrl-C
+	cargo build --release --locked -p pabal-gateway
+	cargo run --release --locked -p pabal-tests --bin cluster
+
+faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATION=60s (without: each kind once)
+	cargo run --locked -p pabal-tests --bin faults -- $(if $(SEED),--seed $(SEED)) \
+		$(if $(DURATION),--duration $(DURATION)) $(if $(LIE),--lie $(LIE))
 
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
 	tests/servers/install.sh

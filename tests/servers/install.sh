@@ -3,16 +3,19 @@
 # from Maven Central. Leaves no system service running. Quiet when there is nothing to do.
 set -eu
 
-# program|package; PostgreSQL keeps its server programs outside of PATH.
+# program|package; PostgreSQL keeps its server programs outside of PATH. The library is what sets the
+# clocks of single processes.
 wanted='redis-server|redis-server
 redis-cli|redis-tools
 redis-benchmark|redis-tools
+libfaketimeMT.so.1|libfaketime
 postgres|postgresql
 java|openjdk-17-jre-headless
 mvn|maven'
 
 find_program() {
-    command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+    command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1 ||
+        ls /usr/lib/*/faketime/"$1" >/dev/null 2>&1
 }
 
 missing=

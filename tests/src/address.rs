@@ -21,6 +21,11 @@ impl Address {
         Self { at: Arc::new(Mutex::new(at)) }
     }
 
+    /// A port of the loopback interface.
+    pub fn on(port: u16) -> Self {
+        Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
     /// What it is now.
     pub fn get(&self) -> SocketAddr {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,4 @@
-//! Where the `pabal` binary is: built on first use, with the profile and target folder of the test
-//! that runs.
+//! Where the `pabal` binary is: built on first use, with the profile and target folder of what runs.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,10 +41,12 @@ fn is_of_this_package(name: &OsString) -> bool {
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
-/// The profile this test was built with: the folder above `deps`.
+/// The profile that what runs was built with: the folder it is in, or for a test the one above
+/// `deps`.
 fn profile() -> String {
-    let executable = std::env::current_exe().expect("the test knows its path");
-    let folder = executable.parent().and_then(Path::parent).and_then(Path::file_name);
+    let executable = std::env::current_exe().expect("a program knows its path");
+    let folders = executable.ancestors().skip(1).filter_map(Path::file_name);
+    let folder = folders.into_iter().find(|name| *name != "deps");
     match folder.map(|name| name.to_string_lossy().into_owned()) {
         Some(name) if name != "debug" => name,
         _ => "dev".into(),

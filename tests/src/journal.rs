@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::account::{Cursors, Id, Message, id};
 use crate::line::Batch;
@@ -62,6 +63,8 @@ pub struct Journal {
     pub started_at: Cursors,
     /// The messages, in the order in which they came.
     pub messages: BTreeMap<Id, Vec<Message>>,
+    /// When each of them came.
+    pub arrived: BTreeMap<Id, Vec<Instant>>,
     /// The events that are no messages, in order.
     pub events: Vec<Value>,
     /// What must never have happened.
@@ -147,6 +150,7 @@ impl Journal {
         let (message_id, cursor) = (message.message_id, self.cursor(message.channel_id));
         let held = self.messages.entry(message.channel_id).or_default();
         if message_id > cursor {
+            self.arrived.entry(message.channel_id).or_default().push(Instant::now());
             held.push(message);
         } else if held.iter().any(|other| other.message_id == message_id) {
             self.violations.push(Violation::Repeated { message_id });

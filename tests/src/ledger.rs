@@ -29,6 +29,7 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    not_confirmed: Arc<AtomicU64>,
 }
 
 impl Ledger {
@@ -65,6 +66,16 @@ impl Ledger {
                 assert_eq!(before, message_id, "{client_message_id} was acknowledged as two");
             }
         }
+    }
+
+    /// Notes that a sender was told to repeat what may have been accepted: `not_confirmed`.
+    pub fn not_confirmed(&self) {
+        self.not_confirmed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often senders were told so.
+    pub fn count_not_confirmed(&self) -> u64 {
+        self.not_confirmed.load(Ordering::Relaxed)
     }
 
     /// All entries.

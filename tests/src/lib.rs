@@ -18,3 +18,6 @@ pub mod sending;
 pub mod http2;
 pub mod metrics;
 pub mod wait;
+pub mod balancer;
+pub mod cluster;
+pub mod faults;

@@ -18,21 +18,26 @@ impl Metrics {
     /// # Panics
     /// If there is none.
     pub async fn read(address: SocketAddr) -> Self {
-        let page = wait::soon("the metrics page", async {
-            let mut stream = TcpStream::connect(address).await.expect("an administration listener");
-            let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-            stream.write_all(request).await.expect("it takes a request");
-            let mut page = String::new();
-            stream.read_to_string(&mut page).await.expect("it answers");
-            page
-        });
-        let page = page.await;
+        let page = wait::soon("the metrics page", Self::try_read(address)).await;
+        page.expect("an administration listener")
+    }
+
+    /// The same, where the node may be down.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub async fn try_read(address: SocketAddr) -> std::io::Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
         assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         let series = page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         });
-        Self(series.collect())
+        Ok(Self(series.collect()))
     }
 
     /// The value of a series.

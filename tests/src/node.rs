@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -51,11 +52,7 @@ impl Node {
 
     /// Starts a node whose metrics can be read, on any address of this machine.
     pub async fn start_watched(ip: IpAddr, settings: &[(&str, &str)]) -> Self {
-        // On an address where nobody else takes ports, so that this one stays free until the node
-        // has it.
-        let probe = std::net::TcpListener::bind((Ipv4Addr::new(127, 9, 9, 9), 0));
-        let free = probe.and_then(|probe| probe.local_addr()).expect("a free port");
-        Self::start_at(ip, Some(free), settings).await
+        Self::start_at(ip, Some(spare_for_administration()), settings).await
     }
 
     async fn start_at(
@@ -63,17 +60,30 @@ impl Node {
         administration: Option<SocketAddr>,
         settings: &[(&str, &str)],
     ) -> Self {
+        let node = Self::new(ip, administration, settings);
+        node.run(0).await;
+        node
+    }
+
+    /// A node whose metrics can be read, which [`restart`](Self::restart) with [`Port::Same`] starts
+    /// on this port of the loopback interface: others can be told of it before it runs.
+    pub fn to_come(port: u16, settings: &[(&str, &str)]) -> Self {
+        let ip = Ipv4Addr::LOCALHOST.into();
+        let node = Self::new(ip, Some(spare_for_administration()), settings);
+        node.address.set(SocketAddr::from((ip, port)));
+        node
+    }
+
+    fn new(ip: IpAddr, administration: Option<SocketAddr>, settings: &[(&str, &str)]) -> Self {
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        let node = Self {
+        Self {
             folder: TempDir::with_prefix("pabal-e2e-").expect("a folder for the node"),
             address: Address::default(),
             ip,
             administration,
             settings: settings.iter().map(own).collect(),
             running: Mutex::default(),
-        };
-        node.run(0).await;
-        node
+        }
     }
 
     /// What a node that is watched counts now.
@@ -82,6 +92,15 @@ impl Node {
     /// If it is not.
     pub async fn metrics(&self) -> Metrics {
         Metrics::read(self.administration.expect("the node is watched")).await
+    }
+
+    /// The same, if it answers.
+    ///
+    /// # Panics
+    /// If it is not watched.
+    pub async fn try_metrics(&self) -> Option<Metrics> {
+        let read = Metrics::try_read(self.administration.expect("the node is watched"));
+        tokio::time::timeout(Duration::from_secs(2), read).await.ok()?.ok()
     }
 
     /// The node that scenarios share which neither stop nor configure theirs. It ends with the last
@@ -111,10 +130,43 @@ impl Node {
 
     /// Asks the process to stop, as an orchestrator does: SIGTERM.
     pub fn ask_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops the process where it stands, as an overloaded machine does: SIGSTOP. Its connections
+    /// stay.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let running = self.lock();
         let child = &running.as_ref().expect("the node runs").child;
-        let pid = Pid::from_child(child);
-        kill_process(pid, Signal::TERM).expect("the process takes a signal");
+        kill_process(Pid::from_child(child), signal).expect("the process takes a signal");
+    }
+
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.lock().as_ref().expect("the node runs").child.id()
+    }
+
+    /// Whether its process has not ended.
+    pub fn runs(&self) -> bool {
+        let mut running = self.lock();
+        running.as_mut().is_some_and(|it| matches!(it.child.try_wait(), Ok(None)))
+    }
+
+    /// All that the node has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// Waits until the process has ended by itself.
@@ -212,11 +264,17 @@ impl Drop for Running {
     }
 }
 
+/// On an address where nobody else takes ports, so that this one stays free until the node has it.
+fn spare_for_administration() -> SocketAddr {
+    let probe = TcpListener::bind((Ipv4Addr::new(127, 9, 9, 9), 0));
+    probe.and_then(|probe| probe.local_addr()).expect("a free port")
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<_> = log.lines().collect();
             let shown = lines.len().saturating_sub(60);
             eprintln!("--- the node's log, last lines ---\n{}", lines[shown..].join("\n"));

@@ -90,6 +90,9 @@ impl Client {
             match self.attempt(route, channel_id, name, content).await {
                 Outcome::Acknowledged(message_id) => return message_id,
                 Outcome::Repeat(why) => {
+                    if why.contains("not_confirmed") {
+                        self.ledger.not_confirmed();
+                    }
                     assert!(Instant::now() < deadline, "{name} was never acknowledged: {why}");
                     sleep(REST).await;
                 }

@@ -36,10 +36,17 @@ pub(super) async fn run(engine: Engine) {
             Err(InboxError::UnknownNode(_)) => {
                 // Others believe that this node died. Its sessions must not stay behind unheard.
                 tracing::error!("this node's inbox is gone: ending its sessions");
-                engine.end_all(Ended::Draining).await;
-                if let Err(error) = inbox.open(node).await {
+                let mut ended = engine.tell_all(Ended::Draining);
+                while let Err(error) = inbox.open(node).await {
                     tracing::warn!(%error, "the inbox cannot be opened");
+                    tokio::time::sleep(RETRY).await;
                 }
+                // Those as well that came meanwhile: what was routed before the inbox was there
+                // passed them by, and the next message would hide it from their clients.
+                ended.extend(engine.tell_all(Ended::Draining));
+                // Beside the deliveries, which must not wait for it.
+                let clearing = engine.clone();
+                engine.spawn(async move { clearing.clear_away(&ended).await });
                 position = InboxPosition::default();
                 tokio::time::sleep(RETRY).await;
             }

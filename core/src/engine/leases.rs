@@ -1,9 +1,10 @@
 //! What other nodes believe of this one, by lease: that it lives, whom it has and what it wants.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Engine;
-use super::session::Ended;
+use super::session::{Ended, Session};
 use super::sessions::RETRY;
 use crate::ports::{InterestError, PresenceError};
 
@@ -19,11 +20,14 @@ pub(super) async fn keep(engine: Engine) {
         if matches!(present, Ok(false)) || matches!(interested, Ok(false)) {
             // Messages, and the end of tokens, passed its sessions by. They catch up from history.
             tracing::error!("this node's lease had ended: ending its sessions");
-            while let Err(error) = engine.begin_again().await {
+            let mut ended = Vec::new();
+            while let Err(error) = engine.begin_again(&mut ended).await {
                 tracing::warn!(%error, "the node cannot begin again");
                 tokio::time::sleep(RETRY).await;
             }
-            engine.end_all(Ended::Draining).await;
+            // Beside the leases, which must not wait for it.
+            let clearing = engine.clone();
+            engine.spawn(async move { clearing.clear_away(&ended).await });
         }
         tokio::time::sleep(lease / 3).await;
     }
@@ -39,11 +43,14 @@ enum Away {
 
 impl Engine {
     /// Takes new leases, and joins with them what is here now: sessions that open while the others
-    /// are being ended rely on it.
-    async fn begin_again(&self) -> Result<(), Away> {
+    /// are being cleared away rely on it. The others go to `ended`.
+    async fn begin_again(&self, ended: &mut Vec<Arc<Session>>) -> Result<(), Away> {
         let (ports, node, lease) = (&self.inner.ports, &self.inner.node, self.inner.limits.lease);
         {
             let _one_at_a_time = self.inner.interest.lock().await;
+            // Before this node wants anything again: the next message would hide from their clients
+            // that there were others before it.
+            ended.extend(self.tell_all(Ended::Draining));
             ports.interest.begin(node, lease).await?;
             ports.interest.join(node, &self.inner.local.wanted()).await?;
         }

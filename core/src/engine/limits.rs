@@ -46,7 +46,8 @@ impl Default for Limits {
             resume_window: Duration::from_secs(60),
             confirm_within: Duration::from_secs(10),
             batch: 256,
-            permission_ttl: Duration::from_secs(1),
+            // Changes are to be felt on all nodes within a second.
+            permission_ttl: Duration::from_millis(750),
             permissions: 100_000,
             sends_per_second: Some(50),
             lease: Duration::from_secs(10),

@@ -26,7 +26,7 @@ const TURN: Duration = Duration::from_millis(500);
 /// How long an owner whose partition goes to another node may finish what it has in hand. What it
 /// could not, the next owner does again.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
-/// How often in a row a node must be missing before what it left behind is removed.
+/// How often in a row a node must be missing, at least, before what it left behind is removed.
 const MISSED: u32 = 2;
 
 /// How the partitions are shared at a moment, as seen from here.
@@ -227,7 +227,11 @@ impl Partitions {
         for info in nodes.iter().filter(|info| info.node != self.engine.inner.node) {
             self.seen.insert(info.node.clone(), 0);
         }
-        let dead = self.seen.iter().filter(|(_, missed)| **missed >= MISSED);
+        // All are missing for a moment when the registry comes back that was away or lost them. Who
+        // is dead ends nobody's sessions, so there is time for a lease.
+        let turns = self.engine.inner.limits.lease.as_millis() / TURN.as_millis();
+        let enough = u32::try_from(turns).unwrap_or(u32::MAX).max(MISSED);
+        let dead = self.seen.iter().filter(|(_, missed)| **missed >= enough);
         for node in dead.map(|(node, _)| node.clone()).collect::<Vec<_>>() {
             match self.engine.inner.ports.inbox.forget(&node).await {
                 Ok(()) => {

@@ -159,15 +159,23 @@ impl Engine {
 
     pub(super) async fn end_all(&self, reason: Ended) {
         // All are told before the first is cleared away, which may take its time.
+        let ended = self.tell_all(reason);
+        let engine = self.clone();
+        self.complete(async move { engine.clear_away(&ended).await }).await;
+    }
+
+    /// No session that is here gets anything more, from now on. Answers those that have to be
+    /// [cleared away](Self::clear_away).
+    pub(super) fn tell_all(&self, reason: Ended) -> Vec<Arc<Session>> {
         let mut ended = self.inner.local.all();
         ended.retain(|session| session.end(reason));
-        let engine = self.clone();
-        self.complete(async move {
-            for session in &ended {
-                engine.remove(session).await;
-            }
-        })
-        .await;
+        ended
+    }
+
+    pub(super) async fn clear_away(&self, ended: &[Arc<Session>]) {
+        for session in ended {
+            self.remove(session).await;
+        }
     }
 
     async fn end(&self, session: &Arc<Session>, reason: Ended) {

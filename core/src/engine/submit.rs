@@ -124,7 +124,7 @@ impl Engine {
         })
     }
 
-    /// A user's place in a channel, believed for a second.
+    /// A user's place in a channel, believed for less than a second.
     ///
     /// # Errors
     /// `not_a_member`; `unavailable`.

@@ -217,3 +217,58 @@ async fn an_inbox_that_was_opened_anew_hides_nothing() {
     client.poll_all();
     assert_eq!(client.handed(group), [first, second]);
 }
+
+/// Of what passed a session by while its node was not counted on, its client must learn: it must not
+/// be handed the next message as if there were none before it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_begins_again_hands_its_old_sessions_nothing() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let access = world.log_in(ann).await;
+    let mut client = Client::open(&engine, &access).await;
+    quiet().await;
+    assert!(world.interest.renew(engine.node(), Duration::ZERO).await.expect("renews"));
+    let missed = say(&engine, ann, group).await;
+    // It wants the channel again, and has not gone on from there.
+    world.interest.after_join.shut();
+    tokio::time::sleep(engine.limits().lease).await;
+    assert_eq!(world.interest.after_join.waiting(), 1, "it begins again");
+    let next = say(&engine, ann, group).await;
+    quiet().await;
+    client.poll_some(10).expect_err("the session has ended");
+    world.interest.after_join.open();
+    quiet().await;
+    let cursors = Cursors::from([(group, MessageId::new(0))]);
+    let mut client = Client::open_from(&engine, &access, cursors).await;
+    client.poll_all();
+    assert_eq!(client.handed(group), [missed, next]);
+}
+
+/// The same of those that opened when the inbox was gone and not there again.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_opens_before_the_inbox_is_there_again_misses_nothing() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let access = world.log_in(ann).await;
+    quiet().await;
+    world.inbox.before_open.shut();
+    world.inbox.forget(engine.node()).await.expect("forgets");
+    quiet().await;
+    assert_eq!(world.inbox.before_open.waiting(), 1, "it opens it anew");
+    let mut client = Client::open(&engine, &access).await;
+    let missed = say(&engine, ann, group).await;
+    quiet().await;
+    world.inbox.before_open.open();
+    quiet().await;
+    let next = say(&engine, ann, group).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.poll_some(10).expect_err("the session has ended");
+    let cursors = Cursors::from([(group, MessageId::new(0))]);
+    let mut client = Client::open_from(&engine, &access, cursors).await;
+    client.poll_all();
+    assert_eq!(client.handed(group), [missed, next]);
+}

@@ -177,7 +177,7 @@ async fn the_share_of_a_node_that_died_is_taken_when_its_lease_ends() {
             tokio::time::sleep(SOON / 10).await
         }
     };
-    timeout(SOON, removed).await.expect("its inbox is removed");
+    timeout(lease + SOON, removed).await.expect("its inbox is removed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,9 @@ impl Config {
             (Some(_), None) => return wrong("node.longitude", "is needed with node.latitude"),
             (None, Some(_)) => return wrong("node.latitude", "is needed with node.longitude"),
         }
+        if !(1_000..=60_000).contains(&node.lease_ms) {
+            return wrong("node.lease_ms", "must be 1,000 to 60,000 ms");
+        }
         match (&server.tls_cert, &server.tls_key) {
             (None, None) | (Some(_), Some(_)) => {}
             (Some(_), None) => return wrong("server.tls_key", "is needed with server.tls_cert"),

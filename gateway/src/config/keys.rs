@@ -182,6 +182,10 @@ section! {
         location_database: Option<PathBuf> = None,
         /// As many sessions as it takes. A session costs a few KiB until its mailbox fills.
         capacity: u32 = 100_000,
+        /// In a cluster, how long the others count on this node, with its users and its partitions,
+        /// after it was heard of last: 1,000 to 60,000. Shorter, and messages wait less for a node
+        /// that died; longer, and one that was only slow keeps its sessions.
+        lease_ms: u64 = 10_000,
     }
 }
 
@@ -314,6 +318,7 @@ impl Config {
             resume_window: Duration::from_millis(limits.resume_window_ms),
             confirm_within: Duration::from_millis(limits.confirm_within_ms),
             sends_per_second: limits.rate_limits.then_some(limits.sends_per_second),
+            lease: Duration::from_millis(self.node.lease_ms),
             ..pabal_core::engine::Limits::default()
         }
     }

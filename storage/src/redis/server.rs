@@ -55,8 +55,12 @@ impl Server {
         }
     }
 
-    /// The shared connection; made now if there is none.
-    pub(super) async fn link(&self, deadline: Instant) -> Result<Link, CallError> {
+    /// The shared connection; made now if there is none, and taken if it is `fit`.
+    pub(super) async fn link(
+        &self,
+        deadline: Instant,
+        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+    ) -> Result<Link, CallError> {
         if let Some(link) = lock(&self.shared).clone() {
             return Ok(link);
         }
@@ -70,7 +74,7 @@ impl Server {
         {
             return Err(error.clone());
         }
-        match self.connect(deadline).await {
+        match self.connect(deadline, fit).await {
             Ok(link) => {
                 *lock(&self.shared) = Some(link.clone());
                 *last_failure = None;
@@ -83,12 +87,16 @@ impl Server {
         }
     }
 
-    /// A connection for somebody who waits.
-    pub(super) async fn reader(&self, deadline: Instant) -> Result<Link, CallError> {
+    /// A connection for somebody who waits; a new one is taken if it is `fit`.
+    pub(super) async fn reader(
+        &self,
+        deadline: Instant,
+        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+    ) -> Result<Link, CallError> {
         let idle = lock(&self.idle).pop();
         match idle {
             Some(link) => Ok(link),
-            None => self.connect(deadline).await,
+            None => self.connect(deadline, fit).await,
         }
     }
 
@@ -110,7 +118,11 @@ impl Server {
         lock(&self.idle).clear();
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<Link, CallError> {
+    async fn connect(
+        &self,
+        deadline: Instant,
+        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+    ) -> Result<Link, CallError> {
         let connecting = async {
             // Deadlines are the callers' own: a reader waits for longer than others.
             let config = AsyncConnectionConfig::new()
@@ -121,6 +133,7 @@ impl Server {
             let mut info = Cmd::new();
             info.arg("INFO");
             let info: String = info.query_async(&mut connection).await?;
+            fit().await?;
             Ok(Link { connection, about: Arc::new(About::read(&info)) })
         };
         let late = |_| CallError::Late(self.address.to_string());

@@ -95,7 +95,7 @@ impl Servers {
     /// Whether all servers can be used.
     async fn fits(&self, map: &Map, deadline: Instant) -> Result<(), ConnectError> {
         for server in &map.servers {
-            let link = server.link(deadline).await;
+            let link = server.link(deadline, anybody).await;
             let link = link.map_err(|error| ConnectError::at(&server.address, &error))?;
             let unfit = |reason: &str| {
                 let (address, reason) = (server.address.to_string(), reason.to_owned());
@@ -135,7 +135,7 @@ impl Servers {
         let mut command = script.call(whole, keys, args);
         loop {
             let server = self.server(slot);
-            let mut link = match server.link(deadline).await {
+            let mut link = match server.link(deadline, async || self.named(&server).await).await {
                 Ok(link) if link.about.primary => link,
                 Ok(link) => {
                     server.discard(&link);
@@ -208,7 +208,8 @@ impl Servers {
         let mut deadline = Instant::now() + self.call_within;
         loop {
             let server = self.server(slot);
-            let mut link = match server.reader(deadline).await {
+            let fit = async || self.named(&server).await;
+            let mut link = match server.reader(deadline, fit).await {
                 Ok(link) => link,
                 Err(error) => {
                     self.look_again(&server, deadline).await;
@@ -260,7 +261,7 @@ impl Servers {
         deadline: Instant,
     ) -> Result<Answer, CallError> {
         let server = self.redirected(error)?;
-        let mut link = server.link(deadline).await?;
+        let mut link = server.link(deadline, anybody).await?;
         let value = link.send_asking(&server, command, deadline).await?;
         Ok(Answer { value, about: link.about })
     }
@@ -269,7 +270,7 @@ impl Servers {
     async fn read_there(&self, error: &CallError, command: &Cmd) -> Result<Answer, CallError> {
         let server = self.redirected(error)?;
         let deadline = Instant::now() + self.call_within;
-        let mut link = server.reader(deadline).await?;
+        let mut link = server.reader(deadline, anybody).await?;
         let value = link.send_asking(&server, command, deadline + BLOCK).await?;
         let about = Arc::clone(&link.about);
         server.give_back(link);
@@ -311,6 +312,30 @@ impl Servers {
         Ok(())
     }
 
+    /// Whether a server to which a connection was just made is the one that the Sentinels name. A
+    /// primary that comes back after a fail-over believes to be one still, for as long as it takes them
+    /// to tell it; what it takes meanwhile is lost, and nobody else sees it.
+    async fn named(&self, server: &Server) -> Result<(), CallError> {
+        if self.url.sentinel.is_none() {
+            return Ok(());
+        }
+        let mut silent = CallError::Late("the Sentinels".to_owned());
+        for host in &self.url.hosts {
+            let soon = Instant::now() + self.call_within / 4;
+            match self.look_from(host, soon).await {
+                Ok(map) if map.servers.iter().any(|it| it.address == server.address) => {
+                    return Ok(());
+                }
+                Ok(_) => {
+                    let reason = format!("{} is the primary no more", server.address);
+                    return Err(CallError::Connection(reason));
+                }
+                Err(error) => silent = error,
+            }
+        }
+        Err(silent)
+    }
+
     /// Looks who has what, because `server` seems not to have what it had. If nobody can tell, all
     /// stays as it is.
     async fn look_again(&self, server: &Arc<Server>, deadline: Instant) {
@@ -344,7 +369,7 @@ impl Servers {
     async fn look_from(&self, host: &Address, deadline: Instant) -> Result<Map, CallError> {
         if let Some(name) = &self.url.sentinel {
             let sentinel = Server::new(host.clone(), self.client(host, false)?);
-            let mut link = sentinel.link(deadline).await?;
+            let mut link = sentinel.link(deadline, anybody).await?;
             let mut command = Cmd::new();
             command.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
             let value = link.send(&sentinel, &command, deadline).await?;
@@ -358,7 +383,7 @@ impl Servers {
             return Ok(Map { servers: vec![self.known_or_new(&primary)?], slots: Vec::new() });
         }
         let server = self.known_or_new(host)?;
-        let mut link = server.link(deadline).await?;
+        let mut link = server.link(deadline, anybody).await?;
         if !link.about.clustered {
             return Ok(Map { servers: vec![server], slots: Vec::new() });
         }
@@ -446,6 +471,11 @@ impl Servers {
             None => Client::open(info)?,
         })
     }
+}
+
+/// Of a server that need not be the primary.
+async fn anybody() -> Result<(), CallError> {
+    Ok(())
 }
 
 /// A host and a port.

@@ -83,6 +83,27 @@ async fn a_replica_that_takes_over_gives_no_id_twice_and_all_goes_on() {
     load.end().await;
 }
 
+/// Until the Sentinels tell it, it calls itself primary; what is written there is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_primary_that_comes_back_gets_no_calls() {
+    let sentinel = started!(RedisSentinel::start());
+    let presence = store(&sentinel.url()).await.presence();
+    let node: NodeId = "a".parse().expect("a name");
+    let lease = Duration::from_secs(600);
+    presence.begin(&node, lease).await.expect("begins");
+    sentinel.servers[0].kill();
+    // It finds its connection broken, and the Sentinel still of the old opinion.
+    presence.begin(&node, lease).await.expect_err("nobody is there");
+    sentinel.failed_over_to(1).await;
+    sentinel.servers[1].command(&["FLUSHALL"]).await;
+    sentinel.servers[0].restart().await;
+    let role = sentinel.servers[0].command(&["INFO", "replication"]).await;
+    assert!(role.contains("role:master"), "it was told before this test could look: {role}");
+    presence.begin(&node, lease).await.expect("begins on the new primary");
+    let written = sentinel.servers[1].command(&["DBSIZE"]).await;
+    assert_ne!(written, "0", "it went to the old one");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_of_a_cluster_that_is_killed_and_restarted_loses_nothing() {
     let cluster = started!(RedisCluster::start());

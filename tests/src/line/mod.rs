@@ -4,6 +4,7 @@ mod polling;
 mod sse;
 mod websocket;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -116,6 +117,18 @@ impl Break {
         matches!(self, Self::Closed { code: 4409, .. })
     }
 
+    /// Where to connect instead, if the session lives on another node.
+    pub fn elsewhere(&self) -> Option<SocketAddr> {
+        let Self::Refused(answer) = self else { return None };
+        if answer.code() != "wrong_node" {
+            return None;
+        }
+        let url = answer.json["url"].as_str().and_then(|url| url.strip_prefix("ws://"));
+        let authority = url.and_then(|url| url.split('/').next());
+        let address = authority.and_then(|authority| authority.parse().ok());
+        Some(address.unwrap_or_else(|| panic!("no address to go to: {}", answer.json)))
+    }
+
     /// The same may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -153,7 +166,7 @@ impl Line {
             Transport::LongPolling => Self::Polling(Box::new(Polling::long(account, session))),
             Transport::WebSocket => {
                 let path = session.path(&format!("/websocket?after={after}"));
-                Self::WebSocket(WebSocket::open(account, Handshake::to(&path)).await?)
+                Self::WebSocket(WebSocket::open_where_it_lives(account, &path).await?)
             }
             Transport::Sse => {
                 let sse = ServerSentEvents::open(account, session, after, None).await?;

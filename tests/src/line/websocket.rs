@@ -1,6 +1,7 @@
 //! A WebSocket client: batches one way, commands and acknowledgements the other.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,12 +73,34 @@ pub struct Socket {
 type Replies = Arc<Mutex<HashMap<String, oneshot::Sender<Value>>>>;
 
 impl WebSocket {
+    /// As [`open`](Self::open), and goes where it is sent if the node has not the session, once.
+    ///
+    /// # Errors
+    /// [`Break`].
+    pub async fn open_where_it_lives(account: &Account, path: &str) -> Result<Self, Break> {
+        let at = account.address().get();
+        match Self::open_at(at, account, Handshake::to(path)).await {
+            Err(broken) => match broken.elsewhere() {
+                Some(there) => Self::open_at(there, account, Handshake::to(path)).await,
+                None => Err(broken),
+            },
+            opened => opened,
+        }
+    }
+
     /// Connects and shakes hands.
     ///
     /// # Errors
     /// [`Break`].
     pub async fn open(account: &Account, handshake: Handshake<'_>) -> Result<Self, Break> {
-        let at = account.address().get();
+        Self::open_at(account.address().get(), account, handshake).await
+    }
+
+    async fn open_at(
+        at: SocketAddr,
+        account: &Account,
+        handshake: Handshake<'_>,
+    ) -> Result<Self, Break> {
         let url = format!("ws://{at}{}", handshake.path);
         let mut request = url.into_client_request().map_err(Break::silent)?;
         let header = |text: String| HeaderValue::from_str(&text).expect("a plain token");

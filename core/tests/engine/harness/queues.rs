@@ -119,6 +119,8 @@ pub(crate) struct TestInbox {
     pub(crate) before_receive: Gate,
     /// In front of a send.
     pub(crate) before_send: Gate,
+    /// In front of an opening.
+    pub(crate) before_open: Gate,
     /// As many of the next sends fail.
     pub(crate) failing_sends: AtomicUsize,
     repeats: Mutex<Option<StdRng>>,
@@ -131,6 +133,7 @@ impl TestInbox {
             inner: MemoryNodeInbox::new(capacity),
             before_receive: Gate::default(),
             before_send: Gate::default(),
+            before_open: Gate::default(),
             failing_sends: AtomicUsize::default(),
             repeats: Mutex::default(),
             said: Mutex::default(),
@@ -193,7 +196,11 @@ impl NodeInbox for TestInbox {
     }
 
     fn open(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {
-        self.inner.open(node)
+        let node = node.clone();
+        Box::pin(async move {
+            self.before_open.pass().await;
+            self.inner.open(&node).await
+        })
     }
 
     fn forget(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {

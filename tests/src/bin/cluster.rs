@@ -1,0 +1,119 @@
+//! `make cluster`: Redis, PostgreSQL, Cassandra and three nodes on loopback ports, until Ctrl-C or
+//! SIGTERM. What they hold is gone with them.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::ExitCode;
+
+use futures::future::{join_all, try_join3};
+use pabal_servers::{Cassandra, Missing, Postgres, Redis, spare_ports};
+use pabal_tests::cluster::migrate;
+use pabal_tests::node::{Node, Port};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where the nodes listen, if nobody else does.
+const PORTS: [u16; 3] = [8081, 8082, 8083];
+
+/// All that runs. Nodes end before the servers that they are on.
+struct Running {
+    nodes: Vec<Node>,
+    _servers: (Redis, Postgres, Cassandra),
+}
+
+impl Running {
+    async fn start() -> Result<Self, Missing> {
+        println!("Redis, PostgreSQL and Cassandra start, which takes about half a minute");
+        let servers = try_join3(Redis::start(), Postgres::start(), Cassandra::start()).await?;
+        let (redis, postgres, cassandra) = &servers;
+        let (queue, history) = (redis.url(), cassandra.keyspace());
+        let directory = postgres.database().await;
+        println!("the tables are made: pabal migrate");
+        migrate(&directory, &history).await;
+        println!("three nodes start");
+        let ports = if PORTS.into_iter().all(is_free) { PORTS.to_vec() } else { spare_ports(3) };
+        let nodes: Vec<_> = ports
+            .into_iter()
+            .enumerate()
+            .map(|(number, port)| {
+                let name = format!("n{}", number + 1);
+                Node::to_come(
+                    port,
+                    &[
+                        ("PABAL_NODE_NAME", &name),
+                        ("PABAL_SERVER_TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#),
+                        ("PABAL_STORAGE_QUEUE", &queue),
+                        ("PABAL_STORAGE_HISTORY", &history),
+                        ("PABAL_STORAGE_DIRECTORY", &directory),
+                    ],
+                )
+            })
+            .collect();
+        join_all(nodes.iter().map(|node| node.restart(Port::Same))).await;
+        Ok(Self { nodes, _servers: servers })
+    }
+
+    fn welcome(&self) {
+        let urls: Vec<_> =
+            self.nodes.iter().map(|node| format!("http://{}", node.address().get())).collect();
+        println!("ready: {}", urls.join(" "));
+        println!("chat on two nodes:");
+        for (url, user) in urls.iter().zip(["mina", "joon"]) {
+            println!("  pabal chat --url {url} --user {user} --sign-up");
+        }
+        println!("see what happens when one dies:");
+        for (node, url) in self.nodes.iter().zip(&urls) {
+            println!("  kill -9 {}   # the node at {url}", node.id());
+        }
+        println!("Ctrl-C stops all");
+    }
+
+    /// Nodes drain, and servers end with this value.
+    async fn stop(self) {
+        println!("stopping");
+        let living = self.nodes.iter().filter(|node| node.runs());
+        join_all(living.map(async |node| {
+            node.ask_to_stop();
+            let status = node.ended().await;
+            if !status.success() {
+                println!("the node at {} ended with {status}", node.address().get());
+            }
+        }))
+        .await;
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        eprintln!("the system does not tell when to stop");
+        return ExitCode::FAILURE;
+    };
+    let mut asked = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let running = tokio::select! {
+        running = Running::start() => running,
+        // What has started ends with the future.
+        () = asked() => return ExitCode::SUCCESS,
+    };
+    match running {
+        Ok(running) => {
+            running.welcome();
+            asked().await;
+            running.stop().await;
+            ExitCode::SUCCESS
+        }
+        Err(missing) => {
+            eprintln!("{missing}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Three nodes on one Redis, one PostgreSQL and one Cassandra, on loopback ports, with a proxy that
+//! injects faults at each place where a network would be: between clients and each node, and between
+//! each node and Redis.
+//!
+//! ```text
+//! clients → balancer → door of n1 → n1 → line of n1 → Redis
+//!                    → door of n2 → n2 → line of n2 ↗
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use pabal_servers::redis::RedisSentinel;
+use pabal_servers::{Cassandra, Missing, Postgres, Redis, Shared, spare_ports};
+use tempfile::TempDir;
+
+use crate::address::Address;
+use crate::balancer::Balancer;
+use crate::binary;
+use crate::node::{Node, Port};
+use crate::proxy::FaultProxy;
+use crate::wait;
+
+/// How many nodes there are.
+pub const NODES: usize = 3;
+/// How long others count on a node that is not heard of: short, so that tests wait less.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// As many partitions as the nodes share.
+pub const PARTITIONS: f64 = 16.0;
+
+/// What a node's clock is set by, where it is installed: libfaketime, which Debian has a package of.
+const FAKETIME: &str = "libfaketimeMT.so.1";
+
+/// The servers that are slow to start, for all clusters of a process.
+#[derive(Debug)]
+pub struct Stores {
+    postgres: &'static Postgres,
+    cassandra: &'static Cassandra,
+}
+
+impl Stores {
+    /// Starts them, or takes those that run.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub async fn shared() -> Result<Self, Missing> {
+        static POSTGRES: Shared<Postgres> = Shared::new();
+        static CASSANDRA: Shared<Cassandra> = Shared::new();
+        let postgres = POSTGRES.get(Postgres::start, Postgres::folder);
+        let cassandra = CASSANDRA.get(Cassandra::start, Cassandra::folder);
+        let (postgres, cassandra) = futures::future::join(postgres, cassandra).await;
+        Ok(Self { postgres: postgres?, cassandra: cassandra? })
+    }
+}
+
+/// What the nodes queue in.
+#[derive(Debug)]
+pub enum Queue {
+    /// One Redis, which each node reaches by a proxy of its own.
+    Alone(Box<Redis>),
+    /// A primary with a replica, which a Sentinel makes primary when the primary is gone. Nodes learn
+    /// its address from the Sentinel, so there are no proxies.
+    Watched(Box<RedisSentinel>),
+}
+
+/// Nodes `n1` to `n3`. All processes end when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Before all nodes.
+    pub balancer: Balancer,
+    /// Before each node: where clients reach it, and where the others send clients to.
+    pub doors: Vec<FaultProxy>,
+    /// The nodes. They reach each other without a proxy.
+    pub nodes: Vec<Node>,
+    /// Between each node and Redis, unless that is watched.
+    pub lines: Vec<FaultProxy>,
+    /// What they queue in.
+    pub queue: Queue,
+    clocks: Option<Clocks>,
+}
+
+/// Wall clocks of nodes, which can be set while they run.
+#[derive(Debug)]
+struct Clocks {
+    library: PathBuf,
+    folder: TempDir,
+}
+
+impl Clocks {
+    /// If the library is installed.
+    fn installed() -> Option<Self> {
+        let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+        let libraries = folders.map(|folder| folder.path().join("faketime").join(FAKETIME));
+        let library = libraries.into_iter().find(|file| file.exists())?;
+        let folder = TempDir::with_prefix("pabal-clocks-").expect("a folder for clocks");
+        Some(Self { library, folder })
+    }
+
+    fn file(&self, node: usize) -> PathBuf {
+        self.folder.path().join(node.to_string())
+    }
+
+    fn set(&self, node: usize, offset_seconds: i64) {
+        // In one step, or the node might read half of it.
+        let (file, new) = (self.file(node), self.file(node).with_extension("new"));
+        fs::write(&new, format!("{offset_seconds:+}")).expect("the folder takes a file");
+        fs::rename(new, file).expect("the folder takes a file");
+    }
+
+    /// The environment of a process whose clock can be set. Its monotonic clock stays what it is.
+    fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
+        self.set(node, 0);
+        vec![
+            ("LD_PRELOAD", self.library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file(node).display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("NO_FAKE_STAT", "1".to_owned()),
+        ]
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster with stores of its own and waits until all nodes own their share.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start(queue: Queue) -> Result<Self, Missing> {
+        let stores = Stores::shared().await?;
+        let (directory, history) = (stores.postgres.database().await, stores.cassandra.keyspace());
+        migrate(&directory, &history).await;
+        let ports = spare_ports(NODES);
+        let (mut doors, mut lines, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+        let clocks = Clocks::installed();
+        for (number, port) in ports.into_iter().enumerate() {
+            let url = match &queue {
+                Queue::Alone(redis) => {
+                    let line = FaultProxy::to(&Address::on(redis.port())).await;
+                    let url = format!("redis://{}", line.address().get());
+                    lines.push(line);
+                    url
+                }
+                Queue::Watched(servers) => servers.url(),
+            };
+            let address = Address::on(port);
+            let door = FaultProxy::to(&address).await;
+            let mut settings = vec![
+                ("PABAL_NODE_NAME", format!("n{}", number + 1)),
+                ("PABAL_NODE_LEASE_MS", LEASE.as_millis().to_string()),
+                ("PABAL_NODE_PEER_URL", format!("http://{}", address.get())),
+                ("PABAL_SERVER_PUBLIC_URL", format!("http://{}", door.address().get())),
+                ("PABAL_SERVER_TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#.to_owned()),
+                ("PABAL_SERVER_RECONNECT_AFTER_MS", "500".to_owned()),
+                ("PABAL_STORAGE_QUEUE", url),
+                ("PABAL_STORAGE_HISTORY", history.clone()),
+                ("PABAL_STORAGE_DIRECTORY", directory.clone()),
+            ];
+            if let Some(clocks) = &clocks {
+                settings.extend(clocks.settings(number));
+            }
+            let settings: Vec<_> =
+                settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            nodes.push(Node::to_come(port, &settings));
+            doors.push(door);
+        }
+        let balancer = Balancer::before(doors.iter().map(|it| it.address().clone()).collect());
+        let cluster = Self { balancer: balancer.await, doors, nodes, lines, queue, clocks };
+        let all = cluster.nodes.iter().map(|node| node.restart(Port::Same));
+        futures::future::join_all(all).await;
+        cluster.shared_out().await;
+        Ok(cluster)
+    }
+
+    /// Waits until the nodes own all partitions, each of them some.
+    pub async fn shared_out(&self) {
+        wait::until("all partitions have an owner", async || {
+            let mut owned = Vec::new();
+            for node in &self.nodes {
+                owned.push(node.try_metrics().await?.get("pabal_partitions"));
+            }
+            let all = owned.iter().sum::<f64>();
+            (owned.iter().all(|it| *it >= 1.0) && all == PARTITIONS).then_some(())
+        })
+        .await;
+    }
+
+    /// Sets the wall clock of a node off by so much, while it runs; false if this machine has no way
+    /// to do it.
+    pub fn set_clock(&self, node: usize, offset_seconds: i64) -> bool {
+        let clocks = self.clocks.as_ref();
+        clocks.inspect(|clocks| clocks.set(node, offset_seconds)).is_some()
+    }
+}
+
+/// Makes the tables, as an operator does.
+///
+/// # Panics
+/// If it fails.
+pub async fn migrate(directory: &str, history: &str) {
+    let mut command = Command::new(binary::path());
+    command.arg("migrate").env("PABAL_STORAGE_HISTORY", history);
+    command.env("PABAL_STORAGE_DIRECTORY", directory);
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.expect("it is waited for").expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the tables are not made: {said}");
+}

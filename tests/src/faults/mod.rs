@@ -1,0 +1,133 @@
+//! People talk on a cluster while it meets one fault after the other, and in the end everything that
+//! was acknowledged and everything that was delivered has to be one story. The order of the faults,
+//! their victims and their lengths follow from a seed; what the machine makes of them does not.
+//!
+//! A run has two acts, on clusters of their own: one whose nodes reach Redis by proxies, and one whose
+//! Redis fails over.
+
+mod kind;
+mod load;
+mod report;
+mod tamper;
+
+use std::time::Duration;
+
+use pabal_servers::redis::RedisSentinel;
+use pabal_servers::{Missing, Redis};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep};
+
+pub use kind::Kind;
+pub use report::{Report, Row};
+pub use tamper::Lie;
+
+use crate::cluster::{Cluster, Queue};
+use load::Load;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// From which all choices follow.
+    pub seed: u64,
+    /// For how long new faults begin; absent, until each kind was there once.
+    pub duration: Option<Duration>,
+    /// What is done on the way to some clients, to see that it is found out. There are no faults then.
+    pub lies: Vec<Lie>,
+}
+
+/// How much of the time the act with a Redis that fails over takes.
+const LAST_ACT: f64 = 0.3;
+
+/// Runs it, telling what happens line by line.
+///
+/// # Errors
+/// [`Missing`].
+///
+/// # Panics
+/// If the cluster does not come up.
+pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Missing> {
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut report = Report { seed: plan.seed, ..Report::default() };
+    let last = plan.duration.map(|all| all.mul_f64(LAST_ACT));
+    let first = plan.duration.zip(last).map(|(all, last)| all - last);
+    let redis = Redis::start().await?;
+    let act = Act { queue: Queue::Alone(Box::new(redis)), kinds: &Kind::ALONE, lasts: first };
+    act.play(plan, &mut random, &mut report, &mut tell).await?;
+    if report.violations.is_empty() && plan.lies.is_empty() {
+        let queue = Queue::Watched(Box::new(RedisSentinel::start().await?));
+        let act = Act { queue, kinds: &Kind::WATCHED, lasts: last };
+        act.play(plan, &mut random, &mut report, &mut tell).await?;
+    }
+    Ok(report)
+}
+
+struct Act {
+    queue: Queue,
+    kinds: &'static [Kind],
+    lasts: Option<Duration>,
+}
+
+impl Act {
+    async fn play(
+        self,
+        plan: &Plan,
+        random: &mut StdRng,
+        report: &mut Report,
+        tell: &mut impl FnMut(&str),
+    ) -> Result<(), Missing> {
+        tell("three nodes start");
+        let cluster = Cluster::start(self.queue).await?;
+        let load = Load::start(&cluster, &plan.lies).await;
+        let began = Instant::now();
+        let mut rows = Vec::new();
+        if !load.moves().await {
+            report.violations.push("nobody hears anything, without any fault".to_owned());
+        }
+        let mut kinds = Vec::new();
+        while report.violations.is_empty() {
+            if kinds.is_empty() {
+                let every_kind_was_there = !rows.is_empty();
+                if self.lasts.is_none() && every_kind_was_there {
+                    break;
+                }
+                kinds = self.kinds.to_vec();
+                kinds.shuffle(random);
+            }
+            if self.lasts.is_some_and(|lasts| began.elapsed() >= lasts) {
+                break;
+            }
+            let Some(kind) = kinds.pop() else { break };
+            if !plan.lies.is_empty() && kind != Kind::Nothing {
+                continue;
+            }
+            sleep(Duration::from_millis(random.random_range(500..1_000))).await;
+            let (at, told_before) = (Instant::now(), load.ledger.count_not_confirmed());
+            let Some(what) = kind.inflict(&cluster, random).await else {
+                tell(&format!("{kind} is left out: it cannot be done here and now"));
+                rows.push(Row::left_out(kind));
+                continue;
+            };
+            let lasted = at.elapsed();
+            let recovered = load.moves().await;
+            let until = Instant::now();
+            tell(&format!(
+                "{:>6.1} s  {kind}: {what}, for {:.1} s; all is well {:.1} s later; {} messages",
+                (at - began).as_secs_f64(),
+                lasted.as_secs_f64(),
+                (until - at - lasted).as_secs_f64(),
+                load.ledger.acknowledged(),
+            ));
+            let not_confirmed = load.ledger.count_not_confirmed() - told_before;
+            rows.push(Row::of(kind, what, (began, at, lasted, until), not_confirmed));
+            if !recovered {
+                report.violations.push(format!("delivery stands still for good after {kind}"));
+            }
+        }
+        let logs = || cluster.nodes.iter().map(crate::node::Node::log).collect();
+        let story = load.finish(&cluster).await;
+        report.add(story, rows, logs);
+        Ok(())
+    }
+}

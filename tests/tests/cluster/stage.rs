@@ -1,0 +1,130 @@
+//! The cluster that the scenarios share, one after the other, and how their stories are judged.
+
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
+use futures::future::join_all;
+use pabal_servers::{Missing, Redis};
+use pabal_tests::account::{Account, Cursors, Id, Message};
+use pabal_tests::address::Address;
+use pabal_tests::client::{Client, Way};
+use pabal_tests::cluster::{Cluster, Queue};
+use pabal_tests::journal::Journal;
+use pabal_tests::ledger::Ledger;
+use pabal_tests::line::Transport;
+use pabal_tests::oracle::expect_whole;
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+
+/// No scenario takes longer, even on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Of all tests, because the proxies of the cluster live in it.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().expect("a runtime")
+});
+
+static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
+
+/// A scenario that fails leaves behind who knows what: the next one gets another cluster.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(mut shared) = SHARED.try_lock()
+        {
+            *shared = Weak::new();
+        }
+    }
+}
+
+/// Ends with the last test that wants it.
+async fn shared() -> Result<Arc<Cluster>, Missing> {
+    let mut shared = SHARED.lock().await;
+    if let Some(cluster) = shared.upgrade() {
+        return Ok(cluster);
+    }
+    let cluster = Arc::new(Cluster::start(Queue::Alone(Box::new(Redis::start().await?))).await?);
+    *shared = Arc::downgrade(&cluster);
+    Ok(cluster)
+}
+
+/// One scenario at a time: they stop nodes, and the machine is small.
+static STAGE: Mutex<()> = Mutex::const_new(());
+
+/// Runs what has a cluster of its own, while nothing else runs.
+pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(async {
+        let _alone = STAGE.lock().await;
+        scenario.await
+    })
+}
+
+/// Runs a scenario to its end, on a cluster that is whole and has nobody else on it.
+pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
+    RUNTIME.block_on(async {
+        // While it waits for its turn, the cluster stays.
+        let _kept = shared().await;
+        let _alone = STAGE.lock().await;
+        let cluster = match shared().await {
+            Ok(cluster) => cluster,
+            Err(missing) => return missing.leave_out(),
+        };
+        let _leave = Leave;
+        cluster.shared_out().await;
+        let ended = tokio::time::timeout(DEADLINE, scenario(&cluster)).await;
+        assert!(ended.is_ok(), "the scenario took longer than {DEADLINE:?}");
+    });
+}
+
+/// All ways of reading.
+pub(crate) fn ways() -> impl Iterator<Item = Way> {
+    let steady = Transport::ALL.map(Way::Steady).into_iter();
+    steady.chain([Way::Switching(Transport::LongPolling, Duration::from_millis(300))])
+}
+
+/// Signs up as many users as there are names, each at the next of these addresses.
+pub(crate) async fn cast<const N: usize>(at: &[&Address], names: [&str; N]) -> [Account; N] {
+    let named = names.into_iter().zip(at.iter().cycle());
+    let accounts = join_all(named.map(|(name, at)| Account::sign_up(at, name))).await;
+    accounts.try_into().expect("one a name")
+}
+
+/// Where each node is reached.
+pub(crate) fn doors(cluster: &Cluster) -> [&Address; 3] {
+    [0, 1, 2].map(|node: usize| cluster.doors[node].address())
+}
+
+/// Starts a device that wants all of these channels.
+pub(crate) async fn listen(
+    account: &Account,
+    way: Way,
+    channels: &[Id],
+    ledger: &Ledger,
+) -> Client {
+    let start: Cursors = channels.iter().map(|channel| (*channel, 0)).collect();
+    Client::start(account, way, &start, ledger).await
+}
+
+/// Waits until every device holds what history holds of these channels, and judges the whole story.
+pub(crate) async fn finish(
+    channels: &[Id],
+    ledger: &Ledger,
+    reader: &Account,
+    clients: impl IntoIterator<Item = Client>,
+) -> (Vec<Vec<Message>>, Vec<Journal>) {
+    let histories = join_all(channels.iter().map(|channel| reader.history(*channel, 0))).await;
+    let mut journals = Vec::new();
+    for client in clients {
+        for (channel, history) in channels.iter().zip(&histories) {
+            client.holds(*channel, history.last().map_or(0, |message| message.message_id)).await;
+        }
+        journals.push(client.stop().await);
+    }
+    for (channel, history) in channels.iter().zip(&histories) {
+        expect_whole(*channel, ledger, history, &journals);
+    }
+    (histories, journals)
+}

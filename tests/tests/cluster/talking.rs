@@ -1,0 +1,78 @@
+//! People talk who are on different nodes, on every transport.
+
+use futures::future::join_all;
+use pabal_tests::account::Account;
+use pabal_tests::cluster::Cluster;
+use pabal_tests::ledger::Ledger;
+
+use crate::stage::{cast, doors, finish, listen, ways};
+
+pub(crate) async fn on_different_nodes(cluster: &Cluster) {
+    for way in ways() {
+        let users = cast(&doors(cluster), ["ann", "bob", "carl"]).await;
+        let [ann, bob, carl] = &users;
+        let channels = [ann.direct(bob).await, carl.group(&[ann, bob]).await];
+        let [direct, group] = channels;
+        assert_eq!(bob.direct(ann).await, direct, "one channel, on whichever node one asks");
+        let ledger = Ledger::default();
+        let a = listen(ann, way, &channels, &ledger).await;
+        let b = listen(bob, way, &channels, &ledger).await;
+        let c = listen(carl, way, &[group], &ledger).await;
+        for (number, device) in [&a, &b, &c].into_iter().enumerate() {
+            let (session, _) = device.position();
+            let node = session.expect("a session").document["node"].clone();
+            assert_eq!(node, format!("n{}", number + 1), "where the device was opened");
+        }
+        for turn in 0..6 {
+            let (from, other) = if turn % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            let message_id = from.send(direct, &format!("turn {turn} 안녕 🐎")).await;
+            // What is acknowledged can be read at once, on any node.
+            let page = other.account().page(direct, message_id - 1).await.expect("an answer").0;
+            assert_eq!(page[0].message_id, message_id);
+            from.holds(direct, message_id).await;
+            other.holds(direct, message_id).await;
+        }
+        for round in 0..5 {
+            let sends = [&a, &b, &c].map(|device| {
+                let content = format!("{round} by {}", device.account().username);
+                async move { device.send(group, &content).await }
+            });
+            join_all(sends).await;
+        }
+        let (histories, _) = finish(&[direct], &ledger, ann, []).await;
+        assert_eq!(histories[0].len(), 6);
+        let (histories, _) = finish(&[group], &ledger, bob, [a, b, c]).await;
+        assert_eq!(histories[0].len(), 15);
+    }
+}
+
+/// Connections go to nodes as they come, so polls and streams arrive where their session is not.
+pub(crate) async fn behind_a_balancer(cluster: &Cluster) {
+    let before = passed_on(cluster).await;
+    let balancer = &[cluster.balancer.address()];
+    let users = cast(balancer, ["ann", "bob", "carl", "dora", "emil"]).await;
+    let others: Vec<&Account> = users[1..].iter().collect();
+    let channel = users[0].group(&others).await;
+    let ledger = Ledger::default();
+    let mut devices = Vec::new();
+    for (user, way) in users.iter().zip(ways()) {
+        devices.push(listen(user, way, &[channel], &ledger).await);
+    }
+    for round in 0..20 {
+        join_all(devices.iter().map(async |device| {
+            device.send(channel, &format!("{round} by {}", device.account().username)).await
+        }))
+        .await;
+    }
+    let (histories, _) = finish(&[channel], &ledger, &users[0], devices).await;
+    assert_eq!(histories[0].len(), 100);
+    assert!(passed_on(cluster).await > before, "not all reached the right node");
+}
+
+async fn passed_on(cluster: &Cluster) -> f64 {
+    let counts = cluster
+        .nodes
+        .iter()
+        .map(async |node| node.metrics().await.get("pabal_requests_passed_on_total"));
+    join_all(counts).await.into_iter().sum()
+}
