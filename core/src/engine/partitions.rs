@@ -158,6 +158,10 @@ impl Partitions {
         if timeout(2 * HAND_OVER_WITHIN, self.hand_over(&all)).await.is_err() {
             tracing::warn!("not all partitions were given back: their leases have to end");
         }
+        self.engine.inner.share.send_modify(|share| {
+            share.owned = 0;
+            share.handed_over = true;
+        });
     }
 
     /// Extends the leases that are due. Whoever lost one stops at once.
