@@ -59,7 +59,7 @@ impl Stores {
 #[derive(Debug)]
 pub enum Queue {
     /// One Redis, which each node reaches by a proxy of its own.
-    Alone(Redis),
+    Alone(Box<Redis>),
     /// A primary with a replica, which a Sentinel makes primary when the primary is gone. Nodes learn
     /// its address from the Sentinel, so there are no proxies.
     Watched(Box<RedisSentinel>),

@@ -46,7 +46,7 @@ async fn shared() -> Result<Arc<Cluster>, Missing> {
     if let Some(cluster) = shared.upgrade() {
         return Ok(cluster);
     }
-    let cluster = Arc::new(Cluster::start(Queue::Alone(Redis::start().await?)).await?);
+    let cluster = Arc::new(Cluster::start(Queue::Alone(Box::new(Redis::start().await?))).await?);
     *shared = Arc::downgrade(&cluster);
     Ok(cluster)
 }
