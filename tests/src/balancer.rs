@@ -1,5 +1,5 @@
-//! A load balancer as dumb as they come: each connection to the next node in turn, whatever it is
-//! for. It neither looks into requests nor remembers clients.
+//! A load balancer as dumb as they come: each connection to the next node in turn that takes it,
+//! whatever it is for. It neither looks into requests nor remembers clients.
 
 use std::net::Ipv4Addr;
 
@@ -17,22 +17,36 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer in front of these.
+    /// A balancer in front of these, on a free port.
+    ///
+    /// # Panics
+    /// If there is none.
     pub async fn before(nodes: Vec<Address>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self::on(0, nodes).await.expect("a free port")
+    }
+
+    /// A balancer in front of these, on this port of the loopback interface.
+    ///
+    /// # Errors
+    /// If somebody else has it.
+    pub async fn on(port: u16, nodes: Vec<Address>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = Address::new(listener.local_addr().expect("a bound port"));
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
-            for node in nodes.iter().cycle() {
+            for turn in 0usize.. {
                 // Those that have ended are not kept.
                 while connections.try_join_next().is_some() {}
                 let Ok((client, _)) = listener.accept().await else {
                     return;
                 };
-                connections.spawn(relay(client, node.clone()));
+                let mut nodes = nodes.clone();
+                let first = turn % nodes.len();
+                nodes.rotate_left(first);
+                connections.spawn(relay(client, nodes));
             }
         });
-        Self { address, accepting }
+        Ok(Self { address, accepting })
     }
 
     /// Where it listens.
@@ -47,8 +61,16 @@ impl Drop for Balancer {
     }
 }
 
-async fn relay(mut client: TcpStream, node: Address) {
-    let Ok(mut server) = TcpStream::connect(node.get()).await else {
+/// To the first of `nodes` that is there.
+async fn relay(mut client: TcpStream, nodes: Vec<Address>) {
+    let mut server = None;
+    for node in nodes {
+        server = TcpStream::connect(node.get()).await.ok();
+        if server.is_some() {
+            break;
+        }
+    }
+    let Some(mut server) = server else {
         return;
     };
     if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {

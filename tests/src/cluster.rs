@@ -156,6 +156,8 @@ impl Cluster {
                 ("PABAL_SERVER_PUBLIC_URL", format!("http://{}", door.address().get())),
                 ("PABAL_SERVER_TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#.to_owned()),
                 ("PABAL_SERVER_RECONNECT_AFTER_MS", "500".to_owned()),
+                // Before senders lose patience, so that they learn it from the node.
+                ("PABAL_LIMITS_CONFIRM_WITHIN_MS", "4000".to_owned()),
                 ("PABAL_STORAGE_QUEUE", url),
                 ("PABAL_STORAGE_HISTORY", history.clone()),
                 ("PABAL_STORAGE_DIRECTORY", directory.clone()),

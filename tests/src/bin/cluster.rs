@@ -1,20 +1,24 @@
-//! `make cluster`: Redis, PostgreSQL, Cassandra and three nodes on loopback ports, until Ctrl-C or
-//! SIGTERM. What they hold is gone with them.
+//! `make cluster`: Redis, PostgreSQL, Cassandra and three nodes behind a load balancer, on loopback
+//! ports, until Ctrl-C or SIGTERM. What they hold is gone with them.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 
 use futures::future::{join_all, try_join3};
 use pabal_servers::{Cassandra, Missing, Postgres, Redis, spare_ports};
+use pabal_tests::balancer::Balancer;
 use pabal_tests::cluster::migrate;
 use pabal_tests::node::{Node, Port};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Where the nodes listen, if nobody else does.
+/// Where the balancer listens, if nobody else does.
+const BALANCER: u16 = 8080;
+/// The same of the nodes.
 const PORTS: [u16; 3] = [8081, 8082, 8083];
 
 /// All that runs. Nodes end before the servers that they are on.
 struct Running {
+    balancer: Balancer,
     nodes: Vec<Node>,
     _servers: (Redis, Postgres, Cassandra),
 }
@@ -48,7 +52,13 @@ impl Running {
             })
             .collect();
         join_all(nodes.iter().map(|node| node.restart(Port::Same))).await;
-        Ok(Self { nodes, _servers: servers })
+        let addresses: Vec<_> = nodes.iter().map(|node| node.address().clone()).collect();
+        let balancer = match Balancer::on(BALANCER, addresses.clone()).await {
+            Ok(balancer) => balancer,
+            // Somebody else has the port.
+            Err(_) => Balancer::before(addresses).await,
+        };
+        Ok(Self { balancer, nodes, _servers: servers })
     }
 
     fn welcome(&self) {
@@ -59,7 +69,9 @@ impl Running {
         for (url, user) in urls.iter().zip(["mina", "joon"]) {
             println!("  pabal chat --url {url} --user {user} --sign-up");
         }
-        println!("see what happens when one dies:");
+        println!("or by the load balancer, which passes connections on to any node that lives:");
+        println!("  pabal chat --url http://{} --user mina", self.balancer.address().get());
+        println!("see what happens when a node dies:");
         for (node, url) in self.nodes.iter().zip(&urls) {
             println!("  kill -9 {}   # the node at {url}", node.id());
         }

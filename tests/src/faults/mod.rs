@@ -52,8 +52,8 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Miss
     let mut report = Report { seed: plan.seed, ..Report::default() };
     let last = plan.duration.map(|all| all.mul_f64(LAST_ACT));
     let first = plan.duration.zip(last).map(|(all, last)| all - last);
-    let redis = Redis::start().await?;
-    let act = Act { queue: Queue::Alone(Box::new(redis)), kinds: &Kind::ALONE, lasts: first };
+    let redis = Box::new(Redis::start().await?);
+    let act = Act { queue: Queue::Alone(redis), kinds: &Kind::ALONE, lasts: first };
     act.play(plan, &mut random, &mut report, &mut tell).await?;
     if report.violations.is_empty() && plan.lies.is_empty() {
         let queue = Queue::Watched(Box::new(RedisSentinel::start().await?));
