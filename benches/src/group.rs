@@ -168,6 +168,11 @@ impl Group {
         Ok(Self { swarm, sender, text, ledger })
     }
 
+    /// How many messages were sent so far.
+    pub fn sent(&self) -> u64 {
+        self.ledger.sent
+    }
+
     /// The payload of a batch with one event, as last seen.
     pub fn sample(&self) -> &[u8] {
         &self.ledger.sample

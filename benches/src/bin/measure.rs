@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use pabal_benches::cells::{Setting, durable, fanout, idle, redis, slow, soak, stop, stored};
+use pabal_benches::cells::{
+    Setting, cluster, durable, fanout, idle, redis, slow, soak, stop, stored,
+};
 use pabal_benches::report::Report;
 use pabal_benches::{Outcome, process};
 
@@ -52,6 +54,7 @@ enum Cell {
     Stop,
     Soak,
     Redis,
+    Cluster,
 }
 
 type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
@@ -91,7 +94,7 @@ fn run(flags: &Flags) -> Outcome<bool> {
     };
     let mut report = Report { machine: process::machine(), ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
-    let cells: [(Cell, Measure, &str); 10] = [
+    let cells: [(Cell, Measure, &str); 11] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
         (Cell::LongPoll, fanout::long_poll, process::GENERATOR_CORE),
         (Cell::Idle, idle::run, process::GENERATOR_CORE),
@@ -102,6 +105,7 @@ fn run(flags: &Flags) -> Outcome<bool> {
         (Cell::Stop, stop::run, process::GENERATOR_CORE),
         (Cell::Soak, soak::run, process::GENERATOR_CORE),
         (Cell::Redis, redis::run, process::GENERATOR_CORE),
+        (Cell::Cluster, cluster::run, process::BOTH_CORES),
     ];
     for (cell, measure, cores) in cells {
         if (all && cell != Cell::Soak) || flags.cells.contains(&cell) {

@@ -11,6 +11,7 @@ pub mod stored;
 pub mod slow;
 pub mod stop;
 pub mod soak;
+pub mod cluster;
 pub mod redis;
 
 /// What every cell is given.
