@@ -37,7 +37,7 @@ struct Cost {
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let stage = Stage::start(setting, &runtime)?;
+    let mut stage = Stage::start(setting, &runtime)?;
     report.note(format!(
         "{NODES} nodes on one core, {CONTENT} bytes of content; Redis without AOF, PostgreSQL and one \
          Cassandra (commitlog_sync: batch) beside them and the load generator"
@@ -71,10 +71,16 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
+/// A sender, and as many users as may have so many sessions.
+fn users_of(sessions: usize) -> usize {
+    sessions.div_ceil(SESSIONS_PER_USER) + 1
+}
+
 /// Nodes end before what they are on.
 struct Stage<'a> {
     runtime: &'a Runtime,
     nodes: Vec<Server>,
+    /// Who has not talked yet: sessions live on for a while behind their connections, and would count.
     users: Vec<Account>,
     redis: Redis,
     _servers: (Postgres, Cassandra, TempDir),
@@ -110,20 +116,21 @@ impl<'a> Stage<'a> {
             let environment = [&stores[..], &[("PABAL_NODE_NAME", &name)]].concat();
             nodes.push(Server::pabal(&setting.pabal, &data, &environment)?);
         }
-        let most = SCENES.iter().map(|(sessions, _)| *sessions).max().unwrap_or_default();
-        let users = sign_up_many(nodes[0].address(), most.div_ceil(SESSIONS_PER_USER) + 1)?;
+        let needed = SCENES.iter().map(|(sessions, _)| users_of(*sessions)).sum::<usize>();
+        let users = sign_up_many(nodes[0].address(), needed * setting.windows.len())?;
         Ok(Self { runtime, nodes, users, redis, _servers: (postgres, cassandra, folder) })
     }
 
     fn measure(
-        &self,
+        &mut self,
         (sessions, nodes): (usize, usize),
         window: u64,
         setting: &Setting,
         report: &mut Report,
     ) -> Outcome<Cost> {
-        let (owner, users) = self.users.split_last().ok_or("no users")?;
-        let users = &users[..sessions.div_ceil(SESSIONS_PER_USER)];
+        let rest = self.users.len().checked_sub(users_of(sessions)).ok_or("too few users")?;
+        let taken = self.users.split_off(rest);
+        let (owner, users) = taken.split_last().ok_or("no users")?;
         let channel = Client::connect(self.nodes[0].address())?.group(owner, users)?;
         let (mut swarm, mut listeners) = (Swarm::new()?, Vec::with_capacity(sessions));
         for number in 0..sessions {
