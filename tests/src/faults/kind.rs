@@ -109,9 +109,8 @@ impl Kind {
             }
             Self::RedisFailover => {
                 let Queue::Watched(servers) = &cluster.queue else { return None };
-                let primary = servers.primary().await.expect("the sentinel knows one");
                 // The one that failed last time may not be back yet.
-                timeout(REPLICA_WITHIN, servers.follows(1 - primary)).await.ok()?;
+                let primary = timeout(REPLICA_WITHIN, servers.settled()).await.ok()?;
                 servers.servers[primary].kill();
                 servers.failed_over_to(1 - primary).await;
                 // It believes to be primary still, until it is told otherwise.

@@ -72,21 +72,25 @@ impl RedisSentinel {
         .await;
     }
 
-    /// Waits until server `number` follows the primary, and the Sentinel counts on it.
+    /// Waits until one server follows the other, and the Sentinel counts on it; answers which one is
+    /// primary. On a busy machine the Sentinel may have taken a primary for dead that was only slow, so
+    /// that is not for the caller to know beforehand.
     ///
     /// # Panics
     /// If that takes too long.
-    pub async fn follows(&self, number: usize) {
-        ready::until("the server is a replica", async || {
-            let info = self.servers[number].command(&["INFO", "replication"]).await;
+    pub async fn settled(&self) -> usize {
+        ready::until("one server follows the other", async || {
+            let primary = self.primary().await?;
+            let replica = &self.servers[1 - primary];
+            let info = replica.command(&["INFO", "replication"]).await;
             let known = self.sentinel.command(&["SENTINEL", "REPLICAS", MASTER]).await;
-            let port = self.servers[number].port().to_string();
+            let port = replica.port().to_string();
             let well = known.lines().any(|line| line == port)
                 && known.lines().any(|line| line == "ok")
                 && !known.contains("s_down");
             (info.contains("role:slave") && info.contains("master_link_status:up") && well)
-                .then_some(())
+                .then_some(primary)
         })
-        .await;
+        .await
     }
 }
