@@ -145,8 +145,9 @@ section! {
         directory: Option<String> = None,
         /// As many connections to PostgreSQL as this node opens.
         directory_connections: u32 = 16,
-        /// Shards of channels, 1 to 1,024. Fixed when the folder is made: another number would give
-        /// a channel another partition and break the order of its ids.
+        /// Shards of channels, 1 to 1,024, the same on all nodes of a cluster. Fixed when the folder is
+        /// made, or the first node starts on its servers: another number would give a channel another
+        /// partition and break the order of its ids.
         partitions: u16 = 16,
         /// Memory for what was read from history.
         cache_bytes: u64 = 64 << 20,
