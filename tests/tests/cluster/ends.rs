@@ -112,6 +112,8 @@ pub(crate) async fn of_a_drained_node(cluster: &Cluster) {
     let ledger = Ledger::default();
     let way = Way::Steady(Transport::WebSocket);
     let b = Client::start(&bob.via(doors[1]), way, &Cursors::new(), &ledger).await;
+    // A node that stops takes no connections: who has none yet cannot be told.
+    b.until("reads", |journal| journal.lines > 0).await;
     cluster.nodes[1].ask_to_stop();
     let rest = [doors[0], doors[2]];
     until_discovered(&ann, &rest, &["n1", "n3"]).await;
