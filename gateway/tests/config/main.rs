@@ -283,7 +283,7 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     );
     assert_eq!(stands("latitude = 37.5"), "# degrees; default none; from the command line");
     assert_eq!(stands("partitions = 16"), "# a count; default 16; from the default");
-    assert!(text.contains("# Shards of channels, 1 to 1,024. Fixed when the folder"), "{text}");
+    assert!(text.contains("# Shards of channels, 1 to 1,024, the same on all nodes"), "{text}");
 }
 
 #[test]
