@@ -3,9 +3,9 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pabal_benches::api::{Account, Client};
 use pabal_benches::node::{GROUP, Node, memory};
-use pabal_benches::wire::next_of;
+use pabal_lab::api::{Account, Client};
+use pabal_lab::wire::next_of;
 use tokio::runtime::Runtime;
 
 /// A session over HTTP and where its transports are.

@@ -1,21 +1,12 @@
 //! What Pabal costs. The binary `measure` runs whole servers and compares them; the criterion benches
 //! beside this folder time the parts. Method and results are in `README.md`.
 //!
-//! In reading order: [`process`] starts a server and reads what it uses, [`api`] is a client that
-//! sets the scene, [`wire`] cuts a byte stream into frames and answers, [`swarm`] reads thousands of
-//! connections on one core, [`group`] sends to them and counts, [`crowd`] are people on the Rust client,
-//! [`cells`] are the claims, [`report`] prints them and [`plot`] draws them.
+//! In reading order: [`crowd`] are people on the Rust client, [`cells`] are the claims, [`report`] prints
+//! them and [`plot`] draws them. Servers are started, and saturated, by [`pabal_lab`].
 
-/// What can go wrong: a measurement that fails ends the run and says why.
-pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub use pabal_lab::Outcome;
 
-pub mod process;
 pub mod disk;
-pub mod api;
-pub mod wire;
-pub mod histogram;
-pub mod swarm;
-pub mod group;
 pub mod crowd;
 pub mod cells;
 pub mod report;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
+use pabal_benches::Outcome;
 use pabal_benches::cells::{
     Setting, cluster, durable, fanout, idle, redis, slow, soak, stop, stored,
 };
 use pabal_benches::report::Report;
-use pabal_benches::{Outcome, process};
+use pabal_lab::process;
 
 /// Measures whole servers on this machine.
 #[derive(Debug, Parser)]

@@ -3,6 +3,11 @@
 
 use std::process::{Command, Stdio};
 
+use pabal_lab::api::{Account, Client, sign_up_many};
+use pabal_lab::group::Group;
+use pabal_lab::process::Server;
+use pabal_lab::swarm::Swarm;
+use pabal_lab::wire::Framing;
 use pabal_servers::{Cassandra, Postgres, Redis};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -10,12 +15,7 @@ use tokio::runtime::Runtime;
 use super::Setting;
 use super::scene::{CONTENT, SESSIONS_PER_USER, Transport, open, send_command};
 use crate::Outcome;
-use crate::api::{Account, Client, sign_up_many};
-use crate::group::Group;
-use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure};
-use crate::swarm::Swarm;
-use crate::wire::Framing;
 
 const NODES: usize = 3;
 /// Sessions of the group, and the nodes they are on.

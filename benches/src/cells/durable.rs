@@ -10,18 +10,19 @@ use std::time::{Duration, Instant};
 
 use pabal_core::model::ChannelId;
 use pabal_core::ports::Delivery;
+use pabal_lab::api::{Client, sign_up_many};
+use pabal_lab::process;
+use pabal_lab::process::Server;
+use pabal_lab::swarm::{self, Swarm};
+use pabal_lab::wire::{Framing, client_frame};
 use tokio::runtime::Runtime;
 
 use super::Setting;
 use super::scene::CONTENT;
-use crate::api::{Client, sign_up_many};
+use crate::Outcome;
 use crate::disk::bare_sync;
 use crate::node::{GROUP, Node, on_disk};
-use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure, median};
-use crate::swarm::{self, Swarm};
-use crate::wire::{Framing, client_frame};
-use crate::{Outcome, process};
 
 /// Senders at once.
 const SENDERS: usize = 64;

@@ -1,10 +1,11 @@
 //! Fan-out of one stored message to 1,000 WebSocket sessions, beside a bare tokio-tungstenite
 //! broadcaster and the bare limit; and the same group over long polling.
 
+use pabal_lab::group::{Counted, Round};
+
 use super::Setting;
 use super::scene::{CONTENT, LISTENERS, Scene, Transport};
 use crate::Outcome;
-use crate::group::{Counted, Round};
 use crate::report::{Claim, Report, Target, figure, median};
 
 /// The turns that one server had with one window.

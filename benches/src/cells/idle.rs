@@ -7,13 +7,14 @@
 
 use std::time::{Duration, Instant};
 
+use pabal_lab::api::{Client, sign_up_many};
+use pabal_lab::process::Server;
+use pabal_lab::swarm::Swarm;
+
 use super::Setting;
 use super::scene::{SESSIONS_PER_USER, Transport, open};
 use crate::Outcome;
-use crate::api::{Client, sign_up_many};
-use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure};
-use crate::swarm::Swarm;
 
 /// Sessions that are open before memory is first read.
 const FIRST: usize = 100;

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use pabal_core::memory::SystemClock;
 use pabal_core::model::{ChannelId, Draft, MessageId, Partition, UserId};
 use pabal_core::ports::{Clock, LogError, MessageLog, Origin, Trace};
+use pabal_lab::process;
 use pabal_servers::Redis;
 use pabal_storage::redis::{RedisConfig, RedisStore};
 use tokio::runtime::Runtime;
 
 use super::Setting;
 use super::scene::CONTENT;
+use crate::Outcome;
 use crate::report::{Claim, Report, Target, figure, median};
-use crate::{Outcome, process};
 
 /// Callers at once, each with one append under way.
 const CALLERS: u64 = 50;

@@ -1,15 +1,15 @@
 //! Servers with a thousand listeners, ready to be sent to.
 
+use pabal_lab::api::{Account, Client, sign_up_many, source};
+use pabal_lab::group::{Group, Listener};
+use pabal_lab::process::Server;
+use pabal_lab::swarm::Swarm;
+use pabal_lab::wire::Framing;
 use tempfile::TempDir;
 
 use super::Setting;
 use crate::Outcome;
-use crate::api::{Account, Client, sign_up_many, source};
 use crate::disk::{BareSync, bare_sync};
-use crate::group::{Group, Listener};
-use crate::process::Server;
-use crate::swarm::Swarm;
-use crate::wire::Framing;
 
 /// Listeners of a fan-out.
 pub const LISTENERS: usize = 1000;

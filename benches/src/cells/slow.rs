@@ -7,15 +7,15 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use pabal_lab::api::{Account, Client};
+use pabal_lab::process::kernel_tcp_bytes;
+use pabal_lab::wire::Framing;
 use serde_json::Value;
 
 use super::Setting;
 use super::scene::{LISTENERS, SESSIONS_PER_USER, Scene, Transport};
 use crate::Outcome;
-use crate::api::{Account, Client};
-use crate::process::kernel_tcp_bytes;
 use crate::report::{Claim, Report, Target, figure, median};
-use crate::wire::Framing;
 
 /// Sessions that do not read.
 const SLOW: usize = 100;
@@ -52,10 +52,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         }
     }
     eprint!("\r");
-    let p99 = |rounds: &[crate::group::Round]| {
+    let p99 = |rounds: &[pabal_lab::group::Round]| {
         median(rounds.iter().map(|round| round.latency.quantile_ms(0.99)))
     };
-    let cpu = |rounds: &[crate::group::Round]| median(rounds.iter().map(|round| round.cpu_us()));
+    let cpu =
+        |rounds: &[pabal_lab::group::Round]| median(rounds.iter().map(|round| round.cpu_us()));
     report.claim(Claim {
         cell: "slow",
         what: format!("p99 of {LISTENERS} sessions, {SLOW} beside them read nothing, to none"),

@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use pabal_lab::api::{Account, Client, text};
+use pabal_lab::process::Server;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -13,10 +15,8 @@ use tokio::time::sleep;
 
 use super::Setting;
 use crate::Outcome;
-use crate::api::{Account, Client, text};
 use crate::crowd::{Crowd, People, Plan};
 use crate::plot::{Panel, Span, timeline};
-use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure, median};
 
 /// So much is said before anything else, in a channel that nobody listens to: more than twice what

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use pabal_lab::process::Server;
+
 use super::Setting;
 use crate::Outcome;
 use crate::crowd::{People, Plan};
-use crate::process::Server;
 use crate::report::{Claim, Report, Target, figure};
 
 /// How long they talk before the node stops, and after it is back.

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use pabal_core::memory::SystemClock;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, UserId};
 use pabal_core::ports::{Clock, HistoryStore, PageFrom};
+use pabal_lab::process;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 
 use super::Setting;
+use crate::Outcome;
 use crate::node::{GROUP, Node, PARTITIONS, on_disk};
 use crate::report::{Claim, Report, Target, figure};
-use crate::{Outcome, process};
 
 /// Bytes of content of a stored message.
 const CONTENT: usize = 200;
