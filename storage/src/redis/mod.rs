@@ -13,6 +13,7 @@ mod server;
 mod servers;
 mod store;
 mod stream;
+mod log_entry;
 mod lane;
 mod message_log;
 mod delivery;

@@ -3,7 +3,7 @@
 -- KEYS  the log, a stream; the send keys of its messages, a hash; the last id given and how many
 --       messages the log holds, as <milliseconds>-<sequence> <count>
 -- ARGV  the least id to give, as milliseconds and sequence; how many messages the log may hold; how
---       many drafts there are; the entry that holds them all, see message_log.rs; the send keys of
+--       many drafts there are; the entry that holds them all, see log_entry.rs; the send keys of
 --       those that have one, in order; the place of each of these among the drafts, from 0
 -- Answers the first id given; a letter a draft: N appended, R a repeat, F the log is full; then the id
 -- that each repeat repeats. Those appended have the first id and the ones that follow it, in order,
