@@ -45,6 +45,11 @@ impl Retry {
         self.failures = 0;
     }
 
+    /// How often it failed in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// How long to wait. Where the server named a time it is that, and a little more, so that not
     /// everybody whom it was told comes at once.
     pub(crate) fn wait(&mut self, said: Option<Duration>) -> Duration {

@@ -9,12 +9,16 @@ use tokio::time::Instant;
 use super::driver::{Driver, End};
 use super::ladder::Fall;
 use super::line::Broken;
+use super::options::Transport;
 use super::session::Session;
 use crate::error::{Code, Error, Problem};
 use crate::http::Failure;
 
 /// How long to stay away from a node that stops and does not say.
 const DRAINING: Duration = Duration::from_secs(1);
+/// After so many failures in a row a node counts as gone, though connections to its address stand: a
+/// proxy takes them.
+const MANY_FAILURES: u32 = Transport::ALL.len() as u32;
 
 impl Driver {
     /// What to do about a session that could not be opened.
@@ -37,9 +41,7 @@ impl Driver {
                 Err(End::Fatal(Error::Foreign { status, detail }))
             }
             failure => {
-                if matches!(failure, Failure::NoConnection(_)) {
-                    self.go_elsewhere();
-                }
+                self.lost(!matches!(failure, Failure::NoConnection(_)));
                 self.wait(&Error::from(failure).to_string(), None).await;
                 Ok(())
             }
@@ -53,19 +55,19 @@ impl Driver {
             Broken::Lagged | Broken::Left => Ok(()),
             Broken::Refused(why) => {
                 if !self.ladder.failed(Fall::Refused, Instant::now()) {
+                    self.lost(true);
                     self.wait(&why, None).await;
                 }
                 Ok(())
             }
             Broken::Failed(Failure::Problem(problem)) => self.refused(problem, settled).await,
-            Broken::Failed(Failure::NoConnection(why)) => {
-                self.go_elsewhere();
-                self.wait(&why, None).await;
-                Ok(())
-            }
-            Broken::Failed(Failure::Cut(why) | Failure::Foreign(_, why)) => {
-                self.fell_silent(settled);
-                self.wait(&why, None).await;
+            Broken::Failed(failure) => {
+                let stood = !matches!(failure, Failure::NoConnection(_));
+                if stood {
+                    self.fell_silent(settled);
+                }
+                self.lost(stood);
+                self.wait(&Error::from(failure).to_string(), None).await;
                 Ok(())
             }
             Broken::Closed(4401, problem) => {
@@ -133,6 +135,14 @@ impl Driver {
             self.session = Some(Arc::new(session));
         }
         self.account.client.base = base;
+    }
+
+    /// Nothing comes from the node. Where a connection `stood`, what took it may be a proxy: then the
+    /// number of failures tells, after every transport had its chance.
+    fn lost(&mut self, stood: bool) {
+        if !stood || self.retry.failures() >= MANY_FAILURES {
+            self.go_elsewhere();
+        }
     }
 
     /// The node is not there: back to where it was told of. If that is what is not there, to the

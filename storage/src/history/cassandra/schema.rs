@@ -55,7 +55,9 @@ async fn connect(url: &str, address: &Address) -> Result<Session, ConnectError> 
     let mut builder = SessionBuilder::new()
         .known_nodes(&address.hosts)
         .connection_timeout(CONNECT_WITHIN)
-        .fetch_schema_metadata(false)
+        // As much as routes a statement to a replica of its partition: where each keyspace lies.
+        .keyspaces_to_fetch([&address.keyspace])
+        .fetch_full_schema_metadata(false)
         .default_execution_profile_handle(profile.into_handle());
     if let Some((user, password)) = &address.login {
         builder = builder.user(user, password);
