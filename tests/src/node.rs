@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,6 +27,7 @@ pub struct Node {
     ip: IpAddr,
     administration: Option<SocketAddr>,
     settings: Vec<(String, String)>,
+    apart: bool,
     running: Mutex<Option<Running>>,
 }
 
@@ -82,8 +84,17 @@ impl Node {
             ip,
             administration,
             settings: settings.iter().map(own).collect(),
+            apart: false,
             running: Mutex::default(),
         }
+    }
+
+    /// Runs in a process group of its own: a Ctrl-C in the terminal reaches whoever started the node,
+    /// and the node only through them.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// What a node that is watched counts now.
@@ -212,6 +223,9 @@ impl Node {
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         if let Some(address) = self.administration {
             command.args(["--admin-listen", &address.to_string()]);
+        }
+        if self.apart {
+            command.process_group(0);
         }
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("the output is piped");

@@ -49,6 +49,7 @@ impl Running {
                         ("PABAL_STORAGE_DIRECTORY", &directory),
                     ],
                 )
+                .apart()
             })
             .collect();
         join_all(nodes.iter().map(|node| node.restart(Port::Same))).await;
