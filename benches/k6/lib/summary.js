@@ -1,0 +1,88 @@
+// The end of a run: a table of the transports, what was kept to, and the same as JSON.
+
+import { EXEC, SCENARIO, URLS, VUS, DURATION_S, SAY_EVERY_MS, GROUP, POLL_MS, CONTENT_BYTES } from './plan.js';
+
+const COLUMNS = [
+  ['transport', (it) => it.transport],
+  ['sent', (it) => it.messages_sent],
+  ['received', (it) => it.messages_received],
+  ['p50 ms', (it) => it.latency_p50_ms],
+  ['p95 ms', (it) => it.latency_p95_ms],
+  ['p99 ms', (it) => it.latency_p99_ms],
+  ['bytes/msg', (it) => it.bytes_per_message],
+  ['polls/msg', (it) => it.polls_per_message],
+  ['empty polls', (it) => it.empty_poll_ratio],
+  ['lost', (it) => it.lost],
+  ['repeated', (it) => it.repeated],
+  ['reordered', (it) => it.reordered],
+];
+
+const FORMATS = {
+  'p50 ms': (value) => value.toFixed(1),
+  'p95 ms': (value) => value.toFixed(1),
+  'p99 ms': (value) => value.toFixed(1),
+  'bytes/msg': (value) => value.toFixed(0),
+  'polls/msg': (value) => value.toFixed(2),
+  'empty polls': (value) => `${(100 * value).toFixed(0)} %`,
+};
+
+/** Gives a script's `handleSummary`. */
+export const summary = (script) => (data) => {
+  const report = reportOf(script, data);
+  return { stdout: text(report), [__ENV.JSON || `${script}-${SCENARIO}.json`]: `${JSON.stringify(report, null, 2)}\n` };
+};
+
+function reportOf(script, { metrics, state, options }) {
+  const here = Object.keys(EXEC).filter((transport) => metrics[`messages_received{transport:${transport}}`]);
+  const transports = here.map((transport) => {
+    const values = (metric) => (metrics[`${metric}{transport:${transport}}`] || { values: {} }).values;
+    const latency = values('delivery_latency_ms');
+    const polls = values('empty_poll_ratio');
+    const received = values('messages_received').count;
+    return {
+      transport,
+      messages_sent: values('messages_sent').count,
+      messages_received: received,
+      latency_p50_ms: latency.med,
+      latency_p95_ms: latency['p(95)'],
+      latency_p99_ms: latency['p(99)'],
+      bytes_per_message: values('bytes_per_message').avg,
+      polls_per_message: polls.passes === undefined ? undefined : (polls.passes + polls.fails) / received,
+      empty_poll_ratio: polls.rate,
+      lost: values('lost').count,
+      repeated: values('repeated').count,
+      reordered: values('reordered').count,
+    };
+  });
+  const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds }]) =>
+    Object.entries(thresholds || {}).map(([limit, { ok }]) => ({ metric, limit, ok })));
+  const settings = { VUS, DURATION_S, SAY_EVERY_MS, GROUP, CONTENT_BYTES, POLL_MS };
+  const retried = metrics.retried ? metrics.retried.values.count : 0;
+  return { script, scenario: SCENARIO, urls: URLS, settings, took_ms: state.testRunDurationMs, retried, transports, thresholds };
+}
+
+function text({ script, scenario, urls, settings, took_ms, retried, transports, thresholds }) {
+  const cell = (name, value) => (value === undefined || Number.isNaN(value) ? '–' : FORMATS[name] ? FORMATS[name](value) : `${value}`);
+  const rows = [COLUMNS.map(([name]) => name), ...transports.map((it) => COLUMNS.map(([name, value]) => cell(name, value(it))))];
+  const widths = COLUMNS.map((_, at) => Math.max(...rows.map((row) => row[at].length)));
+  const line = (row) => row.map((it, at) => (at ? it.padStart(widths[at]) : it.padEnd(widths[at]))).join('  ');
+  const table = rows.map(line);
+  table.splice(1, 0, widths.map((width) => '─'.repeat(width)).join('  '));
+  const broken = thresholds.filter(({ ok }) => !ok);
+  const verdict = broken.length
+    ? broken.map(({ metric, limit }) => `✗ ${metric}: not ${limit}`)
+    : [`✓ all ${thresholds.length} thresholds; nothing lost, repeated or out of order`];
+  const { VUS: people, SAY_EVERY_MS: every, GROUP: group } = settings;
+  return [
+    '',
+    `${script}, ${scenario}: ${people} people in groups of ${group}, each says something every ${every} ms; ` +
+      `${(took_ms / 1000).toFixed(0)} s against ${urls.join(', ')}`,
+    '',
+    ...table,
+    '',
+    ...(retried ? [`${retried} requests were tried again`] : []),
+    ...verdict,
+    '',
+    '',
+  ].join('\n');
+}
