@@ -26,11 +26,31 @@ const FORMATS = {
   'empty polls': (value) => `${(100 * value).toFixed(0)} %`,
 };
 
+/** Where the JSON goes, and that of earlier runs is. */
+const fileOf = (script) => `${__ENV.RESULTS || '.'}/${script}-${SCENARIO}.json`;
+const SETTINGS = { VUS, DURATION_S, SAY_EVERY_MS, GROUP, CONTENT_BYTES, POLL_MS };
+
 /** Gives a script's `handleSummary`. */
-export const summary = (script) => (data) => {
-  const report = reportOf(script, data);
-  return { stdout: text(report), [__ENV.JSON || `${script}-${SCENARIO}.json`]: `${JSON.stringify(report, null, 2)}\n` };
-};
+export function summary(script) {
+  const others = Object.keys(EXEC).filter((other) => script in EXEC && script !== other);
+  const earlier = others.map(earlierRun).filter(Boolean);
+  return (data) => {
+    const report = reportOf(script, data);
+    return { stdout: text(report, earlier), [fileOf(script)]: `${JSON.stringify(report, null, 2)}\n` };
+  };
+}
+
+/** The row of a script that was run with the same settings before, if there is one. */
+function earlierRun(script) {
+  let report;
+  try {
+    report = JSON.parse(open(fileOf(script)));
+  } catch (_) {
+    return undefined;
+  }
+  const isSame = JSON.stringify(report.settings) === JSON.stringify(SETTINGS);
+  return isSame ? { ...report.transports[0], transport: `${script} (before)` } : undefined;
+}
 
 function reportOf(script, { metrics, state, options }) {
   const here = Object.keys(EXEC).filter((transport) => metrics[`messages_received{transport:${transport}}`]);
@@ -56,14 +76,13 @@ function reportOf(script, { metrics, state, options }) {
   });
   const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds }]) =>
     Object.entries(thresholds || {}).map(([limit, { ok }]) => ({ metric, limit, ok })));
-  const settings = { VUS, DURATION_S, SAY_EVERY_MS, GROUP, CONTENT_BYTES, POLL_MS };
   const retried = metrics.retried ? metrics.retried.values.count : 0;
-  return { script, scenario: SCENARIO, urls: URLS, settings, took_ms: state.testRunDurationMs, retried, transports, thresholds };
+  return { script, scenario: SCENARIO, urls: URLS, settings: SETTINGS, took_ms: state.testRunDurationMs, retried, transports, thresholds };
 }
 
-function text({ script, scenario, urls, settings, took_ms, retried, transports, thresholds }) {
+function text({ script, scenario, urls, settings, took_ms, retried, transports, thresholds }, earlier) {
   const cell = (name, value) => (value === undefined || Number.isNaN(value) ? '–' : FORMATS[name] ? FORMATS[name](value) : `${value}`);
-  const rows = [COLUMNS.map(([name]) => name), ...transports.map((it) => COLUMNS.map(([name, value]) => cell(name, value(it))))];
+  const rows = [COLUMNS.map(([name]) => name), ...[...transports, ...earlier].map((it) => COLUMNS.map(([name, value]) => cell(name, value(it))))];
   const widths = COLUMNS.map((_, at) => Math.max(...rows.map((row) => row[at].length)));
   const line = (row) => row.map((it, at) => (at ? it.padStart(widths[at]) : it.padEnd(widths[at]))).join('  ');
   const table = rows.map(line);
