@@ -114,13 +114,21 @@ function websocket(visit) {
         if (wasOpen && [4400, 4401, 4413].includes(code)) {
           return reject(new Error(`websocket: closed with ${code}: ${JSON.stringify(said)}`));
         }
+        if ([4404, 1012].includes(code)) return resolve('gone');
         retried.add(1, visit.tags);
-        await pause((said && said.retry_after_ms) || 200);
-        // One that never opened does not say why: a new session is always right.
-        return resolve(wasOpen && ![4404, 1012].includes(code) ? 'broken' : 'gone');
+        await pause((said && said.retry_after_ms) || 50);
+        // k6 does not show why a handshake was refused: that the session has gone, polls say; that it is
+        // on another node behind the same load balancer, the next try may be luckier.
+        return resolve(wasOpen || !(await hasGone(visit)) ? 'broken' : 'gone');
       }, reject);
     };
   });
+}
+
+async function hasGone(visit) {
+  const path = `${visit.session.transports.polling.url}?after=${visit.next}&limit=1`;
+  const response = await ask(visit.me.token, 'GET', visit.url + path, { name: 'polling', tags: visit.tags });
+  return problem(response).code === 'session_gone';
 }
 
 /** RFC 6455 section 5.2, from the server; from a client 4 more. */

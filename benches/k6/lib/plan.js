@@ -31,7 +31,7 @@ export const WAIT_MS = env('WAIT_MS', 10000);
 /** How long what history has may be on its way to a session before it counts as lost. */
 export const SETTLE_S = env('SETTLE_S', 30);
 /** 95 of 100 messages arrive within this (short polling: and the time between two polls). */
-export const P95_MS = env('P95_MS', 500);
+export const P95_MS = env('P95_MS', 2000);
 
 const shapes = {
   steady: (vus) => ({ executor: 'constant-vus', vus, duration: `${DURATION_S}s` }),

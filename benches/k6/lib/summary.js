@@ -17,6 +17,8 @@ const COLUMNS = [
   ['reordered', (it) => it.reordered],
 ];
 
+const WHY = { unsettled: ': visits that were cut off before they were held against history' };
+
 const FORMATS = {
   'p50 ms': (value) => value.toFixed(1),
   'p95 ms': (value) => value.toFixed(1),
@@ -42,6 +44,7 @@ export function summary(script) {
 
 /** The row of a script that was run with the same settings before, if there is one. */
 function earlierRun(script) {
+  if (!__ENV.RESULTS) return undefined;
   let report;
   try {
     report = JSON.parse(open(fileOf(script)));
@@ -63,10 +66,11 @@ function reportOf(script, { metrics, state, options }) {
       transport,
       messages_sent: values('messages_sent').count,
       messages_received: received,
-      latency_p50_ms: latency.med,
-      latency_p95_ms: latency['p(95)'],
-      latency_p99_ms: latency['p(99)'],
-      bytes_per_message: values('bytes_per_message').avg,
+      // Of nothing, k6 says 0.
+      latency_p50_ms: latency.med || undefined,
+      latency_p95_ms: latency['p(95)'] || undefined,
+      latency_p99_ms: latency['p(99)'] || undefined,
+      bytes_per_message: values('bytes_per_message').avg || undefined,
       polls_per_message: polls.passes === undefined ? undefined : (polls.passes + polls.fails) / received,
       empty_poll_ratio: polls.rate,
       lost: values('lost').count,
@@ -74,8 +78,8 @@ function reportOf(script, { metrics, state, options }) {
       reordered: values('reordered').count,
     };
   });
-  const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds }]) =>
-    Object.entries(thresholds || {}).map(([limit, { ok }]) => ({ metric, limit, ok })));
+  const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds, values }]) =>
+    Object.entries(thresholds || {}).map(([limit, { ok }]) => ({ metric, limit, ok, value: values[limit.split(/[<>=]/)[0]] })));
   const retried = metrics.retried ? metrics.retried.values.count : 0;
   return { script, scenario: SCENARIO, urls: URLS, settings: SETTINGS, took_ms: state.testRunDurationMs, retried, transports, thresholds };
 }
@@ -89,7 +93,7 @@ function text({ script, scenario, urls, settings, took_ms, retried, transports, 
   table.splice(1, 0, widths.map((width) => '─'.repeat(width)).join('  '));
   const broken = thresholds.filter(({ ok }) => !ok);
   const verdict = broken.length
-    ? broken.map(({ metric, limit }) => `✗ ${metric}: not ${limit}`)
+    ? broken.map(({ metric, limit, value }) => `✗ ${metric}: ${value}, not ${limit}${WHY[metric] || ''}`)
     : [`✓ all ${thresholds.length} thresholds; nothing lost, repeated or out of order`];
   const { VUS: people, SAY_EVERY_MS: every, GROUP: group } = settings;
   return [

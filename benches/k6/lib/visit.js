@@ -10,6 +10,8 @@ import { CONTENT_BYTES, DURATION_S, SAY_EVERY_MS, SETTLE_S, VISIT_S } from './pl
 
 const SEND_WITHIN_MS = 10000;
 const PAGE = 200;
+/** After a visit that failed, before the next one. */
+const REST_MS = 1000;
 
 /** Who this VU is; lives as long as the VU. */
 let me;
@@ -26,11 +28,13 @@ export async function visit(transport, { urls, users }) {
   unsettled.add(1);
   const it = new Visit(transport, tags, urls);
   const end = Math.min(Date.now() + VISIT_S * 1000, exec.scenario.startTime + DURATION_S * 1000);
-  const reading = it.read().catch((error) => {
-    it.isOver = true;
+  // What fails ends both; the visit stays unsettled.
+  const failed = async (error) => {
+    it.close();
+    await pause(REST_MS);
     throw error;
-  });
-  await Promise.all([reading, it.speak(end).then(() => it.leave())]);
+  };
+  await Promise.all([it.read().catch(failed), it.speak(end).then(() => it.leave()).catch(failed)]);
   await it.settle();
   unsettled.add(-1);
 }
@@ -57,6 +61,12 @@ class Visit {
       }
       ended = await lines[this.transport](this);
     }
+  }
+
+  /** Ends the reading. */
+  close() {
+    this.isOver = true;
+    if (this.socket) this.socket.close();
   }
 
   /** Takes a batch of the session. */
@@ -160,8 +170,7 @@ class Visit {
     this.newest = this.past.length ? this.past[this.past.length - 1].message_id : me.oracle.settled;
     const deadline = Date.now() + SETTLE_S * 1000;
     while (isAbove(this.newest, me.oracle.cursor) && Date.now() < deadline && !this.isOver) await pause(20);
-    this.isOver = true;
-    if (this.socket) this.socket.close();
+    this.close();
     if (this.session) await this.call('DELETE', `/v1/sessions/${this.session.session_id}`, { name: 'end session' });
   }
 
