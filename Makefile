@@ -1,9 +1,9 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run cluster faults servers test fuzz lint fmt bench measure doc clean
+.PHONY: help run cluster faults servers test fuzz lint fmt bench measure k6 doc clean
 
 help: ## This list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
@@ -16,7 +16,7 @@ faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATIO
 	cargo run --locked -p pabal-tests --bin faults -- $(if $(SEED),--seed $(SEED)) \
 		$(if $(DURATION),--duration $(DURATION)) $(if $(LIE),--lie $(LIE))
 
-servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do)
+servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do), k6
 	tests/servers/install.sh
 
 # Each of these is run once by the tests, so that none breaks unseen; `ports` needs servers.
@@ -55,6 +55,10 @@ bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on s
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
 	cargo build --release --locked -p pabal-gateway
 	cargo run --release --locked -p pabal-benches --bin measure -- all
+
+k6: ## k6 on every transport, on a node of its own: make k6 SCENARIO=spike VUS=100 (BASE_URL=… for another)
+	$(if $(BASE_URL),,cargo build --release --locked -p pabal-gateway)
+	benches/k6/run.sh $(SCRIPTS)
 
 doc: ## The documentation of the crates
 	cargo doc --workspace --no-deps --locked --open

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what tests/servers starts, if it is missing: programs from Debian's packages, Cassandra
-# from Maven Central. Leaves no system service running. Quiet when there is nothing to do.
+# from Maven Central, k6 from its Go module. Leaves no system service running. Quiet when there is nothing to do.
 set -eu
 
 # program|package; PostgreSQL keeps its server programs outside of PATH. The library is what sets the
@@ -47,8 +47,14 @@ install_cassandra() {
     fi
 }
 
+# Without Go there is none, and what needs it says so.
+install_k6() {
+    ! command -v go >/dev/null 2>&1 || "$here/../../benches/k6/install.sh" >/dev/null
+}
+
 if [ -z "$missing" ]; then
     install_cassandra
+    install_k6
     exit
 fi
 
@@ -84,3 +90,4 @@ install || { apt-get update -q >>"$log" 2>&1 && install; } || {
     exit 1
 }
 install_cassandra
+install_k6
