@@ -18,6 +18,9 @@ pub struct Flags {
     /// The server, or any node of a cluster.
     #[arg(long, value_name = "URL", env = "PABAL_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
+    /// Where messages are sent, if elsewhere: another node, so that they cross the cluster.
+    #[arg(long, value_name = "URL")]
+    pub(crate) speak_url: Option<String>,
     /// How clients receive: websocket, sse, long-polling, polling. Several, with a comma between them, share
     /// the clients evenly, or by weights: `websocket=8,polling=2`.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "websocket")]

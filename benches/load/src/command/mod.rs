@@ -102,7 +102,11 @@ async fn gather(flags: &Flags, live: &Live) -> Result<Vec<Crowd>, Failure> {
     let mut people = Vec::new();
     for plan in flags.plans() {
         let told = |done, of| live.progress("channels made", done, of);
-        people.push(People::gather_watched(&target, &plan, told).await?);
+        let mut gathered = People::gather_watched(&target, &plan, told).await?;
+        if let Some(url) = &flags.speak_url {
+            gathered.speak_at(url).await?;
+        }
+        people.push(gathered);
     }
     let connecting = people.into_iter().map(|people| {
         people.connect_over(flags.ramp, |done, of| live.progress("clients connected", done, of))

@@ -69,9 +69,15 @@ impl Report {
         if away > 0 {
             wrong.push(format!("not all of {away} clients came back"));
         }
-        let trouble = self.rows.iter().find_map(|row| row.trouble.as_deref());
-        let because = trouble.map(|trouble| format!(" (first trouble: {trouble})"));
+        let because = self.trouble().map(|trouble| format!(" (first trouble: {trouble})"));
         (!wrong.is_empty()).then(|| wrong.join(", ") + &because.unwrap_or_default())
+    }
+
+    /// The first thing that went wrong on the way, with what to do about it.
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.rows.iter().find_map(|row| row.trouble.clone())?;
+        let limited = trouble.contains("rate_limited");
+        Some(trouble + if limited { "; start the server with --no-rate-limits" } else { "" })
     }
 
     pub(super) fn text(&self) -> String {
@@ -129,6 +135,9 @@ impl Report {
             if count > 0 {
                 text += &format!("{count} {what}\n");
             }
+        }
+        if let Some(trouble) = self.trouble() {
+            text += &format!("first trouble: {trouble}\n");
         }
         let mut lateness = crate::counts::histogram();
         for row in &self.rows {
