@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use pabal_load::{
     Counts, Crowd, Headers, Http, People, Plan, Schedule, Target, Transport, Verdict,
 };
