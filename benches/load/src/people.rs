@@ -84,8 +84,8 @@ impl People {
         let scene = Arc::new(Scene {
             plan: *plan,
             url: target.url.clone(),
+            roads: Roads::to(target, &place)?,
             place,
-            roads: Roads::to(target)?,
             epoch: Instant::now(),
             tally: Tally::new(),
             tracker: TaskTracker::new(),
