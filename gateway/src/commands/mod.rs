@@ -50,6 +50,8 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Talk, in this terminal.
     Chat(pabal_terminal::Flags),
+    /// Put a server under load, and check that everything arrives once and in order.
+    Load(pabal_load::Flags),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.
