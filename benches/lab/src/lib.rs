@@ -10,6 +10,8 @@
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 pub mod record;
+pub mod grid;
+pub mod model;
 pub mod peers;
 pub mod process;
 pub mod api;
