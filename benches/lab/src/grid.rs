@@ -47,7 +47,8 @@ const fn polling(every_ms: u64) -> Transport {
 
 const STREAMS: [Transport; 2] = [Transport::Sse, Transport::WebSocket];
 
-fn centre(transport: Transport) -> Cell {
+/// The cell in the middle, on a transport.
+pub fn centre(transport: Transport) -> Cell {
     Cell {
         plan: Plan {
             transport,

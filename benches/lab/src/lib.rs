@@ -13,6 +13,7 @@ pub mod record;
 pub mod grid;
 pub mod model;
 pub mod peers;
+pub mod report;
 pub mod process;
 pub mod api;
 pub mod wire;

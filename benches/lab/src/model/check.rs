@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
-use super::{Pace, as_it_was, fit};
+use super::{Model, Pace, as_it_was, fit};
 use crate::record::{Family, Record};
 
 /// A quarter of the cells is held out, four times, until each was.
@@ -76,43 +76,59 @@ pub fn check(records: &[&Record], pace: Pace, seed: u64) -> Check {
         let seen: Vec<_> =
             (0..records.len()).filter(|&one| fold[one] != out).map(|one| records[one]).collect();
         let model = fit(String::new(), pace, &seen);
-        for number in (0..records.len()).filter(|&one| fold[one] == out) {
-            let record = records[number];
-            let predicted = model.predict(&as_it_was(record), pace);
-            held.push(Held {
-                record: number,
-                cpu_us: record.server_cpu_us / record.seconds,
-                cpu_us_predicted: predicted.cpu_us,
-                bytes: (record.counts.bytes_in + record.counts.bytes_out) as f64 / record.seconds,
-                bytes_predicted: predicted.bytes,
-            });
-        }
+        let hidden = (0..records.len()).filter(|&one| fold[one] == out);
+        held.extend(hidden.map(|number| compare(&model, records, number, pace)));
     }
     held.sort_by_key(|one| one.record);
-    let errors = |family: Option<Family>, error: &dyn Fn(&Held) -> Option<f64>| {
-        let of = |one: &Held| Family::of(records[one.record].cell.plan.transport);
-        let mut errors: Vec<_> = held
-            .iter()
-            .filter(|one| family.is_none_or(|family| of(one) == family))
-            .filter_map(error)
-            .collect();
-        errors.sort_by(f64::total_cmp);
-        Errors {
-            cells: errors.len(),
-            median: errors.get(errors.len() / 2).copied().unwrap_or(0.0),
-            worst: errors.last().copied().unwrap_or(0.0),
+    Check::new(held, records)
+}
+
+fn compare(model: &Model, records: &[&Record], number: usize, pace: Pace) -> Held {
+    let record = records[number];
+    let predicted = model.predict(&as_it_was(record), pace);
+    Held {
+        record: number,
+        cpu_us: record.server_cpu_us / record.seconds,
+        cpu_us_predicted: predicted.cpu_us,
+        bytes: (record.counts.bytes_in + record.counts.bytes_out) as f64 / record.seconds,
+        bytes_predicted: predicted.bytes,
+    }
+}
+
+impl Check {
+    /// A model against cells, whether it has seen them or not.
+    pub fn of(model: &Model, records: &[&Record], pace: Pace) -> Self {
+        let all = 0..records.len();
+        Self::new(all.map(|number| compare(model, records, number, pace)).collect(), records)
+    }
+
+    fn new(held: Vec<Held>, records: &[&Record]) -> Self {
+        let share = |measured: f64, predicted: f64| {
+            (measured > 0.0).then(|| (predicted - measured).abs() / measured)
+        };
+        let cpu = |one: &Held| share(one.cpu_us, one.cpu_us_predicted);
+        let bytes = |one: &Held| share(one.bytes, one.bytes_predicted);
+        let errors = |error: &dyn Fn(&Held) -> Option<f64>, family: Option<Family>| {
+            let of = |one: &&Held| Family::of(records[one.record].cell.plan.transport);
+            let held = held.iter().filter(|one| family.is_none_or(|family| of(one) == family));
+            let mut errors: Vec<_> = held.filter_map(error).collect();
+            errors.sort_by(f64::total_cmp);
+            Errors {
+                cells: errors.len(),
+                median: errors.get(errors.len() / 2).copied().unwrap_or(0.0),
+                worst: errors.last().copied().unwrap_or(0.0),
+            }
+        };
+        let each = |error: &dyn Fn(&Held) -> Option<f64>| -> BTreeMap<_, _> {
+            let all = Family::ALL.map(|family| (family, errors(error, Some(family))));
+            all.into_iter().filter(|(_, errors)| errors.cells > 0).collect()
+        };
+        Self {
+            cpu: each(&cpu),
+            cpu_all: errors(&cpu, None),
+            bytes: each(&bytes),
+            bytes_all: errors(&bytes, None),
+            held,
         }
-    };
-    let share = |measured: f64, predicted: f64| {
-        (measured > 0.0).then(|| (predicted - measured).abs() / measured)
-    };
-    let cpu = |one: &Held| share(one.cpu_us, one.cpu_us_predicted);
-    let bytes = |one: &Held| share(one.bytes, one.bytes_predicted);
-    let each = |error: &dyn Fn(&Held) -> Option<f64>| {
-        let all = Family::ALL.into_iter().map(|family| (family, errors(Some(family), error)));
-        all.filter(|(_, errors)| errors.cells > 0).collect::<BTreeMap<_, _>>()
-    };
-    let (by_cpu, by_bytes) = (each(&cpu), each(&bytes));
-    let (cpu_all, bytes_all) = (errors(None, &cpu), errors(None, &bytes));
-    Check { cpu: by_cpu, cpu_all, bytes: by_bytes, bytes_all, held }
+    }
 }
