@@ -1,0 +1,166 @@
+//! The oracle: what one listener received of one channel, against what was acknowledged there. It sees
+//! what is on the wire; nothing is repaired before it looks.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::counts::Verdict;
+
+/// As many runs of missing numbers as a listener remembers. With more, the oldest counts as lost for good.
+const MOST_GAPS: usize = 4_096;
+
+/// What was said in a channel: the numbers 1, 2, 3… each in one message.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// Its id, as it stands in JSON.
+    pub(crate) id: u64,
+    said: AtomicU64,
+    /// Those that were never acknowledged: the channel may hold them or not.
+    doubtful: Mutex<BTreeSet<u64>>,
+}
+
+impl Channel {
+    pub(crate) fn new(id: u64) -> Self {
+        Self { id, said: AtomicU64::new(0), doubtful: Mutex::default() }
+    }
+
+    /// The number of the next message.
+    pub(crate) fn say(&self) -> u64 {
+        self.said.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The highest number so far.
+    pub(crate) fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+
+    /// Nobody will learn whether this number was stored.
+    pub(crate) fn doubt(&self, number: u64) {
+        self.doubtful().insert(number);
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one listener received of a channel. Takes little however long it lasts: numbers that came one
+/// after the other are one number here, and those that are missing are runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Hearing {
+    /// One more than the highest number that came.
+    next: u64,
+    /// Below it, ascending: what did not come yet.
+    missing: VecDeque<Range<u64>>,
+    given_up: u64,
+    last_id: u64,
+    repeated: u64,
+    reordered: u64,
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self {
+            next: 1,
+            missing: VecDeque::new(),
+            given_up: 0,
+            last_id: 0,
+            repeated: 0,
+            reordered: 0,
+        }
+    }
+}
+
+/// What a message was to its listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// New, behind all that came before.
+    InOrder,
+    /// New, but a later one of the channel came before it.
+    Reordered,
+    /// It had come before.
+    Repeated,
+}
+
+impl Hearing {
+    /// Takes in a message that was delivered: its number and its message id. Ids are the order of a
+    /// channel; a number may have been sent again, behind later ones, after a send that failed.
+    pub(crate) fn hear(&mut self, number: u64, message_id: u64) -> Heard {
+        if !self.fill(number) {
+            self.repeated += 1;
+            return Heard::Repeated;
+        }
+        if message_id <= self.last_id {
+            self.reordered += 1;
+            return Heard::Reordered;
+        }
+        self.last_id = message_id;
+        Heard::InOrder
+    }
+
+    /// Takes in a message that was read from history, where it is no wonder to meet what has come
+    /// already; whether it is new.
+    pub(crate) fn fetch(&mut self, number: u64, message_id: u64) -> bool {
+        self.last_id = self.last_id.max(message_id);
+        self.fill(number)
+    }
+
+    /// The highest message id so far, which is the channel's cursor; 0 before the first.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// How many numbers below the highest did not come so far.
+    pub(crate) fn missing(&self) -> u64 {
+        self.given_up + self.missing.iter().map(|gap| gap.end - gap.start).sum::<u64>()
+    }
+
+    /// What is to be said of it when 1 to `said` were said; of `doubtful` ones nobody knows whether
+    /// they were stored.
+    pub(crate) fn verdict(&self, said: u64, doubtful: &BTreeSet<u64>) -> Verdict {
+        let gaps = self.missing.iter().cloned().chain([self.next..self.next.max(said + 1)]);
+        let open: u64 =
+            gaps.map(|gap| (gap.end - gap.start) - doubtful.range(gap).count() as u64).sum();
+        let Self { given_up, repeated, reordered, .. } = *self;
+        Verdict { lost: open + given_up, repeated, reordered }
+    }
+
+    pub(crate) fn of(&self, channel: &Channel) -> Verdict {
+        self.verdict(channel.said(), &channel.doubtful())
+    }
+
+    /// Whether `number` was missing; it is not any more.
+    fn fill(&mut self, number: u64) -> bool {
+        if number >= self.next {
+            if number > self.next {
+                self.missing.push_back(self.next..number);
+                if self.missing.len() > MOST_GAPS
+                    && let Some(oldest) = self.missing.pop_front()
+                {
+                    self.given_up += oldest.end - oldest.start;
+                }
+            }
+            self.next = number + 1;
+            return true;
+        }
+        let at = self.missing.partition_point(|gap| gap.end <= number);
+        let Some(gap) = self.missing.get_mut(at).filter(|gap| gap.start <= number) else {
+            return false;
+        };
+        match (gap.start == number, gap.end == number + 1) {
+            (true, true) => {
+                self.missing.remove(at);
+            }
+            (true, false) => gap.start += 1,
+            (false, true) => gap.end -= 1,
+            (false, false) => {
+                let behind = number + 1..gap.end;
+                gap.end = number;
+                self.missing.insert(at + 1, behind);
+            }
+        }
+        true
+    }
+}

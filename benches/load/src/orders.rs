@@ -1,0 +1,114 @@
+//! What all clients are told at once. Each finds out by itself whether it is meant.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// What a crowd is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) phase: Phase,
+    /// How many times clients were cut off, and which share of them the last time.
+    pub(crate) cuts: u64,
+    pub(crate) cut_share: f64,
+    /// How many times clients were told to take nothing, which share and for how long the last time.
+    pub(crate) pauses: u64,
+    pub(crate) pause_share: f64,
+    pub(crate) pause: Duration,
+}
+
+/// How far the crowd is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Messages come.
+    #[default]
+    Listen,
+    /// All is said: whoever has everything says so.
+    Finish,
+    /// Time is over.
+    Judge,
+}
+
+/// One client's view of its orders.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    orders: watch::Receiver<Orders>,
+    number: usize,
+    cuts: u64,
+    pauses: u64,
+}
+
+/// What a client is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Order {
+    /// Nothing that concerns it.
+    Nothing,
+    /// Drop the connection without a word.
+    Cut,
+    /// Take nothing for a while.
+    Pause(Duration),
+}
+
+impl Inbox {
+    pub(crate) fn new(orders: watch::Receiver<Orders>, number: usize) -> Self {
+        let Orders { cuts, pauses, .. } = *orders.borrow();
+        Self { orders, number, cuts, pauses }
+    }
+
+    /// The next order. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Order {
+        if self.orders.changed().await.is_err() {
+            // The crowd was dropped, and this task with it.
+            std::future::pending::<()>().await;
+        }
+        let orders = *self.orders.borrow_and_update();
+        if self.cuts != orders.cuts {
+            self.cuts = orders.cuts;
+            if meant(self.number, orders.cuts, orders.cut_share) {
+                return Order::Cut;
+            }
+        }
+        if self.pauses != orders.pauses {
+            self.pauses = orders.pauses;
+            if meant(self.number, !orders.pauses, orders.pause_share) {
+                return Order::Pause(orders.pause);
+            }
+        }
+        Order::Nothing
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.orders.borrow().phase
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn judged(mut self) {
+        // An error says that the crowd was dropped, which is an end as well.
+        let _ = self.orders.wait_for(|orders| orders.phase == Phase::Judge).await;
+    }
+}
+
+/// Whether a client is among a share of all, drawn anew each `time`.
+pub(crate) fn meant(number: usize, time: u64, share: f64) -> bool {
+    // SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    let mut x = (number as u64).wrapping_add(time.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64 <= share && share > 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_all_is_meant_and_not_always_the_same() {
+        let drawn = |time, share| {
+            (0..10_000).filter(|&number| meant(number, time, share)).collect::<Vec<_>>()
+        };
+        assert!((2_700..3_300).contains(&drawn(1, 0.3).len()));
+        assert_ne!(drawn(1, 0.3), drawn(2, 0.3));
+        assert_eq!(drawn(3, 1.0).len(), 10_000);
+        assert_eq!(drawn(3, 0.0).len(), 0);
+    }
+}
