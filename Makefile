@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run cluster faults servers test fuzz lint fmt bench measure doc clean
+.PHONY: help run cluster faults servers test fuzz lint fmt bench measure lab doc clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -55,6 +55,10 @@ bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on s
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
 	cargo build --release --locked -p pabal-gateway
 	cargo run --release --locked -p pabal-benches --bin measure -- all
+
+lab: ## What each transport costs: measures all of them side by side, and draws lab/report.html (15 minutes; QUICK=1: 2)
+	cargo build --release --locked -p pabal-gateway
+	target/release/pabal lab $(if $(QUICK),--quick)
 
 doc: ## The documentation of the crates
 	cargo doc --workspace --no-deps --locked --open

@@ -35,6 +35,8 @@ enum Failure {
     Build(#[from] BuildError),
     #[error(transparent)]
     Chat(#[from] pabal_terminal::Failure),
+    #[error(transparent)]
+    Lab(#[from] pabal_lab::command::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
     #[error("history could not make a write durable; see the log, and start again")]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Backup(backup) => on_runtime(backup.run()),
         Command::Restore(restore) => on_runtime(restore.run()),
         Command::Chat(chat) => pabal_terminal::run(chat).map_err(Failure::from),
+        Command::Lab(lab) => pabal_lab::command::run(lab).map_err(Failure::from),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,15 +10,23 @@ use serde_json::Value;
 const NOT_IN_CORE: [&str; 5] = ["hyper", "redis", "sqlx", "fjall", "scylla"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core", "pabal-servers"]),
     (
         "pabal-gateway",
-        &["pabal-core", "pabal-servers", "pabal-storage", "pabal-terminal", "pabal-transports"],
+        &[
+            "pabal-core",
+            "pabal-lab",
+            "pabal-servers",
+            "pabal-storage",
+            "pabal-terminal",
+            "pabal-transports",
+        ],
     ),
     ("pabal-servers", &[]),
+    ("pabal-lab", &["pabal-load"]),
     ("pabal-client", &["pabal-tests"]),
     ("pabal-terminal", &["pabal-client", "pabal-tests"]),
 ];

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use pabal_load::{Headers, Http, Plan, Transport};
+use serde::{Deserialize, Serialize};
 
 use crate::model::Pace;
 use crate::record::Cell;
@@ -33,12 +34,15 @@ pub struct Step {
 }
 
 /// How much of the grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Size {
     /// All of it: within 15 minutes on two cores.
     Whole,
     /// The least that a model can be fitted to: within 2 minutes.
     Quick,
+    /// A few clients for a second each, which say nothing about costs: for tests of what is around.
+    Tiny,
 }
 
 const fn polling(every_ms: u64) -> Transport {
@@ -78,6 +82,7 @@ pub fn steps(size: Size) -> Vec<Step> {
     let cells = match size {
         Size::Whole => whole(),
         Size::Quick => quick(),
+        Size::Tiny => tiny(),
     };
     cells.into_iter().map(|cell| step(cell, size)).collect()
 }
@@ -86,6 +91,7 @@ fn step(cell: Cell, size: Size) -> Step {
     let (least, window) = match size {
         Size::Whole => (Duration::from_secs(2), Duration::from_secs(10)),
         Size::Quick => (Duration::from_secs(1), Duration::from_secs(4)),
+        Size::Tiny => (Duration::from_millis(200), Duration::from_secs(1)),
     };
     // Whole intervals, so that as many polls of each client fall into the window as it is long.
     let interval = match cell.plan.transport {
@@ -132,8 +138,10 @@ fn whole() -> Vec<Cell> {
         cells.push(with(transport, |cell| cell.plan.http = Http::Two));
         cells.push(with(transport, corner));
     }
-    cells.push(with(Transport::Sse, |cell| cell.plan.http = Http::Two));
-    cells.push(with(Transport::Sse, corner));
+    for transport in STREAMS {
+        cells.push(with(transport, |cell| cell.plan.http = Http::Two));
+        cells.push(with(transport, corner));
+    }
     // Corners: what adds up, and what does not.
     for transport in STREAMS {
         cells.push(with(transport, |cell| {
@@ -178,6 +186,15 @@ fn quick() -> Vec<Cell> {
     cells.push(with(Transport::LongPolling, |cell| cell.tls = true));
     cells.push(with(Transport::WebSocket, |cell| cell.tls = true));
     cells
+}
+
+fn tiny() -> Vec<Cell> {
+    let few = |cell: &mut Cell| (cell.plan.clients, cell.plan.per_minute) = (20, 120.0);
+    let encrypted = |cell: &mut Cell| {
+        few(cell);
+        cell.tls = true;
+    };
+    vec![with(polling(200), few), with(Transport::WebSocket, encrypted)]
 }
 
 #[cfg(test)]

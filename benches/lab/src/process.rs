@@ -24,7 +24,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` and waits for its line `listening on http://…`.
+    /// Starts `program` and waits for its line `listening on http://…`, or `https://…`.
     ///
     /// # Errors
     /// If it does not start, or ends without that line.
@@ -45,7 +45,8 @@ impl Server {
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on http://");
+        let url = line.trim().strip_prefix("listening on ");
+        let address = url.and_then(|url| url.split_once("://")).map(|(_, address)| address);
         match address.and_then(|address| address.parse().ok()) {
             Some(address) => Ok(Self { child, address }),
             None => {
@@ -129,6 +130,26 @@ impl Server {
         cpu(self.pid())
     }
 
+    /// The CPU time that it has used, all threads that ever were, to the nanosecond.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn cpu_clock(&self) -> Outcome<Duration> {
+        let pid = nix::unistd::Pid::from_raw(self.pid().try_into()?);
+        Ok(nix::time::ClockId::pid_cpu_clock_id(pid)?.now()?.into())
+    }
+
+    /// Kills it at once; answers the CPU time of its whole life, as the kernel adds it up for whoever
+    /// waits for the end of a process. No other process may be waited for at the same time.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn end(self) -> Outcome<Duration> {
+        let before = cpu_of_ended()?;
+        drop(self);
+        Ok(cpu_of_ended()?.saturating_sub(before))
+    }
+
     /// Its resident memory in bytes, counted page by page: the sums in `status` are approximate.
     ///
     /// # Errors
@@ -162,6 +183,36 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
     let mut ticks = || -> Outcome<u64> { Ok(fields.next().ok_or("a short stat")?.parse()?) };
     let ticks = ticks()? + ticks()?;
     Ok(Duration::from_millis(ticks * 10))
+}
+
+/// CPU time of all processes that this one has waited for.
+fn cpu_of_ended() -> Outcome<Duration> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.try_into()?))
+}
+
+/// CPU time of this process, to the nanosecond.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn own_cpu_clock() -> Outcome<Duration> {
+    Ok(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?.into())
+}
+
+/// What the kernel has counted on the loopback interface: packets, and their bytes.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn loopback() -> Outcome<(u64, u64)> {
+    let devices = fs::read_to_string("/proc/net/dev")?;
+    let line = devices.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));
+    let mut fields = line.ok_or("no loopback interface")?.split_ascii_whitespace();
+    let bytes = fields.next().ok_or("a short line in /proc/net/dev")?.parse()?;
+    let packets = fields.next().ok_or("a short line in /proc/net/dev")?.parse()?;
+    Ok((packets, bytes))
 }
 
 /// Memory that the kernel holds for TCP sockets of this machine, in bytes.
@@ -212,14 +263,18 @@ pub fn bind_other(pid: u32, cores: &str) -> Outcome<()> {
     if done.success() { Ok(()) } else { Err(format!("cannot bind to core {cores}").into()) }
 }
 
-/// The machine, in one line.
+/// The machine, in one line, and how busy it is.
 pub fn machine() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("{}, load {}", machine_name(), load.split(' ').next().unwrap_or("?"))
+}
+
+/// The machine, in one line that stays the same.
+pub fn machine_name() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let models: Vec<_> = cpus.lines().filter(|line| line.starts_with("model name")).collect();
     let model = models.first().and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
     let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
-    format!("{} × {model}, Linux {}, load {load}", models.len(), kernel.trim())
+    format!("{} × {model}, Linux {}", models.len(), kernel.trim())
 }

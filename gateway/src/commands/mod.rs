@@ -50,6 +50,8 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Talk, in this terminal.
     Chat(pabal_terminal::Flags),
+    /// Measure what each transport costs, on this machine, and make a report of it.
+    Lab(pabal_lab::command::Flags),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.

@@ -9,7 +9,7 @@ use super::text::{escape, figure};
 /// is written.
 const WIDTH: f64 = 360.0;
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 88.0;
+const RIGHT: f64 = 102.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 40.0;
 const HEIGHT: f64 = 270.0;
@@ -237,10 +237,11 @@ pub(super) fn lines(
     ends.sort_by(|one, other| one.0.total_cmp(&other.0));
     let wanted: Vec<_> = ends.iter().map(|end| end.0).collect();
     for (place, (at, from, one)) in spread(&wanted, TOP, bottom).into_iter().zip(ends) {
-        let label = right + 15.0;
-        canvas.path("leader", "", [(from + 2.0, at), (right + 4.0, place)].into_iter());
-        canvas.add(&mark(one.look.mark, one.look.hue, right + 9.0, place));
-        canvas.text("name", "start", label, place + 4.0, &one.name);
+        canvas.path("leader", "", [(from + 2.0, at), (right + 6.0, place)].into_iter());
+        let sample = [(right + 7.0, place), (right + 29.0, place)];
+        canvas.path(&format!("line {}", one.look.hue), one.look.dash, sample.into_iter());
+        canvas.add(&mark(one.look.mark, one.look.hue, right + 18.0, place));
+        canvas.text("name", "start", right + 33.0, place + 4.0, &one.name);
     }
     canvas.end()
 }
