@@ -37,6 +37,7 @@ enum Failure {
     Chat(#[from] pabal_terminal::Failure),
     #[error(transparent)]
     Lab(#[from] pabal_lab::command::Failure),
+    Load(#[from] pabal_load::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
     #[error("history could not make a write durable; see the log, and start again")]
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Restore(restore) => on_runtime(restore.run()),
         Command::Chat(chat) => pabal_terminal::run(chat).map_err(Failure::from),
         Command::Lab(lab) => pabal_lab::command::run(lab).map_err(Failure::from),
+        Command::Load(load) => pabal_load::run(load).map_err(Failure::from),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

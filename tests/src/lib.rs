@@ -19,5 +19,6 @@ pub mod http2;
 pub mod metrics;
 pub mod wait;
 pub mod balancer;
+pub mod liar;
 pub mod cluster;
 pub mod faults;

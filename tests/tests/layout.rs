@@ -1,5 +1,6 @@
 //! Who may import whom (design, section 8): the engine knows no backend and no transport, transports
-//! and storage know the engine alone, and only the gateway knows them all. The client knows none of them, and the terminal the client alone.
+//! and storage know the engine alone, and only the gateway knows them all. The client knows none of them,
+//! and the terminal and the load generator the client alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -10,7 +11,7 @@ use serde_json::Value;
 const NOT_IN_CORE: [&str; 5] = ["hyper", "redis", "sqlx", "fjall", "scylla"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core", "pabal-servers"]),
@@ -19,6 +20,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
         &[
             "pabal-core",
             "pabal-lab",
+            "pabal-load",
             "pabal-servers",
             "pabal-storage",
             "pabal-terminal",
@@ -29,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("pabal-lab", &["pabal-load"]),
     ("pabal-client", &["pabal-tests"]),
     ("pabal-terminal", &["pabal-client", "pabal-tests"]),
+    ("pabal-load", &["pabal-client", "pabal-tests"]),
 ];
 
 #[derive(Default)]

@@ -35,7 +35,7 @@
 //! `line` are the ways on which it comes. `oracle` judges it. `orders` are for all clients at once,
 //! `scene` is what they share, `listener` is one of them. `schedule` says when something is said,
 //! `speaker` says it. `people` makes users and channels and connects them, `crowd` is the handle on
-//! all of it.
+//! all of it, `command` is `pabal load`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod plan;
@@ -55,7 +55,9 @@ mod schedule;
 mod speaker;
 mod people;
 mod crowd;
+mod command;
 
+pub use command::{Failure, Flags, run};
 pub use counts::{Counts, Verdict};
 pub use crowd::Crowd;
 pub use error::LoadError;

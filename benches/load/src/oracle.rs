@@ -164,3 +164,125 @@ impl Hearing {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL_CERTAIN: BTreeSet<u64> = BTreeSet::new();
+
+    fn verdict(lost: u64, repeated: u64, reordered: u64) -> Verdict {
+        Verdict { lost, repeated, reordered }
+    }
+
+    /// What was heard, with ids that are ten times the numbers.
+    fn heard(numbers: impl IntoIterator<Item = u64>) -> Hearing {
+        let mut hearing = Hearing::default();
+        for number in numbers {
+            hearing.hear(number, number * 10);
+        }
+        hearing
+    }
+
+    #[test]
+    fn each_fault_is_called_by_its_name() {
+        assert_eq!(heard(1..=9).verdict(9, &ALL_CERTAIN), verdict(0, 0, 0));
+        assert_eq!(heard([1, 2, 4]).verdict(4, &ALL_CERTAIN), verdict(1, 0, 0));
+        assert_eq!(heard([1, 2]).verdict(4, &ALL_CERTAIN), verdict(2, 0, 0), "the last ones");
+        assert_eq!(heard([1, 2, 2, 3, 1]).verdict(3, &ALL_CERTAIN), verdict(0, 2, 0));
+        assert_eq!(heard([1, 3, 2, 4]).verdict(4, &ALL_CERTAIN), verdict(0, 0, 1), "two swapped");
+        assert_eq!(heard([]).verdict(0, &ALL_CERTAIN), verdict(0, 0, 0), "silence");
+    }
+
+    #[test]
+    fn a_send_that_was_repeated_behind_a_later_one_is_no_fault() {
+        let mut hearing = Hearing::default();
+        let order = [(1, 10), (3, 20), (2, 30), (4, 40)];
+        assert!(order.into_iter().all(|(number, id)| hearing.hear(number, id) == Heard::InOrder));
+        assert_eq!(hearing.verdict(4, &ALL_CERTAIN), verdict(0, 0, 0));
+        // The same message stored twice is one, however: its number comes again under another id.
+        assert_eq!(hearing.hear(3, 50), Heard::Repeated);
+    }
+
+    #[test]
+    fn what_was_never_acknowledged_may_have_come_or_not() {
+        let doubtful = BTreeSet::from([3, 5]);
+        assert_eq!(heard([1, 2, 4]).verdict(5, &doubtful), verdict(0, 0, 0));
+        assert_eq!(heard([1, 2, 3, 4, 5]).verdict(5, &doubtful), verdict(0, 0, 0));
+        assert_eq!(heard([1, 4]).verdict(5, &doubtful), verdict(1, 0, 0), "2 was acknowledged");
+    }
+
+    #[test]
+    fn history_fills_gaps_and_is_no_repetition() {
+        let mut hearing = heard([1, 2]);
+        assert!(!hearing.fetch(2, 20));
+        assert!((3..=7).all(|number| hearing.fetch(number, number * 10)));
+        assert_eq!(hearing.hear(8, 80), Heard::InOrder);
+        assert_eq!(hearing.verdict(8, &ALL_CERTAIN), verdict(0, 0, 0));
+    }
+
+    #[test]
+    fn it_stays_small_however_much_is_missing() {
+        let hearing = heard((1..=1_000_000).step_by(2));
+        assert_eq!(hearing.missing.len(), MOST_GAPS);
+        assert_eq!(hearing.verdict(1_000_000, &ALL_CERTAIN), verdict(500_000, 0, 0));
+        assert_eq!(heard(1..=1_000_000).missing.len(), 0);
+    }
+
+    /// The same, with everything remembered.
+    #[derive(Default)]
+    struct Naive {
+        had: BTreeSet<u64>,
+        ids: Vec<u64>,
+        repeated: u64,
+        reordered: u64,
+    }
+
+    impl Naive {
+        fn hear(&mut self, number: u64, id: u64) {
+            if !self.had.insert(number) {
+                self.repeated += 1;
+                return;
+            }
+            if self.ids.iter().any(|before| *before >= id) {
+                self.reordered += 1;
+            }
+            self.ids.push(id);
+        }
+
+        fn fetch(&mut self, number: u64, id: u64) -> bool {
+            self.ids.push(id);
+            self.had.insert(number)
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever order and by whatever way, the verdict is that of one who
+        /// remembers everything.
+        #[test]
+        fn it_judges_like_one_who_remembers_everything(
+            come in prop::collection::vec((1u64..60, 0u64..4, prop::bool::weighted(0.1)), 0..120),
+            doubtful in prop::collection::btree_set(1u64..70, 0..10),
+            said in 60u64..70,
+        ) {
+            let (mut hearing, mut naive) = (Hearing::default(), Naive::default());
+            for (number, later, fetched) in come {
+                // Ids mostly follow the numbers, and sometimes not.
+                let id = number * 2 + later;
+                if fetched {
+                    prop_assert_eq!(hearing.fetch(number, id), naive.fetch(number, id));
+                } else {
+                    hearing.hear(number, id);
+                    naive.hear(number, id);
+                }
+                let highest = naive.had.last().copied().unwrap_or(0);
+                prop_assert_eq!(hearing.missing(), highest - naive.had.len() as u64);
+            }
+            let lost = (1..=said).filter(|it| !naive.had.contains(it) && !doubtful.contains(it));
+            let expected = verdict(lost.count() as u64, naive.repeated, naive.reordered);
+            prop_assert_eq!(hearing.verdict(said, &doubtful), expected);
+        }
+    }
+}

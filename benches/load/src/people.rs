@@ -49,6 +49,8 @@ pub struct People {
     channels: Vec<Arc<Channel>>,
     /// Of each channel its users, who have up to sixteen sessions each.
     users: Vec<Vec<HeaderValue>>,
+    /// Where the speakers connect, if elsewhere.
+    speak_at: Option<Arc<Place>>,
 }
 
 /// Who somebody has become by signing up.
@@ -122,7 +124,17 @@ impl People {
         ready.sort_by_key(|(number, _)| *number);
         let (channels, users) = ready.into_iter().map(|(_, it)| it).unzip();
         let speakers = voices.into_iter().map(|voice| voice.bearer).collect();
-        Ok(Self { scene, speakers, channels, users })
+        Ok(Self { scene, speakers, channels, users, speak_at: None })
+    }
+
+    /// Lets the speakers connect at another URL than the clients: another node, so that messages cross
+    /// the cluster.
+    ///
+    /// # Errors
+    /// [`LoadError`], if the URL is none of a server or its name has no address.
+    pub async fn speak_at(&mut self, url: &str) -> Result<(), LoadError> {
+        self.speak_at = Some(Arc::new(Place::find(url).await?));
+        Ok(())
     }
 
     /// Everybody connects, as fast as the server takes them.
@@ -142,7 +154,8 @@ impl People {
         ramp: Duration,
         progress: impl Fn(usize, usize),
     ) -> Result<Crowd, LoadError> {
-        let Self { scene, speakers, channels, users } = self;
+        let Self { scene, speakers, channels, users, speak_at } = self;
+        let place = speak_at.unwrap_or_else(|| Arc::clone(&scene.place));
         let (clients, group) = (scene.plan.clients, scene.plan.group);
         room_for(clients + speakers.len())?;
         let (orders, _) = watch::channel(Orders::default());
@@ -152,7 +165,8 @@ impl People {
         let mut mouths = Vec::with_capacity(speakers.len());
         let mut speaking = JoinSet::new();
         for (number, bearer) in speakers.into_iter().enumerate() {
-            let (speaker, mouth) = Speaker::new(clients + number, bearer, Arc::clone(&scene));
+            let (speaker, mouth) =
+                Speaker::new(clients + number, bearer, Arc::clone(&place), Arc::clone(&scene));
             let socket = speaker.connect().await.map_err(told)?;
             mouths.push(mouth);
             speaking.spawn(speaker.run(socket));

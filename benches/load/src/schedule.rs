@@ -86,3 +86,61 @@ impl Iterator for Arrivals {
         Some((at, self.random.random_range(0..self.channels)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(from: Schedule, channels: usize, until: u64) -> Vec<(Duration, usize)> {
+        let until = Duration::from_secs(until);
+        from.arrivals(channels).take_while(|(at, _)| *at < until).collect()
+    }
+
+    #[test]
+    fn each_channel_hears_what_the_rate_says() {
+        let said = seconds(Schedule::steady(120.0, 7), 10, 1_000);
+        // 20,000 of them: a Poisson count strays by its root, 141.
+        assert!((19_300..20_700).contains(&said.len()), "{}", said.len());
+        for channel in 0..10 {
+            let count = said.iter().filter(|(_, of)| *of == channel).count();
+            assert!((1_750..2_250).contains(&count), "{channel}: {count}");
+        }
+        assert!(said.windows(2).all(|pair| pair[0].0 <= pair[1].0), "in the order of time");
+    }
+
+    /// The pauses of a Poisson process are as long as their mean strays: regular ones would not stray,
+    /// bursts would stray more.
+    #[test]
+    fn pauses_are_those_of_a_poisson_process() {
+        let said = seconds(Schedule::steady(60.0, 7), 1, 20_000);
+        let pauses: Vec<_> =
+            said.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64()).collect();
+        let mean = pauses.iter().sum::<f64>() / pauses.len() as f64;
+        let squares = pauses.iter().map(|pause| (pause - mean).powi(2)).sum::<f64>();
+        let strays = (squares / pauses.len() as f64).sqrt();
+        assert!((0.97..1.03).contains(&mean), "{mean}");
+        assert!((0.95..1.05).contains(&strays), "{strays}");
+    }
+
+    #[test]
+    fn a_seed_says_the_same_again_and_another_something_else() {
+        let of = |seed| seconds(Schedule::steady(60.0, seed), 5, 100);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+        assert!(Schedule::steady(0.0, 1).arrivals(5).next().is_none(), "silence");
+    }
+
+    #[test]
+    fn a_spike_is_so_many_times_the_rate_and_no_longer() {
+        let (begins, lasts) = (Duration::from_secs(300), Duration::from_secs(100));
+        let spike = Some(Spike { factor: 10.0, begins, lasts });
+        let said = seconds(Schedule { per_minute: 60.0, spike, seed: 3 }, 10, 700);
+        let count = |from: u64, until: u64| {
+            let time = Duration::from_secs(from)..Duration::from_secs(until);
+            said.iter().filter(|(at, _)| time.contains(at)).count()
+        };
+        assert!((2_800..3_200).contains(&count(0, 300)), "{}", count(0, 300));
+        assert!((9_600..10_400).contains(&count(300, 400)), "{}", count(300, 400));
+        assert!((2_800..3_200).contains(&count(400, 700)), "{}", count(400, 700));
+    }
+}

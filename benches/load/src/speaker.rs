@@ -19,6 +19,7 @@ use crate::plan::{Headers, Http};
 use crate::scene::Scene;
 use crate::schedule::Schedule;
 use crate::socket::Socket;
+use crate::target::Place;
 use crate::wire::{Echo, Stamp};
 
 /// As many sends of one speaker as wait for their acknowledgement: fewer than a server takes from one
@@ -47,6 +48,7 @@ pub(crate) type Mouth = mpsc::Sender<Due>;
 pub(crate) struct Speaker {
     number: usize,
     bearer: HeaderValue,
+    place: Arc<Place>,
     scene: Arc<Scene>,
     due: mpsc::Receiver<Due>,
     /// By the id of the command, which counts up.
@@ -65,15 +67,20 @@ struct Send {
 }
 
 impl Speaker {
-    pub(crate) fn new(number: usize, bearer: HeaderValue, scene: Arc<Scene>) -> (Self, Mouth) {
+    pub(crate) fn new(
+        number: usize,
+        bearer: HeaderValue,
+        place: Arc<Place>,
+        scene: Arc<Scene>,
+    ) -> (Self, Mouth) {
         let (mouth, due) = mpsc::channel(WAITING);
         let (in_flight, again) = (BTreeMap::new(), VecDeque::new());
-        (Self { number, bearer, scene, due, in_flight, again, last_id: 0 }, mouth)
+        (Self { number, bearer, place, scene, due, in_flight, again, last_id: 0 }, mouth)
     }
 
     /// Connects, with a new session each time: what it hears does not matter to it.
     pub(crate) async fn connect(&self) -> Result<Socket, Broken> {
-        let Scene { place, tally, tracker, .. } = &*self.scene;
+        let (place, Scene { tally, tracker, .. }) = (&self.place, &*self.scene);
         let stream = self.scene.stream(place, self.number, Http::One, &tally.speakers).await?;
         let headers = headers(Headers::Minimal, place, Some(&self.bearer));
         Socket::open(stream, place, "/v1/websocket", headers, Http::One, tracker).await

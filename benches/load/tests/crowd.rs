@@ -6,7 +6,8 @@ use std::time::Duration;
 use pabal_load::{
     Counts, Crowd, Headers, Http, People, Plan, Schedule, Target, Transport, Verdict,
 };
-use pabal_tests::node::Node;
+use pabal_tests::liar::{Liar, Lie};
+use pabal_tests::node::{Node, Port};
 use pabal_tests::wait::until;
 
 const SHORT_POLLING: Transport = Transport::ShortPolling { every_ms: 200 };
@@ -71,4 +72,138 @@ async fn every_transport_delivers_over_http2_to_browsers() {
     let node = Node::shared().await;
     let target = Target::new(format!("http://{}", node.address().get()));
     every_transport(&target, Http::Two, Headers::Browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transport_delivers_encrypted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let node = Node::start(&[
+        ("PABAL_SERVER_TLS_CERT", cert.to_str().unwrap()),
+        ("PABAL_SERVER_TLS_KEY", key.to_str().unwrap()),
+    ])
+    .await;
+    let url = format!("https://localhost:{}", node.address().get().port());
+    let trusting = Target { roots: Some(cert), ..Target::new(&url) };
+    every_transport(&trusting, Http::One, Headers::Minimal).await;
+    let careless = Target { insecure: true, ..Target::new(&url) };
+    every_transport(&careless, Http::Two, Headers::Minimal).await;
+    let careful = People::gather(&Target::new(&url), &plan(Transport::Sse)).await.unwrap_err();
+    assert!(careful.to_string().contains("certificate"), "{careful}");
+}
+
+/// Everybody is cut off again and again: nothing is lost, repeated or reordered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_costs_nothing() {
+    let node = Node::shared().await;
+    let target = Target::new(format!("http://{}", node.address().get()));
+    for transport in ALL {
+        let mut crowd = come(&target, &plan(transport)).await;
+        crowd.talk(Schedule::steady(600.0, 2)).unwrap();
+        let mut back = 0;
+        for storm in 1..=3 {
+            hear(&crowd, storm * 100).await;
+            let cut = crowd.cut(if storm == 2 { 0.5 } else { 1.0 });
+            assert_eq!(cut == 20, storm != 2);
+            back += cut as u64;
+            until("all are back", async || (crowd.returned() == back).then_some(())).await;
+        }
+        let (verdict, counts) = (crowd.leave(WITHIN).await, crowd.counts());
+        assert_eq!(verdict, Verdict::default(), "{transport:?}: {:?}", crowd.trouble());
+        assert_eq!((counts.reconnects, counts.sessions), (back, 0), "{transport:?}");
+    }
+}
+
+/// Clients take nothing for so long that their mailboxes overflow: they read history and go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_slow_clients_could_not_hold_is_fetched() {
+    let node = Node::start(&[("PABAL_LIMITS_MAILBOX_EVENTS", "16")]).await;
+    let target = Target::new(format!("http://{}", node.address().get()));
+    let plan = Plan { per_minute: 3_000.0, ..plan(SHORT_POLLING) };
+    let mut crowd = come(&target, &plan).await;
+    crowd.talk(Schedule::steady(plan.per_minute, 3)).unwrap();
+    hear(&crowd, 100).await;
+    crowd.pause(0.5, Duration::from_secs(1));
+    until("somebody fetches", async || (crowd.counts().fetched > 0).then_some(())).await;
+    hear(&crowd, crowd.counts().deliveries + 100).await;
+    let verdict = crowd.leave(WITHIN).await;
+    assert_eq!(verdict, Verdict::default(), "{:?}", crowd.trouble());
+    assert_eq!(crowd.so_far(), Verdict::default(), "nothing is missing any more");
+}
+
+/// The server is killed and comes back: sessions are gone, messages are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_costs_sessions_and_nothing_else() {
+    let node = Node::start(&[]).await;
+    let target = Target::new(format!("http://{}", node.address().get()));
+    for transport in ALL {
+        let mut crowd = come(&target, &plan(transport)).await;
+        crowd.talk(Schedule::steady(600.0, 4)).unwrap();
+        hear(&crowd, 100).await;
+        node.restart(Port::Same).await;
+        until("all have new sessions", async || (crowd.counts().sessions >= 20).then_some(()))
+            .await;
+        hear(&crowd, crowd.counts().deliveries + 100).await;
+        let verdict = crowd.leave(WITHIN).await;
+        assert_eq!(verdict, Verdict::default(), "{transport:?}: {:?}", crowd.trouble());
+        assert_eq!(crowd.counts().failed, 0, "{transport:?}");
+    }
+}
+
+/// A proxy lies to the clients, and each lie is found: not one more, not one less.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_lie_is_counted() {
+    let node = Node::shared().await;
+    for transport in ALL {
+        for lie in [Lie::Lose, Lie::Repeat, Lie::Reorder] {
+            let liar = Liar::before(node.address(), lie, 25).await;
+            let target = Target::new(format!("http://{}", liar.address().get()));
+            let mut people = People::gather(&target, &plan(transport)).await.unwrap();
+            // Speakers are told the truth, or lies would be told to those who do not listen.
+            people.speak_at(&format!("http://{}", node.address().get())).await.unwrap();
+            let mut crowd = people.connect().await.unwrap();
+            crowd.talk(Schedule::steady(600.0, 5)).unwrap();
+            until("lies are told", async || (liar.lies() >= 10).then_some(())).await;
+            // What is lost is never heard: nobody has everything.
+            let patience = if lie == Lie::Repeat { WITHIN } else { Duration::from_secs(2) };
+            let verdict = crowd.leave(patience).await;
+            let Verdict { lost, repeated, reordered } = verdict;
+            let told = liar.lies();
+            match lie {
+                Lie::Lose => assert_eq!((lost, repeated, reordered), (told, 0, 0), "{transport:?}"),
+                Lie::Repeat => {
+                    assert_eq!((lost, repeated, reordered), (0, told, 0), "{transport:?}")
+                }
+                // One that was to come behind the next of its channel may have waited for it in vain.
+                _ => {
+                    assert_eq!((repeated, reordered), (0, told), "{transport:?}");
+                    assert!(lost <= 20, "{transport:?}: {verdict:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The server stands still for a second: what was to be said then is said, and its latency counts from
+/// when it was to be said.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_is_not_hidden() {
+    let node = Node::start(&[]).await;
+    let target = Target::new(format!("http://{}", node.address().get()));
+    let mut crowd = come(&target, &plan(Transport::WebSocket)).await;
+    crowd.talk(Schedule::steady(600.0, 6)).unwrap();
+    hear(&crowd, 100).await;
+    crowd.take_latency();
+    node.pause();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.resume();
+    let verdict = crowd.leave(WITHIN).await;
+    assert_eq!(verdict, Verdict::default(), "{:?}", crowd.trouble());
+    // 200 deliveries a second were due; those of the first half waited for the second half.
+    let latency = crowd.take_latency();
+    let waited = latency.len() - latency.count_between(0, 500_000);
+    assert!(waited >= 30, "{waited} of {} waited", latency.len());
 }

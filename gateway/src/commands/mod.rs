@@ -52,6 +52,8 @@ pub enum Command {
     Chat(pabal_terminal::Flags),
     /// Measure what each transport costs, on this machine, and make a report of it.
     Lab(pabal_lab::command::Flags),
+    /// Put a server under load, and check that everything arrives once and in order.
+    Load(pabal_load::Flags),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::report::Story;
-use super::tamper::{Liar, Lie};
 use crate::account::{Account, Cursors, Id};
 use crate::client::{Client, Way};
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
+use crate::liar::{Liar, Lie};
 use crate::line::Transport;
 use crate::oracle::judge;
 use crate::wait::SOON;
@@ -25,6 +25,8 @@ const REST: Duration = Duration::from_millis(250);
 const SWITCH: Duration = Duration::from_millis(700);
 /// Devices that poll, of which each is lied to in another way.
 const DECEIVED: [usize; 5] = [0, 1, 5, 6, 4];
+/// They are lied to at every so manieth message.
+const LIE_EVERY: u64 = 5;
 /// How long is waited in the end for those who may never get what they were lied out of.
 const LIED_TO: Duration = Duration::from_secs(5);
 /// Of a group, as many devices send.
@@ -61,7 +63,7 @@ impl Load {
         }
         let mut liars = Vec::new();
         for (lie, deceived) in lies.iter().zip(DECEIVED) {
-            let liar = Liar::before(balancer, *lie).await;
+            let liar = Liar::before(balancer, *lie, LIE_EVERY).await;
             users[deceived] = users[deceived].via(liar.address());
             liars.push(liar);
         }

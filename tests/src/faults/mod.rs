@@ -8,7 +8,6 @@
 mod kind;
 mod load;
 mod report;
-mod tamper;
 
 use std::time::Duration;
 
@@ -21,9 +20,9 @@ use tokio::time::{Instant, sleep};
 
 pub use kind::Kind;
 pub use report::{Report, Row};
-pub use tamper::Lie;
 
 use crate::cluster::{Cluster, Queue};
+use crate::liar::Lie;
 use load::Load;
 
 /// What is to be run.

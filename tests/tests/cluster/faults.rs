@@ -1,6 +1,7 @@
 //! The cluster under faults, shortly: each kind once. And the judge, who must not be lied to.
 
-use pabal_tests::faults::{Lie, Plan, Report, run};
+use pabal_tests::faults::{Plan, Report, run};
+use pabal_tests::liar::Lie;
 
 use crate::stage::alone;
 

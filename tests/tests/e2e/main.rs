@@ -17,6 +17,7 @@ mod sockets;
 mod events;
 mod stopping;
 mod killing;
+mod lied_to;
 
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ on_every_transport! {
     events_reach_whom_they_should: events::reach_whom_they_should,
     membership_takes_effect: events::membership_takes_effect,
     drain: stopping::drain,
+    lied_to_out_of_a_message: lied_to::out_of_a_message,
+    lied_to_with_a_repeated_message: lied_to::with_a_repeated_message,
+    lied_to_with_swapped_messages: lied_to::with_swapped_messages,
+    not_lied_to: lied_to::not_at_all,
 }
 
 mod every_transport_at_once {

@@ -1,0 +1,235 @@
+//! What was measured, for people and for programs.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::counts::{Counts, Verdict};
+use crate::plan::{Plan, Transport};
+
+/// A whole run.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) url: String,
+    pub(super) seed: u64,
+    pub(super) clients: usize,
+    /// How long messages were sent.
+    pub(super) seconds: f64,
+    /// CPU time of this process from the first message until everybody had left.
+    pub(super) cpu: Duration,
+    pub(super) rows: Vec<Row>,
+    pub(super) storms: Vec<Storm>,
+}
+
+/// One transport's part of it.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) plan: Plan,
+    /// From the first message until everybody had left.
+    pub(super) counts: Counts,
+    pub(super) verdict: Verdict,
+    pub(super) trouble: Option<String>,
+    /// Of deliveries, in microseconds.
+    pub(super) latency: Histogram<u64>,
+    /// Of sends, in microseconds.
+    pub(super) lateness: Histogram<u64>,
+}
+
+/// Clients that were cut off at once.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Storm {
+    pub(super) at_seconds: f64,
+    pub(super) clients: usize,
+    /// After how long the last of them was back; absent if it was not.
+    pub(super) back_ms: Option<f64>,
+}
+
+impl Report {
+    /// A line about what is wrong, if anything is.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let (mut verdict, mut counts) = (Verdict::default(), Counts::default());
+        for row in &self.rows {
+            verdict += row.verdict;
+            counts += row.counts;
+        }
+        let away: usize =
+            self.storms.iter().filter(|it| it.back_ms.is_none()).map(|it| it.clients).sum();
+        let Verdict { lost, repeated, reordered } = verdict;
+        let mut wrong = Vec::new();
+        for (count, what) in [(lost, "lost"), (repeated, "repeated"), (reordered, "reordered")] {
+            if count > 0 {
+                wrong.push(format!("{count} {what}"));
+            }
+        }
+        if counts.failed > 0 {
+            wrong.push(format!("{} sends failed", counts.failed));
+        }
+        if away > 0 {
+            wrong.push(format!("not all of {away} clients came back"));
+        }
+        let because = self.trouble().map(|trouble| format!(" (first trouble: {trouble})"));
+        (!wrong.is_empty()).then(|| wrong.join(", ") + &because.unwrap_or_default())
+    }
+
+    /// The first thing that went wrong on the way, with what to do about it.
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.rows.iter().find_map(|row| row.trouble.clone())?;
+        let limited = trouble.contains("rate_limited");
+        Some(trouble + if limited { "; start the server with --no-rate-limits" } else { "" })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let head = [
+            "transport",
+            "clients",
+            "messages",
+            "deliveries",
+            "a second",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "requests",
+            "empty",
+            "bytes",
+            "lost",
+            "repeated",
+            "reordered",
+        ];
+        let mut table = vec![head.map(str::to_owned).to_vec()];
+        table.extend(self.rows.iter().map(|row| row.cells(self.seconds)));
+        let widths: Vec<_> = (0..head.len())
+            .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        let mut text = format!(
+            "{}, {} clients, {:.1} s, seed {}\n\n",
+            self.url, self.clients, self.seconds, self.seed
+        );
+        for row in &table {
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            text += cells.collect::<Vec<_>>().join("  ").trim_end();
+            text.push('\n');
+        }
+        text += "\nrequests and bytes (both ways, as TCP carries them) are per delivery\n";
+        for storm in &self.storms {
+            let Storm { at_seconds, clients, back_ms } = storm;
+            let back = back_ms.map_or_else(
+                || "not all came back".into(),
+                |ms| format!("all back after {ms:.0} ms"),
+            );
+            text += &format!("storm at {at_seconds:.1} s: {clients} clients cut off, {back}\n");
+        }
+        let sum = |of: fn(&Counts) -> u64| self.rows.iter().map(|row| of(&row.counts)).sum::<u64>();
+        let deliveries = sum(|counts| counts.deliveries);
+        for (count, what) in [
+            (sum(|counts| counts.fetched), "messages were read from history after a resync"),
+            (sum(|counts| counts.reconnects), "connections were opened again"),
+            (sum(|counts| counts.sessions), "sessions were opened again"),
+            (sum(|counts| counts.retried), "sends were repeated"),
+            (sum(|counts| counts.failed), "sends failed"),
+        ] {
+            if count > 0 {
+                text += &format!("{count} {what}\n");
+            }
+        }
+        if let Some(trouble) = self.trouble() {
+            text += &format!("first trouble: {trouble}\n");
+        }
+        let mut lateness = crate::counts::histogram();
+        for row in &self.rows {
+            let _ = lateness.add(&row.lateness);
+        }
+        text += &format!(
+            "generator: {:.0} % of a core, {:.1} µs a delivery; sends left {:.2} ms late at p99\n",
+            self.cpu.as_secs_f64() / self.seconds * 100.0,
+            self.cpu.as_secs_f64() * 1e6 / deliveries.max(1) as f64,
+            lateness.value_at_quantile(0.99) as f64 / 1e3
+        );
+        text
+    }
+
+    pub(super) fn json(&self) -> String {
+        let transports: Vec<_> = self.rows.iter().map(Row::json).collect();
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": self.url,
+            "seed": self.seed,
+            "clients": self.clients,
+            "seconds": self.seconds,
+            "clean": self.complaint().is_none(),
+            "complaint": self.complaint(),
+            "generator_cpu_seconds": self.cpu.as_secs_f64(),
+            "storms": self.storms,
+            "transports": transports,
+        });
+        format!("{report:#}\n")
+    }
+}
+
+impl Row {
+    fn cells(&self, seconds: f64) -> Vec<String> {
+        let Counts { messages, deliveries, requests, answers, empty, bytes_in, bytes_out, .. } =
+            self.counts;
+        let of = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let ms = |quantile| format!("{:.1}", self.latency.value_at_quantile(quantile) as f64 / 1e3);
+        let Verdict { lost, repeated, reordered } = self.verdict;
+        vec![
+            name(self.plan.transport),
+            self.plan.clients.to_string(),
+            messages.to_string(),
+            deliveries.to_string(),
+            format!("{:.0}", deliveries as f64 / seconds),
+            ms(0.5),
+            ms(0.9),
+            ms(0.99),
+            ms(0.999),
+            format!("{:.2}", of(requests, deliveries)),
+            if answers == 0 { "-".into() } else { format!("{:.0} %", of(empty, answers) * 100.0) },
+            format!("{:.0}", of(bytes_in + bytes_out, deliveries)),
+            lost.to_string(),
+            repeated.to_string(),
+            reordered.to_string(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "plan": self.plan,
+            "counts": self.counts,
+            "latency_ms": quantiles(&self.latency),
+            "late_ms": quantiles(&self.lateness),
+            "verdict": self.verdict,
+            "trouble": self.trouble,
+        })
+    }
+}
+
+/// In milliseconds; nothing if there is nothing.
+fn quantiles(of: &Histogram<u64>) -> Option<Value> {
+    let ms = |quantile| of.value_at_quantile(quantile) as f64 / 1e3;
+    (!of.is_empty()).then(|| {
+        json!({
+            "count": of.len(),
+            "p50": ms(0.5),
+            "p90": ms(0.9),
+            "p99": ms(0.99),
+            "p999": ms(0.999),
+            "max": of.max() as f64 / 1e3,
+        })
+    })
+}
+
+fn name(transport: Transport) -> String {
+    match transport {
+        Transport::ShortPolling { every_ms } => {
+            format!("polling every {:?}", Duration::from_millis(every_ms))
+        }
+        Transport::LongPolling => "long polling".into(),
+        Transport::Sse => "SSE".into(),
+        Transport::WebSocket => "WebSocket".into(),
+    }
+}
