@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::Outcome;
 use crate::grid::{Size, Step, steps};
 use crate::ledger::{self, Context, Ledger};
+use crate::peers::{self, PeerRow};
 use crate::process;
 use crate::record::Record;
 use crate::report::{Findings, Origin};
@@ -18,6 +20,10 @@ use crate::runner::Bench;
 
 /// What a cell takes besides its warm-up and window, until the first ones have shown it.
 const AROUND: Duration = Duration::from_secs(4);
+/// Why a cell is missing that nobody waited for.
+const INTERRUPTED: &str = "interrupted";
+/// The rows of other systems, beside the report.
+const PEERS: &str = "peers.json";
 
 /// The flags of `pabal lab`. Cells that this program has measured on this machine before are not measured
 /// again, so that it goes on where it was stopped.
@@ -41,6 +47,13 @@ pub struct Flags {
     /// Names the cells, and measures nothing.
     #[arg(long)]
     pub list: bool,
+    /// Lets nchan, Socket.IO and Centrifuge do the same work as Pabal, too; gets them from their packages
+    /// where they are missing. About four minutes more.
+    #[arg(long)]
+    pub peers: bool,
+    /// Where those packages go.
+    #[arg(long, value_name = "DIR", default_value = "target/peers")]
+    pub peers_dir: PathBuf,
     /// Measures this program instead of this very one.
     #[arg(long, value_name = "PROGRAM")]
     pub server: Option<PathBuf>,
@@ -118,10 +131,11 @@ fn chosen(flags: &Flags) -> Outcome<Vec<Step>> {
 
 fn redraw(flags: &Flags) -> Outcome<Findings> {
     let records = ledger::everything(&flags.out)?;
+    let peers = known_peers(&flags.out)?;
     if records.is_empty() {
         return Err(format!("nothing was measured into {}", flags.out.display()).into());
     }
-    Ok(Findings::new(origin()?, records, Vec::new(), Vec::new()))
+    Ok(Findings::new(origin()?, records, Vec::new(), peers))
 }
 
 fn measure(flags: &Flags) -> Outcome<Findings> {
@@ -142,7 +156,7 @@ fn measure(flags: &Flags) -> Outcome<Findings> {
     if std::thread::available_parallelism()?.get() > 1 {
         process::bind(process::GENERATOR_CORE)?;
     }
-    let bench = Bench { program, folder: flags.out.clone() };
+    let bench = Bench { program: program.clone(), folder: flags.out.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let missing = runtime.block_on(measure_all(&bench, &steps, &mut ledger));
     let names: BTreeSet<_> = steps.iter().map(|step| step.cell.name()).collect();
@@ -151,7 +165,22 @@ fn measure(flags: &Flags) -> Outcome<Findings> {
         let why = missing.first().map_or("nothing was measured", |(_, why)| why.as_str());
         return Err(why.to_owned().into());
     }
-    Ok(Findings::new(origin, records, missing, Vec::new()))
+    let interrupted = missing.iter().any(|(_, why)| why == INTERRUPTED);
+    if flags.peers && !interrupted {
+        let options = peers::Options::new(program, flags.peers_dir.clone(), flags.out.clone());
+        let rows = peers::run(&options, &|line| eprintln!("{line}"))?;
+        fs::write(flags.out.join(PEERS), serde_json::to_string_pretty(&rows)?)?;
+    }
+    Ok(Findings::new(origin, records, missing, known_peers(&flags.out)?))
+}
+
+/// What was last seen of other systems in a folder; nothing if they were never looked at.
+fn known_peers(folder: &Path) -> Outcome<Vec<PeerRow>> {
+    match fs::read(folder.join(PEERS)) {
+        Ok(rows) => Ok(serde_json::from_slice(&rows)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("{PEERS}: {error}").into()),
+    }
 }
 
 /// Measures what is not known; answers what could not be measured, and why.
@@ -171,7 +200,7 @@ async fn measure_all(bench: &Bench, steps: &[Step], ledger: &mut Ledger) -> Vec<
             }),
             _ = &mut interrupted => {
                 let left = open[number..].iter().map(|step| step.cell.name());
-                missing.extend(left.map(|name| (name, "interrupted".to_owned())));
+                missing.extend(left.map(|name| (name, INTERRUPTED.to_owned())));
                 break;
             }
             never = progress.tick() => match never {},

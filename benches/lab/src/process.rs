@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,12 @@ pub const GENERATOR_CORE: &str = "1";
 /// For what runs in this process alone.
 pub const BOTH_CORES: &str = "0,1";
 
-/// A server that runs on [`SERVER_CORE`] until this is dropped.
+/// How long a server may take until it answers.
+const READY: Duration = Duration::from_secs(10);
+/// How long to wait before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A server that runs on [`SERVER_CORE`] until this is dropped, with all the processes it starts.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -33,29 +39,63 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Outcome<Self> {
-        let mut child = Command::new("taskset")
-            .args(["-c", SERVER_CORE])
-            .arg(program)
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut server = Self::spawn(program, arguments, environment, Stdio::piped())?;
+        let stdout = server.child.stdout.take().ok_or("no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let url = line.trim().strip_prefix("listening on ");
         let address = url.and_then(|url| url.split_once("://")).map(|(_, address)| address);
-        match address.and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { child, address }),
-            None => {
-                // It may have ended already; then there is nothing to kill.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(format!("{} said {line:?} and not where it listens", program.display()).into())
+        server.address = address.and_then(|address| address.parse().ok()).ok_or_else(|| {
+            format!("{} said {line:?} and not where it listens", program.display())
+        })?;
+        Ok(server)
+    }
+
+    /// Starts `program`, which was told where to listen, and asks until `answers`.
+    ///
+    /// # Errors
+    /// If it does not start, ends, or does not answer for ten seconds.
+    pub fn start_at(
+        address: SocketAddr,
+        program: &Path,
+        arguments: &[&str],
+        answers: impl Fn(SocketAddr) -> bool,
+    ) -> Outcome<Self> {
+        let mut server = Self::spawn(program, arguments, &[], Stdio::null())?;
+        server.address = address;
+        let until = Instant::now() + READY;
+        while !answers(address) {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("{} ended: {status}", program.display()).into());
             }
+            if Instant::now() > until {
+                return Err(format!("{} does not answer", program.display()).into());
+            }
+            std::thread::sleep(ASK_AGAIN);
         }
+        Ok(server)
+    }
+
+    /// Starts `program` on the core of the servers. Should the thread that does so end without
+    /// stopping it, the kernel asks it to end (prctl(2), `PR_SET_PDEATHSIG`).
+    fn spawn(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        stdout: Stdio,
+    ) -> Outcome<Self> {
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CORE])
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            // A group of its own, which can be ended as a whole.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
     }
 
     /// Starts Pabal on a data folder and a free port, with a configuration of its own on top.
@@ -122,12 +162,12 @@ impl Server {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }
 
-    /// The CPU time it has used, see [`cpu`].
+    /// The CPU time that it and its processes have used, see [`cpu`].
     ///
     /// # Errors
     /// If it has ended.
     pub fn cpu(&self) -> Outcome<Duration> {
-        cpu(self.pid())
+        self.pids()?.into_iter().map(cpu).sum()
     }
 
     /// The CPU time that it has used, all threads that ever were, to the nanosecond.
@@ -150,24 +190,41 @@ impl Server {
         Ok(cpu_of_ended()?.saturating_sub(before))
     }
 
-    /// Its resident memory in bytes, counted page by page: the sums in `status` are approximate.
+    /// Resident memory in bytes of it and its processes, counted page by page: the sums in `status`
+    /// are approximate. Pages that they share count for each.
     ///
     /// # Errors
     /// If it has ended.
     pub fn rss(&self) -> Outcome<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kib.ok_or("no Rss")?.trim().parse::<u64>()? * 1024)
+        self.pids()?.into_iter().map(rss).sum()
+    }
+
+    /// Its process and those that it started.
+    fn pids(&self) -> Outcome<Vec<u32>> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let mut pids = vec![pid];
+        for child in children.split_ascii_whitespace() {
+            pids.push(child.parse()?);
+        }
+        Ok(pids)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // A measured server has nothing worth a clean stop; it may have ended already.
-        let _ = self.child.kill();
+        let group = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.wait();
     }
+}
+
+fn rss(pid: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.ok_or("no Rss")?.trim().parse::<u64>()? * 1024)
 }
 
 /// CPU time of a process, user and system, of all threads, those that ended too. The kernel scales
