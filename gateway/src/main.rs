@@ -37,6 +37,7 @@ enum Failure {
     Chat(#[from] pabal_terminal::Failure),
     #[error(transparent)]
     Lab(#[from] pabal_lab::command::Failure),
+    #[error(transparent)]
     Load(#[from] pabal_load::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),

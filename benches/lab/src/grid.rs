@@ -90,7 +90,7 @@ pub fn steps(size: Size) -> Vec<Step> {
 fn step(cell: Cell, size: Size) -> Step {
     let (least, window) = match size {
         Size::Whole => (Duration::from_secs(2), Duration::from_secs(10)),
-        Size::Quick => (Duration::from_secs(1), Duration::from_secs(4)),
+        Size::Quick => (Duration::from_secs(1), Duration::from_secs(3)),
         Size::Tiny => (Duration::from_millis(200), Duration::from_secs(1)),
     };
     // Whole intervals, so that as many polls of each client fall into the window as it is long.
@@ -116,7 +116,7 @@ fn whole() -> Vec<Cell> {
         (polling(200), &[0.0, 6.0, 60.0]),
         (polling(1_000), &[0.0, 1.0, 6.0, 60.0, 600.0]),
         (polling(5_000), &[0.0, 6.0, 60.0]),
-        (polling(30_000), &[1.0, 60.0]),
+        (polling(30_000), &[60.0]),
         (Transport::LongPolling, &[0.0, 1.0, 6.0, 60.0, 600.0]),
         (Transport::Sse, &[0.0, 1.0, 6.0, 60.0, 600.0]),
         (Transport::WebSocket, &[0.0, 1.0, 6.0, 60.0, 600.0]),

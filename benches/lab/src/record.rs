@@ -106,12 +106,13 @@ pub struct Latency {
 pub struct Loopback {
     /// Packets of both directions.
     pub packets: u64,
-    /// Their bytes, with headers of Ethernet, IP and TCP.
+    /// Their bytes, with headers of IP and TCP.
     pub bytes: u64,
 }
 
-/// Headers of Ethernet, IPv4 and TCP with its timestamps, which each packet has.
-pub const PACKET_HEADERS: u64 = 14 + 20 + 32;
+/// Headers of IPv4 and of TCP with its timestamps, which each packet has. The loopback interface counts
+/// no header of Ethernet: the kernel has taken it off by then.
+pub const PACKET_HEADERS: u64 = 20 + 32;
 
 impl Loopback {
     /// What TCP carried.
@@ -158,7 +159,8 @@ pub struct Record {
     /// How late sends left, against the schedule, at the 99th percentile, in milliseconds.
     pub late_p99_ms: f64,
     /// Whether the generator was the bottleneck: its core was busy for more than nine tenths of the
-    /// window, or sends left late. Its figures then say more about the generator.
+    /// window, or sends left so late that it shows in the latency. Its figures then say more about the
+    /// generator.
     pub generator_bound: bool,
 }
 

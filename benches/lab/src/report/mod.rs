@@ -122,7 +122,12 @@ impl Findings {
                 escape(&figure.caption)
             ));
         }
-        add("</div>\n<h2 id=\"months\">A month of N users</h2>\n");
+        add("</div>\n<h2 id=\"breakeven\">Break-even</h2>\n");
+        add(&tables::break_even(self).html(
+            "CPU of the server for one client, by what it hears; by the model, with the server's \
+             defaults, HTTP/1.1, no TLS; storing the messages aside",
+        ));
+        add("<h2 id=\"months\">A month of N users</h2>\n");
         add(&tables::months(self).html(
             "Connected for 8 hours a day; cores and memory while all are connected at once; by the \
              model, with the server's defaults, HTTP/1.1, no TLS",
@@ -139,7 +144,7 @@ impl Findings {
         add(&tables::cells(self).html("What was measured"));
         add(
             "<h2 id=\"outside\">Checked from outside</h2>\n<p>Bytes: what the clients metered, against \
-             what the kernel counted on the loopback interface, less 66 bytes of headers a packet. \
+             what the kernel counted on the loopback interface, less 52 bytes of headers a packet (IPv4, and TCP with timestamps). \
              Whatever else talks on that interface at the time is in the kernel's figure. CPU: the sum \
              of all spans by the process's clock, against what the kernel says of the server once it \
              has ended.</p>\n",
@@ -258,7 +263,7 @@ the schedule says, whatever the answers do; latency counts from then.</li>
 core was busy for more than nine tenths, or sends left late, is marked and left out of the model.</li>
 <li>CPU is user and system time of the server's process, as its clock in the kernel has it; what the kernel \
 does for loopback packets in its name is in it.</li>
-<li>Memory is Rss of smaps_rollup with all clients connected and at rest, less before they connected, by \
-clients; the kernel's is TCP's in /proc/net/sockstat.</li>
+<li>Memory is Rss of smaps_rollup with all clients connected and at rest, less before any and less when a \
+tenth were connected, by clients, the greater; the kernel's is TCP's in /proc/net/sockstat.</li>
 </ul>
 ";

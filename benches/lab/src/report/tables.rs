@@ -8,7 +8,7 @@ use super::Findings;
 use super::figures::{ALL, HABITS, record_of};
 use super::text::{escape, figure, maybe, percent};
 use crate::grid;
-use crate::model::month;
+use crate::model::{break_even_seconds, cost, month};
 use crate::record::{Family, Record, transport_name};
 
 /// A table, as text.
@@ -200,6 +200,28 @@ pub(super) fn months(findings: &Findings) -> Table {
         }
     }
     Table { head, rows }
+}
+
+/// What a client costs, and from which interval on polling costs no more.
+pub(super) fn break_even(findings: &Findings) -> Table {
+    let model = &findings.model;
+    let transports = [ALL[1], ALL[2], ALL[3], ALL[4], ALL[5], ALL[6]];
+    let rows = [0.01, 0.1, 1.0, 6.0, 20.0, 60.0, 600.0].map(|rate| {
+        let mut row = vec![figure(rate)];
+        row.extend(transports.map(|transport| figure(cost(model, transport, rate).cpu_us)));
+        for other in [Transport::LongPolling, Transport::WebSocket] {
+            let seconds = break_even_seconds(model, other, rate, |cost| cost.cpu_us);
+            row.push(
+                seconds.map_or("never".to_owned(), |seconds| format!("{} s", figure(seconds))),
+            );
+        }
+        row
+    });
+    let mut head = vec!["messages a minute".to_owned()];
+    head.extend(transports.map(|transport| format!("{}: µs a second", transport_name(transport))));
+    head.push("polling is no dearer than long polling from".to_owned());
+    head.push("and than a WebSocket from".to_owned());
+    Table { head, rows: rows.into() }
 }
 
 /// What the model was off by.
