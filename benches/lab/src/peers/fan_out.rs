@@ -7,6 +7,7 @@ use super::turns::{Scene, Turns};
 use super::{Options, PeerRow, Task, median};
 use crate::Outcome;
 use crate::group::{Group, Listener, Round};
+use crate::process::Server;
 use crate::swarm::Swarm;
 
 const IN_FLIGHT: [usize; 2] = [1, 32];
@@ -54,6 +55,10 @@ impl<'a> Speech<'a> {
 impl Scene for Speech<'_> {
     fn system(&self) -> &dyn System {
         self.system
+    }
+
+    fn server(&self) -> &Server {
+        self.host.server()
     }
 
     fn turn(&mut self, span: Duration) -> Outcome<()> {

@@ -9,7 +9,7 @@ use super::{Options, PeerRow, Task, median};
 use crate::Outcome;
 use crate::dialect;
 use crate::histogram::Histogram;
-use crate::process;
+use crate::process::{self, Server};
 
 /// How long a turn goes before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -162,6 +162,10 @@ impl<'a> Talk<'a> {
 impl Scene for Talk<'_> {
     fn system(&self) -> &dyn System {
         self.system
+    }
+
+    fn server(&self) -> &Server {
+        self.host.server()
     }
 
     fn turn(&mut self, span: Duration) -> Outcome<()> {
