@@ -272,6 +272,19 @@ pub fn loopback() -> Outcome<(u64, u64)> {
     Ok((packets, bytes))
 }
 
+/// Time that programs have had a core, which is given as a number.
+///
+/// # Errors
+/// If there is no such core.
+pub fn core_busy(core: &str) -> Outcome<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).ok_or("no such core")?;
+    // User, nice and system; interrupts are nobody's.
+    let ticks = line.split(' ').take(3).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// Memory that the kernel holds for TCP sockets of this machine, in bytes.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! One who speaks to a thousand.
+//! One who speaks to many.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::turns::{Scene, Turns};
 use super::{Options, PeerRow, Task, median};
 use crate::Outcome;
 use crate::group::{Group, Listener, Round};
+use crate::process::Server;
 use crate::swarm::Swarm;
 
-const LISTENERS: usize = 1_000;
 const IN_FLIGHT: [usize; 2] = [1, 32];
 
 struct Speech<'a> {
     system: &'a dyn System,
-    // Before the server, which would otherwise have to take leave of a thousand clients.
+    // Before the server, which would otherwise have to take leave of all its clients.
     group: Group,
     host: Box<dyn Host>,
     in_flight: usize,
@@ -22,15 +22,15 @@ struct Speech<'a> {
 }
 
 impl<'a> Speech<'a> {
-    fn set(system: &'a dyn System, over: Transport) -> Outcome<Self> {
-        let mut host = system.start(Cast::Room { clients: LISTENERS })?;
-        let (mut swarm, mut listeners) = (Swarm::new()?, Vec::with_capacity(LISTENERS));
-        for number in 0..LISTENERS {
+    fn set(system: &'a dyn System, over: Transport, count: usize) -> Outcome<Self> {
+        let mut host = system.start(Cast::Room { clients: count })?;
+        let (mut swarm, mut listeners) = (Swarm::new()?, Vec::with_capacity(count));
+        for number in 0..count {
             let seat = host.listener(over, number, &mut swarm)?;
             listeners.push(Listener::Numbered(seat.dialect));
         }
         let speaker = host.speaker(&mut swarm)?;
-        host.wait_for(LISTENERS)?;
+        host.wait_for(count)?;
         let group = Group::with_voice(swarm, listeners, speaker.connection, speaker.dialect)?;
         Ok(Self { system, group, host, in_flight: 1, rounds: Vec::new() })
     }
@@ -57,6 +57,10 @@ impl Scene for Speech<'_> {
         self.system
     }
 
+    fn server(&self) -> &Server {
+        self.host.server()
+    }
+
     fn turn(&mut self, span: Duration) -> Outcome<()> {
         let server = || self.host.server().cpu();
         let round = self.group.run_beside(&server, self.in_flight as u64, span)?;
@@ -69,18 +73,19 @@ impl Scene for Speech<'_> {
     }
 }
 
-/// The rows of all systems that have this transport.
+/// The rows of all systems that have this transport, with so many listeners.
 pub(super) fn rows(
     systems: &[Box<dyn System>],
     over: Transport,
+    count: usize,
     options: &Options,
     progress: &dyn Fn(&str),
 ) -> Vec<PeerRow> {
-    let mut turns = Turns::set(systems, over, progress, |system| Speech::set(system, over));
+    let mut turns = Turns::set(systems, over, progress, |system| Speech::set(system, over, count));
     let mut rows = Vec::new();
     for in_flight in IN_FLIGHT {
         turns.scenes().for_each(|speech| speech.in_flight = in_flight);
-        let what = format!("one to {LISTENERS}, {in_flight} in flight");
+        let what = format!("one to {count}, {in_flight} in flight");
         turns.take(options.turns, options.span, &what);
         rows.extend(turns.scenes().map(|speech| speech.row(over)));
     }

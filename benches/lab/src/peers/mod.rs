@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Outcome, process};
 use host::{System, Transport};
+use install::Folder;
 
 mod host;
 mod pabal;
@@ -96,6 +97,11 @@ impl PeerRow {
     }
 }
 
+/// Subscribers of a fan-out.
+const LISTENERS: usize = 1_000;
+/// Pairs in conversation.
+const PAIRS: usize = 100;
+
 /// What is compared, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -134,11 +140,11 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Outcome<Vec<PeerRow>> 
     process::bind(process::GENERATOR_CORE)?;
     let mut rows = Vec::new();
     for over in Transport::ALL {
-        rows.extend(fan_out::rows(&systems, over, options, progress));
+        rows.extend(fan_out::rows(&systems, over, LISTENERS, options, progress));
     }
     // Server-sent events are here for those who have no long polling.
     for over in [Transport::WebSocket, Transport::LongPolling] {
-        rows.extend(pairs::rows(&systems, over, options, progress));
+        rows.extend(pairs::rows(&systems, over, PAIRS, options, progress));
     }
     for over in [Transport::WebSocket, Transport::LongPolling] {
         rows.extend(idle::rows(&systems, over, options, progress));
@@ -148,25 +154,29 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Outcome<Vec<PeerRow>> 
 
 /// Pabal, and the peers that can be installed.
 fn systems(options: &Options, progress: &dyn Fn(&str)) -> Outcome<Vec<Box<dyn System>>> {
-    fn boxed(system: impl System + 'static) -> Box<dyn System> {
-        Box::new(system)
-    }
     let pabal = pabal::Pabal::new(options.pabal.clone(), options.disk.clone())?;
-    let mut systems = vec![boxed(pabal)];
-    // Their servers run elsewhere than in this process's folder.
+    let mut systems: Vec<Box<dyn System>> = vec![Box::new(pabal)];
     std::fs::create_dir_all(&options.folder)?;
-    let folder = options.folder.canonicalize()?;
-    for (name, installed) in [
-        ("nchan", install::nchan(&folder, progress).map(boxed)),
-        ("Socket.IO", install::socket_io(&folder, progress).map(boxed)),
-        ("Centrifuge", install::centrifuge(&folder, progress).map(boxed)),
-    ] {
-        match installed {
-            Ok(system) => systems.push(system),
+    let folder = Folder { path: options.folder.canonicalize()?, progress: Some(progress) };
+    for (name, peer) in peers(&folder) {
+        match peer {
+            Ok(peer) => systems.push(peer),
             Err(error) => progress(&format!("{name} is left out: {error}")),
         }
     }
     Ok(systems)
+}
+
+/// All peers, as far as they are there.
+fn peers(folder: &Folder<'_>) -> [(&'static str, Outcome<Box<dyn System>>); 3] {
+    fn boxed(system: impl System + 'static) -> Box<dyn System> {
+        Box::new(system)
+    }
+    [
+        ("nchan", folder.nchan().map(boxed)),
+        ("Socket.IO", folder.socket_io().map(boxed)),
+        ("Centrifuge", folder.centrifuge().map(boxed)),
+    ]
 }
 
 /// The middle one, or the mean of the two around the middle.
@@ -175,4 +185,60 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
     values.get(low).zip(values.get(high)).map_or(f64::NAN, |(low, high)| (low + high) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A few clients of every system that is installed, at every task on every transport. Peers are
+    /// left out where `pabal lab --peers` has not installed them, Pabal where it was not built.
+    #[test]
+    fn every_system_that_is_installed_does_all_tasks() {
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+        let folder = Folder { path: target.join("peers"), progress: None };
+        let disk = tempfile::tempdir().expect("a folder");
+        let program = ["debug/pabal", "release/pabal"].map(|name| target.join(name));
+        let program = program.into_iter().find(|program| program.exists());
+        let pabal = program.ok_or_else(|| "it was not built".into()).and_then(|program| {
+            let pabal = pabal::Pabal::new(program, disk.path().to_owned())?;
+            Outcome::Ok(Box::new(pabal) as Box<dyn System>)
+        });
+        let options = Options {
+            turns: 1,
+            span: Duration::from_millis(50),
+            idle_clients: 20,
+            ..Options::new(PathBuf::new(), PathBuf::new(), PathBuf::new())
+        };
+        let never = |line: &str| assert!(!line.contains("left out"), "{line}");
+        for (name, system) in std::iter::once(("Pabal", pabal)).chain(peers(&folder)) {
+            let system = match system {
+                Ok(system) => [system],
+                Err(error) => {
+                    eprintln!("{name} is not tested: {error}");
+                    continue;
+                }
+            };
+            for over in Transport::ALL.into_iter().filter(|over| system[0].speaks(*over)) {
+                let rows = fan_out::rows(&system, over, 10, &options, &never);
+                let tasks: Vec<_> = rows.iter().map(|row| row.task).collect();
+                let expected = [1, 32].map(|in_flight| Task::FanOut { in_flight });
+                assert_eq!(tasks, expected, "{name} over {over:?}");
+                if over != Transport::Sse {
+                    let rows = pairs::rows(&system, over, 3, &options, &never);
+                    assert!(rows[0].round_trips_per_second > Some(0.0), "{name} over {over:?}");
+                    let rows = idle::rows(&system, over, &options, &never);
+                    assert!(rows[0].rss_per_client.is_some(), "{name} over {over:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.5);
+    }
 }

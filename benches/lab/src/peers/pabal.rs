@@ -111,9 +111,14 @@ impl Running {
         Ok(Seat { connection: swarm.add(stream, read, Framing::WebSocket)?, dialect })
     }
 
-    fn polls(&self, user: &Account, number: usize, swarm: &mut Swarm) -> Outcome<Seat> {
-        let mut client = self.connect(number)?;
-        let path = client.session_over(user, "long_polling")?;
+    /// The long poll of a session at `path`.
+    fn polls(
+        &self,
+        user: &Account,
+        path: &str,
+        client: Client,
+        swarm: &mut Swarm,
+    ) -> Outcome<Seat> {
         let polls = Box::new(Polls {
             before: format!("GET {path}?after=").into_bytes(),
             behind: self.headers(user) + "\r\n",
@@ -130,27 +135,6 @@ impl Running {
         let (host, token) = (self.server.address(), &user.token);
         format!(" HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n")
     }
-
-    fn seat(
-        &self,
-        user: &Account,
-        over: Transport,
-        number: usize,
-        swarm: &mut Swarm,
-    ) -> Outcome<Seat> {
-        match over {
-            Transport::WebSocket => self.websocket(user, number, Box::new(Silent), swarm),
-            Transport::LongPolling => self.polls(user, number, swarm),
-            Transport::Sse => {
-                let mut client = self.connect(number)?;
-                let path = client.session_over(user, "sse")?;
-                client.stream(&path, Some(&user.token))?;
-                let (stream, read) = client.into_stream();
-                let connection = swarm.add(stream, read, Framing::Chunks)?;
-                Ok(Seat { connection, dialect: Box::new(Events::default()) })
-            }
-        }
-    }
 }
 
 impl Host for Running {
@@ -160,7 +144,19 @@ impl Host for Running {
 
     fn listener(&mut self, over: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Seat> {
         // The first user is who speaks.
-        self.seat(&self.users[1 + number / SESSIONS_PER_USER], over, number, swarm)
+        let user = &self.users[1 + number / SESSIONS_PER_USER];
+        if over == Transport::WebSocket {
+            return self.websocket(user, number, Box::new(Silent), swarm);
+        }
+        let mut client = self.connect(number)?;
+        let path = client.session_over(user, over.name())?;
+        if over == Transport::LongPolling {
+            return self.polls(user, &path, client, swarm);
+        }
+        client.stream(&path, Some(&user.token))?;
+        let (stream, read) = client.into_stream();
+        let connection = swarm.add(stream, read, Framing::Chunks)?;
+        Ok(Seat { connection, dialect: Box::new(Events::default()) })
     }
 
     fn speaker(&mut self, swarm: &mut Swarm) -> Outcome<Seat> {
@@ -174,20 +170,25 @@ impl Host for Running {
             let commands = Box::new(Commands::to(channel));
             return Ok(Player { ear: self.websocket(user, number, commands, swarm)?, mouth: None });
         }
-        let ear = self.seat(user, over, number, swarm)?;
+        let mut client = self.connect(number)?;
+        let path = client.session(user)?;
+        let ear = self.polls(user, &path, client, swarm)?;
         let (stream, read) = self.connect(number)?.into_stream();
         let connection = swarm.add(stream, read, Framing::Http)?;
+        let session = path.strip_suffix("long-poll").ok_or("no long poll")?;
         let before = format!(
-            "POST /v1/channels/{channel}/messages{}content-type: application/json\r\n",
+            "POST {session}commands{}content-type: application/json\r\n",
             self.headers(user)
         );
-        Ok(Player { ear, mouth: Some(Seat { connection, dialect: Box::new(Posts { before }) }) })
+        let dialect = Box::new(Posts { before, commands: Commands::to(channel) });
+        Ok(Player { ear, mouth: Some(Seat { connection, dialect }) })
     }
 }
 
 /// Sends commands as frames.
 #[derive(Debug)]
 struct Commands {
+    /// The command up to the content.
     before: String,
 }
 
@@ -233,24 +234,29 @@ impl Dialect for Polls {
     }
 }
 
-/// Sends messages as requests.
+/// Sends commands as requests.
 #[derive(Debug)]
 struct Posts {
     /// The request up to its length.
     before: String,
+    commands: Commands,
 }
 
 impl Dialect for Posts {
     fn hear<'a>(&'a mut self, unit: Unit<'a>, _: &mut Reply) -> Outcome<&'a [u8]> {
-        if unit.head.starts_with(b"HTTP/1.1 201") {
-            Ok(unit.body)
-        } else {
-            Err(format!("a send was refused: {}", String::from_utf8_lossy(unit.body)).into())
+        let refused = !unit.head.starts_with(b"HTTP/1.1 200")
+            || memchr::memmem::find(unit.body, b"\"error\"").is_some();
+        if refused {
+            return Err(
+                format!("a send was refused: {}", String::from_utf8_lossy(unit.body)).into()
+            );
         }
+        Ok(unit.body)
     }
 
     fn say(&mut self, content: &[u8], reply: &mut Reply) -> Outcome<()> {
-        let body = [br#"{"content":""#, content, b"\"}"].concat();
+        let command = self.commands.before.as_bytes();
+        let body = [br#"{"commands":["#, command, content, b"\"}]}"].concat();
         let length = format!("content-length: {}\r\n\r\n", body.len());
         reply.request(&[self.before.as_bytes(), length.as_bytes(), &body]);
         Ok(())

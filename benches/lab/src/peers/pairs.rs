@@ -1,4 +1,4 @@
-//! A hundred pairs in conversation: each sends its next message when the last one was answered.
+//! Pairs in conversation: each sends its next message when the last one was answered.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,8 @@ use super::{Options, PeerRow, Task, median};
 use crate::Outcome;
 use crate::dialect;
 use crate::histogram::Histogram;
-use crate::process;
+use crate::process::{self, Server};
 
-const PAIRS: usize = 100;
 /// How long a turn goes before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 /// After how long without any delivery a turn counts as stuck.
@@ -52,10 +51,10 @@ struct Round {
 }
 
 impl<'a> Talk<'a> {
-    fn set(system: &'a dyn System, over: Transport) -> Outcome<Self> {
-        let mut host = system.start(Cast::Pairs { pairs: PAIRS })?;
+    fn set(system: &'a dyn System, over: Transport, count: usize) -> Outcome<Self> {
+        let mut host = system.start(Cast::Pairs { pairs: count })?;
         let (mut crowd, mut ears, mut mouths) = (Crowd::new()?, Vec::new(), Vec::new());
-        for number in 0..2 * PAIRS {
+        for number in 0..2 * count {
             let player = host.player(over, number, crowd.swarm())?;
             ears.push(Some(number));
             mouths
@@ -66,9 +65,9 @@ impl<'a> Talk<'a> {
                 crowd.add(mouth);
             }
         }
-        host.wait_for(2 * PAIRS)?;
+        host.wait_for(2 * count)?;
         let pair = Pair { number: 0, sent_at: Instant::now(), rests: true };
-        let (pairs, latency) = (vec![pair; PAIRS], Histogram::default());
+        let (pairs, latency) = (vec![pair; count], Histogram::default());
         Ok(Self {
             system,
             crowd,
@@ -165,6 +164,10 @@ impl Scene for Talk<'_> {
         self.system
     }
 
+    fn server(&self) -> &Server {
+        self.host.server()
+    }
+
     fn turn(&mut self, span: Duration) -> Outcome<()> {
         self.talk_for(WARM_UP)?;
         self.latency = Histogram::default();
@@ -190,14 +193,15 @@ impl Scene for Talk<'_> {
     }
 }
 
-/// The rows of all systems that have this transport.
+/// The rows of all systems that have this transport, with so many pairs.
 pub(super) fn rows(
     systems: &[Box<dyn System>],
     over: Transport,
+    count: usize,
     options: &Options,
     progress: &dyn Fn(&str),
 ) -> Vec<PeerRow> {
-    let mut turns = Turns::set(systems, over, progress, |system| Talk::set(system, over));
-    turns.take(options.turns, options.span, &format!("{PAIRS} pairs"));
+    let mut turns = Turns::set(systems, over, progress, |system| Talk::set(system, over, count));
+    turns.take(options.turns, options.span, &format!("{count} pairs"));
     turns.scenes().map(|talk| talk.row(over)).collect()
 }

@@ -1,13 +1,19 @@
 //! Systems take turns (A B C A B C), so that whatever else the machine does hits all alike.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::host::{System, Transport};
 use crate::Outcome;
+use crate::process::{SERVER_CORE, Server, core_busy};
+
+/// Share of the servers' core that others may have before it is worth a line.
+const OTHERS: f64 = 0.1;
 
 /// A system in the middle of a task.
 pub(super) trait Scene {
     fn system(&self) -> &dyn System;
+
+    fn server(&self) -> &Server;
 
     /// Does and measures the task for this long.
     fn turn(&mut self, span: Duration) -> Outcome<()>;
@@ -44,14 +50,31 @@ impl<'a, S: Scene> Turns<'a, S> {
 
     /// So many turns for each.
     pub(super) fn take(&mut self, turns: usize, span: Duration, what: &str) {
+        let (mut wall, mut others) = (Duration::ZERO, Duration::ZERO);
         for turn in 1..=turns {
             (self.progress)(&format!("{}: {what}, turn {turn} of {turns}", self.over.name()));
             for number in 0..self.scenes.len() {
-                self.attempt(number, |scene| scene.turn(span));
+                self.attempt(number, |scene| {
+                    let before = (Instant::now(), core_busy(SERVER_CORE)?, scene.server().cpu()?);
+                    scene.turn(span)?;
+                    wall += before.0.elapsed();
+                    let busy = core_busy(SERVER_CORE)? - before.1;
+                    others += busy.saturating_sub(scene.server().cpu()? - before.2);
+                    Ok(())
+                });
                 for other in 0..self.scenes.len() {
                     self.attempt(other, S::attend);
                 }
             }
+        }
+        let share = others.as_secs_f64() / wall.as_secs_f64();
+        if share > OTHERS {
+            (self.progress)(&format!(
+                "{}: {what}: others had {:.0} % of the servers' core: rates are too low, and times \
+                 too long, by about as much for all",
+                self.over.name(),
+                share * 100.0
+            ));
         }
     }
 
