@@ -89,12 +89,13 @@ impl Line {
         timed_out: bool,
     ) -> Result<(), Broken> {
         match self {
-            Self::WebSocket { socket, acked, acked_at } => {
-                if next >= *acked + ACK_EVENTS || next > *acked && acked_at.elapsed() > ACK_AFTER {
-                    (*acked, *acked_at) = (next, Instant::now());
-                    socket.feed(format!("{{\"ack\":\"{next}\"}}")).await?;
-                    socket.flush().await?;
-                }
+            Self::WebSocket { socket, acked, acked_at }
+                if next >= *acked + ACK_EVENTS
+                    || next > *acked && acked_at.elapsed() > ACK_AFTER =>
+            {
+                (*acked, *acked_at) = (next, Instant::now());
+                socket.feed(format!("{{\"ack\":\"{next}\"}}")).await?;
+                socket.flush().await?;
             }
             // Another request of the session ended this one; or they would take turns.
             Self::Polling { every: None, .. } if events == 0 && !timed_out => {

@@ -394,9 +394,13 @@ impl Listener {
         sleep(wait).await;
     }
 
-    /// Goes to another node, if there is one to be found.
+    /// Goes to another node, if there is one to be found. Never less encrypted: TLS may end at a proxy,
+    /// of which the node knows nothing.
     async fn go(&mut self, url: Option<String>) {
-        if let Some(url) = url {
+        if let Some(mut url) = url {
+            if self.scene.place.is_secure() {
+                url = url.replacen("ws://", "wss://", 1).replacen("http://", "https://", 1);
+            }
             self.elsewhere = Place::find(&url).await.ok().map(Arc::new);
         }
     }

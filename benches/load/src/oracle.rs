@@ -2,6 +2,7 @@
 //! what is on the wire; nothing is repaired before it looks.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::iter;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -120,7 +121,8 @@ impl Hearing {
     /// What is to be said of it when 1 to `said` were said; of `doubtful` ones nobody knows whether
     /// they were stored.
     pub(crate) fn verdict(&self, said: u64, doubtful: &BTreeSet<u64>) -> Verdict {
-        let gaps = self.missing.iter().cloned().chain([self.next..self.next.max(said + 1)]);
+        let gaps =
+            self.missing.iter().cloned().chain(iter::once(self.next..self.next.max(said + 1)));
         let open: u64 =
             gaps.map(|gap| (gap.end - gap.start) - doubtful.range(gap).count() as u64).sum();
         let Self { given_up, repeated, reordered, .. } = *self;

@@ -70,7 +70,7 @@ impl Inbox {
         }
         if self.pauses != orders.pauses {
             self.pauses = orders.pauses;
-            if meant(self.number, !orders.pauses, orders.pause_share) {
+            if meant(self.number, orders.pauses + 7, orders.pause_share) {
                 return Order::Pause(orders.pause);
             }
         }
@@ -88,13 +88,13 @@ impl Inbox {
     }
 }
 
-/// Whether a client is among a share of all, drawn anew each `time`.
+/// Whether a client is among a share of all, others each `time`. Multiples of the golden ratio lie so evenly
+/// between whole numbers that it is nearly that share of any clients that follow each other (Kronecker's
+/// sequence, of low discrepancy).
 pub(crate) fn meant(number: usize, time: u64, share: f64) -> bool {
-    // SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-    let mut x = (number as u64).wrapping_add(time.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64 <= share && share > 0.0
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    const SHIFT: f64 = std::f64::consts::SQRT_2;
+    (number as f64 * GOLDEN + time as f64 * SHIFT).fract() < share
 }
 
 #[cfg(test)]
@@ -103,12 +103,15 @@ mod tests {
 
     #[test]
     fn a_share_of_all_is_meant_and_not_always_the_same() {
-        let drawn = |time, share| {
-            (0..10_000).filter(|&number| meant(number, time, share)).collect::<Vec<_>>()
+        let drawn = |of, time, share| {
+            (0..of).filter(|&number| meant(number, time, share)).collect::<Vec<_>>()
         };
-        assert!((2_700..3_300).contains(&drawn(1, 0.3).len()));
-        assert_ne!(drawn(1, 0.3), drawn(2, 0.3));
-        assert_eq!(drawn(3, 1.0).len(), 10_000);
-        assert_eq!(drawn(3, 0.0).len(), 0);
+        for time in 1..100 {
+            assert!((48..=52).contains(&drawn(100, time, 0.5).len()), "{time}");
+            assert!((2_990..=3_010).contains(&drawn(10_000, time, 0.3).len()), "{time}");
+        }
+        assert_ne!(drawn(100, 1, 0.3), drawn(100, 2, 0.3));
+        assert_eq!(drawn(100, 3, 1.0).len(), 100);
+        assert_eq!(drawn(100, 3, 0.0).len(), 0);
     }
 }

@@ -92,6 +92,7 @@ impl People {
         let count = plan.clients.div_ceil(plan.group);
         let by_rate = (count as f64 * plan.per_minute / 60.0 / RATE_PER_SPEAKER).ceil() as usize;
         let speakers = count.div_ceil(CHANNELS_PER_SPEAKER).max(by_rate).clamp(1, count);
+        room_for(plan.clients + speakers)?;
         let run = format!("load-{:010x}", rand::random::<u64>() >> 24);
         let told = |why: Broken| why.told(&target.url);
 
@@ -157,7 +158,6 @@ impl People {
         let Self { scene, speakers, channels, users, speak_at } = self;
         let place = speak_at.unwrap_or_else(|| Arc::clone(&scene.place));
         let (clients, group) = (scene.plan.clients, scene.plan.group);
-        room_for(clients + speakers.len())?;
         let (orders, _) = watch::channel(Orders::default());
         let url = scene.url.clone();
         let told = |why: Broken| why.told(&url);
@@ -264,7 +264,10 @@ impl Setter {
 }
 
 /// Raises the process's limit of open files as far as it may itself.
-fn room_for(connections: usize) -> Result<(), LoadError> {
+///
+/// # Errors
+/// [`LoadError::Descriptors`], if that does not do for so many connections.
+pub(crate) fn room_for(connections: usize) -> Result<(), LoadError> {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, ..before };
     // Refused, it stays as it is, and that has to do.

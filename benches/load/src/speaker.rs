@@ -233,6 +233,10 @@ impl Drop for Speaker {
         for send in self.in_flight.values() {
             send.doubt(&self.scene);
         }
+        // Nor will what never left.
+        while self.due.try_recv().is_ok() {
+            count(&self.scene.tally.failed);
+        }
     }
 }
 

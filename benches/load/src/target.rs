@@ -93,9 +93,13 @@ impl Place {
         Ok(Self { address, authority: authority.to_string(), prefix, name })
     }
 
+    pub(crate) fn is_secure(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// Scheme, host and port.
     pub(crate) fn origin(&self) -> String {
-        let scheme = if self.name.is_some() { "https" } else { "http" };
+        let scheme = if self.is_secure() { "https" } else { "http" };
         format!("{scheme}://{}", self.authority)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use pabal_load::{
     Counts, Crowd, Headers, Http, People, Plan, Schedule, Target, Transport, Verdict,
 };
@@ -157,32 +158,32 @@ async fn a_crash_of_the_server_costs_sessions_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lie_is_counted() {
     let node = Node::shared().await;
-    for transport in ALL {
-        for lie in [Lie::Lose, Lie::Repeat, Lie::Reorder] {
-            let liar = Liar::before(node.address(), lie, 25).await;
-            let target = Target::new(format!("http://{}", liar.address().get()));
-            let mut people = People::gather(&target, &plan(transport)).await.unwrap();
-            // Speakers are told the truth, or lies would be told to those who do not listen.
-            people.speak_at(&format!("http://{}", node.address().get())).await.unwrap();
-            let mut crowd = people.connect().await.unwrap();
-            crowd.talk(Schedule::steady(600.0, 5)).unwrap();
-            until("lies are told", async || (liar.lies() >= 10).then_some(())).await;
-            // What is lost is never heard: nobody has everything.
-            let patience = if lie == Lie::Repeat { WITHIN } else { Duration::from_secs(2) };
-            let verdict = crowd.leave(patience).await;
-            let Verdict { lost, repeated, reordered } = verdict;
-            let told = liar.lies();
-            match lie {
-                Lie::Lose => assert_eq!((lost, repeated, reordered), (told, 0, 0), "{transport:?}"),
-                Lie::Repeat => {
-                    assert_eq!((lost, repeated, reordered), (0, told, 0), "{transport:?}")
-                }
-                // One that was to come behind the next of its channel may have waited for it in vain.
-                _ => {
-                    assert_eq!((repeated, reordered), (0, told), "{transport:?}");
-                    assert!(lost <= 20, "{transport:?}: {verdict:?}");
-                }
-            }
+    let lies = [Lie::Lose, Lie::Repeat, Lie::Reorder];
+    let pairs = ALL.into_iter().flat_map(|transport| lies.map(|lie| (transport, lie)));
+    join_all(pairs.map(|(transport, lie)| lied_to(&node, transport, lie))).await;
+}
+
+async fn lied_to(node: &Node, transport: Transport, lie: Lie) {
+    let liar = Liar::before(node.address(), lie, 25).await;
+    let target = Target::new(format!("http://{}", liar.address().get()));
+    let mut people = People::gather(&target, &plan(transport)).await.unwrap();
+    // Speakers are told the truth, or lies would be told to those who do not listen.
+    people.speak_at(&format!("http://{}", node.address().get())).await.unwrap();
+    let mut crowd = people.connect().await.unwrap();
+    crowd.talk(Schedule::steady(600.0, 5)).unwrap();
+    until("lies are told", async || (liar.lies() >= 10).then_some(())).await;
+    // What is lost is never heard, so there is nothing to wait for.
+    let patience = if lie == Lie::Repeat { WITHIN } else { Duration::from_secs(5) };
+    let verdict = crowd.leave(patience).await;
+    let Verdict { lost, repeated, reordered } = verdict;
+    let told = liar.lies();
+    match lie {
+        Lie::Lose => assert_eq!((lost, repeated, reordered), (told, 0, 0), "{transport:?}"),
+        Lie::Repeat => assert_eq!((lost, repeated, reordered), (0, told, 0), "{transport:?}"),
+        // One that was to come behind the next of its channel may have waited for it in vain.
+        _ => {
+            assert_eq!((repeated, reordered), (0, told), "{transport:?}");
+            assert!(lost <= 20, "{transport:?}: {verdict:?}");
         }
     }
 }

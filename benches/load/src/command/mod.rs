@@ -16,7 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use crate::counts::{Counts, Verdict, histogram};
 use crate::crowd::Crowd;
 use crate::error::LoadError;
-use crate::people::People;
+use crate::people::{People, room_for};
 use live::{Live, Now};
 use report::{Report, Row, Storm};
 
@@ -69,6 +69,7 @@ async fn load(flags: &Flags) -> Result<(), Failure> {
     for plan in &plans {
         plan.check()?;
     }
+    room_for(flags.clients)?;
     // What cannot be written is better known before than after.
     let json = flags.json.as_deref().map(std::fs::File::create).transpose();
     let path = || flags.json.clone().unwrap_or_default();

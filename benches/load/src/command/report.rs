@@ -9,6 +9,25 @@ use serde_json::{Value, json};
 use crate::counts::{Counts, Verdict};
 use crate::plan::{Plan, Transport};
 
+/// What the table says of each transport. Bytes are those of both ways, as TCP carries them.
+const LABELS: [&str; 15] = [
+    "",
+    "clients",
+    "messages",
+    "deliveries",
+    "  a second",
+    "latency ms, p50",
+    "            p90",
+    "            p99",
+    "          p99.9",
+    "requests a delivery",
+    "empty answers",
+    "bytes a delivery",
+    "lost",
+    "repeated",
+    "reordered",
+];
+
 /// A whole run.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -81,40 +100,19 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let head = [
-            "transport",
-            "clients",
-            "messages",
-            "deliveries",
-            "a second",
-            "p50 ms",
-            "p90 ms",
-            "p99 ms",
-            "p99.9 ms",
-            "requests",
-            "empty",
-            "bytes",
-            "lost",
-            "repeated",
-            "reordered",
-        ];
-        let mut table = vec![head.map(str::to_owned).to_vec()];
-        table.extend(self.rows.iter().map(|row| row.cells(self.seconds)));
-        let widths: Vec<_> = (0..head.len())
-            .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-            .collect();
         let mut text = format!(
             "{}, {} clients, {:.1} s, seed {}\n\n",
             self.url, self.clients, self.seconds, self.seed
         );
-        for row in &table {
-            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-            });
-            text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        let columns: Vec<_> = self.rows.iter().map(|row| row.cells(self.seconds)).collect();
+        for (line, label) in LABELS.iter().enumerate() {
+            text += &format!("{label:<22}");
+            for column in &columns {
+                text += &format!("{:>15}", column[line]);
+            }
             text.push('\n');
         }
-        text += "\nrequests and bytes (both ways, as TCP carries them) are per delivery\n";
+        text.push('\n');
         for storm in &self.storms {
             let Storm { at_seconds, clients, back_ms } = storm;
             let back = back_ms.map_or_else(
@@ -171,13 +169,14 @@ impl Report {
 }
 
 impl Row {
-    fn cells(&self, seconds: f64) -> Vec<String> {
+    /// What stands under each of [`LABELS`].
+    fn cells(&self, seconds: f64) -> [String; 15] {
         let Counts { messages, deliveries, requests, answers, empty, bytes_in, bytes_out, .. } =
             self.counts;
         let of = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         let ms = |quantile| format!("{:.1}", self.latency.value_at_quantile(quantile) as f64 / 1e3);
         let Verdict { lost, repeated, reordered } = self.verdict;
-        vec![
+        [
             name(self.plan.transport),
             self.plan.clients.to_string(),
             messages.to_string(),
@@ -226,7 +225,7 @@ fn quantiles(of: &Histogram<u64>) -> Option<Value> {
 fn name(transport: Transport) -> String {
     match transport {
         Transport::ShortPolling { every_ms } => {
-            format!("polling every {:?}", Duration::from_millis(every_ms))
+            format!("polling {:?}", Duration::from_millis(every_ms))
         }
         Transport::LongPolling => "long polling".into(),
         Transport::Sse => "SSE".into(),
