@@ -22,7 +22,8 @@ pub enum Candidate {
 pub const CANDIDATES: [Candidate; 3] =
     [Candidate::ShortPolling, Candidate::LongPolling, Candidate::WebSocket];
 
-/// What a client costs in a second, besides what its messages cost however they are delivered.
+/// What a client of a busy server costs in a second, besides what its messages cost however they are
+/// delivered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
     /// Microseconds of CPU of the server.
@@ -57,7 +58,7 @@ impl Candidate {
 pub fn cost(model: &Model, transport: Transport, per_minute: f64) -> Cost {
     let cell = typical(transport, per_minute);
     let clients = cell.plan.clients as f64;
-    let work = Terms { node: 0.0, message: 0.0, ..Terms::of(&cell, Pace::DEFAULT) };
+    let work = Terms::of(&cell, Pace::DEFAULT).of_clients();
     Cost {
         cpu_us: work.at(&model.cpu_us) / clients,
         bytes: work.at(&model.bytes) / clients,

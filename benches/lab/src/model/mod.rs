@@ -110,8 +110,8 @@ pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
         Terms::from_array(least_squares::fit(&rows))
     };
     let bytes = |record: &Record| (record.counts.bytes_in + record.counts.bytes_out) as f64;
-    // The node's own work and its messages do not travel to clients.
-    let mut travels = works.iter().map(|&work| Terms { node: 0.0, message: 0.0, ..work });
+    // What the node does for all does not travel to clients.
+    let mut travels = works.iter().map(|work| work.of_clients());
     let held: Vec<_> = records
         .iter()
         .map(|record| (Terms::held(&record.cell).to_array(), record.rss_per_client))

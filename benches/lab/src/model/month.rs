@@ -2,7 +2,7 @@
 
 use pabal_load::Transport;
 
-use super::{Model, cost, typical};
+use super::{Model, Pace, typical};
 
 /// Seconds of a month of 30 days.
 const MONTH: f64 = 30.0 * 86_400.0;
@@ -29,17 +29,17 @@ pub struct Month {
     pub memory_gigabytes: f64,
 }
 
-/// A month of `users` users on a transport, in groups of 50 over HTTP/1.1. The messages are stored as
-/// well: that is in the cores.
-pub fn month(model: &Model, transport: Transport, users: f64, habit: Habit) -> Month {
+/// A month of `users` users on one server and a transport, in groups of 50 over HTTP/1.1. Storing their
+/// messages is in the cores.
+pub fn month(model: &Model, transport: Transport, users: usize, habit: Habit) -> Month {
     let seconds = MONTH * habit.hours_per_day / 24.0;
-    let client = cost(model, transport, habit.per_minute);
-    let cell = typical(transport, habit.per_minute);
-    let stored = habit.per_minute / 60.0 / cell.plan.group as f64 * model.cpu_us.message;
+    let mut cell = typical(transport, habit.per_minute);
+    cell.plan.clients = users;
+    let predicted = model.predict(&cell, Pace::DEFAULT);
     Month {
-        requests: users * client.requests * seconds,
-        gigabytes: users * client.bytes * seconds / 1e9,
-        cores: users * (client.cpu_us + stored) / 1e6,
-        memory_gigabytes: users * model.memory_per_client(&cell) / 1e9,
+        requests: predicted.requests * seconds,
+        gigabytes: predicted.bytes * seconds / 1e9,
+        cores: predicted.cpu_us / 1e6,
+        memory_gigabytes: users as f64 * model.memory_per_client(&cell) / 1e9,
     }
 }

@@ -50,6 +50,10 @@ macro_rules! terms {
 terms! {
     /// The node itself, whoever is connected.
     node,
+    /// Waking up because something happens. What happens while it is awake is done in one go.
+    wake,
+    /// Making messages durable. Those that come meanwhile share the next time.
+    commit,
     /// A message that is stored and routed.
     message,
     /// A message that reaches a client, on any transport.
@@ -102,6 +106,17 @@ fn is_nothing(price: &f64) -> bool {
     *price == 0.0
 }
 
+/// A server wakes up at most about so often in a second.
+const WAKES: f64 = 2_000.0;
+/// A disk makes something durable at most about so often in a second.
+const COMMITS: f64 = 200.0;
+
+/// How often something is done in a second that is asked for `moments` times at random, and takes in
+/// whatever was asked for meanwhile; at most `most` times.
+fn gathered(moments: f64, most: f64) -> f64 {
+    most * -(-moments / most).exp_m1()
+}
+
 impl Terms {
     /// What all of it costs at these prices.
     pub fn at(self, prices: &Self) -> f64 {
@@ -124,9 +139,21 @@ impl Terms {
         let when = |condition: bool, amount: f64| if condition { amount } else { 0.0 };
         let (two, browser) = (plan.http == Http::Two, plan.headers == Headers::Browser);
         let transport = plan.transport;
+        // Each channel hears as much as each of its listeners; the last one may have fewer.
+        let messages = plan.clients.div_ceil(plan.group) as f64 * rate;
+        let moments = messages
+            + match transport {
+                Transport::ShortPolling { .. } => requests,
+                // The next requests of all listeners come together, as the message did.
+                Transport::LongPolling => messages + requests * polls.empty,
+                Transport::Sse => comments,
+                Transport::WebSocket => clients / pace.ping_seconds,
+            };
         Self {
             node: 1.0,
-            message: clients / plan.group as f64 * rate,
+            wake: gathered(moments, WAKES),
+            commit: gathered(messages, COMMITS),
+            message: messages,
             delivery: deliveries,
             content_byte: deliveries * plan.content_bytes as f64,
             frame_websocket: when(transport == Transport::WebSocket, streams),
@@ -150,6 +177,12 @@ impl Terms {
             held_http2: when(two, clients),
             held_tls: when(cell.tls, clients),
         }
+    }
+
+    /// What is done for each client: without the node's own work, its messages, and waking up, which on
+    /// a busy server many clients share.
+    pub fn of_clients(self) -> Self {
+        Self { node: 0.0, wake: 0.0, commit: 0.0, message: 0.0, ..self }
     }
 
     /// What a client adds to the memory of the server by being there.

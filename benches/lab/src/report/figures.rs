@@ -390,7 +390,7 @@ fn month_rows(
     let mut rows = Vec::new();
     for (habit, words) in HABITS {
         for transport in FEW {
-            let value = value(month(&findings.model, transport, 1e5, habit));
+            let value = value(month(&findings.model, transport, 100_000, habit));
             let name = format!("{}, {words}", transport_name(transport));
             let note = format!("{} {unit}", figure(value));
             rows.push(Row { name, look: look(transport), values: vec![value], note });

@@ -183,7 +183,7 @@ pub(super) fn months(findings: &Findings) -> Table {
     for (habit, words) in HABITS {
         for transport in ALL {
             let mut row = vec![format!("{}, {words}", transport_name(transport))];
-            for users in [1e3, 1e4, 1e5, 1e6] {
+            for users in [1_000, 10_000, 100_000, 1_000_000] {
                 let month = month(&findings.model, transport, users, habit);
                 row.push(figure(month.requests));
                 row.push(figure(month.gigabytes));
