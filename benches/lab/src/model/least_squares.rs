@@ -10,29 +10,22 @@ const ROUNDS: usize = 20_000;
 /// optimum (Franc, Hlaváč, Navara: *Sequential coordinate-wise algorithm for the non-negative least
 /// squares problem*, 2005). Rows that want 0 or less say nothing about shares, and are left out.
 pub(super) fn fit<const N: usize>(rows: &[([f64; N], f64)]) -> [f64; N] {
-    let (mut gram, mut target) = ([[0.0; N]; N], [0.0; N]);
-    for (row, wanted) in rows.iter().filter(|(_, wanted)| *wanted > 0.0) {
-        for one in 0..N {
-            target[one] += row[one] / wanted;
-            for other in 0..N {
-                gram[one][other] += row[one] * row[other] / (wanted * wanted);
-            }
-        }
-    }
     // Every column to length 1, so that their units do not matter.
-    let length: [f64; N] = std::array::from_fn(|one| gram[one][one].sqrt());
-    let scale = |one: usize| if length[one] > 0.0 { length[one].recip() } else { 0.0 };
-    for one in 0..N {
-        target[one] *= scale(one);
-        for other in 0..N {
-            gram[one][other] *= scale(one) * scale(other);
-        }
-    }
+    let rows = || rows.iter().filter(|(_, wanted)| *wanted > 0.0);
+    let scale: [f64; N] = std::array::from_fn(|term| {
+        let length = rows().map(|(row, wanted)| (row[term] / wanted).powi(2)).sum::<f64>().sqrt();
+        if length > 0.0 { length.recip() } else { 0.0 }
+    });
+    let column = |(row, wanted): &([f64; N], f64), term: usize| row[term] / wanted * scale[term];
+    let target: [f64; N] = std::array::from_fn(|one| rows().map(|row| column(row, one)).sum());
+    let gram: [[f64; N]; N] = std::array::from_fn(|one| {
+        std::array::from_fn(|other| rows().map(|row| column(row, one) * column(row, other)).sum())
+    });
     let mut x = [0.0; N];
     for _ in 0..ROUNDS {
         let mut moved: f64 = 0.0;
-        for one in (0..N).filter(|&one| length[one] > 0.0) {
-            let product: f64 = (0..N).map(|other| gram[one][other] * x[other]).sum();
+        for one in (0..N).filter(|&one| scale[one] > 0.0) {
+            let product: f64 = gram[one].iter().zip(&x).map(|(gram, x)| gram * x).sum();
             let better = (x[one] + target[one] - product).max(0.0);
             moved = moved.max((better - x[one]).abs());
             x[one] = better;
@@ -41,7 +34,7 @@ pub(super) fn fit<const N: usize>(rows: &[([f64; N], f64)]) -> [f64; N] {
             break;
         }
     }
-    std::array::from_fn(|one| x[one] * scale(one))
+    std::array::from_fn(|one| x[one] * scale[one])
 }
 
 #[cfg(test)]

@@ -94,13 +94,9 @@ pub fn as_it_was(record: &Record) -> Cell {
 pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
     let works: Vec<_> = records
         .iter()
-        .map(|record| Terms {
-            // At one pace nobody can tell them from the pings and the requests on the connection.
-            held_websocket: 0.0,
-            held_http2: 0.0,
-            held_tls: 0.0,
-            ..Terms::of(&as_it_was(record), pace)
-        })
+        // Being there costs memory alone: the pings and the polls of whoever is there have prices of
+        // their own.
+        .map(|record| Terms::of(&as_it_was(record), pace).without_held())
         .collect();
     let fitted = |works: &mut dyn Iterator<Item = Terms>, wanted: &dyn Fn(&Record) -> f64| {
         let rows: Vec<_> = works
@@ -112,8 +108,11 @@ pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
     let bytes = |record: &Record| (record.counts.bytes_in + record.counts.bytes_out) as f64;
     // What the node does for all does not travel to clients.
     let mut travels = works.iter().map(|work| work.of_clients());
+    // Of few clients memory says little: an allocator takes and keeps it by the megabyte.
+    let most = records.iter().map(|record| record.cell.plan.clients).max().unwrap_or(0);
     let held: Vec<_> = records
         .iter()
+        .filter(|record| record.cell.plan.clients * 2 > most && record.cell.plan.per_minute == 0.0)
         .map(|record| (Terms::held(&record.cell).to_array(), record.rss_per_client))
         .collect();
     Model {

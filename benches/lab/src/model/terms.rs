@@ -107,7 +107,7 @@ fn is_nothing(price: &f64) -> bool {
 }
 
 /// A server wakes up at most about so often in a second.
-const WAKES: f64 = 2_000.0;
+const WAKES: f64 = 1_000.0;
 /// A disk makes something durable at most about so often in a second.
 const COMMITS: f64 = 200.0;
 
@@ -185,20 +185,26 @@ impl Terms {
         Self { node: 0.0, wake: 0.0, commit: 0.0, message: 0.0, ..self }
     }
 
-    /// What a client adds to the memory of the server by being there.
+    /// Without the clients that are there.
+    pub(super) fn without_held(self) -> Self {
+        Self {
+            held_polling: 0.0,
+            held_long_polling: 0.0,
+            held_sse: 0.0,
+            held_websocket: 0.0,
+            held_http2: 0.0,
+            held_tls: 0.0,
+            ..self
+        }
+    }
+
+    /// A client of a cell, for being there.
     pub fn held(cell: &Cell) -> Self {
         let mut one = *cell;
         (one.plan.clients, one.plan.per_minute) = (1, 0.0);
         let all = Self::of(&one, Pace::DEFAULT);
-        Self {
-            held_polling: all.held_polling,
-            held_long_polling: all.held_long_polling,
-            held_sse: all.held_sse,
-            held_websocket: all.held_websocket,
-            held_http2: all.held_http2,
-            held_tls: all.held_tls,
-            ..Self::default()
-        }
+        let (all, rest) = (all.to_array(), all.without_held().to_array());
+        Self::from_array(std::array::from_fn(|term| all[term] - rest[term]))
     }
 }
 

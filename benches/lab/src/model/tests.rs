@@ -32,7 +32,6 @@ fn world() -> impl Strategy<Value = Terms> {
             tls_byte: 0.001,
             ping_websocket: 12.0,
             ping_sse: 6.0,
-            held_sse: 0.1,
             ..Terms::default()
         })
 }

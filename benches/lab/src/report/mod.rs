@@ -110,7 +110,7 @@ impl Findings {
         }
         add(&tables::side_by_side(self).html(
             "1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1, \
-             no TLS; idle: no messages",
+             no TLS; idle, and memory: 5,000 that hear nothing",
         ));
         add("<h2 id=\"plots\">Questions</h2>\n<div class=\"plots\">\n");
         for figure in figures::figures(self) {

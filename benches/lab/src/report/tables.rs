@@ -86,9 +86,8 @@ impl Table {
 pub(super) fn side_by_side(findings: &Findings) -> Table {
     let rows = ALL.into_iter().filter_map(|transport| {
         let record = record_of(findings, grid::centre(transport))?;
-        let mut silent = grid::centre(transport);
-        silent.plan.per_minute = 0.0;
-        let idle = record_of(findings, silent).map(Record::cpu_us_per_client_second);
+        let silent = record_of(findings, grid::silent(transport));
+        let idle = silent.map(Record::cpu_us_per_client_second);
         let latency = record.latency;
         Some(vec![
             transport_name(transport),
@@ -99,7 +98,7 @@ pub(super) fn side_by_side(findings: &Findings) -> Table {
             maybe(record.bytes_per_delivery()),
             maybe(record.cpu_us_per_delivery()),
             maybe(idle),
-            figure(record.rss_per_client / 1e3),
+            maybe(silent.map(|record| record.rss_per_client / 1e3)),
         ])
     });
     table(
