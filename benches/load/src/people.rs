@@ -31,9 +31,10 @@ use crate::target::{Place, Roads, Target};
 /// As many sessions as a server grants a user.
 const SESSIONS_PER_USER: usize = 16;
 /// As many channels as one speaker speaks in.
-const CHANNELS_PER_SPEAKER: usize = 250;
-/// As many messages a second as one speaker sends.
-const RATE_PER_SPEAKER: f64 = 2_000.0;
+const CHANNELS_PER_SPEAKER: usize = 64;
+/// As many messages a second as one speaker sends: with its sends in flight it can wait two seconds for
+/// acknowledgements before it is late.
+const RATE_PER_SPEAKER: f64 = 100.0;
 /// As many connections as set the scene side by side.
 const SETTERS: usize = 8;
 /// As many clients as connect at the same time.
@@ -83,8 +84,8 @@ impl People {
         let scene = Arc::new(Scene {
             plan: *plan,
             url: target.url.clone(),
+            roads: Roads::to(target, &place)?,
             place,
-            roads: Roads::to(target)?,
             epoch: Instant::now(),
             tally: Tally::new(),
             tracker: TaskTracker::new(),

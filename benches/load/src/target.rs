@@ -118,7 +118,7 @@ impl std::fmt::Debug for Roads {
 }
 
 impl Roads {
-    pub(crate) fn to(target: &Target) -> Result<Self, LoadError> {
+    pub(crate) fn to(target: &Target, place: &Place) -> Result<Self, LoadError> {
         let provider = Arc::new(ring::default_provider());
         let tls = |error: TlsError| LoadError::Plan(format!("TLS: {error}"));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -128,7 +128,11 @@ impl Roads {
             let anything = Arc::new(Anything(provider));
             builder.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth()
         } else {
-            let roots = roots(target.roots.as_deref())?;
+            // The system's are many to read, and of no use where nothing is encrypted.
+            let roots = match &target.roots {
+                None if !place.is_secure() => RootCertStore::empty(),
+                added => roots(added.as_deref())?,
+            };
             builder.with_root_certificates(roots).with_no_client_auth()
         };
         // Each client is a device of its own: none knows another's tickets.
