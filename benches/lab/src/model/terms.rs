@@ -80,7 +80,7 @@ terms! {
     browser_http2,
     /// Encrypting a request and its answer.
     tls_exchange,
-    /// Encrypting a frame.
+    /// Encrypting a frame, a ping or a pong.
     tls_frame,
     /// Encrypting a byte of content.
     tls_byte,
@@ -139,6 +139,12 @@ impl Terms {
         let when = |condition: bool, amount: f64| if condition { amount } else { 0.0 };
         let (two, browser) = (plan.http == Http::Two, plan.headers == Headers::Browser);
         let transport = plan.transport;
+        // A ping has a pong.
+        let pings = match transport {
+            Transport::WebSocket => 2.0 * clients / pace.ping_seconds,
+            Transport::Sse => comments,
+            _ => 0.0,
+        };
         // Each channel hears as much as each of its listeners; the last one may have fewer.
         let messages = plan.clients.div_ceil(plan.group) as f64 * rate;
         let moments = messages
@@ -166,7 +172,7 @@ impl Terms {
             browser: when(browser && !two, requests),
             browser_http2: when(browser && two, requests),
             tls_exchange: when(cell.tls, requests),
-            tls_frame: when(cell.tls, streams),
+            tls_frame: when(cell.tls, streams + pings),
             tls_byte: when(cell.tls, deliveries * plan.content_bytes as f64),
             ping_websocket: when(transport == Transport::WebSocket, clients / pace.ping_seconds),
             ping_sse: when(transport == Transport::Sse, comments),
