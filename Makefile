@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run cluster faults servers test fuzz lint fmt bench measure k6 doc clean
+.PHONY: help run cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
@@ -55,6 +55,9 @@ bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on s
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
 	cargo build --release --locked -p pabal-gateway
 	cargo run --release --locked -p pabal-benches --bin measure -- all
+
+lab: ## What each transport costs: measures all of them side by side, and draws lab/report.html (15 minutes; QUICK=1: 2)
+	cargo run --release --locked -p pabal-gateway -- lab $(if $(QUICK),--quick)
 
 k6: ## k6 on every transport, on a node of its own: make k6 SCENARIO=spike VUS=100 (BASE_URL=… for another)
 	$(if $(BASE_URL),,cargo build --release --locked -p pabal-gateway)

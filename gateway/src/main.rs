@@ -36,6 +36,8 @@ enum Failure {
     #[error(transparent)]
     Chat(#[from] pabal_terminal::Failure),
     #[error(transparent)]
+    Lab(#[from] pabal_lab::command::Failure),
+    #[error(transparent)]
     Load(#[from] pabal_load::Failure),
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Backup(backup) => on_runtime(backup.run()),
         Command::Restore(restore) => on_runtime(restore.run()),
         Command::Chat(chat) => pabal_terminal::run(chat).map_err(Failure::from),
+        Command::Lab(lab) => pabal_lab::command::run(lab).map_err(Failure::from),
         Command::Load(load) => pabal_load::run(load).map_err(Failure::from),
     };
     match done {

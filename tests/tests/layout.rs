@@ -11,7 +11,7 @@ use serde_json::Value;
 const NOT_IN_CORE: [&str; 5] = ["hyper", "redis", "sqlx", "fjall", "scylla"];
 
 /// Which of our packages each of our packages imports, for building and for its tests.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("pabal-core", &[]),
     ("pabal-transports", &["pabal-core"]),
     ("pabal-storage", &["pabal-core", "pabal-servers"]),
@@ -19,6 +19,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
         "pabal-gateway",
         &[
             "pabal-core",
+            "pabal-lab",
             "pabal-load",
             "pabal-servers",
             "pabal-storage",
@@ -27,6 +28,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
         ],
     ),
     ("pabal-servers", &[]),
+    ("pabal-lab", &["pabal-load"]),
     ("pabal-client", &["pabal-tests"]),
     ("pabal-terminal", &["pabal-client", "pabal-tests"]),
     ("pabal-load", &["pabal-client", "pabal-tests"]),

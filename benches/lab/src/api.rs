@@ -149,9 +149,17 @@ impl Client {
     /// # Errors
     /// As [`request`](Self::request).
     pub fn session(&mut self, user: &Account) -> Outcome<String> {
+        self.session_over(user, "long_polling")
+    }
+
+    /// Opens a session and answers its path on a transport, as the protocol names it.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn session_over(&mut self, user: &Account, transport: &str) -> Outcome<String> {
         let body = json!({});
         let answer = self.request("POST", "/v1/sessions", Some(&user.token), Some(&body))?;
-        text(&answer["transports"]["long_polling"]["url"])
+        text(&answer["transports"][transport]["url"])
     }
 
     /// Turns the connection into a WebSocket, with a new session if there is a user.
@@ -159,21 +167,47 @@ impl Client {
     /// # Errors
     /// If the server refuses.
     pub fn websocket(mut self, user: Option<&Account>) -> Outcome<Opened> {
-        let mut request = format!(
-            "GET /v1/websocket HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            self.server
-        );
-        if let Some(user) = user {
-            request += &format!("authorization: Bearer {}\r\n", user.token);
+        self.upgrade("/v1/websocket", user.map(|user| user.token.as_str()))?;
+        Ok(self.into_stream())
+    }
+
+    /// Turns the connection into a WebSocket of any server.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn upgrade(&mut self, path: &str, token: Option<&str>) -> Outcome<()> {
+        const HEADERS: &str = "connection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        self.begin(path, token, HEADERS, "HTTP/1.1 101")
+    }
+
+    /// Asks for an answer that never ends; what came behind its head waits to be read.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn stream(&mut self, path: &str, token: Option<&str>) -> Outcome<()> {
+        self.begin(path, token, "", "HTTP/1.1 200")
+    }
+
+    fn begin(
+        &mut self,
+        path: &str,
+        token: Option<&str>,
+        headers: &str,
+        status: &str,
+    ) -> Outcome<()> {
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{headers}", self.server);
+        if let Some(token) = token {
+            request += &format!("authorization: Bearer {token}\r\n");
         }
         request += "\r\n";
         self.stream.write_all(request.as_bytes())?;
         let (head, body) = self.answer()?;
-        if !head.starts_with("HTTP/1.1 101") {
-            return Err(format!("no WebSocket: {head}{body}").into());
+        if head.starts_with(status) {
+            Ok(())
+        } else {
+            Err(format!("GET {path}: not {status}: {head}{body}").into())
         }
-        Ok((self.stream, self.received))
     }
 
     /// One request, whole; the body of the answer, whatever its status.
@@ -198,8 +232,16 @@ impl Client {
     /// # Errors
     /// If the connection breaks.
     pub fn body(&mut self) -> Outcome<Vec<u8>> {
+        self.next(Framing::Http)
+    }
+
+    /// What the next frame, answer or chunk carries.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn next(&mut self, framing: Framing) -> Outcome<Vec<u8>> {
         loop {
-            if let Some(unit) = Framing::Http.unit(&self.received) {
+            if let Some(unit) = framing.unit(&self.received) {
                 let (body, length) = (unit.body.to_vec(), unit.head.len() + unit.body.len());
                 self.received.drain(..length);
                 return Ok(body);

@@ -2,18 +2,19 @@
 //! counts what every listener has received.
 //!
 //! A message is in flight until all listeners have it. Sessions number their events without holes,
-//! so the cursor at the end of a batch says how many messages a listener has, and a run in which any
-//! is missing never ends: it is reported as such.
+//! so the cursor at the end of a batch says how many messages a listener has; contents of other systems
+//! tell their own number. A run in which any is missing never ends: it is reported as such.
 
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
 use crate::Outcome;
+use crate::dialect::{self, Dialect, Reply};
 use crate::histogram::Histogram;
 use crate::process;
 use crate::swarm::{self, Swarm};
-use crate::wire::{Unit, client_frame, next_of};
+use crate::wire::{Unit, next_of};
 
 /// As many messages as can be in flight.
 const RING: usize = 64;
@@ -36,6 +37,8 @@ pub enum Listener {
         /// The request behind the cursor.
         behind: Vec<u8>,
     },
+    /// Contents tell which message they are.
+    Numbered(Box<dyn Dialect>),
 }
 
 impl Listener {
@@ -63,9 +66,24 @@ impl Listener {
 pub struct Group {
     swarm: Swarm,
     sender: usize,
-    /// What the sender sends: a frame's text.
-    text: Vec<u8>,
+    voice: Box<dyn Dialect>,
     ledger: Ledger,
+}
+
+/// A sender of the same command again and again.
+#[derive(Debug)]
+struct Command(Vec<u8>);
+
+impl Dialect for Command {
+    fn hear<'a>(&'a mut self, unit: Unit<'a>, _: &mut Reply) -> Outcome<&'a [u8]> {
+        refused(unit.body)?;
+        Ok(unit.body)
+    }
+
+    fn say(&mut self, _: &[u8], reply: &mut Reply) -> Outcome<()> {
+        reply.frame(&self.0);
+        Ok(())
+    }
 }
 
 /// Who has received what.
@@ -82,6 +100,7 @@ struct Ledger {
     counted: Counted,
     /// The payload of the last batch that held one event.
     sample: Vec<u8>,
+    reply: Reply,
 }
 
 /// What passed the sockets of the listeners.
@@ -95,8 +114,10 @@ pub struct Counted {
     pub head_bytes: u64,
     /// Bytes of payloads.
     pub body_bytes: u64,
-    /// Bytes of requests, of the listeners only.
+    /// Bytes of requests and other answers, of the listeners only.
     pub request_bytes: u64,
+    /// Requests of the listeners.
+    pub requests: u64,
 }
 
 /// One measured run.
@@ -145,10 +166,23 @@ impl Group {
     /// # Errors
     /// If a connection broke.
     pub fn new(
-        mut swarm: Swarm,
+        swarm: Swarm,
         listeners: Vec<Listener>,
         sender: usize,
         text: Vec<u8>,
+    ) -> Outcome<Self> {
+        Self::with_voice(swarm, listeners, sender, Box::new(Command(text)))
+    }
+
+    /// The same with a sender that talks in its own way, of numbered contents.
+    ///
+    /// # Errors
+    /// If a connection broke.
+    pub fn with_voice(
+        mut swarm: Swarm,
+        listeners: Vec<Listener>,
+        sender: usize,
+        voice: Box<dyn Dialect>,
     ) -> Outcome<Self> {
         for (number, listener) in listeners.iter().enumerate() {
             if let Some(request) = listener.request(0) {
@@ -164,8 +198,9 @@ impl Group {
             latency: Histogram::default(),
             counted: Counted::default(),
             sample: Vec::new(),
+            reply: Reply::default(),
         };
-        Ok(Self { swarm, sender, text, ledger })
+        Ok(Self { swarm, sender, voice, ledger })
     }
 
     /// How many messages were sent so far.
@@ -184,10 +219,23 @@ impl Group {
     /// # Errors
     /// If a connection broke, a send was refused, or a message did not arrive.
     pub fn run(&mut self, pid: u32, window: u64, span: Duration) -> Outcome<Round> {
+        self.run_beside(&|| process::cpu(pid), window, span)
+    }
+
+    /// The same with a server whose CPU time is known in another way.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and those of `cpu`.
+    pub fn run_beside(
+        &mut self,
+        server: &dyn Fn() -> Outcome<Duration>,
+        window: u64,
+        span: Duration,
+    ) -> Outcome<Round> {
         self.keep_sending(window, WARM_UP)?;
         self.ledger.latency = Histogram::default();
         let before = (self.ledger.counted, self.ledger.sent);
-        let cpu = (process::cpu(pid)?, process::cpu(std::process::id())?);
+        let cpu = (server()?, process::cpu(std::process::id())?);
         let start = Instant::now();
         self.keep_sending(window, span)?;
         let wall = start.elapsed();
@@ -195,12 +243,21 @@ impl Group {
             wall,
             messages: self.ledger.sent - before.1,
             counted: self.ledger.counted.since(before.0),
-            server_cpu: process::cpu(pid)? - cpu.0,
+            server_cpu: server()? - cpu.0,
             generator_cpu: process::cpu(std::process::id())? - cpu.1,
             latency: self.ledger.latency.clone(),
         };
         self.wait_for_all(window)?;
         Ok(round)
+    }
+
+    /// Answers what has arrived, such as pings, without waiting.
+    ///
+    /// # Errors
+    /// If a connection broke.
+    pub fn attend(&mut self) -> Outcome<()> {
+        while self.hear(Duration::ZERO)? {}
+        Ok(())
     }
 
     fn keep_sending(&mut self, window: u64, span: Duration) -> Outcome<()> {
@@ -213,23 +270,36 @@ impl Group {
     }
 
     fn fill(&mut self, window: u64) -> Outcome<()> {
-        let mut frames = Vec::new();
+        let reply = &mut self.ledger.reply;
         while self.ledger.sent - self.ledger.completed < window.min(RING as u64) {
-            client_frame(&self.text, &mut frames);
+            self.voice.say(&dialect::content(self.ledger.sent + 1), reply)?;
             let place = self.ledger.sent as usize % RING;
             self.ledger.received[place] = 0;
             self.ledger.sent_at[place] = Instant::now();
             self.ledger.sent += 1;
         }
-        if frames.is_empty() { Ok(()) } else { self.swarm.write(self.sender, &frames) }
+        if reply.bytes.is_empty() {
+            return Ok(());
+        }
+        self.swarm.write(self.sender, &reply.bytes)?;
+        reply.clear();
+        Ok(())
     }
 
     fn turn(&mut self) -> Outcome<()> {
-        let (ledger, sender) = (&mut self.ledger, self.sender);
-        let arrived = self.swarm.turn(STUCK, |number, stream, unit| {
-            if number == sender { refused(unit) } else { ledger.take(number, stream, unit) }
-        })?;
-        if arrived { Ok(()) } else { Err(self.ledger.stuck().into()) }
+        if self.hear(STUCK)? { Ok(()) } else { Err(self.ledger.stuck().into()) }
+    }
+
+    fn hear(&mut self, timeout: Duration) -> Outcome<bool> {
+        let (ledger, sender, voice) = (&mut self.ledger, self.sender, &mut self.voice);
+        self.swarm.turn(timeout, |number, stream, unit| {
+            if number != sender {
+                return ledger.take(number, stream, unit);
+            }
+            voice.hear(unit, &mut ledger.reply)?;
+            ledger.answer(stream)?;
+            Ok(())
+        })
     }
 
     fn wait_for_all(&mut self, window: u64) -> Outcome<()> {
@@ -241,12 +311,13 @@ impl Group {
     }
 }
 
-/// Looks at what the sender receives: its own messages, and answers that may be refusals.
-fn refused(unit: Unit<'_>) -> Outcome<()> {
-    if unit.body.starts_with(b"{\"reply\"")
-        && memchr::memmem::find(unit.body, b"\"error\"").is_some()
-    {
-        return Err(format!("a send was refused: {}", String::from_utf8_lossy(unit.body)).into());
+/// Looks at what a sender receives: its own messages, and answers that may be refusals.
+///
+/// # Errors
+/// A refusal.
+pub fn refused(body: &[u8]) -> Outcome<()> {
+    if body.starts_with(b"{\"reply\"") && memchr::memmem::find(body, b"\"error\"").is_some() {
+        return Err(format!("a send was refused: {}", String::from_utf8_lossy(body)).into());
     }
     Ok(())
 }
@@ -264,6 +335,17 @@ impl Ledger {
                     return Err(format!("not a batch: {body}").into());
                 }
             },
+            Listener::Numbered(dialect) => {
+                let mut upto = *reached;
+                for number in dialect::numbers(dialect.hear(unit, &mut self.reply)?) {
+                    let number = number?;
+                    if number != upto + 1 {
+                        return Err(format!("message {number} came behind {upto}").into());
+                    }
+                    upto = number;
+                }
+                upto
+            }
         };
         let (from, now) = (*reached, Instant::now());
         *reached = upto;
@@ -271,9 +353,11 @@ impl Ledger {
             return Err(format!("event {upto} of {} that were sent", self.sent).into());
         }
         if let Some(request) = listener.request(upto) {
-            self.counted.request_bytes += request.len() as u64;
-            swarm::write(stream, &request)?;
+            self.reply.request(&[&request]);
         }
+        self.counted.request_bytes += self.reply.bytes.len() as u64;
+        self.counted.requests += self.reply.requests;
+        self.answer(stream)?;
         self.counted.units += 1;
         self.counted.head_bytes += unit.head.len() as u64;
         self.counted.body_bytes += unit.body.len() as u64;
@@ -295,6 +379,14 @@ impl Ledger {
         Ok(())
     }
 
+    fn answer(&mut self, stream: &mut TcpStream) -> Outcome<()> {
+        if !self.reply.bytes.is_empty() {
+            swarm::write(stream, &self.reply.bytes)?;
+            self.reply.clear();
+        }
+        Ok(())
+    }
+
     fn stuck(&self) -> String {
         let least = self.listeners.iter().map(|(_, reached)| reached).min();
         format!("{} messages were sent, but one listener has only {least:?}", self.sent)
@@ -302,6 +394,11 @@ impl Ledger {
 }
 
 impl Counted {
+    /// All bytes of the listeners' connections, both ways.
+    pub fn bytes(&self) -> u64 {
+        self.head_bytes + self.body_bytes + self.request_bytes
+    }
+
     /// What came since `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
@@ -311,6 +408,81 @@ impl Counted {
             head_bytes: self.head_bytes - earlier.head_bytes,
             body_bytes: self.body_bytes - earlier.body_bytes,
             request_bytes: self.request_bytes - earlier.request_bytes,
+            requests: self.requests - earlier.requests,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::dialect::{CONTENT, Silent};
+    use crate::wire::Framing;
+
+    /// Says contents as frames, and nothing else.
+    #[derive(Debug)]
+    struct Plain;
+
+    impl Dialect for Plain {
+        fn hear<'a>(&'a mut self, unit: Unit<'a>, _: &mut Reply) -> Outcome<&'a [u8]> {
+            Ok(unit.body)
+        }
+
+        fn say(&mut self, content: &[u8], reply: &mut Reply) -> Outcome<()> {
+            reply.frame(content);
+            Ok(())
+        }
+    }
+
+    /// A server of one sender and one listener that delivers each message as often as `times` says.
+    fn serve(listener: &TcpListener, times: fn(u64) -> usize) -> std::io::Result<()> {
+        const HEAD: usize = 8;
+        let (mut ear, _) = listener.accept()?;
+        let (mut mouth, _) = listener.accept()?;
+        let mut frame = [0; HEAD + CONTENT];
+        for number in 1.. {
+            if mouth.read_exact(&mut frame).is_err() {
+                // The test has seen enough.
+                break;
+            }
+            let delivered = [&[0x81, 126, 0, CONTENT as u8], &frame[HEAD..]].concat();
+            for _ in 0..times(number) {
+                ear.write_all(&delivered)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(times: fn(u64) -> usize) -> Outcome<Round> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?;
+        std::thread::scope(|scope| {
+            scope.spawn(move || serve(&listener, times));
+            let mut swarm = Swarm::new()?;
+            for _ in 0..2 {
+                swarm.add(TcpStream::connect(address)?, Vec::new(), Framing::WebSocket)?;
+            }
+            let listeners = vec![Listener::Numbered(Box::new(Silent))];
+            let mut group = Group::with_voice(swarm, listeners, 1, Box::new(Plain))?;
+            group.run(std::process::id(), 4, Duration::from_millis(20))
+        })
+    }
+
+    #[test]
+    fn numbered_messages_that_all_arrive_once_are_a_round() {
+        let round = run(|_| 1).expect("nothing is wrong");
+        assert!(round.messages > 0);
+    }
+
+    #[test]
+    fn a_message_that_is_lost_or_comes_again_ends_the_run() {
+        let lost = run(|number| usize::from(number != 5)).expect_err("the fifth never came");
+        assert!(lost.to_string().contains("message 6 came behind 4"), "{lost}");
+        let again =
+            run(|number| if number == 5 { 2 } else { 1 }).expect_err("the fifth came twice");
+        assert!(again.to_string().contains("message 5 came behind 5"), "{again}");
     }
 }

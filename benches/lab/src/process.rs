@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,12 @@ pub const GENERATOR_CORE: &str = "1";
 /// For what runs in this process alone.
 pub const BOTH_CORES: &str = "0,1";
 
-/// A server that runs on [`SERVER_CORE`] until this is dropped.
+/// How long a server may take until it answers.
+const READY: Duration = Duration::from_secs(10);
+/// How long to wait before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A server that runs on [`SERVER_CORE`] until this is dropped, with all the processes it starts.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -24,7 +30,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` and waits for its line `listening on http://…`.
+    /// Starts `program` and waits for its line `listening on http://…`, or `https://…`.
     ///
     /// # Errors
     /// If it does not start, or ends without that line.
@@ -33,28 +39,63 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Outcome<Self> {
-        let mut child = Command::new("taskset")
-            .args(["-c", SERVER_CORE])
+        let mut server = Self::spawn(program, arguments, environment, Stdio::piped())?;
+        let stdout = server.child.stdout.take().ok_or("no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let url = line.trim().strip_prefix("listening on ");
+        let address = url.and_then(|url| url.split_once("://")).map(|(_, address)| address);
+        server.address = address.and_then(|address| address.parse().ok()).ok_or_else(|| {
+            format!("{} said {line:?} and not where it listens", program.display())
+        })?;
+        Ok(server)
+    }
+
+    /// Starts `program`, which was told where to listen, and asks until `answers`.
+    ///
+    /// # Errors
+    /// If it does not start, ends, or does not answer for ten seconds.
+    pub fn start_at(
+        address: SocketAddr,
+        program: &Path,
+        arguments: &[&str],
+        answers: impl Fn(SocketAddr) -> bool,
+    ) -> Outcome<Self> {
+        let mut server = Self::spawn(program, arguments, &[], Stdio::null())?;
+        server.address = address;
+        let until = Instant::now() + READY;
+        while !answers(address) {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("{} ended: {status}", program.display()).into());
+            }
+            if Instant::now() > until {
+                return Err(format!("{} does not answer", program.display()).into());
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+        Ok(server)
+    }
+
+    /// Starts `program` on the core of the servers. Should the thread that does so end without
+    /// stopping it, the kernel asks it to end (prctl(2), `PR_SET_PDEATHSIG`).
+    fn spawn(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        stdout: Stdio,
+    ) -> Outcome<Self> {
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CORE])
             .arg(program)
             .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
+            // A group of its own, which can be ended as a whole.
+            .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on http://");
-        match address.and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { child, address }),
-            None => {
-                // It may have ended already; then there is nothing to kill.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(format!("{} said {line:?} and not where it listens", program.display()).into())
-            }
-        }
+        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
     }
 
     /// Starts Pabal on a data folder and a free port, with a configuration of its own on top.
@@ -121,32 +162,69 @@ impl Server {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }
 
-    /// The CPU time it has used, see [`cpu`].
+    /// The CPU time that it and its processes have used, see [`cpu`].
     ///
     /// # Errors
     /// If it has ended.
     pub fn cpu(&self) -> Outcome<Duration> {
-        cpu(self.pid())
+        self.pids()?.into_iter().map(cpu).sum()
     }
 
-    /// Its resident memory in bytes, counted page by page: the sums in `status` are approximate.
+    /// The CPU time that it has used, all threads that ever were, to the nanosecond.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn cpu_clock(&self) -> Outcome<Duration> {
+        let pid = nix::unistd::Pid::from_raw(self.pid().try_into()?);
+        Ok(nix::time::ClockId::pid_cpu_clock_id(pid)?.now()?.into())
+    }
+
+    /// Kills it at once; answers the CPU time of its whole life, as the kernel adds it up for whoever
+    /// waits for the end of a process. No other process may be waited for at the same time.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn end(self) -> Outcome<Duration> {
+        let before = cpu_of_ended()?;
+        drop(self);
+        Ok(cpu_of_ended()?.saturating_sub(before))
+    }
+
+    /// Resident memory in bytes of it and its processes, counted page by page: the sums in `status`
+    /// are approximate. Pages that they share count for each.
     ///
     /// # Errors
     /// If it has ended.
     pub fn rss(&self) -> Outcome<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kib.ok_or("no Rss")?.trim().parse::<u64>()? * 1024)
+        self.pids()?.into_iter().map(rss).sum()
+    }
+
+    /// Its process and those that it started.
+    fn pids(&self) -> Outcome<Vec<u32>> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let mut pids = vec![pid];
+        for child in children.split_ascii_whitespace() {
+            pids.push(child.parse()?);
+        }
+        Ok(pids)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // A measured server has nothing worth a clean stop; it may have ended already.
-        let _ = self.child.kill();
+        let group = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.wait();
     }
+}
+
+fn rss(pid: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.ok_or("no Rss")?.trim().parse::<u64>()? * 1024)
 }
 
 /// CPU time of a process, user and system, of all threads, those that ended too. The kernel scales
@@ -161,6 +239,49 @@ pub fn cpu(pid: u32) -> Outcome<Duration> {
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let mut ticks = || -> Outcome<u64> { Ok(fields.next().ok_or("a short stat")?.parse()?) };
     let ticks = ticks()? + ticks()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// CPU time of all processes that this one has waited for.
+fn cpu_of_ended() -> Outcome<Duration> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.try_into()?))
+}
+
+/// CPU time of this process, to the nanosecond.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn own_cpu_clock() -> Outcome<Duration> {
+    Ok(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?.into())
+}
+
+/// What the kernel has counted on the loopback interface: packets, and their bytes.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn loopback() -> Outcome<(u64, u64)> {
+    let devices = fs::read_to_string("/proc/net/dev")?;
+    let line = devices.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));
+    let mut fields = line.ok_or("no loopback interface")?.split_ascii_whitespace();
+    let bytes = fields.next().ok_or("a short line in /proc/net/dev")?.parse()?;
+    let packets = fields.next().ok_or("a short line in /proc/net/dev")?.parse()?;
+    Ok((packets, bytes))
+}
+
+/// Time that programs have had a core, which is given as a number.
+///
+/// # Errors
+/// If there is no such core.
+pub fn core_busy(core: &str) -> Outcome<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).ok_or("no such core")?;
+    // User, nice and system; interrupts are nobody's.
+    let ticks = line.split(' ').take(3).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
@@ -212,14 +333,18 @@ pub fn bind_other(pid: u32, cores: &str) -> Outcome<()> {
     if done.success() { Ok(()) } else { Err(format!("cannot bind to core {cores}").into()) }
 }
 
-/// The machine, in one line.
+/// The machine, in one line, and how busy it is.
 pub fn machine() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("{}, load {}", machine_name(), load.split(' ').next().unwrap_or("?"))
+}
+
+/// The machine, in one line that stays the same.
+pub fn machine_name() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let models: Vec<_> = cpus.lines().filter(|line| line.starts_with("model name")).collect();
     let model = models.first().and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
     let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
-    format!("{} × {model}, Linux {}, load {load}", models.len(), kernel.trim())
+    format!("{} × {model}, Linux {}", models.len(), kernel.trim())
 }

@@ -8,16 +8,18 @@ use memchr::memmem;
 pub enum Framing {
     /// Frames of a server (RFC 6455 section 5.2).
     WebSocket,
-    /// Answers with a `content-length` (RFC 9112).
+    /// Answers with a `content-length` (RFC 9112 section 6.2).
     Http,
+    /// Chunks of one answer that never ends, behind its head (RFC 9112 section 7.1).
+    Chunks,
 }
 
 /// One frame or answer, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit<'a> {
-    /// Header of the frame, or status line and headers.
+    /// Header of the frame, status line and headers, or the line with the chunk's size.
     pub head: &'a [u8],
-    /// What it carries.
+    /// What it carries; a chunk with its line end.
     pub body: &'a [u8],
 }
 
@@ -27,6 +29,7 @@ impl Framing {
         let (head, body) = match self {
             Self::WebSocket => frame_lengths(bytes)?,
             Self::Http => answer_lengths(bytes)?,
+            Self::Chunks => chunk_lengths(bytes)?,
         };
         let whole = bytes.get(..head + body)?;
         Some(Unit { head: &whole[..head], body: &whole[head..] })
@@ -48,16 +51,38 @@ fn frame_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 fn answer_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
-    const LENGTH: &[u8] = b"content-length: ";
     let head = memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let length = match memmem::find(&bytes[..head], LENGTH) {
-        Some(at) => bytes[at + LENGTH.len()..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .fold(0, |length, digit| length * 10 + usize::from(digit - b'0')),
-        None => 0,
-    };
-    Some((head, length))
+    Some((head, content_length(&bytes[..head])))
+}
+
+/// The value of `content-length`, however it is capitalised; 0 without one.
+fn content_length(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"\r\ncontent-length: ";
+    // The half of the name that everybody writes alike is quick to find.
+    const TAIL: &[u8] = b"ength: ";
+    memmem::find_iter(head, TAIL)
+        .map(|at| at + TAIL.len())
+        .find(|end| {
+            end.checked_sub(NAME.len())
+                .is_some_and(|start| head[start..*end].eq_ignore_ascii_case(NAME))
+        })
+        .map_or(0, |end| digits(&head[end..]))
+}
+
+fn digits(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+}
+
+fn chunk_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    let head = memmem::find(bytes, b"\r\n")? + 2;
+    let size = bytes
+        .iter()
+        .map_while(|byte| (*byte as char).to_digit(16))
+        .fold(0, |size, digit| size * 16 + digit as usize);
+    Some((head, size + 2))
 }
 
 /// A text frame as clients send it, appended to `out`. The masking key is 0, which leaves the text
@@ -105,6 +130,25 @@ mod tests {
         let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP";
         let unit = Framing::Http.unit(bytes).expect("whole");
         assert_eq!((unit.head.len(), unit.body), (38, &b"abc"[..]));
+    }
+
+    #[test]
+    fn the_length_of_an_answer_is_found_however_it_is_written() {
+        for (head, body) in [
+            (&b"HTTP/1.1 200 OK\r\nX-Strength: 9\r\nContent-Length: 3\r\n\r\n"[..], &b"abc"[..]),
+            (b"HTTP/1.1 204 No Content\r\nserver: x\r\n\r\n", b""),
+        ] {
+            let bytes = [head, b"abcHTTP"].concat();
+            assert_eq!(Framing::Http.unit(&bytes), Some(Unit { head, body }));
+        }
+    }
+
+    #[test]
+    fn chunks_are_cut_where_they_end() {
+        let bytes = b"1a\r\ndata: abcdefghijklmnopqr\n\n\r\n5\r\nhel";
+        let unit = Framing::Chunks.unit(bytes).expect("whole");
+        assert_eq!(unit, Unit { head: b"1a\r\n", body: b"data: abcdefghijklmnopqr\n\n\r\n" });
+        assert_eq!(Framing::Chunks.unit(&bytes[unit.head.len() + unit.body.len()..]), None);
     }
 
     #[test]

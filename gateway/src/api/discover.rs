@@ -59,8 +59,8 @@ struct AdviceView {
     /// How often to poll, for `polling`.
     #[serde(skip_serializing_if = "Option::is_none")]
     poll_interval_ms: Option<u64>,
-    /// For people.
-    why: &'static str,
+    /// For people: what it costs the server, and what the others would.
+    why: String,
 }
 
 /// Where to connect, and how.

@@ -50,6 +50,8 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Talk, in this terminal.
     Chat(pabal_terminal::Flags),
+    /// Measure what each transport costs, on this machine, and make a report of it.
+    Lab(pabal_lab::command::Flags),
     /// Put a server under load, and check that everything arrives once and in order.
     Load(pabal_load::Flags),
 }

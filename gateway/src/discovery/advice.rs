@@ -1,22 +1,18 @@
-//! Which transport suits a client. The whole rule is here.
+//! Which transport suits a client: the one that costs the server least CPU, of those that are as fast as
+//! the client needs. What they cost is computed by the cost model that `pabal lab` fits to measurements
+//! (`benches/lab/model.json`).
 //!
-//! | what the client says | advice | why |
-//! |---|---|---|
-//! | can wait a second or more, and in that time expects at least one message | `polling`, every `latency_ms` | no poll comes back empty, and nothing is held open in between |
-//! | at most one message in five seconds | `long_polling` | a request a message, which is little, and it passes every proxy |
-//! | anything else, or nothing | `websocket` | least bytes, CPU and delay a message |
-//!
-//! A client that does not say how long it can wait wants news at once; one that does not say how
-//! much it expects expects one message a second.
+//! A client that does not say how long it can wait wants news at once, which polling cannot give; one
+//! that does not say how much it expects expects one message a second. Of two transports between which
+//! the model cannot tell, the one that asks less of clients and proxies is advised: polling, then long
+//! polling, then a WebSocket.
 
 use std::time::Duration;
 
+use pabal_lab::model::{CANDIDATES, Candidate, Model, cheapest, cost};
+
 /// The rate assumed of a client that says nothing.
 const ASSUMED_MESSAGES_PER_SECOND: f64 = 1.0;
-/// Below this patience polling costs more than it spares.
-const PATIENT_MS: f64 = 1_000.0;
-/// At or below this rate a request a message is little.
-const QUIET_MESSAGES_PER_SECOND: f64 = 0.2;
 /// Polls come at least twice in the resume window, so that one lost poll loses no session.
 const POLLS_PER_RESUME_WINDOW: u32 = 2;
 
@@ -27,8 +23,8 @@ pub struct Advice {
     pub transport: &'static str,
     /// How often to poll, for polling.
     pub poll_interval: Option<Duration>,
-    /// For people.
-    pub why: &'static str,
+    /// For people: what it costs, and what the others would.
+    pub why: String,
 }
 
 /// Advises a client that expects `message_rate` messages a second and can wait `latency_ms` for
@@ -38,29 +34,45 @@ pub fn advise(
     latency_ms: Option<f64>,
     resume_window: Duration,
 ) -> Advice {
-    let rate = message_rate.unwrap_or(ASSUMED_MESSAGES_PER_SECOND);
-    let patience_ms = latency_ms.unwrap_or(0.0);
-    if patience_ms >= PATIENT_MS && rate * patience_ms / 1_000.0 >= 1.0 {
-        let longest = resume_window / POLLS_PER_RESUME_WINDOW;
-        let interval = Duration::try_from_secs_f64(patience_ms / 1_000.0).unwrap_or(longest);
-        return Advice {
-            transport: "polling",
-            poll_interval: Some(interval.min(longest)),
-            why: "the client can wait, and every poll finds a message",
-        };
-    }
-    if rate <= QUIET_MESSAGES_PER_SECOND {
-        return Advice {
-            transport: "long_polling",
-            poll_interval: None,
-            why: "messages are rare: a request for each is little and passes every proxy",
-        };
-    }
+    let model = Model::committed();
+    let per_minute = message_rate.unwrap_or(ASSUMED_MESSAGES_PER_SECOND) * 60.0;
+    let longest = resume_window / POLLS_PER_RESUME_WINDOW;
+    let patience = Duration::try_from_secs_f64(latency_ms.unwrap_or(0.0) / 1_000.0);
+    let patience = patience.unwrap_or(longest).min(longest);
+    let (chosen, _) = cheapest(model, per_minute, patience, |cost| cost.cpu_us);
     Advice {
-        transport: "websocket",
-        poll_interval: None,
-        why: "least bytes, CPU and delay a message",
+        transport: name(chosen),
+        poll_interval: (chosen == Candidate::ShortPolling).then_some(patience),
+        why: why(model, per_minute, patience, chosen),
     }
+}
+
+/// As it is named in the session document.
+fn name(candidate: Candidate) -> &'static str {
+    match candidate {
+        Candidate::ShortPolling => "polling",
+        Candidate::LongPolling => "long_polling",
+        Candidate::WebSocket => "websocket",
+    }
+}
+
+fn why(model: &Model, per_minute: f64, patience: Duration, chosen: Candidate) -> String {
+    let of = |candidate: Candidate| {
+        let transport = candidate.within(patience)?;
+        Some(format!("{:.2}", cost(model, transport, per_minute).cpu_us))
+    };
+    let others = CANDIDATES.into_iter().filter(|&candidate| candidate != chosen);
+    let others: Vec<_> = others
+        .map(|other| match of(other) {
+            Some(cpu_us) => format!("{} {cpu_us}", name(other)),
+            None => format!("{} is too slow", name(other)),
+        })
+        .collect();
+    format!(
+        "such a client costs the server about {} \u{b5}s of CPU a second; {}",
+        of(chosen).unwrap_or_default(),
+        others.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -70,14 +82,29 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(60);
 
     #[test]
-    fn the_rule_as_it_is_stated() {
+    fn the_cheapest_that_is_fast_enough_is_advised() {
         let transport = |rate, latency| advise(rate, latency, WINDOW).transport;
         assert_eq!(transport(None, None), "websocket");
-        assert_eq!(transport(Some(100.0), Some(50.0)), "websocket");
+        assert_eq!(transport(Some(100.0), Some(50.0)), "websocket", "polling is too slow");
         assert_eq!(transport(Some(0.01), None), "long_polling");
         assert_eq!(transport(Some(0.01), Some(5_000.0)), "long_polling", "most polls were empty");
-        assert_eq!(transport(Some(2.0), Some(5_000.0)), "polling");
-        assert_eq!(transport(None, Some(1_000.0)), "polling");
+        assert_eq!(transport(Some(2.0), Some(5_000.0)), "polling", "ten messages a poll");
+    }
+
+    #[test]
+    fn the_reason_has_figures_that_speak_for_it() {
+        let advice = advise(Some(2.0), Some(5_000.0), WINDOW);
+        let figure = |text: &str| -> f64 {
+            let digits = text.trim_start_matches(|char: char| !char.is_ascii_digit());
+            let end = digits.find(|char: char| !char.is_ascii_digit() && char != '.');
+            digits[..end.unwrap_or(digits.len())].parse().unwrap()
+        };
+        let (mine, others) = advice.why.split_once(';').unwrap();
+        for other in others.split(',') {
+            assert!(figure(mine) < figure(other), "{}", advice.why);
+        }
+        let advice = advise(Some(2.0), Some(50.0), WINDOW);
+        assert!(advice.why.contains("polling is too slow"), "{}", advice.why);
     }
 
     #[test]

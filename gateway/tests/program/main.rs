@@ -3,6 +3,7 @@
 
 mod disk;
 mod servers;
+mod lab;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

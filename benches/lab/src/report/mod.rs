@@ -1,0 +1,269 @@
+//! The report: one page that needs nothing beside it, and the raw data beside it all the same.
+
+mod text;
+mod svg;
+mod figures;
+mod tables;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use self::text::{escape, percent};
+use crate::Outcome;
+use crate::grid::PACE;
+use crate::model::{Check, Model, check, fit};
+use crate::peers::PeerRow;
+use crate::record::Record;
+
+/// With fewer cells than this no model is fitted: there are about as many prices.
+const CELLS_TO_FIT: usize = 40;
+/// What deals cells into quarters.
+const SEED: u64 = 20_261_122;
+
+/// How a run came about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Origin {
+    /// The machine, in one line.
+    pub machine: String,
+    /// The version of Pabal.
+    pub version: String,
+    /// The command that made the report.
+    pub command: String,
+    /// The day, as `2026-11-22`.
+    pub day: String,
+}
+
+/// Everything that is known, and what follows from it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    /// How it came about.
+    pub origin: Origin,
+    /// Every cell that was measured.
+    pub records: Vec<Record>,
+    /// Cells that were not, and why.
+    pub missing: Vec<(String, String)>,
+    /// Other systems.
+    pub peers: Vec<PeerRow>,
+    /// The prices.
+    pub model: Model,
+    /// Whether the prices are those of this run; otherwise the committed ones.
+    pub fitted_here: bool,
+    /// How far the model is off.
+    pub check: Check,
+    /// The records that it was fitted to or compared with.
+    #[serde(skip)]
+    pub fitted: Vec<Record>,
+}
+
+impl Findings {
+    /// Draws the conclusions. With too few cells the model is the committed one, compared with the
+    /// cells that there are.
+    pub fn new(
+        origin: Origin,
+        records: Vec<Record>,
+        missing: Vec<(String, String)>,
+        peers: Vec<PeerRow>,
+    ) -> Self {
+        let usable = |record: &&Record| record.is_valid() && !record.generator_bound;
+        let fitted: Vec<_> = records.iter().filter(usable).cloned().collect();
+        let seen: Vec<_> = fitted.iter().collect();
+        let fitted_here = seen.len() >= CELLS_TO_FIT;
+        let (model, check) = if fitted_here {
+            let check = check(&seen, PACE, SEED);
+            let model = fit(origin.machine.clone(), PACE, &seen);
+            (Model { cpu_error: check.cpu_all.median, ..model }, check)
+        } else {
+            let model = Model::committed().clone();
+            let check = Check::of(&model, &seen, PACE);
+            (model, check)
+        };
+        Self { origin, records, missing, peers, model, fitted_here, check, fitted }
+    }
+
+    /// The cells whose figures count.
+    pub fn valid(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|record| record.is_valid())
+    }
+
+    /// Whether every cell was measured and counts.
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.records.iter().all(Record::is_valid)
+    }
+
+    /// The page.
+    pub fn html(&self) -> String {
+        let mut body = String::new();
+        let mut add = |text: &str| body.push_str(text);
+        add("<h1>What a transport costs</h1>\n");
+        add(&format!(
+            "<p>Short polling, long polling, server-sent events and WebSocket, side by side on one \
+             server: Pabal {}, {} cells, {}. Each cell is a server of its own on core 0, driven by \
+             clients on core 1 that check every delivery.</p>\n",
+            escape(&self.origin.version),
+            self.records.len(),
+            escape(&self.origin.day)
+        ));
+        for problem in self.problems() {
+            add(&format!("<p class=\"bad\">{}</p>\n", escape(&problem)));
+        }
+        add(&tables::side_by_side(self).html(
+            "1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1, \
+             no TLS; idle, and memory: 5,000 that hear nothing",
+        ));
+        add("<h2 id=\"plots\">Questions</h2>\n<div class=\"plots\">\n");
+        for figure in figures::figures(self) {
+            add(&format!(
+                "<figure id=\"{}\"><h3>{}</h3>\n{}<figcaption>{}</figcaption></figure>\n",
+                figure.id,
+                escape(figure.title),
+                figure.svg,
+                escape(&figure.caption)
+            ));
+        }
+        add("</div>\n<h2 id=\"breakeven\">Break-even</h2>\n");
+        add(&tables::break_even(self).html(
+            "CPU of the server for one client, by what it hears; by the model, with the server's \
+             defaults, HTTP/1.1, no TLS; storing the messages aside",
+        ));
+        add("<h2 id=\"months\">A month of N users</h2>\n");
+        add(&tables::months(self).html(
+            "Connected for 8 hours a day; cores and memory while all are connected at once; by the \
+             model, with the server's defaults, HTTP/1.1, no TLS",
+        ));
+        add("<h2 id=\"error\">The model</h2>\n");
+        add(&format!("<p>{}</p>\n", escape(&self.model_in_words())));
+        add(&tables::errors(self).html("Error on cells that the fit did not see"));
+        add(&tables::prices(self).html("What each thing costs"));
+        if !self.peers.is_empty() {
+            add("<h2 id=\"peers\">Other systems</h2>\n");
+            add(&tables::peers(self).html("The same work, on the same machine, in turns"));
+        }
+        add("<h2 id=\"cells\">Every cell</h2>\n");
+        add(&tables::cells(self).html("What was measured"));
+        add(
+            "<h2 id=\"outside\">Checked from outside</h2>\n<p>Bytes: what the clients metered, against \
+             what the kernel counted on the loopback interface, less 52 bytes of headers a packet (IPv4, and TCP with timestamps). \
+             Whatever else talks on that interface at the time is in the kernel's figure. CPU: the sum \
+             of all spans by the process's clock, against what the kernel says of the server once it \
+             has ended.</p>\n",
+        );
+        add(&tables::outside(self).html("Difference"));
+        add("<h2 id=\"method\">Method</h2>\n");
+        add(METHOD);
+        add(&format!(
+            "<ul><li>Machine: {}</li><li>Raw data: <a href=\"cells.csv\">cells.csv</a>, \
+             <a href=\"lab.json\">lab.json</a>, <a href=\"cells.jsonl\">cells.jsonl</a></li></ul>\n\
+             <pre>{}</pre>\n",
+            escape(&self.origin.machine),
+            escape(&self.origin.command)
+        ));
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\
+             <meta charset=\"utf-8\"/>\n<meta name=\"viewport\" \
+             content=\"width=device-width, initial-scale=1\"/>\n<title>What a transport \
+             costs</title>\n<style>\n{}</style></head>\n<body>\n<main>\n{body}</main>\n</body></html>\n",
+            include_str!("style.css")
+        )
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self
+            .records
+            .iter()
+            .filter(|record| !record.is_valid())
+            .map(|record| {
+                format!(
+                    "{} is invalid: {} lost, {} repeated, {} reordered. Its figures are in no plot.",
+                    record.cell.name(),
+                    record.verdict.lost,
+                    record.verdict.repeated,
+                    record.verdict.reordered
+                )
+            })
+            .collect();
+        problems.extend(
+            self.missing.iter().map(|(name, why)| format!("{name} was not measured: {why}")),
+        );
+        problems
+    }
+
+    fn model_in_words(&self) -> String {
+        let checked = if self.fitted_here {
+            "a quarter of the cells is held out and predicted by a fit to the others, four times, until \
+             each was"
+        } else {
+            "too few cells were measured to fit it here: its prices are those that the program was \
+             built with, compared with the cells that there are"
+        };
+        format!(
+            "A cell costs the sum of what happens in it, so many times a second, at a price each: \
+             messages stored, requests, frames, connections held. The prices are fitted by least \
+             squares to {} cells of this machine: {}. To check it, {checked}. CPU is off by {} in the \
+             median. It draws the lines in the plots, decides between {} in the maps, and gives \
+             clients their advice at /v1/discover.",
+            self.model.cells,
+            self.model.machine,
+            percent(self.check.cpu_all.median),
+            figures::candidates()
+        )
+    }
+
+    /// The table for a README.
+    pub fn markdown(&self) -> String {
+        let origin = &self.origin;
+        format!(
+            "{}\n1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1 \
+             without TLS; {}, {}.\n",
+            tables::side_by_side(self).markdown(),
+            origin.machine,
+            origin.day
+        )
+    }
+
+    /// The table for a terminal, and whatever is wrong.
+    pub fn summary(&self) -> String {
+        let mut text = tables::side_by_side(self).plain();
+        text += &format!(
+            "\nmodel: CPU of cells it did not see is off by {} in the median, {} at worst; bytes by \
+             {} and {}\n",
+            percent(self.check.cpu_all.median),
+            percent(self.check.cpu_all.worst),
+            percent(self.check.bytes_all.median),
+            percent(self.check.bytes_all.worst)
+        );
+        for problem in self.problems() {
+            text += &format!("! {problem}\n");
+        }
+        text
+    }
+
+    /// Writes `report.html`, `cells.csv`, `lab.json` and `summary.md` into a folder; answers where the
+    /// page is.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write(&self, folder: &Path) -> Outcome<PathBuf> {
+        let page = folder.join("report.html");
+        fs::write(&page, self.html())?;
+        fs::write(folder.join("cells.csv"), tables::csv(&self.records))?;
+        fs::write(folder.join("lab.json"), serde_json::to_string_pretty(self)?)?;
+        fs::write(folder.join("summary.md"), self.markdown())?;
+        Ok(page)
+    }
+}
+
+const METHOD: &str = "<ul>
+<li>A server is the very program that makes this report, with a fresh folder on disk, durable history and \
+no limits of rate; long polls wait for at most 10 s and pings come every 10 s, so that a window sees them.</li>
+<li>Clients are sessions on sockets of their own. Messages come at random at the stated rate and leave when \
+the schedule says, whatever the answers do; latency counts from then.</li>
+<li>A cell in which a message was lost, repeated or reordered is invalid. One in which the generator's \
+core was busy for more than nine tenths, or sends left late, is marked and left out of the model.</li>
+<li>CPU is user and system time of the server's process, as its clock in the kernel has it; what the kernel \
+does for loopback packets in its name is in it.</li>
+<li>Memory is Rss of smaps_rollup with all clients connected and at rest, less before any and less when a \
+tenth were connected, by clients, the greater; the kernel's is TCP's in /proc/net/sockstat.</li>
+</ul>
+";

@@ -1,0 +1,250 @@
+//! The report of records that were made up: what is in it, and that it is well-formed.
+
+use std::fs;
+
+use pabal_lab::grid::{PACE, Size, steps};
+use pabal_lab::model::{Model, Terms};
+use pabal_lab::peers::{PeerRow, Task};
+use pabal_lab::record::{Cell, CpuAccounts, Latency, Loopback, Record};
+use pabal_lab::report::{Findings, Origin};
+use pabal_load::{Counts, Transport, Verdict};
+
+/// What things cost where the records come from.
+fn world() -> Model {
+    Model {
+        machine: String::new(),
+        cells: 0,
+        cpu_error: 0.0,
+        cpu_us: Terms {
+            node: 900.0,
+            message: 140.0,
+            delivery: 1.0,
+            content_byte: 0.001,
+            frame_websocket: 8.0,
+            frame_sse: 9.0,
+            frame_http2: 6.0,
+            exchange: 13.0,
+            exchange_http2: 34.0,
+            wait: 6.0,
+            full: 1.5,
+            browser: 2.0,
+            browser_http2: 3.0,
+            tls_exchange: 6.0,
+            tls_frame: 3.0,
+            ping_websocket: 14.0,
+            ping_sse: 9.0,
+            ..Terms::default()
+        },
+        bytes: Terms {
+            delivery: 240.0,
+            content_byte: 1.0,
+            exchange: 320.0,
+            exchange_http2: 180.0,
+            wait: 20.0,
+            frame_sse: 12.0,
+            frame_websocket: 4.0,
+            tls_exchange: 58.0,
+            tls_frame: 29.0,
+            ping_websocket: 8.0,
+            ping_sse: 6.0,
+            ..Terms::default()
+        },
+        memory_bytes: Terms {
+            held_polling: 9_000.0,
+            held_long_polling: 10_000.0,
+            held_sse: 13_000.0,
+            held_websocket: 11_000.0,
+            held_tls: 14_000.0,
+            held_http2: 20_000.0,
+            ..Terms::default()
+        },
+    }
+}
+
+fn measured(cell: Cell, noise: f64) -> Record {
+    let (seconds, world) = (10.0, world());
+    let cost = world.predict(&cell, PACE);
+    let plan = cell.plan;
+    let deliveries = (plan.clients as f64 * plan.per_minute / 60.0 * seconds).round();
+    let work = Terms::of(&cell, PACE);
+    let polls = work.exchange + work.exchange_http2;
+    let bytes = (cost.bytes * seconds) as u64;
+    let mean_ms = match plan.transport {
+        Transport::ShortPolling { every_ms } => every_ms as f64 / 2.0,
+        _ => 1.2 * noise,
+    };
+    Record {
+        cell,
+        seconds,
+        counts: Counts {
+            messages: (deliveries / plan.group as f64) as u64,
+            deliveries: deliveries as u64,
+            requests: (polls * seconds) as u64,
+            answers: (polls * seconds) as u64,
+            empty: ((polls - work.full) * seconds) as u64,
+            bytes_in: bytes / 2,
+            bytes_out: bytes - bytes / 2,
+            ..Counts::default()
+        },
+        latency: (deliveries > 0.0).then_some(Latency {
+            p50: mean_ms,
+            p90: mean_ms * 1.8,
+            p99: mean_ms * 2.0,
+            p999: (deliveries >= 1e4).then_some(mean_ms * 2.2),
+        }),
+        server_cpu_us: cost.cpu_us * seconds * noise,
+        generator_cpu_us: 3e6,
+        loopback: Loopback { packets: 100_000, bytes: bytes + 5_200_000 },
+        accounts: CpuAccounts { by_clock_us: 1.00e6, by_rusage_us: 1.01e6 },
+        rss_per_client: world.memory_per_client(&cell) * noise,
+        kernel_per_client: 4_300.0,
+        verdict: Verdict::default(),
+        late_p99_ms: 0.4,
+        generator_bound: false,
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        machine: "2 × a machine <of no name> & more".to_owned(),
+        version: "0.1.0".to_owned(),
+        command: "pabal lab --out \"there\"".to_owned(),
+        day: "2026-11-22".to_owned(),
+    }
+}
+
+fn whole() -> Vec<Record> {
+    let noise = [1.0, 1.12, 0.91, 1.05, 0.96, 1.2, 0.88];
+    steps(Size::Whole)
+        .into_iter()
+        .zip(noise.into_iter().cycle())
+        .map(|(step, noise)| measured(step.cell, noise))
+        .collect()
+}
+
+fn peer(system: &str, task: Task, figure: f64) -> PeerRow {
+    PeerRow {
+        system: system.to_owned(),
+        version: "1".to_owned(),
+        transport: "websocket".to_owned(),
+        task,
+        durable: system == "Pabal",
+        deliveries_per_second: Some(1e5),
+        cpu_us_per_delivery: Some(figure),
+        bytes_per_delivery: Some(250.0),
+        requests_per_delivery: Some(0.0),
+        p50_ms: Some(3.0),
+        p99_ms: Some(7.0),
+        round_trips_per_second: Some(9_000.0 * figure),
+        rss_per_client: Some(figure * 1e3),
+        kernel_per_client: Some(4_000.0),
+        generator_busy: 0.4,
+    }
+}
+
+fn peers() -> Vec<PeerRow> {
+    let tasks = [Task::FanOut { in_flight: 1 }, Task::Idle, Task::Pairs];
+    let of = |system: &'static str, figure| tasks.map(|task| peer(system, task, figure));
+    [of("Pabal", 8.0), of("nchan", 7.9), of("Socket.IO", 13.2)].concat()
+}
+
+#[test]
+fn the_page_has_every_section_and_is_well_formed() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    fs::create_dir_all(&folder).expect("a folder");
+    let findings = Findings::new(origin(), whole(), Vec::new(), peers());
+    assert!(findings.is_clean() && findings.fitted_here);
+    let page = findings.write(&folder).expect("written");
+    let html = fs::read_to_string(page).expect("there");
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&html, options).expect("well-formed");
+    let ids: Vec<_> = document.descendants().filter_map(|node| node.attribute("id")).collect();
+    for id in [
+        "latency",
+        "requests",
+        "empty",
+        "bytes",
+        "cpu",
+        "idle",
+        "memory",
+        "wrapping",
+        "cheapest-cpu",
+        "cheapest-bytes",
+        "month-cores",
+        "month-traffic",
+        "model",
+        "peers-cpu",
+        "peers-memory",
+        "peers-pairs",
+        "months",
+        "breakeven",
+        "error",
+        "peers",
+        "cells",
+        "outside",
+        "method",
+    ] {
+        assert!(ids.contains(&id), "no {id}");
+    }
+    let drawings = document
+        .descendants()
+        .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "svg")));
+    for drawing in drawings {
+        let child = |name: &str| drawing.children().find(|node| node.tag_name().name() == name);
+        assert!(
+            child("title").and_then(|title| title.text()).is_some_and(|text| text.ends_with('?'))
+        );
+        assert!(child("desc").and_then(|desc| desc.text()).is_some_and(|text| text.len() > 20));
+        assert!(drawing.attribute("viewBox").is_some() && drawing.attribute("width").is_none());
+        let drawn = drawing.descendants().filter(|node| {
+            ["line", "bar", "area", "mark"].iter().any(|kind| {
+                node.attribute("class").is_some_and(|class| class.split(' ').next() == Some(kind))
+            })
+        });
+        assert!(drawn.count() > 2, "an empty drawing");
+        for path in drawing.descendants().filter_map(|node| node.attribute("d")) {
+            assert!(!path.contains("NaN") && !path.contains("inf"), "{path}");
+        }
+    }
+    for outside in ["src=", "url(", "@import", "http://", "https://"] {
+        let found = html.matches(outside).count();
+        let known = html.matches("http://www.w3.org/").count();
+        assert_eq!(found, if outside == "http://" { known } else { 0 }, "{outside}");
+    }
+    let csv = fs::read_to_string(folder.join("cells.csv")).expect("there");
+    let columns: Vec<_> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert_eq!(columns.len(), findings.records.len() + 1);
+    assert!(columns.iter().all(|count| *count == columns[0]), "{columns:?}");
+    let json = fs::read(folder.join("lab.json")).expect("there");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(json["records"].as_array().map(Vec::len), Some(findings.records.len()));
+    assert_eq!(findings.markdown().lines().filter(|line| line.starts_with("| ")).count(), 8);
+}
+
+#[test]
+fn a_cell_that_lost_a_message_is_shown_and_drawn_nowhere() {
+    let mut records = whole();
+    let socket = records.iter().position(|one| one.cell.plan.transport == Transport::WebSocket);
+    let spoiled = &mut records[socket.expect("there is one")];
+    spoiled.verdict.lost = 3;
+    let name = spoiled.cell.name();
+    let missing = vec![("sse/odd".to_owned(), "interrupted".to_owned())];
+    let findings = Findings::new(origin(), records, missing, Vec::new());
+    assert!(!findings.is_clean());
+    let html = findings.html();
+    assert!(html.contains(&format!("{name} is invalid: 3 lost, 0 repeated, 0 reordered")));
+    assert!(html.contains("sse/odd was not measured: interrupted"));
+    assert!(!html.contains("id=\"peers\""), "there were none");
+    assert_eq!(findings.check.held.len(), findings.records.len() - 1, "the model does not use it");
+    assert!(findings.summary().contains("3 lost"));
+}
+
+#[test]
+fn few_cells_are_shown_with_the_model_that_there_is() {
+    let records = steps(Size::Quick).into_iter().map(|step| measured(step.cell, 1.0)).collect();
+    let findings = Findings::new(origin(), records, Vec::new(), Vec::new());
+    assert!(!findings.fitted_here);
+    assert_eq!(&findings.model, Model::committed());
+    assert_eq!(findings.check.held.len(), findings.records.len());
+    assert!(!findings.html().contains("NaN"));
+}
