@@ -305,6 +305,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// A lease of a node without others: nobody could take what it is for, so one that was paused goes on.
+const ALONE: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Config {
     /// The engine's bounds.
     pub fn engine_limits(&self) -> pabal_core::engine::Limits {
@@ -319,7 +322,10 @@ impl Config {
             resume_window: Duration::from_millis(limits.resume_window_ms),
             confirm_within: Duration::from_millis(limits.confirm_within_ms),
             sends_per_second: limits.rate_limits.then_some(limits.sends_per_second),
-            lease: Duration::from_millis(self.node.lease_ms),
+            lease: match self.storage.queue {
+                Some(_) => Duration::from_millis(self.node.lease_ms),
+                None => ALONE,
+            },
             ..pabal_core::engine::Limits::default()
         }
     }

@@ -5,6 +5,7 @@ mod deploy;
 mod fuzz;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use pabal_gateway::commands::{Cli, Command};
@@ -328,4 +329,11 @@ fn config_keys() -> usize {
         !name.is_empty() && name.chars().all(plain) && rest.contains(" = ")
     };
     source.lines().filter(is_key).count()
+}
+
+#[test]
+fn only_among_others_a_pause_costs_a_node_its_leases() {
+    let lease = |arguments: &[&str]| load(arguments, &[]).unwrap().engine_limits().lease;
+    assert!(lease(&[]) >= Duration::from_secs(60 * 60), "nobody could take what it has");
+    assert_eq!(lease(&["--queue", "redis://127.0.0.1"]), Duration::from_secs(10));
 }
