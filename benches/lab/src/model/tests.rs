@@ -30,8 +30,8 @@ fn world() -> impl Strategy<Value = Terms> {
             tls_exchange: tls,
             tls_frame: tls / 2.0,
             tls_byte: 0.001,
-            ping_websocket: 12.0,
-            ping_sse: 6.0,
+            ping_websocket: frame,
+            ping_sse: frame * 1.2,
             ..Terms::default()
         })
 }

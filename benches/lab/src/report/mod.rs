@@ -15,6 +15,7 @@ use crate::Outcome;
 use crate::grid::PACE;
 use crate::model::{Check, Model, check, fit};
 use crate::peers::PeerRow;
+use crate::process;
 use crate::record::Record;
 
 /// With fewer cells than this no model is fitted: there are about as many prices.
@@ -72,7 +73,7 @@ impl Findings {
         let fitted_here = seen.len() >= CELLS_TO_FIT;
         let (model, check) = if fitted_here {
             let check = check(&seen, PACE, SEED);
-            let model = fit(origin.machine.clone(), PACE, &seen);
+            let model = fit(process::machine_name(), PACE, &seen);
             (Model { cpu_error: check.cpu_all.median, ..model }, check)
         } else {
             let model = Model::committed().clone();
