@@ -21,7 +21,7 @@ struct Flags {
     #[arg(long, default_value = "target")]
     disk: PathBuf,
     /// Turns of each system at each task.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 6)]
     turns: usize,
     /// Clients at rest.
     #[arg(long, default_value_t = 2_000)]

@@ -20,7 +20,7 @@ use crate::wire::{Unit, next_of};
 const RING: usize = 64;
 /// After how long without any delivery a run counts as stuck.
 const STUCK: Duration = Duration::from_secs(10);
-/// How long a run goes before it is measured.
+/// How long a run goes before it is measured, at most; a quarter of what is measured if that is less.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How a listener receives.
@@ -232,7 +232,7 @@ impl Group {
         window: u64,
         span: Duration,
     ) -> Outcome<Round> {
-        self.keep_sending(window, WARM_UP)?;
+        self.keep_sending(window, WARM_UP.min(span / 4))?;
         self.ledger.latency = Histogram::default();
         let before = (self.ledger.counted, self.ledger.sent);
         let cpu = (server()?, process::cpu(std::process::id())?);

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/centrifugal/centrifuge"
 )
@@ -33,8 +34,10 @@ func main() {
 	if err := node.Run(); err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/connection/websocket",
-		centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))
+	// A client answers pings late while others have their turn.
+	http.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
+		PingPongConfig: centrifuge.PingPongConfig{PongTimeout: 20 * time.Second},
+	}))
 	// Whoever only listens to server-sent events would answer pings on another connection.
 	http.Handle("/connection/sse", centrifuge.NewSSEHandler(node, centrifuge.SSEConfig{
 		PingPongConfig: centrifuge.PingPongConfig{PongTimeout: -1},

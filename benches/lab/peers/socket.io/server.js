@@ -1,10 +1,12 @@
-// Socket.IO as it comes: rooms in memory, no options but those of the process around it.
+// Socket.IO as it comes: rooms in memory, no options but for the clients' connections.
 "use strict";
 
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
 const http = createServer();
+// Otherwise Node.js hangs up on who has posted nothing for five seconds.
+http.keepAliveTimeout = 3_600_000;
 const io = new Server(http, { serveClient: false });
 
 io.on("connection", (socket) => {

@@ -11,8 +11,6 @@ use crate::dialect;
 use crate::histogram::Histogram;
 use crate::process::{self, Server};
 
-/// How long a turn goes before it is measured.
-const WARM_UP: Duration = Duration::from_millis(300);
 /// After how long without any delivery a turn counts as stuck.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -169,7 +167,8 @@ impl Scene for Talk<'_> {
     }
 
     fn turn(&mut self, span: Duration) -> Outcome<()> {
-        self.talk_for(WARM_UP)?;
+        // To warm up.
+        self.talk_for(span / 4)?;
         self.latency = Histogram::default();
         let (deliveries, passed) = (self.deliveries, self.crowd.passed);
         let cpu = (self.host.server().cpu()?, process::cpu(std::process::id())?);

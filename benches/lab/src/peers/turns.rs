@@ -70,8 +70,8 @@ impl<'a, S: Scene> Turns<'a, S> {
         let share = others.as_secs_f64() / wall.as_secs_f64();
         if share > OTHERS {
             (self.progress)(&format!(
-                "{}: {what}: others had {:.0} % of the servers' core: rates are too low, and times \
-                 too long, by about as much for all",
+                "{}: {what}: other programs had {:.0} % of the servers' core: rates are too low and \
+                 times too long, compare CPU",
                 self.over.name(),
                 share * 100.0
             ));
