@@ -175,6 +175,8 @@ fn every_quarter_is_judged_by_the_other_three() {
         message: 120.0,
         frame_websocket: 7.0,
         frame_sse: 8.0,
+        ping_websocket: 7.0,
+        ping_sse: 8.0,
         exchange: 12.0,
         exchange_http2: 30.0,
         ..Terms::default()
