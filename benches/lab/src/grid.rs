@@ -203,7 +203,7 @@ fn quick() -> Vec<Cell> {
 }
 
 fn tiny() -> Vec<Cell> {
-    let few = |cell: &mut Cell| (cell.plan.clients, cell.plan.per_minute) = (20, 120.0);
+    let few = |cell: &mut Cell| (cell.plan.clients, cell.plan.per_minute) = (20, 1_200.0);
     let encrypted = |cell: &mut Cell| {
         few(cell);
         cell.tls = true;

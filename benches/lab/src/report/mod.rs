@@ -203,7 +203,8 @@ impl Findings {
              messages stored, requests, frames, connections held. The prices are fitted by least \
              squares to {} cells of this machine: {}. To check it, {checked}. CPU is off by {} in the \
              median. It draws the lines in the plots, decides between {} in the maps, and gives \
-             clients their advice at /v1/discover.",
+             clients their advice at /v1/discover, where a microsecond a second makes no difference \
+             and the simplest transport wins.",
             self.model.cells,
             self.model.machine,
             percent(self.check.cpu_all.median),
