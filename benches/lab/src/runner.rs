@@ -123,13 +123,15 @@ impl Bench {
 struct Scene {
     folder: tempfile::TempDir,
     certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether nothing is said, and memory is what matters.
+    silent: bool,
 }
 
 impl Scene {
     fn new(folder: &Path, cell: Cell) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("cell-").tempdir_in(folder)?;
         let certificate = cell.tls.then(|| certificate(folder.path())).transpose()?;
-        Ok(Self { folder, certificate })
+        Ok(Self { folder, certificate, silent: cell.plan.per_minute == 0.0 })
     }
 
     fn start(&self, program: &Path, at: Option<std::net::SocketAddr>) -> Outcome<Server> {
@@ -142,6 +144,10 @@ impl Scene {
             ("PABAL_LIMITS_LONG_POLL_MAX_WAIT_MS", wait.as_str()),
             ("PABAL_LIMITS_PING_INTERVAL_MS", ping.as_str()),
         ];
+        if self.silent {
+            // What is free goes back to the system at once, and is not taken for what clients need.
+            environment.push(("MIMALLOC_PURGE_DELAY", "0"));
+        }
         if let Some((certificate, key)) = &self.certificate {
             let text = |path: &'static str| format!("{path} is no UTF-8");
             let certificate = certificate.to_str().ok_or_else(|| text("the certificate"))?;

@@ -3,9 +3,9 @@
 //! (`benches/lab/model.json`).
 //!
 //! A client that does not say how long it can wait wants news at once, which polling cannot give; one
-//! that does not say how much it expects expects one message a second. Of two transports between which
-//! the model cannot tell, the one that asks less of clients and proxies is advised: polling, then long
-//! polling, then a WebSocket.
+//! that does not say how much it expects expects one message a second. Where the difference is so little
+//! that it does not matter, the one that asks less of clients and proxies is advised: polling, then
+//! long polling, then a WebSocket.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use pabal_lab::model::{CANDIDATES, Candidate, Model, cheapest, cost};
 
 /// The rate assumed of a client that says nothing.
 const ASSUMED_MESSAGES_PER_SECOND: f64 = 1.0;
+/// A difference of one microsecond of CPU a second, which is a core for a million clients, does not matter.
+const INDIFFERENT_CPU_US: f64 = 1.0;
 /// Polls come at least twice in the resume window, so that one lost poll loses no session.
 const POLLS_PER_RESUME_WINDOW: u32 = 2;
 
@@ -39,7 +41,7 @@ pub fn advise(
     let longest = resume_window / POLLS_PER_RESUME_WINDOW;
     let patience = Duration::try_from_secs_f64(latency_ms.unwrap_or(0.0) / 1_000.0);
     let patience = patience.unwrap_or(longest).min(longest);
-    let (chosen, _) = cheapest(model, per_minute, patience, |cost| cost.cpu_us);
+    let chosen = cheapest(model, per_minute, patience, |cost| cost.cpu_us, INDIFFERENT_CPU_US);
     Advice {
         transport: name(chosen),
         poll_interval: (chosen == Candidate::ShortPolling).then_some(patience),

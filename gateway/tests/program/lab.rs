@@ -58,7 +58,7 @@ async fn cells_are_measured_once_and_reported() {
         assert_eq!(record["verdict"].to_string(), r#"{"lost":0,"reordered":0,"repeated":0}"#);
     }
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
-    assert!(page.contains("websocket/120-a-minute/20-clients/128-bytes/groups-of-20/tls"));
+    assert!(page.contains("websocket/1200-a-minute/20-clients/128-bytes/groups-of-20/tls"));
     for file in ["cells.csv", "lab.json", "summary.md"] {
         assert!(folder.path().join(file).exists(), "no {file}");
     }

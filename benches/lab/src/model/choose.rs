@@ -66,22 +66,21 @@ pub fn cost(model: &Model, transport: Transport, per_minute: f64) -> Cost {
     }
 }
 
-/// The candidate that costs least by `measure`, of those that are fast enough. What is as cheap by
-/// the model's own error counts as equal; then the simpler one is chosen.
+/// The candidate that costs least by `measure`, of those that are fast enough. Those that cost no more
+/// than `indifferent` above it count as equal, and the simplest of them is chosen.
 pub fn cheapest(
     model: &Model,
     per_minute: f64,
     patience: Duration,
     measure: impl Fn(Cost) -> f64,
-) -> (Candidate, Transport) {
-    let of = |transport| measure(cost(model, transport, per_minute));
-    let fast_enough = || {
-        CANDIDATES.iter().filter_map(|&one| one.within(patience).map(|transport| (one, transport)))
+    indifferent: f64,
+) -> Candidate {
+    let of = |candidate: Candidate| {
+        candidate.within(patience).map(|transport| measure(cost(model, transport, per_minute)))
     };
-    let least = fast_enough().map(|(_, transport)| of(transport)).fold(f64::INFINITY, f64::min);
-    fast_enough()
-        .find(|&(_, transport)| of(transport) <= least * (1.0 + model.cpu_error))
-        .unwrap_or((Candidate::WebSocket, Transport::WebSocket))
+    let least = CANDIDATES.into_iter().filter_map(of).fold(f64::INFINITY, f64::min);
+    let near = |candidate: &Candidate| of(*candidate).is_some_and(|it| it <= least + indifferent);
+    CANDIDATES.into_iter().find(near).unwrap_or(Candidate::WebSocket)
 }
 
 /// The interval in seconds from which on short polling costs no more than `other`; nothing if that

@@ -115,11 +115,24 @@ pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
         .filter(|record| record.cell.plan.clients * 2 > most && record.cell.plan.per_minute == 0.0)
         .map(|record| (Terms::held(&record.cell).to_array(), record.rss_per_client))
         .collect();
+    // To the CPU a ping is a frame. By itself its price cannot be told from that of waking up for it.
+    let mut pings_as_frames = works.iter().map(|&work| Terms {
+        frame_websocket: work.frame_websocket + work.ping_websocket,
+        frame_sse: work.frame_sse + work.ping_sse,
+        ping_websocket: 0.0,
+        ping_sse: 0.0,
+        ..work
+    });
+    let cpu_us = fitted(&mut pings_as_frames, &|record| record.server_cpu_us);
     Model {
         machine,
         cells: records.len(),
         cpu_error: 0.0,
-        cpu_us: fitted(&mut works.iter().copied(), &|record| record.server_cpu_us),
+        cpu_us: Terms {
+            ping_websocket: cpu_us.frame_websocket,
+            ping_sse: cpu_us.frame_sse,
+            ..cpu_us
+        },
         bytes: fitted(&mut travels, &bytes),
         memory_bytes: Terms::from_array(least_squares::fit(&held)),
     }

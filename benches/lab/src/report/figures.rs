@@ -9,7 +9,7 @@ use super::svg::{Axis, Look, Mark, Region, Row, Series, bars, dots, lines, map};
 use super::text::{figure, percent};
 use crate::grid::{self, PACE};
 use crate::model::{
-    CANDIDATES, Candidate, Cost, Habit, Model, Predicted, break_even_seconds, cheapest, month,
+    CANDIDATES, Candidate, Cost, Habit, Predicted, as_it_was, break_even_seconds, cheapest, month,
 };
 use crate::peers::Task;
 use crate::record::{Cell, Family, Record, transport_name};
@@ -127,9 +127,9 @@ fn against_rate(
     predicted: impl Fn(Predicted) -> f64,
 ) -> Vec<Series> {
     let series = ALL.into_iter().map(|transport| {
-        let points = line_of(findings, transport).into_iter().filter_map(|record| {
-            Some((record.cell.plan.per_minute, measured(record)?)).filter(|(rate, _)| *rate > 0.0)
-        });
+        let points = line_of(findings, transport)
+            .into_iter()
+            .filter_map(|record| Some((as_it_was(record).plan.per_minute, measured(record)?)));
         let line = rates().map(|rate| {
             let mut cell = grid::centre(transport);
             cell.plan.per_minute = rate;
@@ -198,7 +198,9 @@ fn empty(findings: &Findings) -> Figure {
             let points: Vec<_> = records
                 .into_iter()
                 .filter(|record| record.cell.plan.per_minute > 0.0)
-                .filter_map(|record| Some((record.cell.plan.per_minute, record.empty_share()?)))
+                .filter_map(|record| {
+                    Some((as_it_was(record).plan.per_minute, record.empty_share()?))
+                })
                 .collect();
             let line = rates().map(|rate| {
                 (rate, crate::model::polls(transport, rate / 60.0, PACE.wait_seconds).empty)
@@ -341,7 +343,7 @@ fn cheapest_map(
     title: &'static str,
     measure: fn(Cost) -> f64,
 ) -> Figure {
-    let model = Model { cpu_error: 0.0, ..findings.model.clone() };
+    let model = &findings.model;
     let rates = || (0..=80).map(|step| 0.01 * 1e5f64.powf(f64::from(step) / 80.0));
     let series: Vec<_> = [Transport::LongPolling, Transport::WebSocket]
         .into_iter()
@@ -351,7 +353,7 @@ fn cheapest_map(
             points: Vec::new(),
             line: rates()
                 .filter_map(|rate| {
-                    let seconds = break_even_seconds(&model, transport, rate, measure)?;
+                    let seconds = break_even_seconds(model, transport, rate, measure)?;
                     (0.1..=60.0).contains(&seconds).then_some((rate, seconds))
                 })
                 .collect(),
@@ -367,7 +369,7 @@ fn cheapest_map(
         let y = Axis::log("seconds it can wait").within(0.1, 60.0);
         let region = |rate: f64, seconds: f64| {
             let patience = Duration::from_secs_f64(seconds);
-            candidate(cheapest(&model, rate, patience, measure).0)
+            candidate(cheapest(model, rate, patience, measure, 0.0))
         };
         map(title, caption, (x, y), region, &series)
     })

@@ -15,6 +15,7 @@ use crate::Outcome;
 use crate::grid::PACE;
 use crate::model::{Check, Model, check, fit};
 use crate::peers::PeerRow;
+use crate::process;
 use crate::record::Record;
 
 /// With fewer cells than this no model is fitted: there are about as many prices.
@@ -72,7 +73,7 @@ impl Findings {
         let fitted_here = seen.len() >= CELLS_TO_FIT;
         let (model, check) = if fitted_here {
             let check = check(&seen, PACE, SEED);
-            let model = fit(origin.machine.clone(), PACE, &seen);
+            let model = fit(process::machine_name(), PACE, &seen);
             (Model { cpu_error: check.cpu_all.median, ..model }, check)
         } else {
             let model = Model::committed().clone();
@@ -202,7 +203,8 @@ impl Findings {
              messages stored, requests, frames, connections held. The prices are fitted by least \
              squares to {} cells of this machine: {}. To check it, {checked}. CPU is off by {} in the \
              median. It draws the lines in the plots, decides between {} in the maps, and gives \
-             clients their advice at /v1/discover.",
+             clients their advice at /v1/discover, where a microsecond a second makes no difference \
+             and the simplest transport wins.",
             self.model.cells,
             self.model.machine,
             percent(self.check.cpu_all.median),

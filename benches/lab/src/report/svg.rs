@@ -371,11 +371,9 @@ pub(super) fn map(
             let left = LEFT + column as f64 * width;
             let (top, tall) = (bottom - row as f64 * height, (row - from) as f64 * height);
             canvas.add(&format!(
-                "<rect class=\"area {}\" x=\"{left:.2}\" y=\"{top:.2}\" width=\"{:.2}\" \
-                 height=\"{:.2}\"/>",
-                here.look.hue,
-                width + 0.3,
-                tall + 0.3
+                "<rect class=\"area {}\" x=\"{left:.2}\" y=\"{top:.2}\" width=\"{width:.2}\" \
+                 height=\"{tall:.2}\"/>",
+                here.look.hue
             ));
             let (middle, size) = ((left + width / 2.0, top + tall / 2.0), width * tall);
             match found.iter_mut().find(|one| one.0 == here) {
