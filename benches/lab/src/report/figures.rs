@@ -497,7 +497,7 @@ fn peers(findings: &Findings) -> Vec<Figure> {
             "Resident memory of all processes of the system for a client that is connected and hears \
              nothing.",
             "kB",
-            rows(idle, |row| row.rss_per_client.map(|bytes| bytes / 1e3), "kB"),
+            rows(idle, |row| row.rss_per_client.filter(|bytes| *bytes > 0.0).map(|bytes| bytes / 1e3), "kB"),
         ),
         (
             "peers-pairs",
