@@ -14,6 +14,9 @@ use crate::Outcome;
 pub const SERVER_CORE: &str = "0";
 /// The core of the load generator.
 pub const GENERATOR_CORE: &str = "1";
+/// Environment of a Pabal whose memory is looked at: what is free goes back to the system at once, and is
+/// not taken for what clients need, nor found by them.
+pub const GIVE_BACK: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
 /// For what runs in this process alone.
 pub const BOTH_CORES: &str = "0,1";
 

@@ -145,8 +145,7 @@ impl Scene {
             ("PABAL_LIMITS_PING_INTERVAL_MS", ping.as_str()),
         ];
         if self.silent {
-            // What is free goes back to the system at once, and is not taken for what clients need.
-            environment.push(("MIMALLOC_PURGE_DELAY", "0"));
+            environment.push(process::GIVE_BACK);
         }
         if let Some((certificate, key)) = &self.certificate {
             let text = |path: &'static str| format!("{path} is no UTF-8");

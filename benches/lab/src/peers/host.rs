@@ -32,6 +32,8 @@ impl Transport {
 pub(super) enum Cast {
     /// Clients of one channel, and one who speaks in it.
     Room { clients: usize },
+    /// Clients of one channel in which nobody speaks: it is their memory that matters.
+    Rest { clients: usize },
     /// Two clients in each of many channels.
     Pairs { pairs: usize },
 }

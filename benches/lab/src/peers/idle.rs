@@ -38,7 +38,7 @@ pub(super) fn rows(
 }
 
 fn row(system: &dyn System, over: Transport, clients: usize) -> Outcome<PeerRow> {
-    let mut host = system.start(Cast::Room { clients: FIRST + clients })?;
+    let mut host = system.start(Cast::Rest { clients: FIRST + clients })?;
     let mut crowd = Crowd::new()?;
     let (start, own) = (Instant::now(), process::cpu(std::process::id())?);
     let mut read = [Memory::default(); 3];

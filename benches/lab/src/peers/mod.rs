@@ -25,6 +25,11 @@ mod fan_out;
 mod pairs;
 mod idle;
 
+/// Pabal, as rows name it.
+pub const PABAL: &str = "Pabal";
+/// The others, as rows name them.
+pub const NAMES: [&str; 3] = ["nchan", "Socket.IO", "Centrifuge"];
+
 /// The work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "name")]
@@ -43,7 +48,7 @@ pub enum Task {
 /// One system at one task. What a task does not measure is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
-    /// Its name: `Pabal`, `nchan`, `Socket.IO`, `Centrifuge`.
+    /// Its name: [`PABAL`] or one of [`NAMES`].
     pub system: String,
     /// Its version.
     pub version: String,
@@ -173,10 +178,11 @@ fn peers(folder: &Folder<'_>) -> [(&'static str, Outcome<Box<dyn System>>); 3] {
     fn boxed(system: impl System + 'static) -> Box<dyn System> {
         Box::new(system)
     }
+    let [nchan, socket_io, centrifuge] = NAMES;
     [
-        ("nchan", folder.nchan().map(boxed)),
-        ("Socket.IO", folder.socket_io().map(boxed)),
-        ("Centrifuge", folder.centrifuge().map(boxed)),
+        (nchan, folder.nchan().map(boxed)),
+        (socket_io, folder.socket_io().map(boxed)),
+        (centrifuge, folder.centrifuge().map(boxed)),
     ]
 }
 

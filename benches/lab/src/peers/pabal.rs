@@ -10,12 +10,12 @@ use crate::Outcome;
 use crate::api::{Account, Client, sign_up_many, source};
 use crate::dialect::{Dialect, Events, Reply, Silent};
 use crate::group::refused;
-use crate::process::Server;
+use crate::process::{GIVE_BACK, Server};
 use crate::swarm::Swarm;
 use crate::wire::{Framing, Unit, next_of};
 
 /// What the machine does not allow is no news here.
-const QUIET: [(&str, &str); 1] = [("PABAL_LOG_FILTER", "error")];
+const QUIET: (&str, &str) = ("PABAL_LOG_FILTER", "error");
 
 /// As many sessions as a user may have.
 const SESSIONS_PER_USER: usize = 16;
@@ -42,7 +42,7 @@ impl Pabal {
 
 impl System for Pabal {
     fn name(&self) -> &'static str {
-        "Pabal"
+        super::PABAL
     }
 
     fn version(&self) -> &str {
@@ -61,22 +61,28 @@ impl System for Pabal {
     /// these tasks.
     fn start(&self, cast: Cast) -> Outcome<Box<dyn Host>> {
         let folder = tempfile::Builder::new().prefix("pabal-peers-").tempdir_in(&self.disk)?;
-        let server = Server::pabal(&self.program, folder.path(), &QUIET)?;
+        let environment: &[_] = match cast {
+            Cast::Rest { .. } => &[QUIET, GIVE_BACK],
+            Cast::Room { .. } | Cast::Pairs { .. } => &[QUIET],
+        };
+        let server = Server::pabal(&self.program, folder.path(), environment)?;
         let users = match cast {
-            Cast::Room { clients } => clients.div_ceil(SESSIONS_PER_USER) + 1,
+            Cast::Room { clients } | Cast::Rest { clients } => {
+                clients.div_ceil(SESSIONS_PER_USER) + 1
+            }
             Cast::Pairs { pairs } => 2 * pairs,
         };
         let users = sign_up_many(server.address(), users)?;
         let mut client = Client::connect(server.address())?;
         let channels = match cast {
-            Cast::Room { .. } => vec![client.group(&users[0], &users[1..])?],
+            Cast::Room { .. } | Cast::Rest { .. } => vec![client.group(&users[0], &users[1..])?],
             Cast::Pairs { .. } => users
                 .chunks_exact(2)
                 .map(|pair| client.direct(&pair[0], &pair[1]))
                 .collect::<Outcome<_>>()?,
         };
         server.stop()?;
-        let server = Server::pabal(&self.program, folder.path(), &QUIET)?;
+        let server = Server::pabal(&self.program, folder.path(), environment)?;
         Ok(Box::new(Running { server, users, channels, _folder: folder }))
     }
 }
