@@ -22,6 +22,8 @@ const LATE_MS: f64 = 20.0;
 const BUSY: f64 = 0.9;
 /// How long everything that was said may take to arrive, besides an interval of polls.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(30);
+/// With how many ports a cell is tried before something else must be wrong.
+const TRIES: usize = 3;
 /// How long a crowd rests before its memory is looked at.
 const REST: Duration = Duration::from_millis(500);
 /// Memory is counted from before anybody connects, and from when one of so many has: what the first fill is
@@ -45,13 +47,17 @@ impl Bench {
     pub async fn measure(&self, step: &Step) -> Outcome<Record> {
         let Step { cell, warm_up, window } = *step;
         let plan = cell.plan;
-        let scene = Scene::new(&self.folder, cell)?;
-        // Passwords are hashed by a server that is gone when memory is looked at.
-        let server = scene.start(&self.program, None)?;
-        let address = server.address();
-        let people = People::gather(&scene.target(address), &plan).await?;
-        server.stop()?;
-        let server = scene.start(&self.program, Some(address))?;
+        let mut tries = 1;
+        let (_scene, server, people) = loop {
+            match self.set(cell).await {
+                // Somebody else may have got the port while no server listened.
+                Err(error) if tries < TRIES => {
+                    eprintln!("{}: {error}; once more", cell.name());
+                    tries += 1;
+                }
+                set => break set?,
+            }
+        };
 
         sleep(REST).await;
         let none = memory(&server)?;
@@ -116,6 +122,18 @@ impl Bench {
             late_p99_ms,
             generator_bound: generator_share > BUSY || late,
         })
+    }
+
+    /// A server on its folder, and people who signed up before it was started: passwords are hashed by one
+    /// that is gone when memory is looked at.
+    async fn set(&self, cell: Cell) -> Outcome<(Scene, Server, People)> {
+        let scene = Scene::new(&self.folder, cell)?;
+        let server = scene.start(&self.program, None)?;
+        let address = server.address();
+        let people = People::gather(&scene.target(address), &cell.plan).await?;
+        server.stop()?;
+        let server = scene.start(&self.program, Some(address))?;
+        Ok((scene, server, people))
     }
 }
 
