@@ -247,7 +247,7 @@ impl Group {
             generator_cpu: process::cpu(std::process::id())? - cpu.1,
             latency: self.ledger.latency.clone(),
         };
-        self.wait_for_all(window)?;
+        self.wait_for_all()?;
         Ok(round)
     }
 
@@ -302,8 +302,7 @@ impl Group {
         })
     }
 
-    fn wait_for_all(&mut self, window: u64) -> Outcome<()> {
-        debug_assert!(window > 0, "nothing would ever be sent");
+    fn wait_for_all(&mut self) -> Outcome<()> {
         while self.ledger.completed < self.ledger.sent {
             self.turn()?;
         }
@@ -349,6 +348,9 @@ impl Ledger {
         };
         let (from, now) = (*reached, Instant::now());
         *reached = upto;
+        if upto < from {
+            return Err(format!("event {upto} came again behind {from}").into());
+        }
         if upto > self.sent {
             return Err(format!("event {upto} of {} that were sent", self.sent).into());
         }
