@@ -42,7 +42,7 @@ pub struct Flags {
     #[arg(long, value_name = "TEXT")]
     pub only: Vec<String>,
     /// Measures nothing, and makes the report of all that was ever measured into the folder.
-    #[arg(long, conflicts_with_all = ["quick", "fresh", "only"])]
+    #[arg(long, conflicts_with_all = ["quick", "fresh", "only", "peers"])]
     pub redraw: bool,
     /// Names the cells, and measures nothing.
     #[arg(long)]

@@ -81,10 +81,10 @@ fn at(transport: Transport, per_minute: f64) -> Cell {
     with(transport, |cell| cell.plan.per_minute = per_minute)
 }
 
-/// The cell in which clients of a transport hear nothing.
-pub fn silent(transport: Transport) -> Cell {
+/// The cell in which so many clients of a transport hear nothing.
+pub fn silent(transport: Transport, clients: usize) -> Cell {
     with(transport, |cell| {
-        (cell.plan.clients, cell.plan.group) = (SILENT, SILENT_GROUP);
+        (cell.plan.clients, cell.plan.group) = (clients, SILENT_GROUP);
         cell.plan.per_minute = 0.0;
     })
 }
@@ -136,11 +136,11 @@ fn whole() -> Vec<Cell> {
     for (transport, rates) in rates {
         // Every 200 ms is more than one core has for so many, and every 30 s takes long to see.
         if !matches!(transport, Transport::ShortPolling { every_ms: 200 | 30_000 }) {
-            cells.push(silent(transport));
+            cells.push(silent(transport, SILENT));
         }
         cells.extend(rates.iter().map(|&rate| at(transport, rate)));
     }
-    cells.push(Cell { tls: true, ..silent(Transport::WebSocket) });
+    cells.push(Cell { tls: true, ..silent(Transport::WebSocket, SILENT) });
     let fast = [polling(1_000), Transport::LongPolling, Transport::Sse, Transport::WebSocket];
     for transport in fast {
         if transport != Transport::Sse {

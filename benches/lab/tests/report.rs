@@ -122,29 +122,35 @@ fn whole() -> Vec<Record> {
         .collect()
 }
 
+/// What a task measures; nothing else.
 fn peer(system: &str, task: Task, figure: f64) -> PeerRow {
+    let (idle, pairs) = (task == Task::Idle, task == Task::Pairs);
+    let spoken = |figure: f64| Some(figure).filter(|_| !idle);
+    let silent = |figure: f64| Some(figure).filter(|_| idle);
     PeerRow {
         system: system.to_owned(),
         version: "1".to_owned(),
         transport: "websocket".to_owned(),
         task,
         durable: system == "Pabal",
-        deliveries_per_second: Some(1e5),
-        cpu_us_per_delivery: Some(figure),
-        bytes_per_delivery: Some(250.0),
-        requests_per_delivery: Some(0.0),
-        p50_ms: Some(3.0),
-        p99_ms: Some(7.0),
-        round_trips_per_second: Some(9_000.0 * figure),
-        rss_per_client: Some(figure * 1e3),
-        kernel_per_client: Some(4_000.0),
+        deliveries_per_second: spoken(1e5),
+        cpu_us_per_delivery: spoken(figure),
+        bytes_per_delivery: spoken(250.0),
+        requests_per_delivery: spoken(1.0),
+        p50_ms: spoken(3.0),
+        p99_ms: spoken(7.0),
+        round_trips_per_second: spoken(5e4).filter(|_| pairs),
+        rss_per_client: silent(figure * 1e3),
+        kernel_per_client: silent(4_000.0),
         generator_busy: 0.4,
     }
 }
 
+const TASKS: [Task; 4] =
+    [Task::FanOut { in_flight: 1 }, Task::FanOut { in_flight: 32 }, Task::Pairs, Task::Idle];
+
 fn peers() -> Vec<PeerRow> {
-    let tasks = [Task::FanOut { in_flight: 1 }, Task::Idle, Task::Pairs];
-    let of = |system: &'static str, figure| tasks.map(|task| peer(system, task, figure));
+    let of = |system: &'static str, figure| TASKS.map(|task| peer(system, task, figure));
     [of("Pabal", 8.0), of("nchan", 7.9), of("Socket.IO", 13.2)].concat()
 }
 
@@ -167,19 +173,23 @@ fn the_page_has_every_section_and_is_well_formed() {
         "cpu",
         "idle",
         "memory",
-        "wrapping",
+        "wrapping-cpu",
+        "wrapping-bytes",
         "cheapest-cpu",
         "cheapest-bytes",
         "month-cores",
         "month-traffic",
         "model",
         "peers-cpu",
-        "peers-memory",
+        "peers-rate",
+        "peers-latency",
         "peers-pairs",
+        "peers-memory",
         "months",
         "breakeven",
         "error",
         "peers",
+        "behind",
         "cells",
         "outside",
         "method",
@@ -218,7 +228,127 @@ fn the_page_has_every_section_and_is_well_formed() {
     let json = fs::read(folder.join("lab.json")).expect("there");
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["records"].as_array().map(Vec::len), Some(findings.records.len()));
-    assert_eq!(findings.markdown().lines().filter(|line| line.starts_with("| ")).count(), 8);
+    let markdown = findings.markdown();
+    let (transports, systems) = markdown.split_once("## Other systems").expect("both");
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with("| ")).count();
+    assert_eq!((rows(transports), rows(systems)), (8, 1 + 2 * 6 + 6 + 2));
+}
+
+/// Pabal and another system that is as good in all, but for what `change` does to its row at a task.
+fn beside(changed: Task, change: fn(&mut PeerRow)) -> Findings {
+    let mut rows = TASKS.map(|task| peer("Pabal", task, 8.0)).to_vec();
+    for task in TASKS {
+        let mut row = peer("nchan", task, 8.0);
+        if task == changed {
+            change(&mut row);
+        }
+        rows.push(row);
+    }
+    Findings::new(origin(), whole(), Vec::new(), rows)
+}
+
+/// The lines of the page that say where Pabal is not ahead.
+fn behind(html: &str) -> Vec<&str> {
+    let list = html.split_once("<ul id=\"behind\">").and_then(|(_, rest)| rest.split_once("</ul>"));
+    let lines = list.map(|(list, _)| list.lines().filter_map(|line| line.strip_prefix("<li>")));
+    lines.into_iter().flatten().filter_map(|line| line.strip_suffix("</li>")).collect()
+}
+
+#[test]
+fn every_figure_in_which_pabal_is_behind_is_named_and_no_other() {
+    let (one, many) = (Task::FanOut { in_flight: 1 }, Task::FanOut { in_flight: 32 });
+    let better: [(Task, fn(&mut PeerRow), &str); 10] = [
+        (
+            many,
+            |row| row.deliveries_per_second = Some(2e5),
+            "one to 1,000, 32 in flight over WebSocket: deliveries a second, 100 k against nchan 200 k",
+        ),
+        (
+            one,
+            |row| row.cpu_us_per_delivery = Some(4.0),
+            "one to 1,000, 1 in flight over WebSocket: CPU a delivery, 8 µs against nchan 4 µs",
+        ),
+        (
+            Task::Pairs,
+            |row| row.cpu_us_per_delivery = Some(4.0),
+            "100 pairs over WebSocket: CPU a delivery, 8 µs against nchan 4 µs",
+        ),
+        (
+            one,
+            |row| row.bytes_per_delivery = Some(150.0),
+            "one to 1,000, 1 in flight over WebSocket: bytes a delivery, 250 against nchan 150",
+        ),
+        (
+            Task::Pairs,
+            |row| row.requests_per_delivery = Some(0.0),
+            "100 pairs over WebSocket: requests a delivery, 1 against nchan 0",
+        ),
+        (
+            one,
+            |row| row.p50_ms = Some(2.5),
+            "one to 1,000, 1 in flight over WebSocket: p50, 3 ms against nchan 2.5 ms",
+        ),
+        (
+            Task::Pairs,
+            |row| row.p99_ms = Some(6.0),
+            "100 pairs over WebSocket: p99, 7 ms against nchan 6 ms",
+        ),
+        (
+            Task::Pairs,
+            |row| row.round_trips_per_second = Some(6e4),
+            "100 pairs over WebSocket: round trips a second, 50 k against nchan 60 k",
+        ),
+        (
+            Task::Idle,
+            |row| row.rss_per_client = Some(5_000.0),
+            "clients at rest over WebSocket: RSS a client, 8 kB against nchan 5 kB",
+        ),
+        (
+            Task::Idle,
+            |row| row.kernel_per_client = Some(0.0),
+            "clients at rest over WebSocket: kernel memory a client, 4 kB against nchan 0 kB",
+        ),
+    ];
+    for (task, change, line) in better {
+        let findings = beside(task, change);
+        assert_eq!(behind(&findings.html()), [line]);
+        for text in [findings.summary(), findings.markdown()] {
+            let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+            assert_eq!(lines, [line], "{text}");
+            assert!(text.contains("In 19 of 20 figures"), "{text}");
+        }
+        assert_eq!(findings.markdown().matches("| behind nchan |").count(), 1);
+    }
+}
+
+#[test]
+fn where_pabal_is_ahead_or_level_nothing_is_named() {
+    let findings = beside(Task::Pairs, |row| row.cpu_us_per_delivery = Some(9.0));
+    assert!(behind(&findings.html()).is_empty());
+    let summary = findings.summary();
+    assert!(summary.contains("In 20 of 20 figures of the same work"), "{summary}");
+    assert!(summary.contains("Not measured: Socket.IO, Centrifuge."), "{summary}");
+    let markdown = findings.markdown();
+    assert!(markdown.contains("| 100 pairs over WebSocket | CPU a delivery, µs | 8 | 9 | ahead |"));
+    assert!(markdown.contains("| 100 pairs over WebSocket | p50, ms | 3 | 3 | level with nchan |"));
+}
+
+#[test]
+fn a_figure_that_pabal_lacks_is_named() {
+    let mut rows = peers();
+    for row in rows.iter_mut().filter(|row| row.system == "Pabal" && row.task == Task::Idle) {
+        row.rss_per_client = Some(0.0);
+    }
+    rows.retain(|row| row.system != "Pabal" || row.task != Task::Pairs);
+    let findings = Findings::new(origin(), whole(), Vec::new(), rows);
+    let html = findings.html();
+    let named = behind(&html);
+    let memory = "clients at rest over WebSocket: RSS a client, unknown against nchan 7.9 kB, \
+                  Socket.IO 13.2 kB";
+    assert!(named.contains(&memory), "{named:?}");
+    let pairs =
+        |line: &&&str| line.contains("100 pairs") && line.contains(", unknown against nchan");
+    assert_eq!(named.iter().filter(pairs).count(), 6, "{named:?}");
 }
 
 #[test]

@@ -1,17 +1,14 @@
-//! The plots. Each answers the question in its title; its caption says what from.
+//! The plots of what was measured. Each answers the question in its title; its caption says what from.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use pabal_load::{Headers, Http, Transport};
 
 use super::Findings;
-use super::svg::{Axis, Look, Mark, Region, Row, Series, bars, dots, lines, map};
-use super::text::{figure, percent};
+use super::svg::{Axis, Look, Mark, Row, Series, bars, dots, lines};
+use super::text::{count, figure, percent};
 use crate::grid::{self, PACE};
-use crate::model::{
-    CANDIDATES, Candidate, Cost, Habit, Predicted, as_it_was, break_even_seconds, cheapest, month,
-};
-use crate::peers::Task;
+use crate::model::{Predicted, as_it_was, polls};
 use crate::record::{Cell, Family, Record, transport_name};
 
 /// A plot with its question.
@@ -27,7 +24,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    fn new(
+    pub(super) fn new(
         id: &'static str,
         title: &'static str,
         caption: impl Into<String>,
@@ -36,6 +33,17 @@ impl Figure {
         let caption = caption.into();
         let svg = draw(title, &caption);
         Self { id, title, caption, svg }
+    }
+
+    /// The same, if there is any of `what` is drawn.
+    pub(super) fn of<T>(
+        what: &[T],
+        id: &'static str,
+        title: &'static str,
+        caption: impl Into<String>,
+        draw: impl FnOnce(&str, &str) -> String,
+    ) -> Option<Self> {
+        (!what.is_empty()).then(|| Self::new(id, title, caption, draw))
     }
 }
 
@@ -70,12 +78,9 @@ pub(super) const ALL: [Transport; 7] = [
     Transport::WebSocket,
 ];
 
-/// Those of the month and of break-even.
-const FEW: [Transport; 5] = [ALL[1], ALL[3], ALL[4], ALL[5], ALL[6]];
-
-/// All that can be drawn of what was found.
+/// All of them for which there is something to draw.
 pub(super) fn figures(findings: &Findings) -> Vec<Figure> {
-    let mut figures = vec![
+    let figures = [
         latency(findings),
         requests(findings),
         empty(findings),
@@ -83,19 +88,10 @@ pub(super) fn figures(findings: &Findings) -> Vec<Figure> {
         cpu(findings),
         idle(findings),
         memory(findings),
-        wrapping(findings),
-        cheapest_map(findings, "cheapest-cpu", "Which transport costs least CPU?", |cost| {
-            cost.cpu_us
-        }),
-        cheapest_map(findings, "cheapest-bytes", "Which transport needs least traffic?", |cost| {
-            cost.bytes
-        }),
-        month_cores(findings),
-        month_traffic(findings),
-        model_error(findings),
+        wrapping_cpu(findings),
+        wrapping_bytes(findings),
     ];
-    figures.extend(peers(findings));
-    figures
+    figures.into_iter().flatten().collect()
 }
 
 /// The valid cells that differ from the centre in nothing but transport and rate, of one transport.
@@ -142,7 +138,13 @@ fn against_rate(
     series.filter(|series| !series.points.is_empty()).collect()
 }
 
-fn short_name(transport: Transport) -> String {
+/// The transport of a record, and whether to believe its latency.
+pub(super) fn marked_name(record: &Record) -> String {
+    let mark = if record.generator_bound { ", generator-bound" } else { "" };
+    transport_name(record.cell.plan.transport) + mark
+}
+
+pub(super) fn short_name(transport: Transport) -> String {
     match transport {
         Transport::ShortPolling { every_ms } => format!("poll {} s", every_ms as f64 / 1e3),
         Transport::LongPolling => "long poll".to_owned(),
@@ -150,13 +152,13 @@ fn short_name(transport: Transport) -> String {
     }
 }
 
-fn per_minute() -> Axis {
+pub(super) fn per_minute() -> Axis {
     Axis::log("messages a client hears in a minute")
 }
 
 const LINES: &str = "Marks: measured. Lines: the model.";
 
-fn latency(findings: &Findings) -> Figure {
+fn latency(findings: &Findings) -> Option<Figure> {
     let rows: Vec<_> = ALL
         .into_iter()
         .filter_map(|transport| {
@@ -164,10 +166,11 @@ fn latency(findings: &Findings) -> Figure {
             let latency = record.latency?;
             let values = vec![latency.p50, latency.p90, latency.p99];
             let note = format!("{} · {} ms", figure(latency.p50), figure(latency.p99));
-            Some(Row { name: transport_name(transport), look: look(transport), values, note })
+            Some(Row { note, ..Row::of(marked_name(record), look(transport), values) })
         })
         .collect();
-    Figure::new(
+    Figure::of(
+        &rows,
         "latency",
         "How long does a message take?",
         "From when the schedule wanted it sent to receipt, at 60 messages a client and minute: 50, 90 and \
@@ -176,13 +179,14 @@ fn latency(findings: &Findings) -> Figure {
     )
 }
 
-fn requests(findings: &Findings) -> Figure {
+fn requests(findings: &Findings) -> Option<Figure> {
     let series = against_rate(findings, Record::requests_per_delivery, |cost| cost.requests);
     let series: Vec<_> = series
         .into_iter()
         .filter(|series| series.points.iter().any(|(_, requests)| *requests > 0.0))
         .collect();
-    Figure::new(
+    Figure::of(
+        &series,
         "requests",
         "How many requests does a message need?",
         format!("Streams and WebSockets need none. Long polls wait 10 s here. {LINES}"),
@@ -190,7 +194,7 @@ fn requests(findings: &Findings) -> Figure {
     )
 }
 
-fn empty(findings: &Findings) -> Figure {
+fn empty(findings: &Findings) -> Option<Figure> {
     let series: Vec<_> = ALL[..5]
         .iter()
         .filter_map(|&transport| {
@@ -202,18 +206,18 @@ fn empty(findings: &Findings) -> Figure {
                     Some((as_it_was(record).plan.per_minute, record.empty_share()?))
                 })
                 .collect();
-            let line = rates().map(|rate| {
-                (rate, crate::model::polls(transport, rate / 60.0, PACE.wait_seconds).empty)
-            });
+            let line =
+                rates().map(|rate| (rate, polls(transport, rate / 60.0, PACE.wait_seconds).empty));
             let name = short_name(transport);
             let line = line.collect();
             (!points.is_empty()).then_some(Series { name, look: look(transport), points, line })
         })
         .collect();
-    Figure::new(
+    Figure::of(
+        &series,
         "empty",
         "How many polls come back empty?",
-        "Marks: measured. Lines: e to the power of -rate × interval, as for messages that come at \
+        "Marks: measured. Lines: e to the power of −rate × interval, as for messages that come at \
          random. Long polls wait 10 s here, by default 60 s.",
         |title, caption| {
             let share = Axis::linear("share of the answers").within(0.0, 1.0).written(percent);
@@ -222,9 +226,10 @@ fn empty(findings: &Findings) -> Figure {
     )
 }
 
-fn bytes(findings: &Findings) -> Figure {
+fn bytes(findings: &Findings) -> Option<Figure> {
     let series = against_rate(findings, Record::bytes_per_delivery, |cost| cost.bytes);
-    Figure::new(
+    Figure::of(
+        &series,
         "bytes",
         "How many bytes does a message take?",
         format!(
@@ -235,9 +240,10 @@ fn bytes(findings: &Findings) -> Figure {
     )
 }
 
-fn cpu(findings: &Findings) -> Figure {
+fn cpu(findings: &Findings) -> Option<Figure> {
     let series = against_rate(findings, Record::cpu_us_per_delivery, |cost| cost.cpu_us);
-    Figure::new(
+    Figure::of(
+        &series,
         "cpu",
         "What does a message cost the server?",
         format!(
@@ -248,276 +254,117 @@ fn cpu(findings: &Findings) -> Figure {
     )
 }
 
-fn idle(findings: &Findings) -> Figure {
+fn idle(findings: &Findings) -> Option<Figure> {
+    let mut crowds = BTreeSet::new();
     let rows: Vec<_> = ALL
         .into_iter()
         .filter_map(|transport| {
-            let record = record_of(findings, grid::silent(transport))?;
+            let record = findings.silent(transport, false)?;
+            crowds.insert(record.cell.plan.clients);
             let value = record.cpu_us_per_client_second();
             let name = transport_name(transport);
             let note = format!("{} µs", figure(value));
-            Some(Row { name, look: look(transport), values: vec![value], note })
+            Some(Row { note, ..Row::of(name, look(transport), vec![value]) })
         })
         .collect();
-    Figure::new(
+    let caption = format!(
+        "CPU of the server for a client and second, of {}. Long polls wait 10 s and sockets are pinged \
+         every 10 s here; by default 60 and 25 s, which costs less.",
+        counts(&crowds)
+    );
+    Figure::of(
+        &rows,
         "idle",
-        "What does a client cost that hears nothing?",
-        "CPU of the server for a client and second, of 5,000. Long polls wait 10 s and sockets are \
-         pinged every 10 s here; by default 60 and 25 s, which costs less.",
+        "What CPU does a client cost that hears nothing?",
+        caption,
         |title, caption| bars(title, caption, Axis::linear("microseconds a second"), &rows),
     )
 }
 
-fn memory(findings: &Findings) -> Figure {
-    let rows: Vec<_> = ALL
-        .into_iter()
-        .flat_map(|transport| {
-            let rows = [false, true].map(|tls| {
-                let cell = Cell { tls, ..grid::silent(transport) };
-                let record = record_of(findings, cell)?;
-                let values = vec![record.rss_per_client / 1e3, record.kernel_per_client / 1e3];
-                let name = transport_name(transport) + if tls { ", TLS" } else { "" };
-                let note = format!("{} + {} kB", figure(values[0]), figure(values[1]));
-                Some(Row { name, look: look(transport), values, note })
-            });
-            rows.into_iter().flatten()
-        })
-        .collect();
-    Figure::new(
-        "memory",
-        "How much memory does a client need?",
+fn memory(findings: &Findings) -> Option<Figure> {
+    let mut crowds = BTreeSet::new();
+    let mut rows = Vec::new();
+    for transport in ALL {
+        for tls in [false, true] {
+            let Some(record) = findings.silent(transport, tls) else { continue };
+            crowds.insert(record.cell.plan.clients);
+            let values = vec![record.rss_per_client / 1e3, record.kernel_per_client / 1e3];
+            let name = transport_name(transport) + if tls { ", TLS" } else { "" };
+            let note = format!("{} + {} kB", figure(values[0]), figure(values[1]));
+            rows.push(Row { note, ..Row::of(name, look(transport), values) });
+        }
+    }
+    let caption = format!(
         "Resident memory of the server (full) and the kernel's buffers for both ends of its sockets \
-         (pale), for each of 5,000 clients at rest.",
-        |title, caption| bars(title, caption, Axis::linear("kB a client"), &rows),
+         (pale), for each of {} clients at rest.",
+        counts(&crowds)
+    );
+    Figure::of(&rows, "memory", "How much memory does a client need?", caption, |title, caption| {
+        bars(title, caption, Axis::linear("kB a client"), &rows)
+    })
+}
+
+/// How many clients there were, in words.
+fn counts(crowds: &BTreeSet<usize>) -> String {
+    crowds.iter().map(|clients| count(*clients)).collect::<Vec<_>>().join(" or ")
+}
+
+fn wrapping_cpu(findings: &Findings) -> Option<Figure> {
+    let rows = wrapped(findings, Record::cpu_us_per_delivery, " µs");
+    Figure::of(
+        &rows,
+        "wrapping-cpu",
+        "What CPU do TLS, HTTP/2 and a browser's headers cost?",
+        "CPU of the server for a message that reaches a client, at 60 messages a client and minute; × what \
+         it is by itself. Where it falls, that is noise, and shows how much there is.",
+        |title, caption| bars(title, caption, Axis::linear("microseconds"), &rows),
     )
 }
 
-fn wrapping(findings: &Findings) -> Figure {
+fn wrapping_bytes(findings: &Findings) -> Option<Figure> {
+    let rows = wrapped(findings, Record::bytes_per_delivery, "");
+    Figure::of(
+        &rows,
+        "wrapping-bytes",
+        "How many bytes do TLS, HTTP/2 and a browser's headers add?",
+        "Both ways, for a message that reaches a client, at 60 messages a client and minute; × what it is \
+         by itself.",
+        |title, caption| bars(title, caption, Axis::linear("bytes"), &rows),
+    )
+}
+
+/// Transports by themselves and with one thing around them.
+fn wrapped(findings: &Findings, measure: fn(&Record) -> Option<f64>, unit: &str) -> Vec<Row> {
     type Change = fn(&mut Cell);
-    let variants: [(&str, Change); 4] = [
-        ("", |_| {}),
+    let around: [(&str, Change); 3] = [
         (", TLS", |cell| cell.tls = true),
         (", HTTP/2", |cell| cell.plan.http = Http::Two),
         (", browser", |cell| cell.plan.headers = Headers::Browser),
     ];
     let mut rows = Vec::new();
-    for transport in [ALL[1], ALL[4], ALL[5], ALL[6]] {
+    for transport in ALL {
         let of = |change: Change| {
             let mut cell = grid::centre(transport);
             change(&mut cell);
-            record_of(findings, cell)?.cpu_us_per_delivery()
+            record_of(findings, cell).and_then(measure)
+        };
+        let row = |what: &str, value: f64, note: String| Row {
+            note,
+            ..Row::of(transport_name(transport) + what, look(transport), vec![value])
         };
         let Some(plain) = of(|_| {}) else { continue };
-        for (what, change) in variants {
-            if let Some(value) = of(change) {
-                let note = match what {
-                    "" => format!("{} µs", figure(value)),
-                    _ => format!("{} µs, × {:.1}", figure(value), value / plain),
-                };
-                let name = transport_name(transport) + what;
-                rows.push(Row { name, look: look(transport), values: vec![value], note });
-            }
-        }
-    }
-    Figure::new(
-        "wrapping",
-        "What do TLS, HTTP/2 and a browser's headers add?",
-        "CPU of the server for a message that reaches a client, at 60 messages a client and minute.",
-        |title, caption| bars(title, caption, Axis::linear("microseconds"), &rows),
-    )
-}
-
-/// How a candidate is called, and looks.
-fn candidate(candidate: Candidate) -> Region {
-    let (name, transport) = match candidate {
-        Candidate::ShortPolling => ("short polling", ALL[1]),
-        Candidate::LongPolling => ("long polling", ALL[4]),
-        Candidate::WebSocket => ("WebSocket", ALL[6]),
-    };
-    Region { name, look: look(transport) }
-}
-
-fn cheapest_map(
-    findings: &Findings,
-    id: &'static str,
-    title: &'static str,
-    measure: fn(Cost) -> f64,
-) -> Figure {
-    let model = &findings.model;
-    let rates = || (0..=80).map(|step| 0.01 * 1e5f64.powf(f64::from(step) / 80.0));
-    let series: Vec<_> = [Transport::LongPolling, Transport::WebSocket]
-        .into_iter()
-        .map(|transport| Series {
-            name: short_name(transport),
-            look: Look { dash: "4 3", ..look(transport) },
-            points: Vec::new(),
-            line: rates()
-                .filter_map(|rate| {
-                    let seconds = break_even_seconds(model, transport, rate, measure)?;
-                    (0.1..=60.0).contains(&seconds).then_some((rate, seconds))
-                })
-                .collect(),
-        })
-        .filter(|series| series.line.len() > 1)
-        .collect();
-    let caption = "For a client that hears so many messages and can wait so long; polls come as seldom \
-                   as that allows. Dashed: from there up short polling costs no more than long \
-                   polling (blue) and than a WebSocket (purple). By the model, with the server's \
-                   defaults, HTTP/1.1, no TLS.";
-    Figure::new(id, title, caption, |title, caption| {
-        let x = per_minute().within(0.01, 1_000.0);
-        let y = Axis::log("seconds it can wait").within(0.1, 60.0);
-        let region = |rate: f64, seconds: f64| {
-            let patience = Duration::from_secs_f64(seconds);
-            candidate(cheapest(model, rate, patience, measure, 0.0))
-        };
-        map(title, caption, (x, y), region, &series)
-    })
-}
-
-/// Who uses it, in the month's plots.
-pub(super) const HABITS: [(Habit, &str); 3] = [
-    (Habit { hours_per_day: 8.0, per_minute: 0.1 }, "6 messages an hour"),
-    (Habit { hours_per_day: 8.0, per_minute: 1.0 }, "1 a minute"),
-    (Habit { hours_per_day: 8.0, per_minute: 20.0 }, "20 a minute"),
-];
-
-fn month_rows(
-    findings: &Findings,
-    value: impl Fn(crate::model::Month) -> f64,
-    unit: &str,
-) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (habit, words) in HABITS {
-        for transport in FEW {
-            let value = value(month(&findings.model, transport, 100_000, habit));
-            let name = format!("{}, {words}", transport_name(transport));
-            let note = format!("{} {unit}", figure(value));
-            rows.push(Row { name, look: look(transport), values: vec![value], note });
+        let with: Vec<_> = around
+            .iter()
+            .filter_map(|(what, change)| {
+                let value = of(*change)?;
+                let note = format!("{}{unit}, × {:.1}", figure(value), value / plain);
+                Some(row(what, value, note))
+            })
+            .collect();
+        if !with.is_empty() {
+            rows.push(row("", plain, format!("{}{unit}", figure(plain))));
+            rows.extend(with);
         }
     }
     rows
-}
-
-fn month_cores(findings: &Findings) -> Figure {
-    let rows = month_rows(findings, |month| month.cores, "cores");
-    Figure::new(
-        "month-cores",
-        "How many cores do 100,000 users need?",
-        "While all are connected at once, by the model; messages are heard in groups of 50.",
-        |title, caption| bars(title, caption, Axis::linear("cores that are busy"), &rows),
-    )
-}
-
-fn month_traffic(findings: &Findings) -> Figure {
-    let rows = month_rows(findings, |month| month.gigabytes, "GB");
-    Figure::new(
-        "month-traffic",
-        "What traffic do 100,000 users make in a month?",
-        "Connected for 8 hours a day, by the model. Both ways, without headers of TCP and IP.",
-        |title, caption| bars(title, caption, Axis::linear("GB a month"), &rows),
-    )
-}
-
-fn model_error(findings: &Findings) -> Figure {
-    let check = &findings.check;
-    let shares = || check.held.iter().map(|one| one.cpu_us / 1e4);
-    let (low, high) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
-    let mut series: Vec<_> = Family::ALL
-        .into_iter()
-        .filter_map(|family| {
-            let of = |record: usize| findings.fitted.get(record).map(|one| one.cell.plan.transport);
-            let mut looks = None;
-            let points: Vec<_> = check
-                .held
-                .iter()
-                .filter_map(|one| {
-                    let transport = of(one.record).filter(|one| Family::of(*one) == family)?;
-                    looks = Some(Look { dash: "", ..look(transport) });
-                    Some((one.cpu_us / 1e4, one.cpu_us_predicted / 1e4))
-                })
-                .collect();
-            Some(Series { name: family.name().to_owned(), look: looks?, points, line: Vec::new() })
-        })
-        .collect();
-    let exact = Look { hue: "plain", dash: "2 3", mark: Mark::Circle };
-    if high > 0.0 {
-        let line = vec![(low, low), (high, high)];
-        series.push(Series { name: "exact".to_owned(), look: exact, points: Vec::new(), line });
-    }
-    Figure::new(
-        "model",
-        "How far is the model off?",
-        format!(
-            "CPU of the server in each cell, predicted by a fit that did not see that cell: half are \
-             off by at most {}, the worst by {}.",
-            percent(check.cpu_all.median),
-            percent(check.cpu_all.worst)
-        ),
-        |title, caption| {
-            let axes =
-                (Axis::log("per cent of a core, measured"), Axis::log("per cent, predicted"));
-            lines(title, caption, axes, &series)
-        },
-    )
-}
-
-fn peers(findings: &Findings) -> Vec<Figure> {
-    let rows = |task: fn(Task) -> bool, value: fn(&crate::peers::PeerRow) -> Option<f64>, unit| {
-        let rows = findings.peers.iter().filter(|row| task(row.task)).filter_map(|row| {
-            let value = value(row)?;
-            let transport = match row.transport.as_str() {
-                "websocket" => Transport::WebSocket,
-                "long_polling" => Transport::LongPolling,
-                _ => Transport::Sse,
-            };
-            let name = format!("{}, {}", row.system, row.transport.replace('_', " "));
-            let note = format!("{} {unit}", figure(value));
-            Some(Row { name, look: look(transport), values: vec![value], note })
-        });
-        let mut rows: Vec<_> = rows.collect();
-        rows.sort_by(|one, other| one.values[0].total_cmp(&other.values[0]));
-        rows
-    };
-    let fan_out = |task| matches!(task, Task::FanOut { in_flight: 1 });
-    let idle = |task| matches!(task, Task::Idle);
-    let pairs = |task| matches!(task, Task::Pairs);
-    [
-        (
-            "peers-cpu",
-            "What does a delivery cost Pabal and others?",
-            "One message at a time to 1,000 subscribers of a channel; CPU of all processes of the \
-             system. Only Pabal stores the message before anybody hears it.",
-            "microseconds",
-            rows(fan_out, |row| row.cpu_us_per_delivery, "µs"),
-        ),
-        (
-            "peers-memory",
-            "How much memory does an idle client need, there and elsewhere?",
-            "Resident memory of all processes of the system for a client that is connected and hears \
-             nothing.",
-            "kB",
-            rows(idle, |row| row.rss_per_client.filter(|bytes| *bytes > 0.0).map(|bytes| bytes / 1e3), "kB"),
-        ),
-        (
-            "peers-pairs",
-            "How many round trips do 100 pairs make in a second?",
-            "Each sends its next message when the last one was answered. More is better.",
-            "a second",
-            rows(pairs, |row| row.round_trips_per_second, ""),
-        ),
-    ]
-    .into_iter()
-    .filter(|(.., rows)| !rows.is_empty())
-    .map(|(id, title, caption, unit, rows)| {
-        Figure::new(id, title, caption, |title, caption| {
-            bars(title, caption, Axis::linear(unit), &rows)
-        })
-    })
-    .collect()
-}
-
-/// The candidates of the advice, for the page's words.
-pub(super) fn candidates() -> String {
-    CANDIDATES.map(|one| candidate(one).name).join(", ")
 }

@@ -3,20 +3,23 @@
 mod text;
 mod svg;
 mod figures;
+mod predictions;
+mod peers;
 mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pabal_load::Transport;
 use serde::Serialize;
 
 use self::text::{escape, percent};
 use crate::Outcome;
-use crate::grid::PACE;
+use crate::grid::{self, PACE};
 use crate::model::{Check, Model, check, fit};
 use crate::peers::PeerRow;
 use crate::process;
-use crate::record::Record;
+use crate::record::{Cell, Record};
 
 /// With fewer cells than this no model is fitted: there are about as many prices.
 const CELLS_TO_FIT: usize = 40;
@@ -88,6 +91,14 @@ impl Findings {
         self.records.iter().filter(|record| record.is_valid())
     }
 
+    /// Of the valid cells in which clients of a transport hear nothing, the one with the most.
+    pub(crate) fn silent(&self, transport: Transport, tls: bool) -> Option<&Record> {
+        let all = self.valid().filter(|record| {
+            record.cell == Cell { tls, ..grid::silent(transport, record.cell.plan.clients) }
+        });
+        all.max_by_key(|record| record.cell.plan.clients)
+    }
+
     /// Whether every cell was measured and counts.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.records.iter().all(Record::is_valid)
@@ -100,21 +111,27 @@ impl Findings {
         add("<h1>What a transport costs</h1>\n");
         add(&format!(
             "<p>Short polling, long polling, server-sent events and WebSocket, side by side on one \
-             server: Pabal {}, {} cells, {}. Each cell is a server of its own on core 0, driven by \
+             server: Pabal {}, {} {}, {}. Each cell is a server of its own on core 0, driven by \
              clients on core 1 that check every delivery.</p>\n",
             escape(&self.origin.version),
             self.records.len(),
+            if self.records.len() == 1 { "cell" } else { "cells" },
             escape(&self.origin.day)
         ));
         for problem in self.problems() {
             add(&format!("<p class=\"bad\">{}</p>\n", escape(&problem)));
         }
-        add(&tables::side_by_side(self).html(
+        let transports = tables::side_by_side(self);
+        if !transports.rows.is_empty() {
+            add(&transports.html(
             "1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1, \
-             no TLS; idle, and memory: 5,000 that hear nothing",
+             no TLS; idle, and memory: of clients that hear nothing",
         ));
+        }
         add("<h2 id=\"plots\">Questions</h2>\n<div class=\"plots\">\n");
-        for figure in figures::figures(self) {
+        let measured = figures::figures(self).into_iter();
+        let predicted = predictions::figures(self);
+        for figure in measured.chain(predicted).chain(peers::figures(&self.peers)) {
             add(&format!(
                 "<figure id=\"{}\"><h3>{}</h3>\n{}<figcaption>{}</figcaption></figure>\n",
                 figure.id,
@@ -137,9 +154,21 @@ impl Findings {
         add(&format!("<p>{}</p>\n", escape(&self.model_in_words())));
         add(&tables::errors(self).html("Error on cells that the fit did not see"));
         add(&tables::prices(self).html("What each thing costs"));
-        if !self.peers.is_empty() {
+        if let Some(standing) = peers::standing(&self.peers) {
             add("<h2 id=\"peers\">Other systems</h2>\n");
-            add(&tables::peers(self).html("The same work, on the same machine, in turns"));
+            add(&format!("<p>{}</p>\n", escape(&standing.sentence)));
+            if !standing.behind.is_empty() {
+                add("<ul id=\"behind\">\n");
+                standing
+                    .behind
+                    .iter()
+                    .for_each(|line| add(&format!("<li>{}</li>\n", escape(line))));
+                add("</ul>\n");
+            }
+            add(&format!("<p>{PEERS}</p>\n"));
+            add(&peers::side_by_side(&self.peers).html("Where Pabal stands at the same work"));
+            add(&peers::all(&self.peers)
+                .html("Everything that was measured, on the same machine, in turns"));
         }
         add("<h2 id=\"cells\">Every cell</h2>\n");
         add(&tables::cells(self).html("What was measured"));
@@ -192,39 +221,45 @@ impl Findings {
 
     fn model_in_words(&self) -> String {
         let checked = if self.fitted_here {
-            "a quarter of the cells is held out and predicted by a fit to the others, four times, until \
-             each was"
+            "To check it, a quarter of the cells is held out and predicted by a fit to the others, four \
+             times, until each was"
         } else {
-            "too few cells were measured to fit it here: its prices are those that the program was \
-             built with, compared with the cells that there are"
+            "Too few cells were measured to fit it here: these are the prices that the program was built \
+             with, compared with the cells that there are"
         };
         format!(
             "A cell costs the sum of what happens in it, so many times a second, at a price each: \
              messages stored, requests, frames, connections held. The prices are fitted by least \
-             squares to {} cells of this machine: {}. To check it, {checked}. CPU is off by {} in the \
-             median. It draws the lines in the plots, decides between {} in the maps, and gives \
-             clients their advice at /v1/discover, where a microsecond a second makes no difference \
-             and the simplest transport wins.",
+             squares to {} cells on {}. {checked}. CPU is off by {} in the median. The model draws the \
+             lines in the plots, decides between {} in the maps, and gives clients their advice at \
+             /v1/discover, where a microsecond a second makes no difference and the simplest transport \
+             wins.",
             self.model.cells,
             self.model.machine,
             percent(self.check.cpu_all.median),
-            figures::candidates()
+            predictions::candidates()
         )
     }
 
-    /// The table for a README.
+    /// The tables for a README.
     pub fn markdown(&self) -> String {
         let origin = &self.origin;
-        format!(
+        let mut text = format!(
             "{}\n1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1 \
              without TLS; {}, {}.\n",
             tables::side_by_side(self).markdown(),
             origin.machine,
             origin.day
-        )
+        );
+        if let Some(standing) = peers::standing(&self.peers) {
+            text += &format!("\n## Other systems\n\n{}\n\n", standing.sentence);
+            standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+            text += &format!("\n{}", peers::side_by_side(&self.peers).markdown());
+        }
+        text
     }
 
-    /// The table for a terminal, and whatever is wrong.
+    /// The table for a terminal, where Pabal is not ahead of others, and whatever is wrong.
     pub fn summary(&self) -> String {
         let mut text = tables::side_by_side(self).plain();
         text += &format!(
@@ -235,6 +270,10 @@ impl Findings {
             percent(self.check.bytes_all.median),
             percent(self.check.bytes_all.worst)
         );
+        if let Some(standing) = peers::standing(&self.peers) {
+            text += &format!("\n{}\n", standing.sentence);
+            standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+        }
         for problem in self.problems() {
             text += &format!("! {problem}\n");
         }
@@ -255,6 +294,12 @@ impl Findings {
         Ok(page)
     }
 }
+
+/// What figures of other systems have to be read with.
+const PEERS: &str = "Medians of turns; a few per cent are noise. Pabal has every message on disk before anybody \
+hears it, numbers it for each session, checks who may speak, and sends it to the sender's own session as well; \
+the others keep messages in memory at most and do none of this. Where the generator's core was busy for more than \
+nine tenths, rates and times are the generator's.";
 
 const METHOD: &str = "<ul>
 <li>A server is the very program that makes this report, with a fresh folder on disk, durable history and \

@@ -144,7 +144,7 @@ pub(super) struct Series {
     pub look: Look,
     /// What was measured: marks.
     pub points: Vec<(f64, f64)>,
-    /// What is drawn through: the model, or the points again.
+    /// What is drawn besides: the model.
     pub line: Vec<(f64, f64)>,
 }
 
@@ -173,6 +173,9 @@ impl Canvas {
         for (number, (x, y)) in points.enumerate() {
             // Writing to a string cannot fail.
             let _ = write!(path, "{}{x:.1} {y:.1}", if number == 0 { 'M' } else { 'L' });
+        }
+        if path.is_empty() {
+            return;
         }
         let dash = match dash {
             "" => String::new(),
@@ -224,9 +227,8 @@ pub(super) fn lines(
     canvas.axes((x_axis, x), (y_axis, y));
     let mut ends = Vec::new();
     for one in series {
-        let class = format!("line {}", one.look.hue);
         let places = one.line.iter().map(|(at, value)| (x.at(*at), y.at(*value)));
-        canvas.path(&class, one.look.dash, places);
+        canvas.path(&format!("line {}", one.look.hue), one.look.dash, places);
         for (at, value) in &one.points {
             canvas.add(&mark(one.look.mark, one.look.hue, x.at(*at), y.at(*value)));
         }
@@ -238,9 +240,14 @@ pub(super) fn lines(
     let wanted: Vec<_> = ends.iter().map(|end| end.0).collect();
     for (place, (at, from, one)) in spread(&wanted, TOP, bottom).into_iter().zip(ends) {
         canvas.path("leader", "", [(from + 2.0, at), (right + 6.0, place)].into_iter());
-        let sample = [(right + 7.0, place), (right + 29.0, place)];
-        canvas.path(&format!("line {}", one.look.hue), one.look.dash, sample.into_iter());
-        canvas.add(&mark(one.look.mark, one.look.hue, right + 18.0, place));
+        // A sample of what is drawn, and of nothing else.
+        if !one.line.is_empty() {
+            let sample = [(right + 7.0, place), (right + 29.0, place)];
+            canvas.path(&format!("line {}", one.look.hue), one.look.dash, sample.into_iter());
+        }
+        if !one.points.is_empty() {
+            canvas.add(&mark(one.look.mark, one.look.hue, right + 18.0, place));
+        }
         canvas.text("name", "start", right + 33.0, place + 4.0, &one.name);
     }
     canvas.end()
@@ -273,6 +280,19 @@ pub(super) struct Row {
     pub values: Vec<f64>,
     /// What stands behind it.
     pub note: String,
+    /// Whether its name stands out.
+    pub strong: bool,
+}
+
+impl Row {
+    /// One that says nothing, like all others.
+    pub(super) fn of(name: String, look: Look, values: Vec<f64>) -> Self {
+        Self { name, look, values, note: String::new(), strong: false }
+    }
+
+    fn class(&self) -> &'static str {
+        if self.strong { "name strong" } else { "name" }
+    }
 }
 
 /// Bars, one above the other. The first part of each is full, others are pale.
@@ -285,7 +305,7 @@ pub(super) fn bars(title: &str, description: &str, axis: Axis, rows: &[Row]) -> 
     canvas.text("label", "start", 2.0, TOP - 12.0, axis.label);
     for (number, row) in rows.iter().enumerate() {
         let top = TOP + number as f64 * STEP;
-        canvas.text("name", "start", 2.0, top + 12.0, &row.name);
+        canvas.text(row.class(), "start", 2.0, top + 12.0, &row.name);
         let mut sum = 0.0;
         for (part, value) in row.values.iter().enumerate() {
             let from = if part == 0 { scale.from } else { scale.at(sum) };
@@ -319,7 +339,7 @@ pub(super) fn dots(title: &str, description: &str, axis: Axis, rows: &[Row]) -> 
     canvas.text("label", "middle", WIDTH / 2.0, bottom + 33.0, axis.label);
     for (number, row) in rows.iter().enumerate() {
         let top = TOP + number as f64 * STEP;
-        canvas.text("name", "start", 2.0, top + 8.0, &row.name);
+        canvas.text(row.class(), "start", 2.0, top + 8.0, &row.name);
         canvas.text("tick", "end", WIDTH - 2.0, top + 8.0, &row.note);
         let places = || row.values.iter().map(|value| (x.at(*value), top + 20.0));
         canvas.path(&format!("line {}", row.look.hue), row.look.dash, places());

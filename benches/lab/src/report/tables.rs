@@ -5,7 +5,8 @@ use std::fmt::Write;
 use pabal_load::{Headers, Http, Transport};
 
 use super::Findings;
-use super::figures::{ALL, HABITS, record_of};
+use super::figures::{ALL, marked_name, record_of};
+use super::predictions::HABITS;
 use super::text::{escape, figure, maybe, percent};
 use crate::grid;
 use crate::model::{break_even_seconds, cost, month};
@@ -29,7 +30,7 @@ impl Table {
     pub(super) fn html(&self, caption: &str) -> String {
         let mut html = format!(
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table>\
-             <caption>{0}</caption><thead><tr>",
+             <caption><span>{0}</span></caption><thead><tr>",
             escape(caption)
         );
         for name in &self.head {
@@ -85,18 +86,19 @@ impl Table {
 /// The transports side by side, in the centre of the grid.
 pub(super) fn side_by_side(findings: &Findings) -> Table {
     let rows = ALL.into_iter().filter_map(|transport| {
-        let record = record_of(findings, grid::centre(transport))?;
-        let silent = record_of(findings, grid::silent(transport));
+        let record = record_of(findings, grid::centre(transport));
+        let silent = findings.silent(transport, false);
+        record.or(silent)?;
         let idle = silent.map(Record::cpu_us_per_client_second);
-        let latency = record.latency;
+        let latency = record.and_then(|record| record.latency);
         Some(vec![
-            transport_name(transport),
+            record.map_or_else(|| transport_name(transport), marked_name),
             maybe(latency.map(|latency| latency.p50)),
             maybe(latency.map(|latency| latency.p99)),
-            maybe(record.requests_per_delivery()),
-            record.empty_share().map_or("–".to_owned(), percent),
-            maybe(record.bytes_per_delivery()),
-            maybe(record.cpu_us_per_delivery()),
+            maybe(record.and_then(Record::requests_per_delivery)),
+            record.and_then(Record::empty_share).map_or("–".to_owned(), percent),
+            maybe(record.and_then(Record::bytes_per_delivery)),
+            maybe(record.and_then(Record::cpu_us_per_delivery)),
             maybe(idle),
             maybe(silent.map(|record| record.rss_per_client / 1e3)),
         ])
@@ -273,55 +275,6 @@ pub(super) fn outside(findings: &Findings) -> Table {
                 (accounts.by_rusage_us > 0.0).then(|| accounts.by_clock_us / accounts.by_rusage_us);
             vec![record.cell.name(), ratio(record.metered_by_counted()), ratio(cpu)]
         }),
-    )
-}
-
-/// Other systems.
-pub(super) fn peers(findings: &Findings) -> Table {
-    let rows = findings.peers.iter().map(|row| {
-        let kilo = |bytes: Option<f64>| maybe(bytes.map(|bytes| bytes / 1e3));
-        vec![
-            format!("{} {}", row.system, row.version),
-            row.transport.replace('_', " "),
-            match row.task {
-                crate::peers::Task::FanOut { in_flight } => {
-                    format!("fan-out, {in_flight} in flight")
-                }
-                crate::peers::Task::Idle => "idle".to_owned(),
-                crate::peers::Task::Pairs => "100 pairs".to_owned(),
-            },
-            if row.durable { "yes" } else { "no" }.to_owned(),
-            maybe(row.deliveries_per_second),
-            maybe(row.cpu_us_per_delivery),
-            maybe(row.bytes_per_delivery),
-            maybe(row.requests_per_delivery),
-            maybe(row.p50_ms),
-            maybe(row.p99_ms),
-            maybe(row.round_trips_per_second),
-            // Nobody needs nothing: the clients found room in what was free before they came.
-            kilo(row.rss_per_client.filter(|bytes| *bytes > 0.0)),
-            kilo(row.kernel_per_client),
-            percent(row.generator_busy),
-        ]
-    });
-    table(
-        &[
-            "system",
-            "transport",
-            "task",
-            "durable",
-            "deliveries a second",
-            "CPU µs a delivery",
-            "bytes a delivery",
-            "requests a delivery",
-            "p50 ms",
-            "p99 ms",
-            "round trips a second",
-            "RSS kB a client",
-            "kernel kB a client",
-            "generator's core",
-        ],
-        rows,
     )
 }
 

@@ -40,6 +40,19 @@ pub(super) fn figure(value: f64) -> String {
     }
 }
 
+/// A count in full.
+pub(super) fn count(value: usize) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (number, digit) in digits.chars().enumerate() {
+        if number > 0 && (digits.len() - number).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A share as per cent.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
@@ -72,6 +85,8 @@ mod tests {
         ] {
             assert_eq!(figure(value), text);
         }
+        let counts = [7, 1_280, 1_000_000].map(count);
+        assert_eq!(counts, ["7", "1,280", "1,000,000"]);
         assert_eq!((percent(0.034), percent(0.5)), ("3.4 %".to_owned(), "50 %".to_owned()));
     }
 
