@@ -23,6 +23,8 @@ const CLIENTS: usize = 1_000;
 /// stock, in as large groups as a few sign-ups make.
 const SILENT: usize = 5_000;
 const SILENT_GROUP: usize = 160;
+/// The same where time is short: signing up is most of it.
+const SILENT_QUICK: usize = 1_280;
 /// Messages a client hears in a minute, in the centre.
 const CENTRE: f64 = 60.0;
 
@@ -43,7 +45,8 @@ pub struct Step {
 pub enum Size {
     /// All of it: within 15 minutes on two cores.
     Whole,
-    /// The least that a model can be fitted to: within 2 minutes.
+    /// The least that shows each kind of transport at work, and two at rest: within 2 minutes. No model
+    /// can be fitted to it.
     Quick,
     /// A few clients for a second each, which say nothing about costs: for tests of what is around.
     Tiny,
@@ -116,9 +119,13 @@ fn step(cell: Cell, size: Size) -> Step {
         }
         _ => Duration::ZERO,
     };
-    let streams = matches!(cell.plan.transport, Transport::Sse | Transport::WebSocket);
-    // Wherever a window as long as the interval of pings begins, it sees one ping of each.
-    let warm_up = if streams { least } else { least.max(interval) };
+    let regular = match cell.plan.transport {
+        Transport::Sse | Transport::WebSocket => true,
+        Transport::LongPolling => cell.plan.per_minute == 0.0,
+        Transport::ShortPolling { .. } => false,
+    };
+    // Wherever a window as long as the interval begins, it sees one ping or one empty poll of each.
+    let warm_up = if regular { least } else { least.max(interval) };
     Step { cell, warm_up, window: window.max(interval) }
 }
 
@@ -192,12 +199,13 @@ fn corner(cell: &mut Cell) {
 }
 
 fn quick() -> Vec<Cell> {
-    let mut cells = vec![at(polling(1_000), 60.0), at(polling(200), 6.0)];
-    for transport in [Transport::LongPolling, Transport::Sse, Transport::WebSocket] {
-        cells.push(at(transport, 60.0));
+    let mut cells = vec![at(polling(1_000), CENTRE), at(polling(200), 6.0)];
+    cells.push(at(Transport::Sse, CENTRE));
+    for transport in [Transport::LongPolling, Transport::WebSocket] {
+        cells.push(silent(transport, SILENT_QUICK));
+        cells.push(at(transport, CENTRE));
         cells.push(at(transport, 600.0));
     }
-    cells.push(with(Transport::LongPolling, |cell| cell.tls = true));
     cells.push(with(Transport::WebSocket, |cell| cell.tls = true));
     cells
 }
@@ -224,6 +232,17 @@ mod tests {
             let names: HashSet<_> = steps.iter().map(|step| step.cell.name()).collect();
             assert_eq!(names.len(), steps.len());
         }
+    }
+
+    #[test]
+    fn a_quick_run_has_clients_at_rest_and_waits_for_less_than_a_minute() {
+        let steps = steps(Size::Quick);
+        let silent = steps.iter().filter(|step| step.cell.plan.per_minute == 0.0);
+        let transports: Vec<_> = silent.map(|step| step.cell.plan.transport).collect();
+        assert_eq!(transports, [Transport::LongPolling, Transport::WebSocket]);
+        // What is left of two minutes is for starting servers, signing up and connecting.
+        let waits: Duration = steps.iter().map(|step| step.warm_up + step.window).sum();
+        assert!(waits < Duration::from_secs(60), "{waits:?}");
     }
 
     #[test]

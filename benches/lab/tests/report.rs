@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pabal_lab::grid::{PACE, Size, steps};
+use pabal_lab::grid::{PACE, Size, Step, steps};
 use pabal_lab::model::{Model, Terms};
 use pabal_lab::peers::{PeerRow, Task};
 use pabal_lab::record::{Cell, CpuAccounts, Latency, Loopback, Record};
@@ -234,8 +234,11 @@ fn the_page_has_every_section_and_is_well_formed() {
     assert_eq!((rows(transports), rows(systems)), (8, 1 + 2 * 6 + 6 + 2));
 }
 
+/// What makes another system's row better or worse.
+type Change = fn(&mut PeerRow);
+
 /// Pabal and another system that is as good in all, but for what `change` does to its row at a task.
-fn beside(changed: Task, change: fn(&mut PeerRow)) -> Findings {
+fn beside(changed: Task, change: Change) -> Findings {
     let mut rows = TASKS.map(|task| peer("Pabal", task, 8.0)).to_vec();
     for task in TASKS {
         let mut row = peer("nchan", task, 8.0);
@@ -257,7 +260,7 @@ fn behind(html: &str) -> Vec<&str> {
 #[test]
 fn every_figure_in_which_pabal_is_behind_is_named_and_no_other() {
     let (one, many) = (Task::FanOut { in_flight: 1 }, Task::FanOut { in_flight: 32 });
-    let better: [(Task, fn(&mut PeerRow), &str); 10] = [
+    let better: [(Task, Change, &str); 10] = [
         (
             many,
             |row| row.deliveries_per_second = Some(2e5),
@@ -376,5 +379,26 @@ fn few_cells_are_shown_with_the_model_that_there_is() {
     assert!(!findings.fitted_here);
     assert_eq!(&findings.model, Model::committed());
     assert_eq!(findings.check.held.len(), findings.records.len());
-    assert!(!findings.html().contains("NaN"));
+    let html = findings.html();
+    assert!(!html.contains("NaN"));
+    for id in ["latency", "cpu", "idle", "memory", "wrapping-cpu"] {
+        assert!(html.contains(&format!("<figure id=\"{id}\">")), "no {id}");
+    }
+    assert!(html.contains("for each of 1,280 clients at rest"), "as many as there were");
+}
+
+#[test]
+fn what_was_not_measured_is_not_drawn() {
+    let socket = |step: &Step| step.cell.plan.transport == Transport::WebSocket;
+    let records = steps(Size::Quick).into_iter().filter(socket);
+    let silent = |record: &Record| record.counts.deliveries == 0;
+    let records: Vec<_> = records.map(|step| measured(step.cell, 1.0)).filter(silent).collect();
+    assert_eq!(records.len(), 1);
+    let findings = Findings::new(origin(), records, Vec::new(), Vec::new());
+    let html = findings.html();
+    for (id, drawn) in [("latency", false), ("cpu", false), ("wrapping-cpu", false), ("idle", true)]
+    {
+        assert_eq!(html.contains(&format!("<figure id=\"{id}\">")), drawn, "{id}");
+    }
+    assert!(findings.summary().contains("WebSocket"), "what it costs at rest is in a row");
 }
