@@ -143,6 +143,7 @@ fn peer(system: &str, task: Task, figure: f64) -> PeerRow {
         rss_per_client: silent(figure * 1e3),
         kernel_per_client: silent(4_000.0),
         generator_busy: 0.4,
+        others_busy: None,
     }
 }
 
@@ -334,6 +335,19 @@ fn where_pabal_is_ahead_or_level_nothing_is_named() {
     let markdown = findings.markdown();
     assert!(markdown.contains("| 100 pairs over WebSocket | CPU a delivery, µs | 8 | 9 | ahead |"));
     assert!(markdown.contains("| 100 pairs over WebSocket | p50, ms | 3 | 3 | level with nchan |"));
+}
+
+#[test]
+fn a_machine_that_did_other_things_is_named() {
+    let said = |busy: f64| {
+        let mut rows = peers();
+        rows[0].others_busy = Some(busy);
+        let findings = Findings::new(origin(), whole(), Vec::new(), rows);
+        let texts = [findings.html(), findings.markdown(), findings.summary()];
+        texts.map(|text| text.contains("Other programs had up to 48 % of the servers' core"))
+    };
+    assert_eq!(said(0.48), [true; 3]);
+    assert_eq!(said(0.04), [false; 3]);
 }
 
 #[test]

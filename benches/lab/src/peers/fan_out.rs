@@ -86,8 +86,8 @@ pub(super) fn rows(
     for in_flight in IN_FLIGHT {
         turns.scenes().for_each(|speech| speech.in_flight = in_flight);
         let what = format!("one to {count}, {in_flight} in flight");
-        turns.take(options.turns, options.span, &what);
-        rows.extend(turns.scenes().map(|speech| speech.row(over)));
+        let others_busy = turns.take(options.turns, options.span, &what);
+        rows.extend(turns.scenes().map(|speech| PeerRow { others_busy, ..speech.row(over) }));
     }
     rows
 }

@@ -78,7 +78,14 @@ pub struct PeerRow {
     pub kernel_per_client: Option<f64>,
     /// Share of the generator's core that was busy; above 0.9 the generator was the bottleneck.
     pub generator_busy: f64,
+    /// Share of the servers' core that other programs had meanwhile, all turns of all systems together;
+    /// above [`DISTURBED`] rates are too low and times too long. Absent at rest.
+    #[serde(default)]
+    pub others_busy: Option<f64>,
 }
+
+/// Share of the servers' core that others may have before figures have to be read with that.
+pub const DISTURBED: f64 = 0.1;
 
 impl PeerRow {
     fn empty(system: &dyn System, over: Transport, task: Task, generator_busy: f64) -> Self {
@@ -98,6 +105,7 @@ impl PeerRow {
             rss_per_client: None,
             kernel_per_client: None,
             generator_busy,
+            others_busy: None,
         }
     }
 }

@@ -201,6 +201,6 @@ pub(super) fn rows(
     progress: &dyn Fn(&str),
 ) -> Vec<PeerRow> {
     let mut turns = Turns::set(systems, over, progress, |system| Talk::set(system, over, count));
-    turns.take(options.turns, options.span, &format!("{count} pairs"));
-    turns.scenes().map(|talk| talk.row(over)).collect()
+    let others_busy = turns.take(options.turns, options.span, &format!("{count} pairs"));
+    turns.scenes().map(|talk| PeerRow { others_busy, ..talk.row(over) }).collect()
 }

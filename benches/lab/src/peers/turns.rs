@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::DISTURBED;
 use super::host::{System, Transport};
 use crate::Outcome;
 use crate::process::{SERVER_CORE, Server, core_busy};
-
-/// Share of the servers' core that others may have before it is worth a line.
-const OTHERS: f64 = 0.1;
 
 /// A system in the middle of a task.
 pub(super) trait Scene {
@@ -48,8 +46,9 @@ impl<'a, S: Scene> Turns<'a, S> {
         Self { scenes, over, progress }
     }
 
-    /// So many turns for each.
-    pub(super) fn take(&mut self, turns: usize, span: Duration, what: &str) {
+    /// So many turns for each; answers the share of the servers' core that other programs had, if anybody
+    /// had a turn.
+    pub(super) fn take(&mut self, turns: usize, span: Duration, what: &str) -> Option<f64> {
         let (mut wall, mut others) = (Duration::ZERO, Duration::ZERO);
         for turn in 1..=turns {
             (self.progress)(&format!("{}: {what}, turn {turn} of {turns}", self.over.name()));
@@ -68,7 +67,7 @@ impl<'a, S: Scene> Turns<'a, S> {
             }
         }
         let share = others.as_secs_f64() / wall.as_secs_f64();
-        if share > OTHERS {
+        if share > DISTURBED {
             (self.progress)(&format!(
                 "{}: {what}: other programs had {:.0} % of the servers' core: rates are too low and \
                  times too long, compare CPU",
@@ -76,6 +75,7 @@ impl<'a, S: Scene> Turns<'a, S> {
                 share * 100.0
             ));
         }
+        share.is_finite().then_some(share)
     }
 
     /// Those that have lost nothing.

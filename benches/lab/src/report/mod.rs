@@ -165,7 +165,8 @@ impl Findings {
                     .for_each(|line| add(&format!("<li>{}</li>\n", escape(line))));
                 add("</ul>\n");
             }
-            add(&format!("<p>{PEERS}</p>\n"));
+            let disturbed = peers::disturbed(&self.peers).unwrap_or_default();
+            add(&format!("<p>{PEERS}{}</p>\n", escape(&disturbed)));
             add(&peers::side_by_side(&self.peers).html("Where Pabal stands at the same work"));
             add(&peers::all(&self.peers)
                 .html("Everything that was measured, on the same machine, in turns"));
@@ -254,6 +255,8 @@ impl Findings {
         if let Some(standing) = peers::standing(&self.peers) {
             text += &format!("\n## Other systems\n\n{}\n\n", standing.sentence);
             standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+            text += &peers::disturbed(&self.peers)
+                .map_or_else(String::new, |it| format!("\n{}\n", it.trim()));
             text += &format!("\n{}", peers::side_by_side(&self.peers).markdown());
         }
         text
@@ -273,6 +276,8 @@ impl Findings {
         if let Some(standing) = peers::standing(&self.peers) {
             text += &format!("\n{}\n", standing.sentence);
             standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+            text += &peers::disturbed(&self.peers)
+                .map_or_else(String::new, |it| format!("{}\n", it.trim()));
         }
         for problem in self.problems() {
             text += &format!("! {problem}\n");
@@ -307,7 +312,8 @@ no limits of rate; long polls wait for at most 10 s and pings come every 10 s, s
 <li>Clients are sessions on sockets of their own. Messages come at random at the stated rate and leave when \
 the schedule says, whatever the answers do; latency counts from then.</li>
 <li>A cell in which a message was lost, repeated or reordered is invalid. One in which the generator's \
-core was busy for more than nine tenths, or sends left late, is marked and left out of the model.</li>
+core was busy for more than nine tenths, or sends left late, is generator-bound: marked, and left out of the \
+model.</li>
 <li>CPU is user and system time of the server's process, as its clock in the kernel has it; what the kernel \
 does for loopback packets in its name is in it.</li>
 <li>Memory is Rss of smaps_rollup with all clients connected and at rest, less before any and less when a \

@@ -8,7 +8,7 @@ use super::figures::{Figure, look};
 use super::svg::{Axis, Row, bars, dots};
 use super::tables::Table;
 use super::text::{figure, maybe, percent};
-use crate::peers::{NAMES, PABAL, PeerRow, Task};
+use crate::peers::{DISTURBED, NAMES, PABAL, PeerRow, Task};
 use crate::record::{Family, transport_name};
 
 /// What systems are compared by.
@@ -202,6 +202,18 @@ pub(super) fn standing(rows: &[PeerRow]) -> Option<Standing> {
     Some(Standing { sentence, behind: behind.into_iter().map(Comparison::words).collect() })
 }
 
+/// A sentence on what else the machine did, if that was much.
+pub(super) fn disturbed(rows: &[PeerRow]) -> Option<String> {
+    let most = rows.iter().filter_map(|row| row.others_busy).fold(0.0, f64::max);
+    (most > DISTURBED).then(|| {
+        format!(
+            " Other programs had up to {} of the servers' core: rates are too low and times too long, \
+             compare CPU.",
+            percent(most)
+        )
+    })
+}
+
 /// The systems side by side, and where Pabal stands.
 pub(super) fn side_by_side(rows: &[PeerRow]) -> Table {
     let systems = || std::iter::once(&PABAL).chain(&NAMES);
@@ -233,11 +245,13 @@ pub(super) fn all(rows: &[PeerRow]) -> Table {
         ];
         line.extend(QUANTITIES.iter().map(|quantity| maybe((quantity.of)(row))));
         line.push(percent(row.generator_busy));
+        line.push(row.others_busy.map_or("–".to_owned(), percent));
         line
     });
     let mut head = ["system", "transport", "task", "durable"].map(str::to_owned).to_vec();
     head.extend(QUANTITIES.iter().map(Quantity::title));
     head.push("generator's core".to_owned());
+    head.push("others on the servers' core".to_owned());
     Table { rows: lines.collect(), head }
 }
 
