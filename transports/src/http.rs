@@ -45,10 +45,16 @@ impl Body {
     }
 
     /// All of it, if it is at once.
-    pub fn into_full(self) -> Option<Bytes> {
-        let Self::Full(mut body) = self else { return None };
-        let frame = body.frame().now_or_never()?;
-        frame.map_or(Some(Bytes::new()), |frame| frame.ok()?.into_data().ok())
+    ///
+    /// # Errors
+    /// The stream that it is.
+    pub fn into_full(self) -> Result<Bytes, UnsyncBoxBody<Bytes, BodyError>> {
+        let mut body = match self {
+            Self::Full(body) => body,
+            Self::Stream(body) => return Err(body),
+        };
+        let frame = body.frame().now_or_never().flatten().and_then(Result::ok);
+        Ok(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default())
     }
 
     /// Wraps a body that is produced bit by bit.

@@ -30,7 +30,7 @@ pub struct LongPolling {
 impl Transport for LongPolling {
     const NAME: &'static str = "long_polling";
     const MOUNT: &'static str = "long-poll";
-    const POLLS: bool = true;
+    const READS: bool = true;
 
     fn describe(&self, at: &Location<'_>) -> serde_json::Value {
         serde_json::json!({

@@ -152,13 +152,13 @@ impl Transports {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether GET on this path is a poll: served here, and answered once and whole from the head
-    /// of the request alone.
-    pub fn polls(&self, path: &str) -> bool {
+    /// Whether GET on this path reads from a session: served here, and answered from the head of the
+    /// request alone.
+    pub fn reads(&self, path: &str) -> bool {
         let below = path.strip_prefix(SESSIONS).and_then(|rest| rest.strip_prefix('/'));
         let mount = below.and_then(|rest| rest.split_once('/')).map(|(_, mount)| mount);
         mount.is_some_and(|mount| {
-            self.inner.mounted.iter().any(|mounted| mounted.polls && mounted.mount == mount)
+            self.inner.mounted.iter().any(|mounted| mounted.reads && mounted.mount == mount)
         })
     }
 
@@ -205,9 +205,9 @@ impl Transports {
         }
     }
 
-    /// Begins to answer a poll: GET on a path that [`polls`](Self::polls). What is left is the wait,
-    /// and holds nothing of the request.
-    pub async fn begin_poll(
+    /// Begins to answer GET on a path that [`reads`](Self::reads). What is left is the wait, and holds
+    /// nothing of the request.
+    pub async fn begin_read(
         &self,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,

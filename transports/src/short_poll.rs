@@ -25,7 +25,7 @@ pub struct ShortPolling {
 impl Transport for ShortPolling {
     const NAME: &'static str = "polling";
     const MOUNT: &'static str = "poll";
-    const POLLS: bool = true;
+    const READS: bool = true;
 
     fn describe(&self, at: &Location<'_>) -> serde_json::Value {
         serde_json::json!({

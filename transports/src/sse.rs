@@ -37,6 +37,7 @@ pub struct ServerSentEvents {
 impl Transport for ServerSentEvents {
     const NAME: &'static str = "sse";
     const MOUNT: &'static str = "events";
+    const READS: bool = true;
 
     fn describe(&self, at: &Location<'_>) -> serde_json::Value {
         serde_json::json!({ "url": format!("{}/{}", at.path, Self::MOUNT) })

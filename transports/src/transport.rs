@@ -36,9 +36,9 @@ pub trait Transport:
     const NAME: &'static str;
     /// The last segment of its path: `/v1/sessions/{session_id}/{MOUNT}`.
     const MOUNT: &'static str;
-    /// Whether it answers each request by a [`Body::Full`]. A server that knows can hold little while
-    /// the request waits.
-    const POLLS: bool = false;
+    /// Whether all it takes is a GET, which is answered as HTTP knows it: whole or as a stream. A
+    /// server that knows can hold little while a client waits for news.
+    const READS: bool = false;
 
     /// What the session document says of it: at least its `url`.
     fn describe(&self, at: &Location<'_>) -> serde_json::Value;
@@ -94,7 +94,7 @@ type Describe = Box<dyn Fn(&Location<'_>) -> serde_json::Value + Send + Sync>;
 pub(crate) struct Mounted {
     pub(crate) name: &'static str,
     pub(crate) mount: &'static str,
-    pub(crate) polls: bool,
+    pub(crate) reads: bool,
     pub(crate) describe: Describe,
     pub(crate) call: Call,
 }
@@ -105,7 +105,7 @@ impl Mounted {
         Self {
             name: T::NAME,
             mount: T::MOUNT,
-            polls: T::POLLS,
+            reads: T::READS,
             describe: Box::new(move |at| described.describe(at)),
             // Ready at once, as the contract says, so there is nothing to poll before the call.
             call: Box::new(move |attach| Box::pin(transport.clone().call(attach))),

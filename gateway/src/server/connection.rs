@@ -1,4 +1,4 @@
-//! The life of one connection, plain or within TLS: polls are answered lean, everything else by
+//! The life of one connection, plain or within TLS: reads are answered lean, everything else by
 //! hyper.
 
 use std::io;
@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use super::Tls;
 use super::marks::Marks;
-use super::polls::{Left, Polls, is_plain};
+use super::reads::{Left, Reads, is_plain};
 use super::streams::{Pieces, Streams, while_open};
 use super::tls::chose_http2;
 use crate::api::From;
@@ -47,7 +47,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// What all connections of a listener share.
 pub(super) struct Connections {
     tls: Option<Arc<Tls>>,
-    polls: Polls,
+    reads: Reads,
     http1: http1::Builder,
     router: Router,
     meters: Meters,
@@ -66,11 +66,11 @@ pub(super) struct Connections {
 struct Told {
     /// A request was read.
     asked: AtomicBool,
-    /// The request is a poll, and the connection is wanted back to answer it.
-    poll: Mutex<Option<Box<Request<()>>>>,
+    /// The request is a read, and the connection is wanted back to answer it.
+    read: Mutex<Option<Box<Request<()>>>>,
 }
 
-/// Ends hyper's part in a connection: a poll came.
+/// Ends hyper's part in a connection: a read came.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection goes on without hyper")]
 struct HandOver;
@@ -86,7 +86,7 @@ impl Connections {
     pub(super) fn new(
         server: &config::Server,
         tls: Option<Arc<Tls>>,
-        polls: Polls,
+        reads: Reads,
         router: Router,
         meters: Meters,
         (finishing, abort, tasks): (CancellationToken, CancellationToken, TaskTracker),
@@ -94,7 +94,7 @@ impl Connections {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(polls.idle)
+            .header_read_timeout(reads.idle)
             // Answers are small: one copy costs less than a second slice for the kernel to walk.
             .writev(false)
             .max_buf_size(HEAD_BYTES);
@@ -102,7 +102,7 @@ impl Connections {
         let write_within = Duration::from_millis(server.write_timeout_ms);
         Self {
             tls,
-            polls,
+            reads,
             http1,
             router,
             meters,
@@ -121,7 +121,7 @@ impl Connections {
 
     /// The address that a connection is counted for; none, if it carries the requests of others.
     pub(super) fn counted_for(&self, peer: IpAddr) -> Option<IpAddr> {
-        (!self.polls.proxies.trusts(peer)).then_some(peer)
+        (!self.reads.proxies.trusts(peer)).then_some(peer)
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -202,15 +202,15 @@ impl Connections {
     ) {
         let mut finishing = pin!(self.finishing.cancelled());
         // Until when the client has to ask for something; a deadline no more once it did, be it for a
-        // poll.
+        // read.
         let mut unasked = Some(Instant::now() + self.first_request);
-        let mut poll = None;
+        let mut read = None;
         loop {
             let client = (&mut stream, peer.ip());
-            let first = poll.take();
-            let polls = self.polls.serve(client, meter, first, &mut unasked, finishing.as_mut());
+            let first = read.take();
+            let reads = self.reads.serve(client, meter, first, &mut unasked, finishing.as_mut());
             // Boxed: a parked poll should not have room for what hyper needs.
-            match polls.await {
+            match reads.await {
                 Left::Closed => {
                     // TLS has a last word of its own. Whoever has gone does not mind.
                     let _ = timeout(GOODBYE, stream.shutdown()).await;
@@ -223,13 +223,13 @@ impl Connections {
                     let deadline = unasked.take();
                     let left = self.http1(stream, peer, meter, deadline, finishing.as_mut());
                     let Some((back, request)) = Box::pin(left).await else { return };
-                    (stream, poll) = (back, Some(request));
+                    (stream, read) = (back, Some(request));
                 }
             }
         }
     }
 
-    /// Lets hyper answer, until the connection ends or a poll comes.
+    /// Lets hyper answer, until the connection ends or a read comes.
     async fn http1<S: Stream>(
         self: &Arc<Self>,
         stream: Connection<S>,
@@ -248,8 +248,8 @@ impl Connections {
                     (Arc::clone(&this), Arc::clone(&told), Arc::clone(&meter));
                 async move {
                     if hand_over {
-                        let mut poll = told.poll.lock().unwrap_or_else(PoisonError::into_inner);
-                        *poll = Some(Box::new(request.map(drop)));
+                        let mut read = told.read.lock().unwrap_or_else(PoisonError::into_inner);
+                        *read = Some(Box::new(request.map(drop)));
                         return Err(HandOver);
                     }
                     Ok(this.dispatch(request, peer, &meter).await)
@@ -276,8 +276,8 @@ impl Connections {
             }
         };
         let Err(error) = outcome else { return None };
-        let poll = told.poll.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(request) = poll else {
+        let read = told.read.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(request) = read else {
             tracing::debug!(%peer, %error, "a connection ended badly");
             return None;
         };
@@ -293,7 +293,7 @@ impl Connections {
         !meter.is_stalled()
             && request.body().is_end_stream()
             && is_plain(request)
-            && self.polls.serves(request.uri().path())
+            && self.reads.serves(request.uri().path())
     }
 
     async fn http2<S: Stream>(
@@ -333,7 +333,7 @@ impl Connections {
                 .serve_connection(TokioIo::new(stream), service)
         );
         let mut first = pin!(until(deadline));
-        let mut idle = pin!(streams.idle(self.polls.idle));
+        let mut idle = pin!(streams.idle(self.reads.idle));
         let (mut waiting, mut running, mut leaving) = (deadline.is_some(), true, false);
         loop {
             tokio::select! {
@@ -374,21 +374,21 @@ impl Connections {
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> Answer {
-        if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
-            let marks = Marks::of_poll(&request, &self.polls.origins);
-            let client = self.polls.proxies.client(peer.ip(), request.headers());
+        if self.reads.serves(request.uri().path()) && request.method() == Method::GET {
+            let marks = Marks::of_read(&request, &self.reads.origins);
+            let client = self.reads.proxies.client(peer.ip(), request.headers());
             let mut answer = self.answer(request, client, meter).await;
             if let Some(marks) = marks {
                 marks.write(answer.headers_mut());
             }
             return answer;
         }
-        let marks = Marks::of(&request, &self.polls.origins);
-        let client = self.polls.proxies.client(peer.ip(), request.headers());
+        let marks = Marks::of(&request, &self.reads.origins);
+        let client = self.reads.proxies.client(peer.ip(), request.headers());
         let span = tracing::info_span!("request", id = marks.id(), %client);
         let (method, path) = (request.method().clone(), request.uri().clone());
         let answered = async {
-            let answer = match self.polls.origins.answer(&request) {
+            let answer = match self.reads.origins.answer(&request) {
                 Some(answer) => answer.map(Either::Left),
                 None => self.answer(request, client, meter).await,
             };
@@ -407,14 +407,14 @@ impl Connections {
         client: IpAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> Answer {
-        if let Err(problem) = self.polls.requests.from_address(client) {
+        if let Err(problem) = self.reads.requests.from_address(client) {
             meter.claim_for_api();
             return problem_response(&problem).map(Either::Left);
         }
-        if let Some(transports) = &self.polls.transports
+        if let Some(transports) = &self.reads.transports
             && transports.serves(request.uri().path())
         {
-            if let Some((peers, node)) = self.polls.elsewhere(&request) {
+            if let Some((peers, node)) = self.reads.elsewhere(&request) {
                 meter.claim_for_api();
                 return Box::pin(peers.answer(node, request, client)).await.map(Either::Left);
             }

@@ -1,6 +1,6 @@
 //! The headers that answers carry whatever they say: the request's id, whether a page may read it,
-//! and what browsers should not make of it. Answers to polls carry what their client asked for and
-//! nothing else: each byte of theirs is sent more often than any other.
+//! and what browsers should not make of it. Answers to reads carry what their client asked for and
+//! nothing else: each byte of a poll's is sent more often than any other.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, VARY,
@@ -24,18 +24,18 @@ pub(super) struct Marks<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Poll,
+    Read,
     Api,
     Page,
 }
 
 impl<'a> Marks<'a> {
-    /// For a poll; nothing, mostly.
-    pub(super) fn of_poll<B>(request: &Request<B>, origins: &'a Origins) -> Option<Box<Self>> {
+    /// For a read; nothing, mostly.
+    pub(super) fn of_read<B>(request: &Request<B>, origins: &'a Origins) -> Option<Box<Self>> {
         let (id, allowed) = (given_id(request.headers()), origins.allowed(request));
         let any = id.is_some() || allowed.is_some();
         // Boxed: a parked poll should not have room for what it seldom has.
-        any.then(|| Box::new(Self { id, allowed, kind: Kind::Poll }))
+        any.then(|| Box::new(Self { id, allowed, kind: Kind::Read }))
     }
 
     /// For any other request.
@@ -60,7 +60,7 @@ impl<'a> Marks<'a> {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
-        if self.kind == Kind::Poll {
+        if self.kind == Kind::Read {
             return;
         }
         if self.allowed.is_some() {

@@ -2,9 +2,9 @@
 //! the API. Knows neither what they answer nor what they are built of.
 
 mod connection;
-mod polls;
 mod streams;
 mod clients;
+mod reads;
 mod refusal;
 mod marks;
 mod origins;
@@ -28,7 +28,7 @@ pub use certificate::Validity;
 use clients::Proxies;
 use connection::Connections;
 use origins::Origins;
-use polls::Polls;
+use reads::Reads;
 use refusal::Refusals;
 pub use tls::{Tls, TlsError};
 
@@ -136,10 +136,10 @@ impl Server {
                 transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
             let proxies = Proxies::new(&config.server.trusted_proxies);
             let peers = transports.as_ref().map(|_| app.peers.clone());
-            let polls = Polls { transports, peers, origins, proxies, requests, idle };
+            let reads = Reads { transports, peers, origins, proxies, requests, idle };
             let meters = app.transports.meters().clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
-            Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
+            Connections::new(&config.server, tls, reads, router.clone(), meters, ends)
         };
         let connections = part(Some(app.transports.clone()), &app.router, tls);
         server.accept(clients, connections, app.admission.clone());

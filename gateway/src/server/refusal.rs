@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::polls::{HTTP2, encode};
+use super::reads::{Encoded, HTTP2, encode};
 
 /// As many as are told at once, beside all connections that are held; others are closed unheard.
 const AT_ONCE: usize = 64;
@@ -60,8 +60,8 @@ async fn tell(mut stream: TcpStream, refused: Refused) -> std::io::Result<()> {
     let http2 = request[..read].starts_with(HTTP2);
     match encode(problem_response(&problem(refused)), true) {
         _ if http2 => stream.write_all(GOAWAY).await?,
-        Some(answer) => stream.write_all(&answer).await?,
-        None => {}
+        Encoded::Whole(answer) => stream.write_all(&answer).await?,
+        Encoded::Stream(..) => {}
     }
     stream.shutdown().await?;
     // A connection that is dropped with unread input is reset, and the answer lost with it

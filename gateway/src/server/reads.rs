@@ -1,7 +1,8 @@
-//! Polls over HTTP/1.1, without hyper.
+//! Reads from sessions over HTTP/1.1, without hyper: polls and event streams.
 //!
-//! A parked poll is a connection on which nothing happens, and there are thousands of them. hyper
-//! keeps its buffers meanwhile, some 25 KiB; here a connection keeps what the poll itself needs.
+//! A parked poll is a connection on which nothing happens, and so is a stream without news; there
+//! are thousands of them. hyper keeps its buffers meanwhile, some 25 KiB; here a connection keeps
+//! what the read itself needs.
 //! Only requests are taken that are plain in every respect ([`is_plain`]) and came in one piece.
 //! Whatever else a client sends is given back unread, and hyper has the connection from there.
 
@@ -18,11 +19,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, response};
+use http_body::Body as _;
 use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
 use pabal_core::model::NodeId;
 use pabal_transports::{
-    Answering, Body, Connection, ConnectionMeter, Requests, Transports, problem_response,
+    Answering, Body, BodyError, Connection, ConnectionMeter, Requests, Transports, problem_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -43,8 +46,11 @@ const FIELDS: usize = 32;
 /// How HTTP/2 begins (RFC 9113 section 3.4), as far as no HTTP/1 request does.
 pub(super) const HTTP2: &[u8] = b"PRI";
 
+/// As much of a stream as is written at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// What all connections of a listener share.
-pub(super) struct Polls {
+pub(super) struct Reads {
     /// Who answers; nobody, if this listener is for no clients.
     pub(super) transports: Option<Transports>,
     /// Who has the sessions that are not here.
@@ -71,17 +77,17 @@ pub(super) enum Left {
 
 /// What came in.
 enum Came {
-    Poll(Box<Request<()>>),
+    Read(Box<Request<()>>),
     /// Something else, or not all of it.
     Other,
     /// Too little to tell.
     Unclear,
 }
 
-impl Polls {
+impl Reads {
     /// Whether the path is served here, if the request is plain.
     pub(super) fn serves(&self, path: &str) -> bool {
-        self.transports.as_ref().is_some_and(|transports| transports.polls(path))
+        self.transports.as_ref().is_some_and(|transports| transports.reads(path))
     }
 
     /// The node that has the session of a request, if that is another one.
@@ -90,9 +96,9 @@ impl Polls {
         peers.elsewhere(request).map(|node| (peers.clone(), node))
     }
 
-    /// Answers `first`, if there is one, and then whatever polls come, each within `idle` of the
+    /// Answers `first`, if there is one, and then whatever reads come, each within `idle` of the
     /// answer before. `unasked` is until when something has to come on a connection that has asked for
-    /// nothing yet; a poll clears it.
+    /// nothing yet; a read clears it.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         (connection, peer): (&mut Connection<S>, IpAddr),
@@ -106,7 +112,7 @@ impl Polls {
             let request = match first.take() {
                 Some(request) => request,
                 None => match self.parse(&mut unread) {
-                    Came::Poll(request) => request,
+                    Came::Read(request) => request,
                     Came::Other => {
                         let http2 = unread.starts_with(HTTP2);
                         connection.give_back(unread);
@@ -129,11 +135,11 @@ impl Polls {
             };
             *unasked = None;
             let Some(transports) = &self.transports else { return Left::Closed };
-            let marks = Marks::of_poll(&request, &self.origins);
+            let marks = Marks::of_read(&request, &self.origins);
             let client = self.proxies.client(peer, request.headers());
             let answering: Answering = match self.requests.from_address(client) {
                 Ok(()) => match self.elsewhere(&request) {
-                    None => Box::pin(transports.begin_poll(*request, meter)).await,
+                    None => Box::pin(transports.begin_read(*request, meter)).await,
                     Some((peers, node)) => {
                         meter.claim_for_api();
                         let request = request.map(|()| Full::<Bytes>::default());
@@ -152,15 +158,14 @@ impl Polls {
                 marks.write(answer.headers_mut());
             }
             let last = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx).is_ready())).await;
-            let Some(answer) = encode(answer, last) else {
-                tracing::error!("a poll was answered by a stream");
-                return Left::Closed;
+            let written = match encode(answer, last) {
+                Encoded::Whole(answer) => write(connection, &answer).await,
+                // Boxed: a parked poll should not have room for it.
+                Encoded::Stream(head, body) => {
+                    Box::pin(stream(head, body, connection, &mut unread)).await
+                }
             };
-            let written = async {
-                connection.write_all(&answer).await?;
-                connection.flush().await
-            };
-            if written.await.is_err() || last {
+            if written.is_err() || last {
                 // The rest is for the client to close; it was told, or does not read.
                 return Left::Closed;
             }
@@ -186,7 +191,7 @@ impl Polls {
             return Came::Other;
         }
         *unread = if length == unread.len() { Bytes::new() } else { unread.slice(length..) };
-        Came::Poll(Box::new(request))
+        Came::Read(Box::new(request))
     }
 }
 
@@ -238,27 +243,117 @@ async fn while_connected<S: AsyncRead + Unpin>(
         if let Poll::Ready(answer) = answering.poll_unpin(cx) {
             return Poll::Ready(answer.ok());
         }
-        while unread.len() < AHEAD_BYTES {
-            match ready!(poll_read(connection, cx)) {
-                Ok(more) if !more.is_empty() => append(unread, more),
-                _ => return Poll::Ready(None),
-            }
-        }
-        Poll::Pending
+        poll_gone(connection, unread, cx).map(|_| None)
     })
     .await
+}
+
+/// Ready, with the reason, when the client has gone. Reads ahead what it asks next.
+fn poll_gone<S: AsyncRead + Unpin>(
+    connection: &mut Connection<S>,
+    unread: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<io::Error> {
+    while unread.len() < AHEAD_BYTES {
+        match ready!(poll_read(connection, cx)) {
+            Ok(more) if more.is_empty() => {
+                return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(more) => append(unread, more),
+            Err(error) => return Poll::Ready(error),
+        }
+    }
+    Poll::Pending
 }
 
 fn append(unread: &mut Bytes, more: Bytes) {
     *unread = if unread.is_empty() { more } else { [&unread[..], &more[..]].concat().into() };
 }
 
-/// An answer as it is written, in one piece; `last` says that none will follow. Nothing, if it is
-/// not whole.
-pub(super) fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
+/// Writes the head of an answer and its body bit by bit: each piece, of all that is there at once, is
+/// a chunk of its own.
+///
+/// # Errors
+/// If the client goes away or takes nothing for too long, or the body breaks off: the connection is
+/// then of no use any more.
+async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
+    head: Vec<u8>,
+    mut body: UnsyncBoxBody<Bytes, BodyError>,
+    connection: &mut Connection<S>,
+    unread: &mut Bytes,
+) -> io::Result<()> {
+    let mut out = head;
+    loop {
+        let frame = poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            if !out.is_empty() {
+                return Poll::Ready(Ok(None));
+            }
+            poll_gone(connection, unread, cx).map(Err)
+        });
+        match frame.await? {
+            Some(Some(frame)) => {
+                if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
+                    append_chunk(&mut out, &data);
+                }
+                if out.len() < PIECE_BYTES {
+                    continue;
+                }
+            }
+            Some(None) => {
+                out.extend_from_slice(b"0\r\n\r\n");
+                return write(connection, &out).await;
+            }
+            None => {}
+        }
+        // Given back: nearly always nothing waits.
+        write(connection, &std::mem::take(&mut out)).await?;
+    }
+}
+
+/// Appends a chunk (RFC 9112 section 7.1). One without data would be the end.
+fn append_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if !data.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+async fn write<S: AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    bytes: &[u8],
+) -> io::Result<()> {
+    connection.write_all(bytes).await?;
+    connection.flush().await
+}
+
+/// An answer as it is written.
+pub(super) enum Encoded {
+    /// In one piece.
+    Whole(Vec<u8>),
+    /// A head, and a body in chunks.
+    Stream(Vec<u8>, UnsyncBoxBody<Bytes, BodyError>),
+}
+
+/// An answer as it is written; `last` says that none will follow.
+pub(super) fn encode(answer: Response<Body>, last: bool) -> Encoded {
     let (parts, body) = answer.into_parts();
-    let body = body.into_full()?;
-    let mut out = Vec::with_capacity(256 + body.len());
+    match body.into_full() {
+        Ok(body) => {
+            let mut out = head(&parts, Some(body.len()), last);
+            out.extend_from_slice(&body);
+            Encoded::Whole(out)
+        }
+        Err(body) => Encoded::Stream(head(&parts, None, last), body),
+    }
+}
+
+/// The head of an answer whose body has so many bytes, or comes in chunks.
+fn head(parts: &response::Parts, length: Option<usize>, last: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + length.unwrap_or_default());
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');
@@ -269,16 +364,20 @@ pub(super) fn encode(answer: Response<Body>, last: bool) -> Option<Vec<u8>> {
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
     }
-    out.extend_from_slice(b"\r\ncontent-length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    match length {
+        Some(length) => {
+            out.extend_from_slice(b"\r\ncontent-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        }
+        None => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
+    }
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(&date());
     if last {
         out.extend_from_slice(b"\r\nconnection: close");
     }
     out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(&body);
-    Some(out)
+    out
 }
 
 /// Now, as RFC 9110 section 5.6.7 writes it; formatted once a second and thread.
