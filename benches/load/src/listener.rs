@@ -41,8 +41,8 @@ pub(crate) struct Listener {
     session: Option<Session>,
     /// A session was there once: the next one begins where it ended.
     known: bool,
-    /// Another node, that the target named.
-    elsewhere: Option<Arc<Place>>,
+    /// Where its session lives, or is to: the target, or another node that was named.
+    place: Arc<Place>,
     failures: u32,
     /// It was cut off on purpose and is not back yet.
     cut: bool,
@@ -75,12 +75,12 @@ impl Listener {
         Self {
             number,
             bearer,
+            place: Arc::clone(&scene.place),
             scene,
             inbox,
             ear: Ear { channel, hearing: Hearing::default(), complete: false },
             session: None,
             known: false,
-            elsewhere: None,
             failures: 0,
             cut: false,
         }
@@ -88,8 +88,7 @@ impl Listener {
 
     /// Connects; opens a session if there is none.
     pub(crate) async fn establish(&mut self) -> Result<Line, Broken> {
-        let scene = Arc::clone(&self.scene);
-        let place = self.place();
+        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
         let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
         let http = scene.plan.http;
         let line = match scene.plan.transport {
@@ -164,11 +163,6 @@ impl Listener {
         }
         let acked = self.session.as_ref().map_or(0, |session| session.next);
         Ok(Line::WebSocket { socket, acked, acked_at: Instant::now() })
-    }
-
-    /// Where its session lives, or is to.
-    fn place(&self) -> Arc<Place> {
-        Arc::clone(self.elsewhere.as_ref().unwrap_or(&self.scene.place))
     }
 
     /// What it has of its channel, for a session to begin with.
@@ -325,8 +319,7 @@ impl Listener {
 
     /// Reads from history what the session could not hold.
     async fn fetch(&mut self, Resync { mut after, until }: Resync) -> Result<(), Broken> {
-        let scene = Arc::clone(&self.scene);
-        let place = self.place();
+        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
         let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
         let mut connection = scene.connection(&place, self.number).await?;
         while after < until {
@@ -366,7 +359,7 @@ impl Listener {
             Broken::Cut(_) if first => Duration::ZERO,
             Broken::Cut(_) => {
                 // The node that was named may be the one that is not there.
-                self.elsewhere = None;
+                self.place = Arc::clone(&self.scene.place);
                 jitter
             }
             Broken::SessionGone => {
@@ -375,11 +368,11 @@ impl Listener {
             }
             Broken::Draining { after_ms, url } => {
                 self.session = None;
-                self.go(url).await;
+                self.place = self.scene.named(url).await;
                 Duration::from_millis(after_ms)
             }
             Broken::Refused(problem) if problem.code == Code::WrongNode => {
-                self.go(problem.url).await;
+                self.place = self.scene.named(problem.url).await;
                 if first { Duration::ZERO } else { jitter }
             }
             Broken::Refused(problem) => {
@@ -392,17 +385,6 @@ impl Listener {
             }
         };
         sleep(wait).await;
-    }
-
-    /// Goes to another node, if there is one to be found. Never less encrypted: TLS may end at a proxy,
-    /// of which the node knows nothing.
-    async fn go(&mut self, url: Option<String>) {
-        if let Some(mut url) = url {
-            if self.scene.place.is_secure() {
-                url = url.replacen("ws://", "wss://", 1).replacen("http://", "https://", 1);
-            }
-            self.elsewhere = Place::find(&url).await.ok().map(Arc::new);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use tokio::sync::mpsc;
-use tokio::time::{Instant as Later, sleep_until};
+use tokio::time::{Instant as Later, sleep, sleep_until};
 
 use crate::counts::count;
 use crate::error::Broken;
@@ -48,6 +48,8 @@ pub(crate) type Mouth = mpsc::Sender<Due>;
 pub(crate) struct Speaker {
     number: usize,
     bearer: HeaderValue,
+    /// Where it connects first, and again when another node that was named is not there.
+    home: Arc<Place>,
     place: Arc<Place>,
     scene: Arc<Scene>,
     due: mpsc::Receiver<Due>,
@@ -70,12 +72,13 @@ impl Speaker {
     pub(crate) fn new(
         number: usize,
         bearer: HeaderValue,
-        place: Arc<Place>,
+        home: Arc<Place>,
         scene: Arc<Scene>,
     ) -> (Self, Mouth) {
         let (mouth, due) = mpsc::channel(WAITING);
         let (in_flight, again) = (BTreeMap::new(), VecDeque::new());
-        (Self { number, bearer, place, scene, due, in_flight, again, last_id: 0 }, mouth)
+        let place = Arc::clone(&home);
+        (Self { number, bearer, home, place, scene, due, in_flight, again, last_id: 0 }, mouth)
     }
 
     /// Connects, with a new session each time: what it hears does not matter to it.
@@ -109,11 +112,22 @@ impl Speaker {
                     Err(why) => why,
                 },
             };
-            self.scene.tally.trouble(|| format!("a speaker lost its connection: {}", why.line()));
             self.give_up();
-            let wait = REPEAT_AFTER.saturating_mul(1 << failures.min(5));
+            let jitter = REPEAT_AFTER.saturating_mul(1 << failures.min(5)).mul_f64(rand::random());
             failures += 1;
-            tokio::time::sleep(wait.mul_f64(rand::random())).await;
+            let wait = match why {
+                Broken::Draining { after_ms, url: Some(url) } => {
+                    self.place = self.scene.named(Some(url)).await;
+                    Duration::from_millis(after_ms)
+                }
+                why => {
+                    let tally = &self.scene.tally;
+                    tally.trouble(|| format!("a speaker lost its connection: {}", why.line()));
+                    self.place = Arc::clone(&self.home);
+                    jitter
+                }
+            };
+            sleep(wait).await;
         }
     }
 
@@ -186,9 +200,14 @@ impl Speaker {
 
     /// Takes in a frame; how far the session's events go, if it was a batch.
     fn take(&mut self, text: &str) -> Result<Option<u64>, Broken> {
-        let Echo { reply, next, error } = serde_json::from_str(text).map_err(Broken::foreign)?;
+        let Echo { reply, events, next, error } =
+            serde_json::from_str(text).map_err(Broken::foreign)?;
         if let Some(problem) = error {
             return Err(Broken::Refused(Box::new(problem)));
+        }
+        if let Some(notice) = events.into_iter().find(|event| event.kind == "draining") {
+            let after_ms = notice.reconnect_after_ms.unwrap_or_default();
+            return Err(Broken::Draining { after_ms, url: notice.url });
         }
         let Some(reply) = reply else { return Ok(next) };
         let tally = &self.scene.tally;
