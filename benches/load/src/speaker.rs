@@ -2,8 +2,7 @@
 //! schedule says, whatever became of earlier ones.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -253,6 +252,7 @@ impl Drop for Speaker {
             send.doubt(&self.scene);
         }
         // Nor will what never left.
+        self.due.close();
         while self.due.try_recv().is_ok() {
             count(&self.scene.tally.failed);
         }
@@ -269,8 +269,8 @@ impl Send {
 /// The thread that keeps the schedule: timers of tokio are a millisecond wide, the kernel's are not.
 #[derive(Debug)]
 pub(crate) struct Metronome {
-    thread: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    end: Arc<OnceLock<Instant>>,
 }
 
 impl Metronome {
@@ -279,38 +279,59 @@ impl Metronome {
         schedule: Schedule,
         channels: Vec<Arc<Channel>>,
         mouths: Vec<Mouth>,
-        epoch: Instant,
+        scene: Arc<Scene>,
     ) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let end = Arc::<OnceLock<Instant>>::default();
+        let ends = Arc::clone(&end);
         let beat = move || {
             let start = Instant::now();
-            let offset = start - epoch;
+            let offset = start - scene.epoch;
             for (at, channel) in schedule.arrivals(channels.len()) {
-                loop {
-                    if stopped.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    match at.checked_sub(start.elapsed()) {
-                        None | Some(Duration::ZERO) => break,
-                        Some(rest) => std::thread::park_timeout(rest),
-                    }
+                // Later than a clock can tell is never.
+                let Some(wanted) = start.checked_add(at) else { return };
+                while ends.get().is_none()
+                    && let rest = wanted.saturating_duration_since(Instant::now())
+                    && !rest.is_zero()
+                {
+                    std::thread::park_timeout(rest);
+                }
+                // What was due before the end is said, however late.
+                if ends.get().is_some_and(|end| *end < wanted) {
+                    return;
                 }
                 let due = Due { channel: Arc::clone(&channels[channel]), at: offset + at };
                 if mouths[channel % mouths.len()].blocking_send(due).is_err() {
-                    return;
+                    count(&scene.tally.failed);
                 }
             }
         };
         let thread = std::thread::Builder::new().name("schedule".into()).spawn(beat)?;
-        Ok(Self { thread, stop })
+        Ok(Self { thread: Some(thread), end })
+    }
+
+    /// Nothing becomes due any more.
+    pub(crate) fn stop(&self) {
+        // It may have been stopped before.
+        let _ = self.end.set(Instant::now());
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Stops, and waits until all that was due is said or, where speakers have gone, counted as failed.
+    pub(crate) async fn finish(mut self) {
+        self.stop();
+        let Some(thread) = self.thread.take() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if let Ok(Err(panic)) = joined {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
 impl Drop for Metronome {
     /// It ends by itself from here: it has nothing to wait for but the speakers.
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
+        self.stop();
     }
 }

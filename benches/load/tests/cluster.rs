@@ -1,5 +1,5 @@
 //! Crowds against three real nodes on one Redis, one PostgreSQL and one Cassandra, behind a balancer that
-//! looks at nothing: a node drains, another dies, and what was acknowledged reaches everybody.
+//! looks at nothing: a node drains and comes back, another dies, and what was acknowledged reaches everybody.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use pabal_load::{Crowd, Headers, Http, People, Plan, Schedule, Target, Transport, Verdict};
 use pabal_tests::cluster::Cluster;
+use pabal_tests::node::Port;
 use pabal_tests::wait::until;
 
 const CLIENTS: usize = 12;
@@ -87,11 +88,10 @@ async fn nodes_that_drain_and_die_cost_sessions_and_nothing_else() {
     let drained = sessions(&crowds);
     assert!(drained > 0, "somebody has moved");
 
+    cluster.nodes[0].restart(Port::Same).await;
+    cluster.shared_out().await;
     cluster.nodes[1].kill();
-    let last =
-        async || (cluster.nodes[2].metrics().await.get("pabal_sessions") >= 48.0).then_some(());
-    until("all have sessions on the last node", last).await;
-    assert!(sessions(&crowds) > drained, "somebody has moved again");
+    until("some have new sessions", async || (sessions(&crowds) > drained).then_some(())).await;
     all_go_on(&crowds).await;
 
     let verdicts = join_all(crowds.iter_mut().map(|crowd| crowd.leave(WITHIN))).await;
