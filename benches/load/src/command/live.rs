@@ -110,7 +110,7 @@ fn lines(now: &Now, window: Counts, cpu: Duration, seconds: f64, terminal: bool)
     let of = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let Verdict { lost, repeated, reordered } = now.verdict;
     let first = format!(
-        "{:>4.0} s left   {} of {} connected   generator {:.0} % of a core, p99 {:.1} ms late",
+        "{:>4.0} s left   {} of {} connected   generator {:.0} % of a core, sends {:.1} ms late",
         now.left.as_secs_f64(),
         now.connected,
         now.clients,

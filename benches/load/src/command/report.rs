@@ -141,12 +141,16 @@ impl Report {
         for row in &self.rows {
             add(&mut lateness, &row.lateness);
         }
-        text += &format!(
-            "generator: {:.0} % of a core, {:.1} µs a delivery; sends left {:.2} ms late at p99\n",
-            self.cpu.as_secs_f64() / self.seconds * 100.0,
-            self.cpu.as_secs_f64() * 1e6 / deliveries.max(1) as f64,
-            lateness.value_at_quantile(0.99) as f64 / 1e3
-        );
+        let cpu = self.cpu.as_secs_f64();
+        text += &format!("generator: {:.0} % of a core", cpu / self.seconds * 100.0);
+        if deliveries > 0 {
+            text += &format!(", {:.1} µs a delivery", cpu * 1e6 / deliveries as f64);
+        }
+        if !lateness.is_empty() {
+            let p99 = lateness.value_at_quantile(0.99) as f64 / 1e3;
+            text += &format!("; sends left {p99:.2} ms late at p99");
+        }
+        text.push('\n');
         text
     }
 
