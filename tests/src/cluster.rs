@@ -123,6 +123,17 @@ impl Clocks {
 }
 
 impl Cluster {
+    /// Starts a cluster on a Redis of its own.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn on_its_own() -> Result<Self, Missing> {
+        Self::start(Queue::Alone(Box::new(Redis::start().await?))).await
+    }
+
     /// Starts a cluster with stores of its own and waits until all nodes own their share.
     ///
     /// # Errors

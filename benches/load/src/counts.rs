@@ -118,7 +118,7 @@ pub(crate) struct Tally {
     pub(crate) reordered: AtomicU64,
     /// Numbers that did not come although later ones did; some of them are on their way.
     pub(crate) missing: AtomicI64,
-    /// Clients that are connected now.
+    /// Clients that are connected now, and were answered.
     pub(crate) connected: AtomicUsize,
     /// Clients that came back after they were cut off on purpose.
     pub(crate) returned: AtomicU64,
@@ -140,6 +140,12 @@ const LONGEST: u64 = 3_600_000_000;
 pub(crate) fn histogram() -> Histogram<u64> {
     // These bounds are in order, so there is nothing to refuse.
     Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|_| unreachable!("1 to an hour"))
+}
+
+/// Adds one to another; both were made by [`histogram`].
+pub(crate) fn add(to: &mut Histogram<u64>, more: &Histogram<u64>) {
+    // The bounds are the same, so there is nothing to refuse.
+    to.add(more).unwrap_or_else(|_| unreachable!("the same bounds"));
 }
 
 /// Adds one more to a sum.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::counts::{Counts, Verdict, histogram};
@@ -86,14 +86,16 @@ impl Crowd {
     pub fn talk(&mut self, schedule: Schedule) -> Result<(), LoadError> {
         self.hush();
         let (channels, mouths) = (self.channels.clone(), self.mouths.clone());
-        let metronome = Metronome::start(schedule, channels, mouths, self.scene.epoch)?;
+        let metronome = Metronome::start(schedule, channels, mouths, Arc::clone(&self.scene))?;
         self.metronome = Some(metronome);
         Ok(())
     }
 
-    /// Nothing more is said. What was said is still on its way.
-    pub fn hush(&mut self) {
-        self.metronome = None;
+    /// Nothing becomes due any more. What was due is said and received still.
+    pub fn hush(&self) {
+        if let Some(metronome) = &self.metronome {
+            metronome.stop();
+        }
     }
 
     /// Cuts a share of all clients off at once, without a word; they come back by themselves. Answers
@@ -128,7 +130,9 @@ impl Crowd {
         self.hush();
         self.mouths.clear();
         let everything = async {
-            while self.speaking.join_next().await.is_some() {}
+            while let Some(spoken) = self.speaking.join_next().await {
+                whole(spoken);
+            }
             self.orders.send_modify(|orders| orders.phase = Phase::Finish);
             let tally = &self.scene.tally;
             while tally.complete.load(Ordering::Relaxed) < self.scene.plan.clients {
@@ -138,16 +142,21 @@ impl Crowd {
         // Whoever has not everything by then is judged by what they have.
         let _ = timeout(within, everything).await;
         self.speaking.shutdown().await;
+        if let Some(metronome) = self.metronome.take() {
+            metronome.finish().await;
+        }
         self.orders.send_modify(|orders| orders.phase = Phase::Judge);
         let mut verdict = Verdict::default();
         while let Some(heard) = self.listening.join_next().await {
-            match heard {
-                Ok(heard) => verdict += heard,
-                Err(error) => self.scene.tally.trouble(|| format!("a client broke: {error}")),
-            }
+            verdict += whole(heard);
         }
         self.scene.tracker.close();
         self.scene.tracker.wait().await;
         verdict
     }
+}
+
+/// What a task came to. Without the verdict of one that panicked there is none.
+fn whole<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -22,6 +22,11 @@ const ACK_EVENTS: u64 = 256;
 /// The same for a session of few events.
 const ACK_AFTER: Duration = Duration::from_secs(5);
 
+/// Where in its interval a client begins: those of the real world do not ask in step.
+pub(crate) fn phase(every: Duration) -> Duration {
+    every.mul_f64(rand::random())
+}
+
 /// A session, and how far it was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -38,6 +43,9 @@ pub(crate) enum Line {
         /// Between two requests; of long polls there is nothing between.
         every: Option<Duration>,
         due: Instant,
+        /// Nothing was asked yet, and the session is an earlier one: to know that it is back, a client asks
+        /// at once and without waiting.
+        fresh: bool,
     },
     /// An answer that does not end.
     Sse { connection: Connection, body: Incoming, buffer: BytesMut },
@@ -49,23 +57,25 @@ impl Line {
     /// The next batch. Dropping the future may lose an answer: the line is then of no use.
     pub(crate) async fn read(&mut self, session: &Session, tally: &Tally) -> Result<Bytes, Broken> {
         match self {
-            Self::Polling { connection, headers, every, due } => {
+            Self::Polling { connection, headers, every, due, fresh } => {
                 sleep_until(*due).await;
                 let Session { id, next } = session;
                 let (path, wait) = match every {
                     Some(_) => (format!("/v1/sessions/{id}/poll?after={next}"), Duration::ZERO),
                     None => {
-                        let wait_ms = WAIT.as_millis();
-                        let query = format!("after={next}&wait_ms={wait_ms}");
-                        (format!("/v1/sessions/{id}/long-poll?{query}"), WAIT)
+                        let wait = if *fresh { Duration::ZERO } else { WAIT };
+                        let query = format!("after={next}&wait_ms={}", wait.as_millis());
+                        (format!("/v1/sessions/{id}/long-poll?{query}"), wait)
                     }
                 };
                 count(&tally.requests);
                 let answer = connection.call(Method::GET, &path, headers, None, wait).await?;
                 count(&tally.answers);
+                let fresh = std::mem::take(fresh);
                 if let Some(every) = every {
                     // From request to request, whatever the answer took.
-                    *due = (*due + *every).max(Instant::now());
+                    let next = *due + if fresh { phase(*every) } else { *every };
+                    *due = next.max(Instant::now());
                 }
                 Ok(answer)
             }

@@ -1,5 +1,6 @@
 //! A client: one session, kept alive over broken connections, and an oracle's ear.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,16 +10,16 @@ use bytes::BytesMut;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method};
 use pabal_client::Code;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use serde_json::json;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::counts::{Tally, Verdict, count, record};
 use crate::error::Broken;
-use crate::http::headers;
-use crate::line::{Line, Session};
+use crate::http::{Connection, headers};
+use crate::line::{Line, Session, phase};
 use crate::oracle::{Channel, Heard, Hearing};
 use crate::orders::{Inbox, Order, Phase};
-use crate::plan::{Http, Transport};
+use crate::plan::Transport;
 use crate::scene::Scene;
 use crate::socket::Socket;
 use crate::target::Place;
@@ -33,17 +34,21 @@ const PAGE: u64 = 200;
 /// One of those who receive.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) number: usize,
-    pub(crate) bearer: HeaderValue,
-    pub(crate) scene: Arc<Scene>,
-    pub(crate) inbox: Inbox,
+    number: usize,
+    bearer: HeaderValue,
+    scene: Arc<Scene>,
+    inbox: Inbox,
     ear: Ear,
+    /// What is still to be read from history, of one batch at most.
+    unread: VecDeque<Resync>,
     session: Option<Session>,
     /// A session was there once: the next one begins where it ended.
     known: bool,
-    /// Another node, that the target named.
-    elsewhere: Option<Arc<Place>>,
+    /// Where its session lives, or is to: the target, or another node that was named.
+    place: Arc<Place>,
     failures: u32,
+    /// The server has answered on the line it has.
+    connected: bool,
     /// It was cut off on purpose and is not back yet.
     cut: bool,
 }
@@ -57,7 +62,7 @@ struct Ear {
     complete: bool,
 }
 
-/// What is still to be read from history.
+/// Message ids of its channel that a session could not hold.
 #[derive(Clone, Copy, Debug)]
 struct Resync {
     after: u64,
@@ -75,71 +80,85 @@ impl Listener {
         Self {
             number,
             bearer,
+            place: Arc::clone(&scene.place),
             scene,
             inbox,
             ear: Ear { channel, hearing: Hearing::default(), complete: false },
+            unread: VecDeque::new(),
             session: None,
             known: false,
-            elsewhere: None,
             failures: 0,
+            connected: false,
             cut: false,
         }
     }
 
     /// Connects; opens a session if there is none.
     pub(crate) async fn establish(&mut self) -> Result<Line, Broken> {
-        let scene = Arc::clone(&self.scene);
-        let place = self.place();
+        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
         let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
-        let http = scene.plan.http;
-        let line = match scene.plan.transport {
-            Transport::WebSocket => self.open_socket(&place, headers, http).await?,
-            transport => {
+        if scene.plan.transport == Transport::WebSocket {
+            if self.known && self.session.is_none() {
+                // A socket that opens its own session might be handed messages before the server has
+                // read from where on earlier ones are wanted.
                 let mut connection = scene.connection(&place, self.number).await?;
-                let session = match &self.session {
-                    Some(session) => session.clone(),
-                    None => {
-                        count(&scene.tally.requests);
-                        let body = if self.known {
-                            json!({ "channels": self.cursors() })
-                        } else {
-                            json!({})
-                        };
-                        let document: Document = connection
-                            .json(Method::POST, "/v1/sessions", &headers, Some(&body))
-                            .await?;
-                        self.begin(document)
-                    }
-                };
-                match transport {
-                    Transport::Sse => {
-                        let Session { id, next } = session;
-                        count(&scene.tally.requests);
-                        let path = format!("/v1/sessions/{id}/events?after={next}");
-                        let body = connection.stream(&path, &headers).await?;
-                        Line::Sse { connection, body, buffer: BytesMut::new() }
-                    }
-                    Transport::ShortPolling { every_ms } => {
-                        let every = Duration::from_millis(every_ms);
-                        // Clients of the real world do not ask in step.
-                        let due = Instant::now() + every.mul_f64(rand::random());
-                        Line::Polling { connection, headers, every: Some(every), due }
-                    }
-                    _ => Line::Polling { connection, headers, every: None, due: Instant::now() },
-                }
+                self.open_session(&mut connection, &headers).await?;
             }
+            let line = self.open_socket(&place, headers).await?;
+            self.arrived();
+            return Ok(line);
+        }
+        let mut connection = scene.connection(&place, self.number).await?;
+        let (session, fresh) = match &self.session {
+            Some(session) => (session.clone(), true),
+            None => (self.open_session(&mut connection, &headers).await?, false),
         };
-        self.failures = 0;
+        let now = Instant::now();
+        let line = match scene.plan.transport {
+            Transport::Sse => {
+                let Session { id, next } = session;
+                count(&scene.tally.requests);
+                let path = format!("/v1/sessions/{id}/events?after={next}");
+                let body = connection.stream(&path, &headers).await?;
+                Line::Sse { connection, body, buffer: BytesMut::new() }
+            }
+            Transport::ShortPolling { every_ms } => {
+                let every = Duration::from_millis(every_ms);
+                let due = if fresh { now } else { now + phase(every) };
+                Line::Polling { connection, headers, every: Some(every), due, fresh }
+            }
+            _ => Line::Polling { connection, headers, every: None, due: now, fresh },
+        };
+        if !(fresh && line.polls()) {
+            self.arrived();
+        }
         Ok(line)
+    }
+
+    /// Opens a session, which begins where an earlier one ended.
+    async fn open_session(
+        &mut self,
+        connection: &mut Connection,
+        headers: &HeaderMap,
+    ) -> Result<Session, Broken> {
+        count(&self.scene.tally.requests);
+        let id = self.ear.channel.id.to_string();
+        let body = if self.known {
+            json!({ "channels": { id: self.ear.hearing.last_id().to_string() } })
+        } else {
+            json!({})
+        };
+        let document = connection.json(Method::POST, "/v1/sessions", headers, Some(&body)).await?;
+        Ok(self.begin(document))
     }
 
     async fn open_socket(
         &mut self,
         place: &Arc<Place>,
         headers: HeaderMap,
-        http: Http,
     ) -> Result<Line, Broken> {
         let scene = Arc::clone(&self.scene);
+        let http = scene.plan.http;
         let path = match &self.session {
             Some(Session { id, next }) => format!("/v1/sessions/{id}/websocket?after={next}"),
             None => "/v1/websocket".into(),
@@ -155,25 +174,10 @@ impl Listener {
             }
             let document =
                 frame.session.ok_or_else(|| Broken::foreign("no session in the first frame"))?;
-            let catch_up = self.known.then(|| json!({ "channels": self.cursors() }));
             self.begin(document);
-            if let Some(catch_up) = catch_up {
-                socket.feed(catch_up.to_string()).await?;
-                socket.flush().await?;
-            }
         }
         let acked = self.session.as_ref().map_or(0, |session| session.next);
         Ok(Line::WebSocket { socket, acked, acked_at: Instant::now() })
-    }
-
-    /// Where its session lives, or is to.
-    fn place(&self) -> Arc<Place> {
-        Arc::clone(self.elsewhere.as_ref().unwrap_or(&self.scene.place))
-    }
-
-    /// What it has of its channel, for a session to begin with.
-    fn cursors(&self) -> Value {
-        json!({ self.ear.channel.id.to_string(): self.ear.hearing.last_id().to_string() })
     }
 
     fn begin(&mut self, document: Document) -> Session {
@@ -183,6 +187,17 @@ impl Listener {
         self.known = true;
         let session = Session { id: document.session_id, next: document.next };
         self.session.insert(session).clone()
+    }
+
+    /// The server has answered: the line is one that works.
+    fn arrived(&mut self) {
+        self.failures = 0;
+        if !std::mem::replace(&mut self.connected, true) {
+            self.scene.tally.connected.fetch_add(1, Ordering::Relaxed);
+        }
+        if std::mem::take(&mut self.cut) {
+            count(&self.scene.tally.returned);
+        }
     }
 
     /// Listens until the end, and says what it heard.
@@ -201,23 +216,22 @@ impl Listener {
         loop {
             let established = match line.take() {
                 Some(line) => Ok(line),
-                // A large future, and seldom needed: it is not to lie in every task for ever.
-                None => Box::pin(self.establish()).await,
+                None => {
+                    // A large future, and seldom needed: it is not to lie in every task for ever.
+                    let established = Box::pin(self.establish()).await;
+                    if established.is_ok() {
+                        count(&self.scene.tally.reconnects);
+                    }
+                    established
+                }
             };
             let why = match established {
-                Ok(line) => {
-                    let scene = Arc::clone(&self.scene);
-                    scene.tally.connected.fetch_add(1, Ordering::Relaxed);
-                    if std::mem::take(&mut self.cut) {
-                        count(&scene.tally.returned);
-                    }
-                    let why = self.read(line).await;
-                    scene.tally.connected.fetch_sub(1, Ordering::Relaxed);
-                    count(&scene.tally.reconnects);
-                    why
-                }
+                Ok(line) => self.read(line).await,
                 Err(why) => why,
             };
+            if std::mem::take(&mut self.connected) {
+                self.scene.tally.connected.fetch_sub(1, Ordering::Relaxed);
+            }
             Box::pin(self.recover(why)).await;
         }
     }
@@ -225,7 +239,14 @@ impl Listener {
     /// Reads until the line breaks.
     async fn read(&mut self, mut line: Line) -> Broken {
         let scene = Arc::clone(&self.scene);
+        // As long as it takes nothing.
+        let mut deaf = None;
         loop {
+            if !self.unread.is_empty()
+                && let Err(why) = Box::pin(self.fetch()).await
+            {
+                return why;
+            }
             self.ear.check(self.inbox.phase(), &scene.tally);
             let Some(session) = &self.session else { return Broken::SessionGone };
             let batch = {
@@ -238,11 +259,12 @@ impl Listener {
                                 self.cut = true;
                                 return Broken::cut("cut off on purpose");
                             }
-                            // Nothing is read meanwhile: what was asked for lies in the socket.
-                            Order::Pause(pause) => sleep(pause).await,
+                            Order::Pause(pause) => deaf = Some(Instant::now() + pause),
                             Order::Nothing => self.ear.check(self.inbox.phase(), &scene.tally),
                         },
-                        batch = &mut batch => break batch,
+                        // What was asked for lies in the socket meanwhile.
+                        () = sleep_until(deaf.unwrap_or_else(Instant::now)), if deaf.is_some() => deaf = None,
+                        batch = &mut batch, if deaf.is_none() => break batch,
                     }
                 }
             };
@@ -266,16 +288,16 @@ impl Listener {
             });
         }
         let Some(next) = frame.next else { return Ok(()) };
+        if line.polls() {
+            self.arrived();
+        }
         if frame.events.is_empty() && line.polls() {
             count(&self.scene.tally.empty);
         }
         let events = frame.events.len();
-        let (resyncs, draining) = self.hear(frame.events);
+        let draining = self.hear(frame.events);
         if let Some(session) = &mut self.session {
             session.next = next;
-        }
-        for resync in resyncs {
-            Box::pin(self.fetch(resync)).await?;
         }
         if let Some(draining) = draining {
             return Err(draining);
@@ -283,12 +305,12 @@ impl Listener {
         line.taken(next, events, frame.timeout).await
     }
 
-    /// Counts events; what is to be done about some of them.
-    fn hear(&mut self, events: Vec<Event<'_>>) -> (Vec<Resync>, Option<Broken>) {
-        let (mut resyncs, mut draining) = (Vec::new(), None);
+    /// Counts events; whether the node drains.
+    fn hear(&mut self, events: Vec<Event<'_>>) -> Option<Broken> {
         if events.is_empty() {
-            return (resyncs, draining);
+            return None;
         }
+        let mut draining = None;
         let tally = &self.scene.tally;
         let now = self.scene.epoch.elapsed();
         let mut latency = tally.latency();
@@ -308,7 +330,7 @@ impl Listener {
                 }
                 ("resync", _) if event.channel_id == Some(self.ear.channel.id) => {
                     let until = event.cur_max_message_id.unwrap_or(u64::MAX);
-                    resyncs.push(Resync { after: self.ear.hearing.last_id(), until });
+                    self.unread.push_back(Resync { after: self.ear.hearing.last_id(), until });
                 }
                 ("draining", _) => {
                     let after_ms = event.reconnect_after_ms.unwrap_or_default();
@@ -320,16 +342,19 @@ impl Listener {
         drop(latency);
         tally.deliveries.fetch_add(deliveries, Ordering::Relaxed);
         self.ear.tell_missing(missed, tally);
-        (resyncs, draining)
+        draining
     }
 
-    /// Reads from history what the session could not hold.
-    async fn fetch(&mut self, Resync { mut after, until }: Resync) -> Result<(), Broken> {
-        let scene = Arc::clone(&self.scene);
-        let place = self.place();
+    /// Reads from history what sessions could not hold. What was read stays read if it fails.
+    async fn fetch(&mut self) -> Result<(), Broken> {
+        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
         let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
         let mut connection = scene.connection(&place, self.number).await?;
-        while after < until {
+        while let Some(Resync { after, until }) = self.unread.front_mut() {
+            if *after >= *until {
+                self.unread.pop_front();
+                continue;
+            }
             let id = self.ear.channel.id;
             let path = format!("/v1/channels/{id}/messages?after={after}&limit={PAGE}");
             count(&scene.tally.requests);
@@ -337,9 +362,9 @@ impl Listener {
             let page: Page<'_> = serde_json::from_slice(&page).map_err(Broken::foreign)?;
             let missed = self.ear.hearing.missing();
             for message in &page.messages {
-                after = after.max(message.message_id);
+                *after = message.message_id.max(*after);
                 // What is beyond comes as an event.
-                if message.message_id <= until
+                if message.message_id <= *until
                     && let Some(stamp) = Stamp::of(&message.content)
                     && self.ear.hearing.fetch(stamp.number, message.message_id)
                 {
@@ -348,7 +373,7 @@ impl Listener {
             }
             self.ear.tell_missing(missed, &scene.tally);
             if !page.has_more || page.messages.is_empty() {
-                break;
+                self.unread.pop_front();
             }
         }
         Ok(())
@@ -366,7 +391,7 @@ impl Listener {
             Broken::Cut(_) if first => Duration::ZERO,
             Broken::Cut(_) => {
                 // The node that was named may be the one that is not there.
-                self.elsewhere = None;
+                self.place = Arc::clone(&self.scene.place);
                 jitter
             }
             Broken::SessionGone => {
@@ -375,11 +400,11 @@ impl Listener {
             }
             Broken::Draining { after_ms, url } => {
                 self.session = None;
-                self.go(url).await;
+                self.place = self.scene.named(url).await;
                 Duration::from_millis(after_ms)
             }
             Broken::Refused(problem) if problem.code == Code::WrongNode => {
-                self.go(problem.url).await;
+                self.place = self.scene.named(problem.url).await;
                 if first { Duration::ZERO } else { jitter }
             }
             Broken::Refused(problem) => {
@@ -392,17 +417,6 @@ impl Listener {
             }
         };
         sleep(wait).await;
-    }
-
-    /// Goes to another node, if there is one to be found. Never less encrypted: TLS may end at a proxy,
-    /// of which the node knows nothing.
-    async fn go(&mut self, url: Option<String>) {
-        if let Some(mut url) = url {
-            if self.scene.place.is_secure() {
-                url = url.replacen("ws://", "wss://", 1).replacen("http://", "https://", 1);
-            }
-            self.elsewhere = Place::find(&url).await.ok().map(Arc::new);
-        }
     }
 }
 

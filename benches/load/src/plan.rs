@@ -74,7 +74,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), LoadError> {
         let wrong = |what: String| Err(LoadError::Plan(what));
         if self.clients == 0 {
-            return wrong("there must be at least one client".into());
+            return wrong("there must be at least one client of each transport".into());
         }
         if !(1..=LARGEST_GROUP).contains(&self.group) {
             return wrong(format!("a channel has 1 to {LARGEST_GROUP} listeners"));

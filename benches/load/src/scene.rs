@@ -50,6 +50,22 @@ impl Scene {
         Connection::open(stream, place, http, &self.tracker).await
     }
 
+    /// The place that a node named, or the target if it named none. Never less encrypted: TLS may end at
+    /// a proxy, of which the node knows nothing.
+    pub(crate) async fn named(&self, url: Option<String>) -> Arc<Place> {
+        let Some(mut url) = url else { return Arc::clone(&self.place) };
+        if self.place.is_secure() {
+            url = url.replacen("ws://", "wss://", 1).replacen("http://", "https://", 1);
+        }
+        match Place::find(&url).await {
+            Ok(place) => Arc::new(place),
+            Err(why) => {
+                self.tally.trouble(|| format!("a node named another in vain: {why}"));
+                Arc::clone(&self.place)
+            }
+        }
+    }
+
     /// How long ago something was due.
     pub(crate) fn since(&self, due: Duration) -> Duration {
         self.epoch.elapsed().saturating_sub(due)

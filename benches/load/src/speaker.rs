@@ -2,14 +2,13 @@
 //! schedule says, whatever became of earlier ones.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use tokio::sync::mpsc;
-use tokio::time::{Instant as Later, sleep_until};
+use tokio::time::{Instant as Later, sleep, sleep_until};
 
 use crate::counts::count;
 use crate::error::Broken;
@@ -48,6 +47,8 @@ pub(crate) type Mouth = mpsc::Sender<Due>;
 pub(crate) struct Speaker {
     number: usize,
     bearer: HeaderValue,
+    /// Where it connects first, and again when another node that was named is not there.
+    home: Arc<Place>,
     place: Arc<Place>,
     scene: Arc<Scene>,
     due: mpsc::Receiver<Due>,
@@ -70,12 +71,13 @@ impl Speaker {
     pub(crate) fn new(
         number: usize,
         bearer: HeaderValue,
-        place: Arc<Place>,
+        home: Arc<Place>,
         scene: Arc<Scene>,
     ) -> (Self, Mouth) {
         let (mouth, due) = mpsc::channel(WAITING);
         let (in_flight, again) = (BTreeMap::new(), VecDeque::new());
-        (Self { number, bearer, place, scene, due, in_flight, again, last_id: 0 }, mouth)
+        let place = Arc::clone(&home);
+        (Self { number, bearer, home, place, scene, due, in_flight, again, last_id: 0 }, mouth)
     }
 
     /// Connects, with a new session each time: what it hears does not matter to it.
@@ -109,11 +111,22 @@ impl Speaker {
                     Err(why) => why,
                 },
             };
-            self.scene.tally.trouble(|| format!("a speaker lost its connection: {}", why.line()));
             self.give_up();
-            let wait = REPEAT_AFTER.saturating_mul(1 << failures.min(5));
+            let jitter = REPEAT_AFTER.saturating_mul(1 << failures.min(5)).mul_f64(rand::random());
             failures += 1;
-            tokio::time::sleep(wait.mul_f64(rand::random())).await;
+            let wait = match why {
+                Broken::Draining { after_ms, url: Some(url) } => {
+                    self.place = self.scene.named(Some(url)).await;
+                    Duration::from_millis(after_ms)
+                }
+                why => {
+                    let tally = &self.scene.tally;
+                    tally.trouble(|| format!("a speaker lost its connection: {}", why.line()));
+                    self.place = Arc::clone(&self.home);
+                    jitter
+                }
+            };
+            sleep(wait).await;
         }
     }
 
@@ -186,9 +199,14 @@ impl Speaker {
 
     /// Takes in a frame; how far the session's events go, if it was a batch.
     fn take(&mut self, text: &str) -> Result<Option<u64>, Broken> {
-        let Echo { reply, next, error } = serde_json::from_str(text).map_err(Broken::foreign)?;
+        let Echo { reply, events, next, error } =
+            serde_json::from_str(text).map_err(Broken::foreign)?;
         if let Some(problem) = error {
             return Err(Broken::Refused(Box::new(problem)));
+        }
+        if let Some(notice) = events.into_iter().find(|event| event.kind == "draining") {
+            let after_ms = notice.reconnect_after_ms.unwrap_or_default();
+            return Err(Broken::Draining { after_ms, url: notice.url });
         }
         let Some(reply) = reply else { return Ok(next) };
         let tally = &self.scene.tally;
@@ -234,6 +252,7 @@ impl Drop for Speaker {
             send.doubt(&self.scene);
         }
         // Nor will what never left.
+        self.due.close();
         while self.due.try_recv().is_ok() {
             count(&self.scene.tally.failed);
         }
@@ -250,8 +269,8 @@ impl Send {
 /// The thread that keeps the schedule: timers of tokio are a millisecond wide, the kernel's are not.
 #[derive(Debug)]
 pub(crate) struct Metronome {
-    thread: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    end: Arc<OnceLock<Instant>>,
 }
 
 impl Metronome {
@@ -260,38 +279,59 @@ impl Metronome {
         schedule: Schedule,
         channels: Vec<Arc<Channel>>,
         mouths: Vec<Mouth>,
-        epoch: Instant,
+        scene: Arc<Scene>,
     ) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let end = Arc::<OnceLock<Instant>>::default();
+        let ends = Arc::clone(&end);
         let beat = move || {
             let start = Instant::now();
-            let offset = start - epoch;
+            let offset = start - scene.epoch;
             for (at, channel) in schedule.arrivals(channels.len()) {
-                loop {
-                    if stopped.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    match at.checked_sub(start.elapsed()) {
-                        None | Some(Duration::ZERO) => break,
-                        Some(rest) => std::thread::park_timeout(rest),
-                    }
+                // Later than a clock can tell is never.
+                let Some(wanted) = start.checked_add(at) else { return };
+                while ends.get().is_none()
+                    && let rest = wanted.saturating_duration_since(Instant::now())
+                    && !rest.is_zero()
+                {
+                    std::thread::park_timeout(rest);
+                }
+                // What was due before the end is said, however late.
+                if ends.get().is_some_and(|end| *end < wanted) {
+                    return;
                 }
                 let due = Due { channel: Arc::clone(&channels[channel]), at: offset + at };
                 if mouths[channel % mouths.len()].blocking_send(due).is_err() {
-                    return;
+                    count(&scene.tally.failed);
                 }
             }
         };
         let thread = std::thread::Builder::new().name("schedule".into()).spawn(beat)?;
-        Ok(Self { thread, stop })
+        Ok(Self { thread: Some(thread), end })
+    }
+
+    /// Nothing becomes due any more.
+    pub(crate) fn stop(&self) {
+        // It may have been stopped before.
+        let _ = self.end.set(Instant::now());
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Stops, and waits until all that was due is said or, where speakers have gone, counted as failed.
+    pub(crate) async fn finish(mut self) {
+        self.stop();
+        let Some(thread) = self.thread.take() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if let Ok(Err(panic)) = joined {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
 impl Drop for Metronome {
     /// It ends by itself from here: it has nothing to wait for but the speakers.
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
+        self.stop();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
@@ -38,7 +38,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 pub struct Target {
     /// Where it is: `http://…` or `https://…`, perhaps with a path in front of everything.
     pub url: String,
-    /// Certificates to trust besides those of the system, in PEM.
+    /// Certificates to trust in place of the system's, in PEM.
     pub roots: Option<PathBuf>,
     /// Trusts whatever certificate the server shows.
     pub insecure: bool,
@@ -54,7 +54,8 @@ impl Target {
 /// A place to connect to: the target, or another node that it named.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    address: SocketAddr,
+    /// Those that its name has, which may not all have a server.
+    addresses: Vec<SocketAddr>,
     /// Host and port as they stand in requests.
     pub(crate) authority: String,
     /// What stands before `/v1`.
@@ -63,7 +64,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Finds the address that a URL names. What is beneath `/v1` in it does not matter.
+    /// Finds the addresses that a URL names. What is beneath `/v1` in it does not matter.
     pub(crate) async fn find(url: &str) -> Result<Self, LoadError> {
         let wrong = || LoadError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -79,10 +80,13 @@ impl Place {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let unreachable = |why: String| LoadError::Unreachable { url: url.to_owned(), why };
-        let mut found = tokio::net::lookup_host((host, port))
+        let found = tokio::net::lookup_host((host, port))
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let address = found.next().ok_or_else(|| unreachable("the name has no address".into()))?;
+        let addresses: Vec<_> = found.collect();
+        if addresses.is_empty() {
+            return Err(unreachable("the name has no address".into()));
+        }
         let name = if secure {
             Some(ServerName::try_from(host.to_owned()).map_err(|_| wrong())?)
         } else {
@@ -90,7 +94,7 @@ impl Place {
         };
         let path = uri.path();
         let prefix = path.split("/v1/").next().unwrap_or(path).trim_end_matches('/').to_owned();
-        Ok(Self { address, authority: authority.to_string(), prefix, name })
+        Ok(Self { addresses, authority: authority.to_string(), prefix, name })
     }
 
     pub(crate) fn is_secure(&self) -> bool {
@@ -154,14 +158,14 @@ impl Roads {
         meter: Arc<Meter>,
     ) -> Result<Stream, Broken> {
         let connect = async {
-            let socket =
-                if place.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            if let IpAddr::V4(to) = place.address.ip()
-                && to.is_loopback()
-            {
-                socket.bind(SocketAddr::new(source(number), 0))?;
+            let mut reached = Err(std::io::ErrorKind::AddrNotAvailable.into());
+            for address in &place.addresses {
+                reached = reach(*address, number).await;
+                if reached.is_ok() {
+                    break;
+                }
             }
-            let tcp = socket.connect(place.address).await?;
+            let tcp = reached?;
             // Requests and frames are written whole: Nagle's algorithm could only delay them.
             tcp.set_nodelay(true)?;
             let counted = Counted::new(tcp, meter);
@@ -176,6 +180,15 @@ impl Roads {
         let connected = timeout(CONNECT_WITHIN, connect).await;
         connected.map_err(|_| Broken::cut("no connection in time"))?.map_err(Broken::cut)
     }
+}
+
+/// Connects to an address as the `number`th of many.
+async fn reach(address: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if address.is_ipv4() && address.ip().is_loopback() {
+        socket.bind(SocketAddr::new(source(number), 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// The loopback address of the `number`th connection.

@@ -69,14 +69,25 @@ pub(crate) struct Document {
     pub(crate) next: u64,
 }
 
-/// What a speaker hears: replies, and how far its own messages have come back.
+/// What a speaker hears: replies, how far its own messages have come back, and that its node drains.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Echo<'a> {
     #[serde(borrow)]
     pub(crate) reply: Option<Reply<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) events: Vec<Notice<'a>>,
     #[serde(default, deserialize_with = "maybe_number")]
     pub(crate) next: Option<u64>,
     pub(crate) error: Option<Problem>,
+}
+
+/// What of an event is not about messages.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Notice<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) reconnect_after_ms: Option<u64>,
+    pub(crate) url: Option<String>,
 }
 
 /// The answer to a command.

@@ -1,7 +1,7 @@
 //! Crowds against real nodes: every transport, every way to connect, and what goes wrong on the way.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use pabal_load::{
@@ -9,6 +9,7 @@ use pabal_load::{
 };
 use pabal_tests::liar::{Liar, Lie};
 use pabal_tests::node::{Node, Port};
+use pabal_tests::proxy::FaultProxy;
 use pabal_tests::wait::until;
 
 const SHORT_POLLING: Transport = Transport::ShortPolling { every_ms: 200 };
@@ -135,6 +136,27 @@ async fn what_slow_clients_could_not_hold_is_fetched() {
     assert_eq!(crowd.so_far(), Verdict::default(), "nothing is missing any more");
 }
 
+/// History cannot be read for a while: what was not held is fetched later, on other connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_fetched_is_fetched_later() {
+    let node = Node::start(&[("PABAL_LIMITS_MAILBOX_EVENTS", "16")]).await;
+    let door = FaultProxy::to(node.address()).await;
+    door.refuse(&["/messages?"]);
+    let target = Target::new(format!("http://{}", door.address().get()));
+    let plan = Plan { per_minute: 3_000.0, ..plan(SHORT_POLLING) };
+    let mut crowd = come(&target, &plan).await;
+    crowd.talk(Schedule::steady(plan.per_minute, 8)).unwrap();
+    hear(&crowd, 100).await;
+    crowd.pause(0.5, Duration::from_secs(1));
+    until("somebody fetches in vain", async || crowd.trouble()).await;
+    hear(&crowd, crowd.counts().deliveries + 100).await;
+    assert_eq!(crowd.counts().fetched, 0);
+    door.refuse(&[]);
+    let verdict = crowd.leave(WITHIN).await;
+    assert_eq!(verdict, Verdict::default(), "{:?}", crowd.trouble());
+    assert!(crowd.counts().fetched > 0);
+}
+
 /// The server is killed and comes back: sessions are gone, messages are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_server_costs_sessions_and_nothing_else() {
@@ -210,4 +232,31 @@ async fn waiting_is_not_hidden() {
     let (waited, late) = (longer(crowd.take_latency()), longer(crowd.take_lateness()));
     assert!(waited >= 400, "{waited} waited");
     assert!((100..waited).contains(&late), "{late} left late, {waited} waited");
+}
+
+/// The server stands still until more is due than may wait, and then nothing becomes due any more: all
+/// that was due is said, not one message more or less.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_due_is_said_however_late() {
+    let node = Node::start(&[]).await;
+    let target = Target::new(format!("http://{}", node.address().get()));
+    let plan = Plan { clients: 1, group: 1, per_minute: 300_000.0, ..plan(Transport::WebSocket) };
+    let mut crowd = come(&target, &plan).await;
+    let schedule = Schedule::steady(plan.per_minute, 9);
+    let due = |by: Duration| schedule.arrivals(1).take_while(|(at, _)| *at <= by).count() as u64;
+    node.pause();
+    let before = Instant::now();
+    crowd.talk(schedule).unwrap();
+    let after = Instant::now();
+    // 240 on their way, 4,096 that wait.
+    until("more is due", async || (due(after.elapsed()) > 6_000).then_some(())).await;
+    let least = due(after.elapsed());
+    crowd.hush();
+    let most = due(before.elapsed());
+    node.resume();
+    let verdict = crowd.leave(WITHIN).await;
+    assert_eq!(verdict, Verdict::default(), "{:?}", crowd.trouble());
+    let Counts { messages, failed, .. } = crowd.counts();
+    assert!((least..=most).contains(&messages), "{messages} of {least} to {most}");
+    assert_eq!(failed, 0, "{:?}", crowd.trouble());
 }

@@ -4,11 +4,11 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use pabal_servers::{Missing, Redis};
+use pabal_servers::Missing;
 use pabal_tests::account::{Account, Cursors, Id, Message};
 use pabal_tests::address::Address;
 use pabal_tests::client::{Client, Way};
-use pabal_tests::cluster::{Cluster, Queue};
+use pabal_tests::cluster::Cluster;
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
@@ -46,7 +46,7 @@ async fn shared() -> Result<Arc<Cluster>, Missing> {
     if let Some(cluster) = shared.upgrade() {
         return Ok(cluster);
     }
-    let cluster = Arc::new(Cluster::start(Queue::Alone(Box::new(Redis::start().await?))).await?);
+    let cluster = Arc::new(Cluster::on_its_own().await?);
     *shared = Arc::downgrade(&cluster);
     Ok(cluster)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::error::LoadError;
 use crate::plan::{Headers, Http, Plan, Transport};
 use crate::schedule::{Schedule, Spike};
 use crate::target::Target;
@@ -128,6 +129,19 @@ pub(crate) struct Percent(pub(crate) f64);
 impl Flags {
     pub(crate) fn target(&self) -> Target {
         Target { url: self.url.clone(), roots: self.ca.clone(), insecure: self.insecure }
+    }
+
+    /// Whether all of it can be.
+    ///
+    /// # Errors
+    /// [`LoadError::Plan`], with what to change.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        if self.storm.is_some_and(|storm| storm.time >= self.duration) {
+            let why =
+                "the first storm would come after the end: more --duration, or a shorter --storm";
+            return Err(LoadError::Plan(why.into()));
+        }
+        self.plans().iter().try_for_each(Plan::check)
     }
 
     /// One plan a transport, whose clients are all clients together.

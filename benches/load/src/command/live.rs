@@ -34,6 +34,8 @@ pub(super) struct Now {
     pub(super) verdict: Verdict,
     /// Of the time since the last drawing.
     pub(super) latency: Histogram<u64>,
+    /// Of sends against the schedule, likewise.
+    pub(super) lateness: Histogram<u64>,
     /// Of this process, in all.
     pub(super) cpu: Duration,
 }
@@ -104,25 +106,26 @@ impl Live {
 /// `window` is what was counted in the last `seconds`.
 fn lines(now: &Now, window: Counts, cpu: Duration, seconds: f64, terminal: bool) -> Vec<String> {
     let rate = |count: u64| count as f64 / seconds;
-    let ms = |quantile| now.latency.value_at_quantile(quantile) as f64 / 1e3;
+    let ms = |of: &Histogram<u64>, quantile| of.value_at_quantile(quantile) as f64 / 1e3;
     let of = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let Verdict { lost, repeated, reordered } = now.verdict;
     let first = format!(
-        "{:>4.0} s left   {} of {} connected   generator {:.0} % of a core",
+        "{:>4.0} s left   {} of {} connected   generator {:.0} % of a core, sends {:.1} ms late",
         now.left.as_secs_f64(),
         now.connected,
         now.clients,
-        cpu.as_secs_f64() / seconds * 100.0
+        cpu.as_secs_f64() / seconds * 100.0,
+        ms(&now.lateness, 0.99)
     );
     let second = format!(
         "{:>8.0} sent/s   {:>9.0} delivered/s   p50 {:.1} ms   p99 {:.1} ms",
         rate(window.messages),
         rate(window.deliveries),
-        ms(0.5),
-        ms(0.99)
+        ms(&now.latency, 0.5),
+        ms(&now.latency, 0.99)
     );
     let third = format!(
-        "{:>8.0} bytes a message   {:.0} % empty answers   missing {lost}   repeated {repeated}   \
+        "{:>8.0} bytes a delivery   {:.0} % empty answers   missing {lost}   repeated {repeated}   \
          reordered {reordered}",
         of(window.bytes_in + window.bytes_out, window.deliveries),
         of(window.empty, window.answers) * 100.0,

@@ -4,6 +4,7 @@ mod flags;
 mod live;
 mod report;
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::ctrl_c;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::counts::{Counts, Verdict, histogram};
+use crate::counts::{Counts, Verdict, add, histogram};
 use crate::crowd::Crowd;
 use crate::error::LoadError;
 use crate::people::{People, room_for};
@@ -65,10 +66,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
 }
 
 async fn load(flags: &Flags) -> Result<(), Failure> {
-    let plans = flags.plans();
-    for plan in &plans {
-        plan.check()?;
-    }
+    flags.check()?;
     room_for(flags.clients)?;
     // What cannot be written is better known before than after.
     let json = flags.json.as_deref().map(std::fs::File::create).transpose();
@@ -99,20 +97,27 @@ async fn load(flags: &Flags) -> Result<(), Failure> {
 
 /// Makes the crowds, one a transport, and connects them side by side.
 async fn gather(flags: &Flags, live: &Live) -> Result<Vec<Crowd>, Failure> {
-    let target = flags.target();
+    let (target, plans) = (flags.target(), flags.plans());
+    let all = plans.iter().map(|plan| plan.clients.div_ceil(plan.group)).sum();
     let mut people = Vec::new();
-    for plan in flags.plans() {
-        let told = |done, of| live.progress("channels made", done, of);
-        let mut gathered = People::gather_watched(&target, &plan, told).await?;
+    let made = Cell::new(0);
+    for plan in &plans {
+        let told = |_, _| live.progress("channels made", one_more(&made), all);
+        let mut gathered = People::gather_watched(&target, plan, told).await?;
         if let Some(url) = &flags.speak_url {
             gathered.speak_at(url).await?;
         }
         people.push(gathered);
     }
-    let connecting = people.into_iter().map(|people| {
-        people.connect_over(flags.ramp, |done, of| live.progress("clients connected", done, of))
-    });
+    let connected = Cell::new(0);
+    let told = |_, _| live.progress("clients connected", one_more(&connected), flags.clients);
+    let connecting = people.into_iter().map(|people| people.connect_over(flags.ramp, told));
     Ok(futures::future::try_join_all(connecting).await?)
+}
+
+fn one_more(count: &Cell<usize>) -> usize {
+    count.set(count.get() + 1);
+    count.get()
 }
 
 /// A load under way.
@@ -184,9 +189,7 @@ impl<'a> Run<'a> {
                 _ = drawn.tick() => self.draw(live),
             }
         }
-        for watched in &mut self.crowds {
-            watched.crowd.hush();
-        }
+        self.each(Crowd::hush);
         Ok(())
     }
 
@@ -265,26 +268,28 @@ impl<'a> Run<'a> {
             counts: Counts::default(),
             verdict: Verdict::default(),
             latency: histogram(),
+            lateness: histogram(),
             cpu: cpu(),
         };
         for watched in &mut self.crowds {
             now.connected += watched.crowd.connected();
             now.counts += watched.crowd.counts() - watched.before;
             now.verdict += watched.crowd.so_far();
-            // The bounds of all histograms are the same, so that nothing is refused.
-            let _ = now.latency.add(watched.collect());
+            let (latency, lateness) = watched.collect();
+            add(&mut now.latency, &latency);
+            add(&mut now.lateness, &lateness);
         }
         live.draw(&now);
     }
 }
 
 impl Watched {
-    /// Adds the latencies of late to those so far; answers those of late.
-    fn collect(&mut self) -> Histogram<u64> {
-        let latency = self.crowd.take_latency();
-        let _ = self.latency.add(&latency);
-        let _ = self.lateness.add(self.crowd.take_lateness());
-        latency
+    /// Adds latency and lateness since the last call to those so far; answers what it added.
+    fn collect(&mut self) -> (Histogram<u64>, Histogram<u64>) {
+        let (latency, lateness) = (self.crowd.take_latency(), self.crowd.take_lateness());
+        add(&mut self.latency, &latency);
+        add(&mut self.lateness, &lateness);
+        (latency, lateness)
     }
 }
 

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::counts::{Counts, Verdict};
+use crate::counts::{Counts, Verdict, add, histogram};
 use crate::plan::{Plan, Transport};
 
 /// What the table says of each transport. Bytes are those of both ways, as TCP carries them.
@@ -137,16 +137,20 @@ impl Report {
         if let Some(trouble) = self.trouble() {
             text += &format!("first trouble: {trouble}\n");
         }
-        let mut lateness = crate::counts::histogram();
+        let mut lateness = histogram();
         for row in &self.rows {
-            let _ = lateness.add(&row.lateness);
+            add(&mut lateness, &row.lateness);
         }
-        text += &format!(
-            "generator: {:.0} % of a core, {:.1} µs a delivery; sends left {:.2} ms late at p99\n",
-            self.cpu.as_secs_f64() / self.seconds * 100.0,
-            self.cpu.as_secs_f64() * 1e6 / deliveries.max(1) as f64,
-            lateness.value_at_quantile(0.99) as f64 / 1e3
-        );
+        let cpu = self.cpu.as_secs_f64();
+        text += &format!("generator: {:.0} % of a core", cpu / self.seconds * 100.0);
+        if deliveries > 0 {
+            text += &format!(", {:.1} µs a delivery", cpu * 1e6 / deliveries as f64);
+        }
+        if !lateness.is_empty() {
+            let p99 = lateness.value_at_quantile(0.99) as f64 / 1e3;
+            text += &format!("; sends left {p99:.2} ms late at p99");
+        }
+        text.push('\n');
         text
     }
 
@@ -173,8 +177,14 @@ impl Row {
     fn cells(&self, seconds: f64) -> [String; 15] {
         let Counts { messages, deliveries, requests, answers, empty, bytes_in, bytes_out, .. } =
             self.counts;
-        let of = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
-        let ms = |quantile| format!("{:.1}", self.latency.value_at_quantile(quantile) as f64 / 1e3);
+        // Of nothing there is no share.
+        let of = |part: f64, whole: u64, digits: usize| {
+            if whole == 0 { "-".into() } else { format!("{:.digits$}", part / whole as f64) }
+        };
+        let ms = |quantile| {
+            let micros = self.latency.value_at_quantile(quantile) as f64;
+            if self.latency.is_empty() { "-".into() } else { format!("{:.1}", micros / 1e3) }
+        };
         let Verdict { lost, repeated, reordered } = self.verdict;
         [
             name(self.plan.transport),
@@ -186,9 +196,9 @@ impl Row {
             ms(0.9),
             ms(0.99),
             ms(0.999),
-            format!("{:.2}", of(requests, deliveries)),
-            if answers == 0 { "-".into() } else { format!("{:.0} %", of(empty, answers) * 100.0) },
-            format!("{:.0}", of(bytes_in + bytes_out, deliveries)),
+            of(requests as f64, deliveries, 2),
+            of(empty as f64 * 100.0, answers, 0) + if answers == 0 { "" } else { " %" },
+            of((bytes_in + bytes_out) as f64, deliveries, 0),
             lost.to_string(),
             repeated.to_string(),
             reordered.to_string(),
