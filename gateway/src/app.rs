@@ -254,8 +254,8 @@ impl App {
         self.engine.failed().await;
     }
 
-    /// Refuses new sessions and sends, tells sessions when to come back, and ends them. Waits no
-    /// longer than `grace`.
+    /// Refuses new sessions and sends, tells sessions when to come back, and ends them, and what is
+    /// read from other nodes through this one. Waits no longer than `grace`.
     pub async fn drain(&self, grace: Duration) {
         self.draining.cancel();
         let drained = timeout(grace, self.engine.drain(self.reconnect_after)).await;
@@ -263,6 +263,7 @@ impl App {
             tracing::warn!("some sessions were not told that the node stops");
         }
         self.transports.shutdown(grace).await;
+        self.peers.leave();
     }
 
     /// Ends every task, after requests have ended, and closes the stores.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use http::header::{self, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, BodyStream, Full, Limited, StreamBody};
 use hyper_util::client::legacy;
 use pabal_core::engine::Engine;
 use pabal_core::model::{NodeId, SessionId};
@@ -17,6 +18,7 @@ use pabal_core::ports::NodeInfo;
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::{Body, RequestBody, problem_response, read_body};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, PublicUrl};
 use crate::https::{Https, HttpsError, client_for};
@@ -57,6 +59,7 @@ struct Inner {
     body: (usize, Duration),
     answer_bytes: usize,
     answer_within: Duration,
+    leaving: CancellationToken,
 }
 
 impl std::fmt::Debug for Peers {
@@ -82,8 +85,15 @@ impl Peers {
             // Content is escaped in JSON, at most six bytes for one.
             answer_bytes: limits.mailbox_bytes.saturating_mul(6) + ANSWER_BYTES,
             answer_within: Duration::from_millis(limits.long_poll_max_wait_ms) + ANSWER_WITHIN,
+            leaving: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// This node stops: what clients read from others through it, they read through another one. Event
+    /// streams end, polls are answered `unavailable`; both consumed nothing.
+    pub(crate) fn leave(&self) {
+        self.inner.leaving.cancel();
     }
 
     /// How many requests were passed on.
@@ -112,7 +122,11 @@ impl Peers {
         request: Request<B>,
         client: IpAddr,
     ) -> Response<Body> {
-        let answer = self.inner.pass_on(node, request, client).await;
+        let reads = request.method() == Method::GET;
+        let answer = tokio::select! {
+            answer = self.inner.pass_on(node, request, client) => answer,
+            () = self.inner.leaving.cancelled(), if reads => Err(leaving()),
+        };
         answer.unwrap_or_else(|problem| problem_response(&problem))
     }
 }
@@ -168,7 +182,8 @@ impl Inner {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         let body = if streams {
-            Body::stream(body)
+            let leaving = self.leaving.clone().cancelled_owned();
+            Body::stream(StreamBody::new(BodyStream::new(body).take_until(leaving)))
         } else {
             let whole = timeout(ANSWER_WITHIN, Limited::new(body, self.answer_bytes).collect());
             let whole = whole.await.ok().and_then(Result::ok).ok_or_else(away)?;
@@ -206,6 +221,11 @@ fn gone() -> Problem {
 
 fn away() -> Problem {
     let detail = "the session's node does not answer; what was asked of it may have been done";
+    Problem::new(ProblemCode::Unavailable, detail).retry_after(RETRY_AFTER)
+}
+
+fn leaving() -> Problem {
+    let detail = "the node that passed this on stops: ask again, another one answers";
     Problem::new(ProblemCode::Unavailable, detail).retry_after(RETRY_AFTER)
 }
 

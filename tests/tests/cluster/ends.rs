@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use http::Method;
 use pabal_tests::account::{Account, Cursors, id};
 use pabal_tests::address::Address;
@@ -10,7 +10,7 @@ use pabal_tests::client::{Client, Way};
 use pabal_tests::cluster::{Cluster, PARTITIONS};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
-use pabal_tests::line::{Handshake, Transport, WebSocket};
+use pabal_tests::line::{Break, Handshake, Line, Transport, WebSocket};
 use pabal_tests::node::Port;
 use pabal_tests::wait;
 use serde_json::json;
@@ -124,6 +124,38 @@ pub(crate) async fn of_a_drained_node(cluster: &Cluster) {
     let places: Vec<_> = rest.iter().map(|door| json!(format!("http://{}", door.get()))).collect();
     assert!(places.contains(&told["url"]), "where to go is another node: {told}, {places:?}");
     assert_eq!(cluster.nodes[1].ended().await.code(), Some(0), "a clean exit");
+    cluster.nodes[1].restart(Port::Same).await;
+    cluster.shared_out().await;
+}
+
+/// A poll and a stream run through a node that stops, to sessions of another.
+pub(crate) async fn reads_through_a_drained_node(cluster: &Cluster) {
+    let doors = doors(cluster);
+    let [ann] = cast(&doors, ["ann"]).await;
+    let through = ann.via(doors[1]);
+    let (polled, streamed) = (ann.open(None).await, ann.open(None).await);
+    let passed_on = async || cluster.nodes[1].metrics().await.get("pabal_requests_passed_on_total");
+    let before = passed_on().await;
+    let mut poll = Line::open(Transport::LongPolling, &through, &polled, 0).await.unwrap();
+    let mut stream = Line::open(Transport::Sse, &through, &streamed, 0).await.unwrap();
+    let long = Duration::from_secs(50);
+    let stopped = async {
+        wait::until("both are passed on", async || {
+            (passed_on().await >= before + 2.0).then_some(())
+        })
+        .await;
+        cluster.nodes[1].ask_to_stop();
+        assert_eq!(cluster.nodes[1].ended().await.code(), Some(0), "a clean exit");
+    };
+    let (answer, end, ()) = join3(poll.read(0, long), stream.read(0, long), stopped).await;
+    let Err(Break::Refused(answer)) = answer else { panic!("the poll was cut off: {answer:?}") };
+    assert_eq!((answer.status.as_u16(), answer.code()), (503, "unavailable"), "{}", answer.json);
+    assert!(matches!(end, Err(Break::Connection(_))), "the stream ends: {end:?}");
+    // Nothing of it was the session's end.
+    for session in [&polled, &streamed] {
+        let mut poll = Line::open(Transport::ShortPolling, &ann, session, 0).await.unwrap();
+        poll.read(0, long).await.unwrap();
+    }
     cluster.nodes[1].restart(Port::Same).await;
     cluster.shared_out().await;
 }

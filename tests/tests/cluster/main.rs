@@ -34,6 +34,7 @@ scenarios! {
     a_block_is_felt_on_all_nodes: effects::block,
     what_a_dead_node_had_ends_with_its_lease: ends::of_a_killed_node,
     a_node_that_drains_leaves_discovery: ends::of_a_drained_node,
+    reads_through_a_node_that_stops_go_on_elsewhere: ends::reads_through_a_drained_node,
     the_client_goes_on_when_its_node_dies: clients::of_a_killed_node,
     a_rolling_restart_loses_nothing: ends::rolling_restart,
 }
