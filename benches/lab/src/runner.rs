@@ -70,7 +70,8 @@ impl Bench {
                 }
             })
             .await?;
-        sleep(REST).await;
+        // A client that polls at intervals costs what it costs from its first poll on.
+        sleep(if plan.per_minute == 0.0 { warm_up.max(REST) } else { REST }).await;
         let early = early.into_inner().ok_or("nobody connected")??;
         let later = memory(&server)?;
         let per_client = |of: fn((u64, u64)) -> u64| {
