@@ -98,6 +98,23 @@ impl Line {
         Some(Answer { status, body, head, bytes })
     }
 
+    /// The next chunk of an answer that comes in chunks (RFC 9112 section 7.1); the last one is empty.
+    pub(crate) async fn chunk(&mut self) -> String {
+        loop {
+            if let Some(at) = self.unread.windows(2).position(|bytes| bytes == b"\r\n") {
+                let size = str::from_utf8(&self.unread[..at]).unwrap();
+                let end = at + 2 + usize::from_str_radix(size, 16).unwrap();
+                if let Some(bytes) = self.unread.get(..end + 2) {
+                    assert_eq!(&bytes[end..], b"\r\n");
+                    let data = String::from_utf8(bytes[at + 2..end].to_vec()).unwrap();
+                    self.unread.drain(..end + 2);
+                    return data;
+                }
+            }
+            assert_ne!(self.stream.read_buf(&mut self.unread).await.unwrap(), 0, "cut off");
+        }
+    }
+
     pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
         self.write(request).await;
         self.read().await.expect("an answer")

@@ -19,7 +19,7 @@ mod health;
 mod requests;
 mod contract;
 mod connections;
-mod polls;
+mod reads;
 mod tls;
 mod browsers;
 mod limits;

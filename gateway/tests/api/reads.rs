@@ -1,5 +1,5 @@
-//! Polls on plain connections: they are served apart from all other requests (`server/polls.rs`),
-//! and no client may be able to tell.
+//! Polls and event streams on plain connections: they are served apart from all other requests
+//! (`server/reads.rs`), and no client may be able to tell.
 
 use std::time::Duration;
 
@@ -101,21 +101,53 @@ async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
 }
 
 #[tokio::test]
-async fn a_parked_poll_ends_with_its_client() {
+async fn a_stream_is_one_answer_among_others() {
+    let node = Node::start().await;
+    let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
+    let channel_id = ann.direct(&bob).await;
+    let ears = bob.listen().await;
+    let mut line = Line::open(&node).await;
+    // By way of hyper and by way of a poll; with a request behind it that was sent ahead.
+    for before in [get(&bob, "/v1/me", ""), poll(&ears, &bob, "poll")] {
+        let ears = bob.listen().await;
+        assert_eq!(line.ask(&before).await.status, 200);
+        line.write(&(poll(&ears, &bob, "events?after=0") + &get(&bob, "/v1/me", ""))).await;
+        let head = line.read().await.unwrap();
+        assert_eq!((head.status, head.header("content-type")), (200, "text/event-stream"));
+        assert_eq!(head.header("transfer-encoding"), "chunked");
+        assert_eq!(line.chunk().await, ":\n\n");
+        for content in ["first".to_owned(), "x".repeat(16 * 1024), "third".to_owned()] {
+            ann.say(&channel_id, &content).await;
+            let event = line.chunk().await;
+            assert!(event.starts_with("id: ") && event.ends_with("}\n\n"), "{event}");
+            assert!(event.contains(&format!("\"content\":\"{content}\"")), "{event}");
+        }
+        bob.delete(&format!("/v1/sessions/{}", ears.id)).await.is(204);
+        assert!(line.chunk().await.contains("\"code\":4404"));
+        assert_eq!(line.chunk().await, "", "the end of the answer");
+        assert_eq!(line.read().await.unwrap().body["user"]["user_id"], *bob.id);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiting_read_ends_with_its_client() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
-    let ears = ann.listen().await;
-    let parked = async |count: u32| {
-        let wanted = format!("pabal_transport_attached{{transport=\"long_polling\"}} {count}");
-        while !node.get("/metrics").await.text.contains(&wanted) {
-            tokio::task::yield_now().await;
-        }
-    };
-    let mut line = Line::open(&node).await;
-    line.write(&poll(&ears, &ann, "long-poll")).await;
-    parked(1).await;
-    drop(line);
-    parked(0).await;
+    for (transport, read) in [("long_polling", "long-poll"), ("sse", "events")] {
+        let ears = ann.listen().await;
+        let attached = async |count: u32| {
+            let wanted = format!("pabal_transport_attached{{transport=\"{transport}\"}} {count}");
+            while !node.get("/metrics").await.text.contains(&wanted) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut line = Line::open(&node).await;
+        line.write(&poll(&ears, &ann, read)).await;
+        attached(1).await;
+        drop(line);
+        attached(0).await;
+    }
     node.stop().await;
 }
 
