@@ -132,12 +132,12 @@ fn step(cell: Cell, size: Size) -> Step {
 fn whole() -> Vec<Cell> {
     let mut cells = Vec::new();
     let rates: [(Transport, &[f64]); 7] = [
-        (polling(200), &[6.0, 60.0]),
+        (polling(200), &[60.0]),
         (polling(1_000), &[6.0, 60.0, 600.0]),
         (polling(5_000), &[60.0]),
         (polling(30_000), &[60.0]),
         (Transport::LongPolling, &[1.0, 6.0, 60.0, 600.0]),
-        (Transport::Sse, &[1.0, 6.0, 60.0, 600.0]),
+        (Transport::Sse, &[6.0, 60.0, 600.0]),
         (Transport::WebSocket, &[1.0, 6.0, 60.0, 600.0]),
     ];
     for (transport, rates) in rates {
@@ -148,14 +148,9 @@ fn whole() -> Vec<Cell> {
         cells.extend(rates.iter().map(|&rate| at(transport, rate)));
     }
     cells.push(Cell { tls: true, ..silent(Transport::WebSocket, SILENT) });
-    let fast = [polling(1_000), Transport::LongPolling, Transport::Sse, Transport::WebSocket];
-    for transport in fast {
-        if transport != Transport::Sse {
-            cells.push(with(transport, |cell| cell.plan.content_bytes = 2_048));
-        }
-        cells.push(with(transport, |cell| cell.tls = true));
-    }
     for transport in [Transport::LongPolling, Transport::WebSocket] {
+        cells.push(with(transport, |cell| cell.plan.content_bytes = 2_048));
+        cells.push(with(transport, |cell| cell.tls = true));
         cells.push(with(transport, |cell| cell.plan.clients = 4_000));
         cells.push(with(transport, |cell| cell.plan.group = 200));
     }

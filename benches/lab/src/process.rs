@@ -182,15 +182,28 @@ impl Server {
         Ok(nix::time::ClockId::pid_cpu_clock_id(pid)?.now()?.into())
     }
 
-    /// Kills it at once; answers the CPU time of its whole life, as the kernel adds it up for whoever
-    /// waits for the end of a process. No other process may be waited for at the same time.
+    /// Kills it at once; answers the CPU time of its whole life, by its clock and as the kernel adds it up
+    /// for whoever waits for the end of a process. No other process may be waited for at the same time.
     ///
     /// # Errors
     /// If the kernel does not say.
-    pub fn end(self) -> Outcome<Duration> {
-        let before = cpu_of_ended()?;
+    pub fn end(self) -> Outcome<(Duration, Duration)> {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        self.kill();
+        // Its clock stays readable until it is waited for in earnest.
+        waitid(WaitId::Pid(self.id()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        let (by_clock, before) = (self.cpu_clock()?, cpu_of_ended()?);
         drop(self);
-        Ok(cpu_of_ended()?.saturating_sub(before))
+        Ok((by_clock, cpu_of_ended()?.saturating_sub(before)))
+    }
+
+    fn id(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    fn kill(&self) {
+        // It may have ended already.
+        let _ = rustix::process::kill_process_group(self.id(), rustix::process::Signal::KILL);
     }
 
     /// Resident memory in bytes of it and its processes, counted page by page: the sums in `status`
@@ -216,9 +229,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A measured server has nothing worth a clean stop; it may have ended already.
-        let group = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        // A measured server has nothing worth a clean stop.
+        self.kill();
         let _ = self.child.wait();
     }
 }

@@ -101,8 +101,7 @@ impl Bench {
         let heard = !latency.is_empty();
         let late = late_p99_ms > LATE_MS.max(quantile_ms(&latency, 0.99) / 10.0);
         let generator_share = spent.generator.as_secs_f64() / spent.wall.as_secs_f64();
-        let by_clock_us = micros(server.cpu_clock()?);
-        let by_rusage_us = micros(server.end()?);
+        let (by_clock, by_rusage) = server.end()?;
         Ok(Record {
             cell,
             seconds: spent.wall.as_secs_f64(),
@@ -116,7 +115,10 @@ impl Bench {
             server_cpu_us: micros(spent.server),
             generator_cpu_us: micros(spent.generator),
             loopback: spent.loopback,
-            accounts: CpuAccounts { by_clock_us, by_rusage_us },
+            accounts: CpuAccounts {
+                by_clock_us: micros(by_clock),
+                by_rusage_us: micros(by_rusage),
+            },
             rss_per_client: per_client(|memory| memory.0),
             kernel_per_client: per_client(|memory| memory.1),
             verdict,

@@ -23,7 +23,10 @@ const GRACE: f64 = 10.0;
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let groups = if setting.quick { 12 } else { 56 };
     let plan = Plan { groups, users: 6, devices: 15, pace: Duration::from_secs(1) };
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    // A server ends with the thread that started it, which is to stay as long as the runtime.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().thread_keep_alive(Duration::MAX);
+    runtime.build()?.block_on(async {
         let folder = setting.folder()?;
         let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
         let address = server.address();
