@@ -130,7 +130,7 @@ impl http_body::Body for Events {
             meter.delivered(clock.now(), view.accepted_at());
         });
         match streamed {
-            Poll::Ready(Streamed::UpTo(next)) => {
+            Poll::Ready(Streamed::UpTo { next, .. }) => {
                 this.after = next;
                 this.quiet.as_mut().reset(Instant::now() + this.keep_alive);
                 chunk(out.into())

@@ -12,6 +12,10 @@ use pabal_benches::cells::{
 use pabal_benches::report::Report;
 use pabal_lab::process;
 
+/// That of the server: some cells run parts of it in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures whole servers on this machine.
 #[derive(Debug, Parser)]
 struct Flags {

@@ -68,8 +68,13 @@ pub enum News {
 /// What one read of a stream gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streamed {
-    /// Events up to this seq were handed over.
-    UpTo(Seq),
+    /// Some events were handed over.
+    UpTo {
+        /// The seq of the last of them.
+        next: Seq,
+        /// Whether there may be others behind them. If not, the reader is woken when there are.
+        more: bool,
+    },
     /// Another reader has taken over.
     Replaced,
     /// The session is no more.
@@ -449,7 +454,12 @@ impl Reader {
         let next = window.next();
         write(View { window });
         state.mailbox.streamed(next);
-        Poll::Ready(Streamed::UpTo(next))
+        drop(state.settle(self.session.room));
+        let more = state.ended.is_some() || state.mailbox.last() > next;
+        if !more {
+            state.wait(cx);
+        }
+        Poll::Ready(Streamed::UpTo { next, more })
     }
 }
 

@@ -1,6 +1,9 @@
 //! What becomes of sessions: readers that replace each other, the resume window, log-out, drain
 //! and shutdown.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use pabal_core::engine::{Ended, News, Streamed};
@@ -32,6 +35,48 @@ async fn a_replaced_reader_is_told_at_once() {
     say(&engine, ann, group).await;
     assert_eq!(second.news(START).await, News::Events);
     assert_eq!(second.session().id(), session.id());
+}
+
+/// How often somebody was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_handed_everything_is_woken_for_what_comes() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
+    let reader = session.attach();
+    let woken = Arc::new(Woken::default());
+    let waker = Arc::clone(&woken).into();
+    let handed = |after, bytes| {
+        let mut cx = Context::from_waker(&waker);
+        match reader.poll_stream(&mut cx, Seq::new(after), bytes, |_| {}) {
+            Poll::Ready(Streamed::UpTo { next, more }) => (next.get(), more),
+            other => panic!("nothing was handed over: {other:?}"),
+        }
+    };
+    for _ in 0..3 {
+        say(&engine, ann, group).await;
+    }
+    quiet().await;
+    assert_eq!(handed(0, 1), (1, true), "as much as was asked for");
+    assert_eq!(handed(1, 100_000), (3, false));
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    say(&engine, ann, group).await;
+    quiet().await;
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert_eq!(handed(3, 100_000), (4, false));
+    engine.close_session(&session).await;
+    assert_eq!(woken.0.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,7 @@ impl http_body::Body for Lines {
             line.push(b'\n');
         });
         match ready_or_return!(streamed) {
-            Streamed::UpTo(next) => {
+            Streamed::UpTo { next, .. } => {
                 self.after = next;
                 Poll::Ready(Some(Ok(Frame::data(line.into()))))
             }

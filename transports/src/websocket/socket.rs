@@ -144,10 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_frames(cx) {
+            return Poll::Ready(end);
+        }
         loop {
-            if let Poll::Ready(end) = self.poll_frames(cx) {
-                return Poll::Ready(end);
-            }
             self.poll_replies(cx);
             let streamed = self.poll_events(cx);
             let drained = match self.stream.get_mut().poll_drain(cx) {
@@ -155,14 +155,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            if let Poll::Ready(end) = self.poll_ping(cx) {
-                return Poll::Ready(end);
-            }
             match streamed {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
-                // There was more than fits a frame: on, unless the client does not keep up.
+                // There may be more than fits a frame: on, unless the client does not keep up.
                 Poll::Ready(None) if drained => {}
-                _ => return Poll::Pending,
+                _ => return self.poll_ping(cx),
             }
         }
     }
@@ -240,8 +237,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Frames what the mailbox has. Ready with nothing if there may be more, for which nobody will
-    /// wake: what waits to be written has to leave first.
+    /// Frames what the mailbox has. Ready with nothing if there is more, for which nobody will wake: what
+    /// waits to be written has to leave first.
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         let outgoing = self.stream.get_mut();
         if outgoing.waiting() >= FRAME_BYTES {
@@ -254,9 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             meter.delivered(clock.now(), view.accepted_at());
         });
         match streamed {
-            Poll::Ready(Streamed::UpTo(next)) => {
+            Poll::Ready(Streamed::UpTo { next, more }) => {
                 self.after = next;
-                Poll::Ready(None)
+                if more { Poll::Ready(None) } else { Poll::Pending }
             }
             Poll::Ready(Streamed::Replaced) => {
                 Poll::Ready(Some(End::Close(4409, "replaced by another connection", None)))

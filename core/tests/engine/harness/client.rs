@@ -31,7 +31,7 @@ pub(crate) fn stream(
     let mut cx = Context::from_waker(Waker::noop());
     match reader.poll_stream(&mut cx, Seq::new(after), bytes, |view| events = Some(parsed(&view))) {
         Poll::Pending => None,
-        Poll::Ready(Streamed::UpTo(next)) => {
+        Poll::Ready(Streamed::UpTo { next, .. }) => {
             let events = events.expect("wrote");
             assert_eq!(events.1, next);
             Some(Ok(events))
