@@ -1,8 +1,10 @@
 //! WebSocket (RFC 6455): one connection, or one stream of HTTP/2 (RFC 8441), text frames that are
 //! batches, commands the other way.
 //!
-//! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames.
+//! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames,
+//! [`arrival`] knows when to read.
 
+mod arrival;
 mod outgoing;
 mod socket;
 

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::arrival::Arrival;
 use super::outgoing::Outgoing;
 use super::{WebSocket, WhileOpen};
 use crate::commands::{Job, Work};
@@ -56,6 +57,7 @@ pub(super) struct Duties {
 
 pub(super) struct Socket<S> {
     stream: WebSocketStream<Outgoing<S>>,
+    arrival: Arrival,
     engine: Engine,
     reader: Reader,
     meter: TransportMeter,
@@ -108,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         Self {
             stream,
+            arrival: Arrival::new(),
             engine,
             _attached: meter.attached(),
             _open: open,
@@ -153,7 +156,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let drained = match self.stream.get_mut().poll_drain(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Ready(Ok(())) => true,
-                Poll::Pending => false,
+                Poll::Pending => {
+                    // A pong may wait behind it, which only reading writes.
+                    self.arrival.expect();
+                    false
+                }
             };
             match streamed {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
@@ -166,6 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Takes in what the client sent, while there is room for what it asks.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(waker) = self.arrival.take(cx) else { return Poll::Pending };
+        let cx = &mut Context::from_waker(&waker);
         while self.work.as_ref().is_none_or(|work| !work.is_full()) {
             let frame = match self.stream.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
@@ -196,6 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
+        // Frames were left unread.
+        self.arrival.expect();
         Poll::Pending
     }
 
@@ -229,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.stream.get_mut().json(&serde_json::json!({ "reply": reply }));
         }
         if was_full && !work.is_full() {
-            // Frames were left unread, and no waker stands for them.
+            // For the frames that were left no waker stands.
             cx.waker().wake_by_ref();
         }
         if work.is_empty() {
