@@ -128,8 +128,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Serves the client until either side ends it.
-    pub(super) async fn run(mut self) {
-        let end = poll_fn(|cx| self.poll_end(cx)).await;
+    #[expect(clippy::manual_async_fn, reason = "an async fn has its arguments twice, rust#62958")]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> {
+        async move {
+            let end = poll_fn(|cx| self.poll_end(cx)).await;
+            // In a box: there are many sockets, and none needs room for its end before that comes.
+            Box::pin(self.part(end)).await;
+        }
+    }
+
+    /// Ends the connection.
+    async fn part(mut self, end: End) {
         self.finish(&end).await;
         let closed = async {
             match end {
