@@ -25,6 +25,7 @@ use tower::Service;
 use tracing::Instrument;
 
 use super::Tls;
+use super::cancelled::Cancelled;
 use super::marks::Marks;
 use super::reads::{Left, Reads, is_plain};
 use super::streams::{Pieces, Streams, while_open};
@@ -146,9 +147,11 @@ impl Connections {
                 Some(tls) => Box::pin(self.talk_within(tls, wire, peer, &meter, permit)).await,
             }
         };
+        let abort = pin!(self.abort.cancelled());
         tokio::select! {
+            biased;
             () = talk => {}
-            () = self.abort.cancelled() => {}
+            () = Cancelled::new(&self.abort, abort) => {}
         }
     }
 
@@ -200,7 +203,8 @@ impl Connections {
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) {
-        let mut finishing = pin!(self.finishing.cancelled());
+        let finishing = pin!(self.finishing.cancelled());
+        let mut finishing = Cancelled::new(&self.finishing, finishing);
         // Until when the client has to ask for something; a deadline no more once it did, be it for a
         // read.
         let mut unasked = Some(Instant::now() + self.first_request);
@@ -208,7 +212,7 @@ impl Connections {
         loop {
             let client = (&mut stream, peer.ip());
             let first = read.take();
-            let reads = self.reads.serve(client, meter, first, &mut unasked, finishing.as_mut());
+            let reads = self.reads.serve(client, meter, first, &mut unasked, &mut finishing);
             // Boxed: a parked poll should not have room for what hyper needs.
             match reads.await {
                 Left::Closed => {
@@ -217,11 +221,12 @@ impl Connections {
                     return;
                 }
                 Left::Http2 => {
+                    let finishing = finishing.wait.as_mut();
                     return Box::pin(self.http2(stream, peer, meter, unasked, finishing)).await;
                 }
                 Left::Http1 => {
-                    let deadline = unasked.take();
-                    let left = self.http1(stream, peer, meter, deadline, finishing.as_mut());
+                    let (deadline, finishing) = (unasked.take(), finishing.wait.as_mut());
+                    let left = self.http1(stream, peer, meter, deadline, finishing);
                     let Some((back, request)) = Box::pin(left).await else { return };
                     (stream, read) = (back, Some(request));
                 }

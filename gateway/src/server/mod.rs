@@ -1,6 +1,7 @@
 //! Sockets: accepting connections, bounding them, and handing each request to the transports or to
 //! the API. Knows neither what they answer nor what they are built of.
 
+mod cancelled;
 mod connection;
 mod streams;
 mod clients;

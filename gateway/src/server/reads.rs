@@ -11,7 +11,7 @@ use std::future::{self, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,11 +28,11 @@ use pabal_transports::{
     Answering, Body, BodyError, Connection, ConnectionMeter, Requests, Transports, problem_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::WaitForCancellationFuture;
+use tokio::time::{Instant, sleep_until};
 
 use crate::peers::Peers;
 
+use super::cancelled::Cancelled;
 use super::clients::Proxies;
 use super::marks::Marks;
 use super::origins::Origins;
@@ -105,9 +105,10 @@ impl Reads {
         meter: &Arc<ConnectionMeter>,
         mut first: Option<Box<Request<()>>>,
         unasked: &mut Option<Instant>,
-        mut finishing: Pin<&mut WaitForCancellationFuture<'_>>,
+        finishing: &mut Cancelled<'_, '_>,
     ) -> Left {
         let mut unread = Bytes::new();
+        let mut idle = pin!(sleep_until(unasked.unwrap_or_else(|| Instant::now() + self.idle)));
         loop {
             let request = match first.take() {
                 Some(request) => request,
@@ -120,13 +121,24 @@ impl Reads {
                     }
                     Came::Unclear => {
                         let until = unasked.unwrap_or_else(|| Instant::now() + self.idle);
-                        let more = poll_fn(|cx| poll_read(connection, cx));
-                        let more = tokio::select! {
-                            more = timeout_at(until, more) => more,
-                            () = finishing.as_mut() => return Left::Closed,
-                        };
-                        match more {
-                            Ok(Ok(more)) if !more.is_empty() => append(&mut unread, more),
+                        if until < idle.deadline() {
+                            idle.as_mut().reset(until);
+                        }
+                        let more = poll_fn(|cx| {
+                            if let Poll::Ready(more) = poll_read(connection, cx) {
+                                return Poll::Ready(more.ok());
+                            }
+                            // Set anew only when it goes off: what comes comes long before, mostly.
+                            while idle.as_mut().poll(cx).is_ready() {
+                                if idle.deadline() >= until {
+                                    return Poll::Ready(None);
+                                }
+                                idle.as_mut().reset(until);
+                            }
+                            finishing.poll_unpin(cx).map(|()| None)
+                        });
+                        match more.await {
+                            Some(more) if !more.is_empty() => append(&mut unread, more),
                             _ => return Left::Closed,
                         }
                         continue;
@@ -157,7 +169,7 @@ impl Reads {
             if let Some(marks) = marks {
                 marks.write(answer.headers_mut());
             }
-            let last = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx).is_ready())).await;
+            let last = finishing.already();
             let written = match encode(answer, last) {
                 Encoded::Whole(answer) => write(connection, &answer).await,
                 // Boxed: a parked poll should not have room for it.
@@ -219,7 +231,7 @@ pub(super) fn is_plain<B>(request: &Request<B>) -> bool {
     request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && headers.get_all(CONNECTION).iter().all(keeps)
-        && without.iter().all(|name| !headers.contains_key(name))
+        && headers.keys().all(|name| !without.contains(name))
 }
 
 /// Reads what is there, through the stack: a connection that waits has no buffer.
