@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pabal_benches::node::{GROUP, Node, memory};
-use pabal_core::engine::{News, Session};
+use pabal_core::engine::{WakeReason, Session};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -42,7 +42,7 @@ impl Received {
 async fn read(session: Arc<Session>, received: Arc<Received>) {
     let reader = session.attach();
     let (mut after, mut out) = (session.start(), Vec::new());
-    while reader.news(after).await == News::Events {
+    while reader.wait(after).await == WakeReason::Events {
         out.clear();
         let read = session.read(Some(after), usize::MAX, |view| {
             view.batch().write(&mut out);

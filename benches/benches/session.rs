@@ -46,7 +46,7 @@ fn sessions(c: &mut Criterion) {
     let session = runtime.block_on(holding(&node, 1));
     group.bench_function("confirm late", |b| b.iter(|| session.confirm(black_box(Seq::new(0)))));
     group.bench_function("attach, see news, leave", |b| {
-        b.to_async(&runtime).iter(|| async { session.attach().news(Seq::new(0)).await });
+        b.to_async(&runtime).iter(|| async { session.attach().wait(Seq::new(0)).await });
     });
     runtime.block_on(node.engine.close_session(&session));
     group.bench_function("open and close", |b| {

@@ -41,7 +41,7 @@ async fn begin(
                 Err(problem) => Err(problem),
             }
         }
-        Ok(command) => engine.tell(user_id, command).await.map(|()| None),
+        Ok(command) => engine.run_command(user_id, command).await.map(|()| None),
         Err(problem) => Err(problem),
     };
     Begun::Done(Reply { id, outcome })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
-use pabal_core::engine::{Engine, News, Reader, View};
+use pabal_core::engine::{Engine, WakeReason, Reader, View};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Batch, Problem};
 use tokio::time::timeout;
@@ -84,16 +84,16 @@ impl Waiting {
     async fn answer(self) -> Result<Response<Body>, Problem> {
         let Self { engine, reader, meter, after, limit, wait } = self;
         let attached = meter.attached();
-        let news = timeout(wait, reader.news(after)).await;
+        let news = timeout(wait, reader.wait(after)).await;
         drop(attached);
         let body = match news {
-            Ok(News::Events) => {
+            Ok(WakeReason::Events) => {
                 let now = engine.ports().clock.now();
                 let read = |view: View<'_>| batch_body(&view, &meter, now);
                 reader.session().read(Some(after), limit, read)?
             }
-            Ok(News::Ended(ended)) => return Err(ended.into()),
-            Ok(News::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
+            Ok(WakeReason::Ended(ended)) => return Err(ended.into()),
+            Ok(WakeReason::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
             Err(_) => empty(&meter, Batch::new(std::iter::empty(), after).timed_out()),
         };
         Ok(json_response(StatusCode::OK, body))

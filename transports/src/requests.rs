@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pabal_core::engine::Rate;
+use pabal_core::engine::RateLimiter;
 use pabal_core::model::UserId;
 use pabal_core::protocol::Problem;
 
@@ -17,8 +17,8 @@ pub struct Requests(Arc<Rates>);
 
 #[derive(Debug)]
 struct Rates {
-    by_address: Rate<IpAddr>,
-    by_user: Rate<UserId>,
+    by_address: RateLimiter<IpAddr>,
+    by_user: RateLimiter<UserId>,
 }
 
 impl Requests {
@@ -27,14 +27,14 @@ impl Requests {
         let (second, burst) =
             (Duration::from_secs(1), |count: u32| count.saturating_mul(BURST_SECONDS));
         Self(Arc::new(Rates {
-            by_address: Rate::new(per_address, second, burst(per_address)),
-            by_user: Rate::new(per_user, second, burst(per_user)),
+            by_address: RateLimiter::new(per_address, second, burst(per_address)),
+            by_user: RateLimiter::new(per_user, second, burst(per_user)),
         }))
     }
 
     /// As many as they like.
     pub fn unlimited() -> Self {
-        Self(Arc::new(Rates { by_address: Rate::unlimited(), by_user: Rate::unlimited() }))
+        Self(Arc::new(Rates { by_address: RateLimiter::unlimited(), by_user: RateLimiter::unlimited() }))
     }
 
     /// One more from `address`: of HTTP only, for a WebSocket's frames have a user.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
-use pabal_core::engine::{Ended, Engine, Reader, Streamed};
+use pabal_core::engine::{EndReason, Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::Problem;
 use tokio::time::{Instant, Sleep, sleep};
@@ -136,8 +136,8 @@ impl http_body::Body for Events {
                 chunk(out.into())
             }
             Poll::Ready(Streamed::Replaced) => this.close(4409, "replaced"),
-            Poll::Ready(Streamed::Ended(Ended::LoggedOut)) => this.close(4401, "token ended"),
-            Poll::Ready(Streamed::Ended(Ended::Draining)) => this.close(1012, "draining"),
+            Poll::Ready(Streamed::Ended(EndReason::LoggedOut)) => this.close(4401, "token ended"),
+            Poll::Ready(Streamed::Ended(EndReason::Draining)) => this.close(1012, "draining"),
             Poll::Ready(Streamed::Ended(_)) => this.close(4404, "session gone"),
             Poll::Pending => {
                 if this.quiet.as_mut().poll(cx).is_pending() {

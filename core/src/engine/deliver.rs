@@ -10,7 +10,7 @@ use tracing::Span;
 
 use super::mailbox::Event;
 use super::places::MessageEvent;
-use super::session::{Ended, Session};
+use super::session::{EndReason, Session};
 use super::{Engine, sessions};
 use crate::model::{ChannelId, Message, Timestamp};
 use crate::ports::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, Stage, Trace};
@@ -36,14 +36,14 @@ pub(super) async fn run(engine: Engine) {
             Err(InboxError::UnknownNode(_)) => {
                 // Others believe that this node died. Its sessions must not stay behind unheard.
                 tracing::error!("this node's inbox is gone: ending its sessions");
-                let mut ended = engine.tell_all(Ended::Draining);
+                let mut ended = engine.tell_all(EndReason::Draining);
                 while let Err(error) = inbox.open(node).await {
                     tracing::warn!(%error, "the inbox cannot be opened");
                     tokio::time::sleep(RETRY).await;
                 }
                 // Those as well that came meanwhile: what was routed before the inbox was there
                 // passed them by, and the next message would hide it from their clients.
-                ended.extend(engine.tell_all(Ended::Draining));
+                ended.extend(engine.tell_all(EndReason::Draining));
                 // Beside the deliveries, which must not wait for it.
                 let clearing = engine.clone();
                 engine.spawn(async move { clearing.clear_away(&ended).await });

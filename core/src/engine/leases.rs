@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::session::{Ended, Session};
+use super::session::{EndReason, Session};
 use super::sessions::RETRY;
 use crate::ports::{InterestError, PresenceError};
 
@@ -50,7 +50,7 @@ impl Engine {
             let _one_at_a_time = self.inner.interest.lock().await;
             // Before this node wants anything again: the next message would hide from their clients
             // that there were others before it.
-            ended.extend(self.tell_all(Ended::Draining));
+            ended.extend(self.tell_all(EndReason::Draining));
             ports.interest.begin(node, lease).await?;
             ports.interest.join(node, &self.inner.local.wanted()).await?;
         }

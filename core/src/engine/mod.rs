@@ -7,7 +7,7 @@
 //! Which node stores what is decided in `partitions`.
 
 mod limits;
-mod rate;
+mod rate_limiter;
 mod submit;
 mod sequence;
 mod partitions;
@@ -35,9 +35,9 @@ use tokio_util::task::TaskTracker;
 
 pub use limits::Limits;
 pub use partitions::partition_owner;
-pub use rate::Rate;
+pub use rate_limiter::RateLimiter;
 pub use reading::{ChannelSync, Synced};
-pub use session::{Ended, News, Reader, Session, Streamed, View};
+pub use session::{EndReason, WakeReason, Reader, Session, Streamed, View};
 pub use stats::{EngineStats, Stats};
 pub use submit::{SendRequest, Sent, Submission};
 

@@ -149,7 +149,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the command.
-    pub async fn tell(&self, user_id: UserId, command: Command) -> Result<(), Problem> {
+    pub async fn run_command(&self, user_id: UserId, command: Command) -> Result<(), Problem> {
         match command {
             Command::Typing { channel_id } => self.typing(user_id, channel_id).await,
             Command::Read { channel_id, message_id } => {

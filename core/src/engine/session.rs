@@ -37,13 +37,13 @@ struct State {
     waker: Option<Waker>,
     /// When the last reader left.
     idle_since: Instant,
-    ended: Option<Ended>,
+    ended: Option<EndReason>,
 }
 
 /// Why a session is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum EndReason {
     /// Its client ended it.
     Closed,
     /// Nobody read from it for the length of the resume window.
@@ -56,13 +56,13 @@ pub enum Ended {
 
 /// What a waiting reader is woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum WakeReason {
     /// There are events behind the position it waits at.
     Events,
     /// Another reader has taken over.
     Replaced,
     /// The session is no more.
-    Ended(Ended),
+    Ended(EndReason),
 }
 
 /// What one read of a stream gave.
@@ -78,7 +78,7 @@ pub enum Streamed {
     /// Another reader has taken over.
     Replaced,
     /// The session is no more.
-    Ended(Ended),
+    Ended(EndReason),
 }
 
 /// Some events of a session, borrowed while it is locked: copy them out and return.
@@ -166,7 +166,7 @@ impl Session {
     }
 
     /// Why it is no more, if so.
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<EndReason> {
         self.lock().ended
     }
 
@@ -306,7 +306,7 @@ impl Session {
     }
 
     /// Ends it; its reader is told. Answers false if it had ended before.
-    pub(super) fn end(&self, reason: Ended) -> bool {
+    pub(super) fn end(&self, reason: EndReason) -> bool {
         let woken = {
             let mut state = self.lock();
             if state.ended.is_some() {
@@ -369,15 +369,15 @@ impl State {
     }
 }
 
-impl From<Ended> for Problem {
-    fn from(ended: Ended) -> Self {
+impl From<EndReason> for Problem {
+    fn from(ended: EndReason) -> Self {
         match ended {
-            Ended::LoggedOut => Self::new(ProblemCode::Unauthenticated, "the token has ended"),
-            Ended::Draining => Self::new(
+            EndReason::LoggedOut => Self::new(ProblemCode::Unauthenticated, "the token has ended"),
+            EndReason::Draining => Self::new(
                 ProblemCode::SessionGone,
                 "the node is stopping: open a new session with your channels' cursors",
             ),
-            Ended::Closed | Ended::Expired => Self::new(
+            EndReason::Closed | EndReason::Expired => Self::new(
                 ProblemCode::SessionGone,
                 "the session has ended: open a new one with your channels' cursors",
             ),
@@ -400,15 +400,15 @@ impl Reader {
 
     /// Waits until there are events behind `after`, or the reader has no more business here.
     /// Cancel-safe.
-    pub async fn news(&self, after: Seq) -> News {
+    pub async fn wait(&self, after: Seq) -> WakeReason {
         std::future::poll_fn(|cx| {
             let mut state = self.session.lock();
             if let Some(ended) = state.ended {
-                Poll::Ready(News::Ended(ended))
+                Poll::Ready(WakeReason::Ended(ended))
             } else if state.reader != self.number {
-                Poll::Ready(News::Replaced)
+                Poll::Ready(WakeReason::Replaced)
             } else if state.mailbox.last() > after {
-                Poll::Ready(News::Events)
+                Poll::Ready(WakeReason::Events)
             } else {
                 state.wait(cx);
                 Poll::Pending
@@ -434,7 +434,7 @@ impl Reader {
         }
         if state.mailbox.outran(after) {
             // To this client it is as if the session had expired: it has to open another.
-            return Poll::Ready(Streamed::Ended(Ended::Expired));
+            return Poll::Ready(Streamed::Ended(EndReason::Expired));
         }
         // What lies before `after` the client has; that may be the room that a resync waits for.
         state.mailbox.streamed(after);
@@ -443,7 +443,7 @@ impl Reader {
         let window = state.mailbox.window(after, usize::MAX, bytes);
         match state.ended {
             // A node that stops still hands over what it has, the announcement among it.
-            Some(Ended::Draining) if window.len() > 0 => {}
+            Some(EndReason::Draining) if window.len() > 0 => {}
             Some(ended) => return Poll::Ready(Streamed::Ended(ended)),
             None if window.len() == 0 => {
                 state.wait(cx);

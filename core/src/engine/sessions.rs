@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Engine;
 use super::catch_up::begin_catch_up;
 use super::mailbox::{Event, Room};
-use super::session::{Ended, Session};
+use super::session::{EndReason, Session};
 use crate::model::{ChannelId, FriendState, SessionId, TokenHash, UserId};
 use crate::ports::{Access, Audience, Delivery, PresenceError};
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
@@ -64,7 +64,7 @@ impl Engine {
         let guard = OpeningGuard { engine: self, session: Some(&session) };
         // A drain that began meanwhile may have looked for sessions before this one was entered.
         if self.inner.draining.is_cancelled() {
-            return Err(Ended::Draining.into());
+            return Err(EndReason::Draining.into());
         }
         self.subscribe(&session).await?;
         if let Some(catch_ups) = catch_ups {
@@ -91,7 +91,7 @@ impl Engine {
             self.announce_presence(user_id, true);
         }
         if directory.access(session.token()).await?.is_none() {
-            return Err(Ended::LoggedOut.into());
+            return Err(EndReason::LoggedOut.into());
         }
         let memberships = directory.memberships(user_id).await?;
         {
@@ -126,7 +126,7 @@ impl Engine {
         match session {
             Some(session) if session.user_id() == access.device.user_id => Ok(session),
             Some(_) => Err(Problem::new(ProblemCode::Forbidden, "this is another user's session")),
-            None => Err(Ended::Expired.into()),
+            None => Err(EndReason::Expired.into()),
         }
     }
 
@@ -145,19 +145,19 @@ impl Engine {
 
     /// Ends a session that its client wants no more.
     pub async fn close_session(&self, session: &Arc<Session>) {
-        self.end(session, Ended::Closed).await;
+        self.end(session, EndReason::Closed).await;
     }
 
     /// Ends the sessions of a token, or all of a user's, on this node and at once.
     pub async fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) {
         for session in self.inner.local.of_user(user_id) {
             if token.is_none_or(|token| session.token() == token) {
-                self.end(&session, Ended::LoggedOut).await;
+                self.end(&session, EndReason::LoggedOut).await;
             }
         }
     }
 
-    pub(super) async fn end_all(&self, reason: Ended) {
+    pub(super) async fn end_all(&self, reason: EndReason) {
         // All are told before the first is cleared away, which may take its time.
         let ended = self.tell_all(reason);
         let engine = self.clone();
@@ -166,7 +166,7 @@ impl Engine {
 
     /// No session that is here gets anything more, from now on. Answers those that have to be
     /// [cleared away](Self::clear_away).
-    pub(super) fn tell_all(&self, reason: Ended) -> Vec<Arc<Session>> {
+    pub(super) fn tell_all(&self, reason: EndReason) -> Vec<Arc<Session>> {
         let mut ended = self.inner.local.all();
         ended.retain(|session| session.end(reason));
         ended
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    async fn end(&self, session: &Arc<Session>, reason: Ended) {
+    async fn end(&self, session: &Arc<Session>, reason: EndReason) {
         if session.end(reason) {
             let (engine, session) = (self.clone(), Arc::clone(session));
             self.complete(async move { engine.remove(&session).await }).await;
@@ -314,7 +314,7 @@ impl Drop for OpeningGuard<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session {
             let (engine, session) = (self.engine.clone(), Arc::clone(session));
-            self.engine.spawn(async move { engine.end(&session, Ended::Closed).await });
+            self.engine.spawn(async move { engine.end(&session, EndReason::Closed).await });
         }
     }
 }
@@ -364,7 +364,7 @@ pub(super) async fn expire(engine: Engine) {
         for session in engine.inner.local.all() {
             if session.idle_for(now).is_some_and(|idle| idle > window) {
                 engine.inner.stats.sessions_expired.add(1);
-                engine.end(&session, Ended::Expired).await;
+                engine.end(&session, EndReason::Expired).await;
             }
         }
         rounds = rounds.wrapping_add(1);
@@ -391,5 +391,5 @@ pub(super) async fn drain(engine: &Engine, reconnect_after: Duration) {
     if !sessions.is_empty() {
         tokio::time::sleep(DRAIN_NOTICE).await;
     }
-    engine.end_all(Ended::Draining).await;
+    engine.end_all(EndReason::Draining).await;
 }

@@ -7,7 +7,7 @@ use moka::future::Cache;
 use tracing::Instrument;
 
 use super::sequence::not_confirmed;
-use super::{Engine, Limits, Rate};
+use super::{Engine, Limits, RateLimiter};
 use crate::model::{ChannelId, Draft, Membership, Message, UserId};
 use crate::ports::{DirectoryError, Stage, Trace};
 use crate::protocol::{MAX_NAME_BYTES, Problem, ProblemCode};
@@ -154,7 +154,7 @@ impl Engine {
 /// What is believed about who may send, and how much each has sent.
 pub(super) struct Permits {
     memberships: Cache<(UserId, ChannelId), Option<Arc<Membership>>>,
-    rate: Rate<UserId>,
+    rate: RateLimiter<UserId>,
 }
 
 impl Permits {
@@ -163,8 +163,8 @@ impl Permits {
             .max_capacity(limits.permissions)
             .time_to_live(limits.permission_ttl)
             .build();
-        let rate = limits.sends_per_second.map_or_else(Rate::unlimited, |count| {
-            Rate::new(count, Duration::from_secs(1), count.saturating_mul(10))
+        let rate = limits.sends_per_second.map_or_else(RateLimiter::unlimited, |count| {
+            RateLimiter::new(count, Duration::from_secs(1), count.saturating_mul(10))
         });
         Self { memberships, rate }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use pabal_core::engine::News;
+use pabal_core::engine::WakeReason;
 use pabal_core::model::{MessageId, Seq};
 use pabal_core::ports::{Delivery, HistoryStore, NodeInbox, Trace};
 use pabal_core::protocol::ProblemCode;
@@ -194,12 +194,12 @@ async fn a_resync_wakes_whoever_waits() {
     quiet().await;
     let reader = session.attach();
     session.confirm(Seq::new(1));
-    let waiting = tokio::spawn(async move { reader.news(Seq::new(1)).await });
+    let waiting = tokio::spawn(async move { reader.wait(Seq::new(1)).await });
     quiet().await;
     // The session was handed messages above this cursor, so all it can get is a resync.
     engine.catch_up(&session, [(group, MessageId::new(0))].into()).await;
     let news = timeout(Duration::from_secs(1), waiting).await.expect("is woken");
-    assert_eq!(news.expect("no panic"), News::Events);
+    assert_eq!(news.expect("no panic"), WakeReason::Events);
 }
 
 #[tokio::test(start_paused = true)]

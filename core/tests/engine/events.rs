@@ -44,7 +44,7 @@ impl Room {
 async fn the_others_are_told_that_somebody_is_typing() {
     let mut room = room().await;
     let typing = Command::Typing { channel_id: room.group };
-    room.engine.tell(room.ann, typing).await.expect("is told");
+    room.engine.run_command(room.ann, typing).await.expect("is told");
     assert_eq!(room.count("typing").await, [0, 0, 1]);
     let refused = room.engine.typing(room.ann, ChannelId::new(999)).await;
     assert_eq!(code(refused), ProblemCode::NotAMember);
@@ -56,7 +56,7 @@ async fn everybody_is_told_how_far_somebody_has_read_once() {
     let message_id = say(&room.engine, room.ann, room.group).await;
     for _ in 0..2 {
         let read = Command::Read { channel_id: room.group, message_id };
-        room.engine.tell(room.ann, read).await.expect("is told");
+        room.engine.run_command(room.ann, read).await.expect("is told");
     }
     assert_eq!(room.count("read").await, [1, 1, 1]);
     let beyond = MessageId::new(message_id.get() + 1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pabal_core::engine::Ended;
+use pabal_core::engine::EndReason;
 use pabal_core::model::MessageId;
 use pabal_core::ports::{HistoryStore, Interest, NodeInbox, Presence};
 use pabal_core::protocol::Cursors;
@@ -131,7 +131,7 @@ async fn sessions_end_with_the_inbox_of_their_node_and_their_clients_miss_nothin
     world.inbox.forget(engine.node()).await.expect("forgets");
     let missed = say(&engine, ann, group).await;
     quiet().await;
-    assert_eq!(client.session.ended(), Some(Ended::Draining), "it would hear nothing more");
+    assert_eq!(client.session.ended(), Some(EndReason::Draining), "it would hear nothing more");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let cursors = Cursors::from([(group, client.channels[&group].top)]);
     let mut client = Client::open_from(&engine, &access, cursors).await;
@@ -161,7 +161,7 @@ async fn sessions_end_with_a_lease_of_their_node_and_their_clients_miss_nothing(
         }
         let missed = say(&engine, ann, group).await;
         tokio::time::sleep(engine.limits().lease).await;
-        assert_eq!(client.session.ended(), Some(Ended::Draining), "it missed a message");
+        assert_eq!(client.session.ended(), Some(EndReason::Draining), "it missed a message");
         let cursors = Cursors::from([(group, client.channels[&group].top)]);
         let mut client = Client::open_from(&engine, &access, cursors).await;
         let next = say(&engine, ann, group).await;

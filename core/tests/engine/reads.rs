@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pabal_core::engine::News;
+use pabal_core::engine::WakeReason;
 use pabal_core::model::Seq;
 use pabal_core::protocol::ProblemCode;
 use rand::rngs::StdRng;
@@ -86,14 +86,14 @@ async fn a_reader_that_waits_is_woken_by_the_first_event_and_consumes_nothing() 
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
-    let waited = timeout(Duration::from_secs(30), reader.news(Seq::new(0))).await;
+    let waited = timeout(Duration::from_secs(30), reader.wait(Seq::new(0))).await;
     assert!(waited.is_err(), "there is nothing");
-    let waiting = tokio::spawn(async move { (reader.news(Seq::new(0)).await, reader) });
+    let waiting = tokio::spawn(async move { (reader.wait(Seq::new(0)).await, reader) });
     quiet().await;
     say(&engine, ann, group).await;
     let (news, reader) = waiting.await.expect("no panic");
-    assert_eq!(news, News::Events);
-    assert_eq!(reader.news(Seq::new(0)).await, News::Events, "still there");
+    assert_eq!(news, WakeReason::Events);
+    assert_eq!(reader.wait(Seq::new(0)).await, WakeReason::Events, "still there");
     assert_eq!(client.poll(), 1);
 }
 
@@ -117,9 +117,9 @@ async fn transports_change_in_mid_session_and_answers_get_lost() {
                 0 => Some(read(&client.session, client.after, rng.random_range(1..9))),
                 1 => {
                     let reader = client.session.attach();
-                    let wait = reader.news(Seq::new(client.after));
+                    let wait = reader.wait(Seq::new(client.after));
                     let news = timeout(Duration::from_millis(5), wait).await;
-                    assert_ne!(news, Ok(News::Replaced));
+                    assert_ne!(news, Ok(WakeReason::Replaced));
                     Some(read(&client.session, client.after, 50))
                 }
                 _ => {

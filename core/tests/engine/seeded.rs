@@ -164,7 +164,7 @@ impl Run {
         let reader = client.session.attach();
         client.session.confirm(after);
         let wait = Duration::from_millis(self.rng.random_range(0..10));
-        let _ = tokio::time::timeout(wait, reader.news(after)).await;
+        let _ = tokio::time::timeout(wait, reader.wait(after)).await;
         self.devices[device].reader = Some(reader);
         self.poll(device).await;
     }

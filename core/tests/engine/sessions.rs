@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use pabal_core::engine::{Ended, News, Streamed};
+use pabal_core::engine::{EndReason, WakeReason, Streamed};
 use pabal_core::model::{Seq, TokenHash};
 use pabal_core::ports::{Delivery, Directory, Presence};
 use pabal_core::protocol::ProblemCode;
@@ -24,16 +24,16 @@ async fn a_replaced_reader_is_told_at_once() {
     let engine = world.start().await;
     let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     let first = session.attach();
-    let waiting = tokio::spawn(async move { (first.news(START).await, first) });
+    let waiting = tokio::spawn(async move { (first.wait(START).await, first) });
     quiet().await;
     let second = session.attach();
     let (news, first) = timeout(Duration::from_secs(1), waiting).await.expect("told").expect("ok");
-    assert_eq!(news, News::Replaced);
+    assert_eq!(news, WakeReason::Replaced);
     assert_eq!(stream(&first, 0, 1_000), Some(Err(Streamed::Replaced)));
     // That the first goes does not take the session from the second.
     drop(first);
     say(&engine, ann, group).await;
-    assert_eq!(second.news(START).await, News::Events);
+    assert_eq!(second.wait(START).await, WakeReason::Events);
     assert_eq!(second.session().id(), session.id());
 }
 
@@ -88,7 +88,7 @@ async fn a_session_that_nobody_reads_lives_for_the_resume_window() {
     let session = engine.open_session(&access, None).await.expect("opens");
     // However long a reader waits, it counts as reading.
     let reader = session.attach();
-    assert!(timeout(Duration::from_secs(300), reader.news(START)).await.is_err());
+    assert!(timeout(Duration::from_secs(300), reader.wait(START)).await.is_err());
     drop(reader);
     sleep(Duration::from_secs(59)).await;
     assert!(engine.session(session.id(), access.token).await.is_ok());
@@ -97,10 +97,10 @@ async fn a_session_that_nobody_reads_lives_for_the_resume_window() {
     sleep(Duration::from_secs(59)).await;
     assert_eq!(session.ended(), None);
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(session.ended(), Some(Ended::Expired));
+    assert_eq!(session.ended(), Some(EndReason::Expired));
     assert_eq!(code(engine.session(session.id(), access.token).await), ProblemCode::SessionGone);
     assert_eq!(code(read(&session, 0, 1)), ProblemCode::SessionGone);
-    assert_eq!(session.attach().news(START).await, News::Ended(Ended::Expired));
+    assert_eq!(session.attach().wait(START).await, WakeReason::Ended(EndReason::Expired));
     assert_eq!((engine.stats().sessions, engine.stats().sessions_expired), (0, 1));
 }
 
@@ -112,12 +112,12 @@ async fn a_closed_session_wakes_its_reader_and_is_gone() {
     let access = world.log_in(ann).await;
     let session = engine.open_session(&access, None).await.expect("opens");
     let reader = session.attach();
-    let waiting = tokio::spawn(async move { (reader.news(START).await, reader) });
+    let waiting = tokio::spawn(async move { (reader.wait(START).await, reader) });
     quiet().await;
     engine.close_session(&session).await;
     let (news, reader) = timeout(Duration::from_secs(1), waiting).await.expect("told").expect("ok");
-    assert_eq!(news, News::Ended(Ended::Closed));
-    assert_eq!(stream(&reader, 0, 1_000), Some(Err(Streamed::Ended(Ended::Closed))));
+    assert_eq!(news, WakeReason::Ended(EndReason::Closed));
+    assert_eq!(stream(&reader, 0, 1_000), Some(Err(Streamed::Ended(EndReason::Closed))));
     assert_eq!(code(engine.session(session.id(), access.token).await), ProblemCode::SessionGone);
 }
 
@@ -180,19 +180,19 @@ async fn a_log_out_ends_the_sessions_of_its_token_and_no_others() {
     let staying = engine.open_session(&stays, None).await.expect("opens");
     let strange = engine.open_session(&world.log_in(ben).await, None).await.expect("opens");
     let reader = ending.attach();
-    let waiting = tokio::spawn(async move { reader.news(START).await });
+    let waiting = tokio::spawn(async move { reader.wait(START).await });
     quiet().await;
     let before = Instant::now();
     world.directory.log_out(out.token).await.expect("logs out");
     engine.publish(Delivery::EndSessions { user_id: ann, token: Some(out.token) }).await;
-    assert_eq!(waiting.await.expect("no panic"), News::Ended(Ended::LoggedOut));
+    assert_eq!(waiting.await.expect("no panic"), WakeReason::Ended(EndReason::LoggedOut));
     assert_eq!(before.elapsed(), Duration::ZERO, "at once");
     assert_eq!(code(read(&ending, 0, 1)), ProblemCode::Unauthenticated);
     assert_eq!(code(engine.session(ending.id(), out.token).await), ProblemCode::Unauthenticated);
     assert!(read(&staying, 0, 1).is_ok() && read(&strange, 0, 1).is_ok());
     engine.publish(Delivery::EndSessions { user_id: ann, token: None }).await;
     quiet().await;
-    assert_eq!(staying.ended(), Some(Ended::LoggedOut));
+    assert_eq!(staying.ended(), Some(EndReason::LoggedOut));
     assert_eq!(strange.ended(), None);
 }
 
@@ -225,7 +225,7 @@ async fn a_drain_announces_itself_then_ends_every_session() {
         let engine = engine.clone();
         async move { engine.drain(Duration::from_millis(1_500)).await }
     });
-    assert_eq!(reader.news(START).await, News::Events);
+    assert_eq!(reader.wait(START).await, WakeReason::Events);
     let events = stream(&reader, 0, 10_000).expect("news").expect("lives");
     client.take(events);
     let announced = client.events("draining");
@@ -237,12 +237,12 @@ async fn a_drain_announces_itself_then_ends_every_session() {
     world.history.before_append.open();
     accepted.stored().await.expect("what was accepted is acknowledged");
     draining.await.expect("no panic");
-    assert_eq!(idle.ended(), Some(Ended::Draining));
+    assert_eq!(idle.ended(), Some(EndReason::Draining));
     assert_eq!(code(read(&idle, 0, 1)), ProblemCode::SessionGone);
     // A stream is still given what came before the end.
     let events = stream(&reader, client.after, 10_000).expect("news").expect("has events");
     assert_eq!(client.take(events), 1);
-    let ended = Streamed::Ended(Ended::Draining);
+    let ended = Streamed::Ended(EndReason::Draining);
     assert_eq!(stream(&reader, client.after, 10_000), Some(Err(ended)));
 }
 
@@ -265,7 +265,7 @@ async fn no_session_slips_through_a_drain() {
     world.presence.after_join.open();
     draining.await.expect("no panic");
     if let Ok(session) = opening.await.expect("no panic") {
-        assert_eq!(session.ended(), Some(Ended::Draining));
+        assert_eq!(session.ended(), Some(EndReason::Draining));
     }
     quiet().await;
     assert_eq!(engine.stats().sessions, 0);

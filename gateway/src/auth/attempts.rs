@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pabal_core::engine::Rate;
+use pabal_core::engine::RateLimiter;
 use pabal_core::protocol::Problem;
 use pabal_transports::network;
 
@@ -16,22 +16,22 @@ const BURST_SECONDS: u32 = 30;
 /// Counts sign-ups and log-ins.
 #[derive(Debug)]
 pub struct Attempts {
-    by_address: Rate<IpAddr>,
-    by_username: Rate<String>,
+    by_address: RateLimiter<IpAddr>,
+    by_username: RateLimiter<String>,
 }
 
 impl Attempts {
     /// Limits as configured; none if rate limits are off.
     pub fn new(limits: &config::Limits, auth: &config::Auth) -> Self {
         if !limits.rate_limits {
-            return Self { by_address: Rate::unlimited(), by_username: Rate::unlimited() };
+            return Self { by_address: RateLimiter::unlimited(), by_username: RateLimiter::unlimited() };
         }
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let per_second = auth.attempts_per_address_per_second;
         let per_minute = auth.attempts_per_username_per_minute;
         Self {
-            by_address: Rate::new(per_second, second, per_second.saturating_mul(BURST_SECONDS)),
-            by_username: Rate::new(per_minute, minute, per_minute),
+            by_address: RateLimiter::new(per_second, second, per_second.saturating_mul(BURST_SECONDS)),
+            by_username: RateLimiter::new(per_minute, minute, per_minute),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt, StreamExt};
-use pabal_core::engine::{Ended, Engine, Reader, Streamed};
+use pabal_core::engine::{EndReason, Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -356,11 +356,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 }
 
 /// How a socket is closed whose session has ended.
-fn farewell(ended: Ended) -> End {
+fn farewell(ended: EndReason) -> End {
     match ended {
-        Ended::LoggedOut => End::Close(TOKEN_ENDED, "token ended", Some(ended.into())),
+        EndReason::LoggedOut => End::Close(TOKEN_ENDED, "token ended", Some(ended.into())),
         // The event `draining` went before.
-        Ended::Draining => End::Close(1012, "draining", None),
+        EndReason::Draining => End::Close(1012, "draining", None),
         _ => End::Close(4404, "session gone", Some(ended.into())),
     }
 }

@@ -5,21 +5,21 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota};
 
 use crate::protocol::{Problem, ProblemCode};
 
 /// A limit for each key by itself: so many a while for ever, and some more at once.
 #[derive(Debug)]
-pub struct Rate<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
+pub struct RateLimiter<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
 
-impl<K: Hash + Eq + Clone> Rate<K> {
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// `count` in each `period`, and `at_once` of them after a pause; no limit if any of them is
     /// nothing.
     pub fn new(count: u32, period: Duration, at_once: u32) -> Self {
         let every = period.checked_div(count).and_then(Quota::with_period);
         let quota = every.zip(NonZeroU32::new(at_once));
-        Self(quota.map(|(quota, at_once)| RateLimiter::keyed(quota.allow_burst(at_once))))
+        Self(quota.map(|(quota, at_once)| governor::RateLimiter::keyed(quota.allow_burst(at_once))))
     }
 
     /// No limit.
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn each_key_is_limited_by_itself_and_told_when_to_come_back() {
-        let rate = Rate::new(1, Duration::from_secs(60), 3);
+        let rate = RateLimiter::new(1, Duration::from_secs(60), 3);
         assert!((0..3).all(|_| rate.check(&"a", "too many").is_ok()));
         let refused = rate.check(&"a", "too many").unwrap_err();
         assert_eq!((refused.code, refused.detail.as_str()), (ProblemCode::RateLimited, "too many"));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_counted() {
-        for rate in [Rate::unlimited(), Rate::new(0, Duration::from_secs(1), 10)] {
+        for rate in [RateLimiter::unlimited(), RateLimiter::new(0, Duration::from_secs(1), 10)] {
             assert!((0..1_000).all(|_| rate.check(&1, "too many").is_ok()));
         }
     }
