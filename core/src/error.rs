@@ -1,15 +1,39 @@
-//! How the failures of ports look to clients: whatever is private stays in the log.
+//! How clients see the errors of ports. The only place that decides it: private detail goes to the
+//! log, a [`Problem`] to the client.
 
+use std::error::Error;
 use std::time::Duration;
 
-use crate::ports::{DirectoryError, InterestError, PresenceError};
+use crate::ports::{DirectoryError, HistoryError, InterestError, LogError, PresenceError};
 use crate::protocol::{Problem, ProblemCode};
 
+/// When to retry a call to a port that was unavailable.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// When to retry a send that the log refused. A full log has capacity again after the next batch.
+const RETRY_SEND_AFTER: Duration = Duration::from_millis(200);
 
-fn unavailable(error: &dyn std::error::Error, what: &str) -> Problem {
-    tracing::warn!(%error, "a port is away");
-    Problem::new(ProblemCode::Unavailable, format!("{what} is away")).retry_after(RETRY_AFTER)
+fn unavailable(error: &dyn Error, port: &str) -> Problem {
+    tracing::warn!(%error, "{port} unavailable");
+    Problem::new(ProblemCode::Unavailable, format!("{port} unavailable")).retry_after(RETRY_AFTER)
+}
+
+fn failed(error: &dyn Error, port: &str) -> Problem {
+    tracing::error!(%error, "{port} failed");
+    Problem::new(ProblemCode::Internal, format!("{port} cannot be read"))
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        tracing::warn!(%error, "a send was refused");
+        Self::new(ProblemCode::Unavailable, "the message cannot be accepted now")
+            .retry_after(RETRY_SEND_AFTER)
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        if error.retryable() { unavailable(&error, "history") } else { failed(&error, "history") }
+    }
 }
 
 impl From<&DirectoryError> for Problem {
@@ -26,12 +50,9 @@ impl From<&DirectoryError> for Problem {
             }
             DirectoryError::GroupFull => Self::invalid("members", "the group is full"),
             DirectoryError::IdTaken | DirectoryError::Unavailable(_) => {
-                unavailable(error, "the directory")
+                unavailable(error, "directory")
             }
-            DirectoryError::Damaged(_) => {
-                tracing::error!(%error, "the directory failed");
-                Self::new(ProblemCode::Internal, "the directory cannot be read")
-            }
+            DirectoryError::Damaged(_) => failed(error, "directory"),
         }
     }
 }

@@ -364,7 +364,7 @@ impl Transports {
             "resume_window_ms": resume_window.as_millis() as u64,
             "transports": transports,
         });
-        let elsewhere = self.inner.engine.elsewhere(ELSEWHERE);
+        let elsewhere = self.inner.engine.other_node_urls(ELSEWHERE);
         if !elsewhere.is_empty() {
             document["elsewhere"] = elsewhere.into();
         }

@@ -1,37 +1,51 @@
-//! Every bound of the engine in one place. Nothing in it grows past one of these (invariant I7).
+//! The limits of the engine. Nothing in it grows beyond one of them (invariant I7).
 
 use std::time::Duration;
 
-/// What the engine allows and how long it waits.
+use crate::protocol::Problem;
+
+/// What the engine allows, and how long it waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The longest content of a message, in bytes of UTF-8.
     pub content_bytes: usize,
-    /// As many events as a session holds unconfirmed.
+    /// How many unconfirmed events a session holds.
     pub mailbox_events: usize,
-    /// As many bytes of events as a session holds unconfirmed.
+    /// How many bytes of unconfirmed events a session holds.
     pub mailbox_bytes: usize,
-    /// As many sessions as a user may have on a node.
+    /// How many sessions a user may have on a node.
     pub sessions_per_user: usize,
-    /// As many sessions as a node takes.
+    /// How many sessions a node may have. Sessions that open at the same moment may exceed it by
+    /// their number.
     pub sessions: usize,
-    /// As many channels as one request may catch up with or synchronise.
+    /// For how many channels one request may catch up or synchronise.
     pub channels_per_request: usize,
-    /// How long a session lives with nobody reading.
+    /// How long a session lives without being read.
     pub resume_window: Duration,
-    /// How long a sender waits for the acknowledgement before it is told `not_confirmed`.
+    /// How long a sender waits for the acknowledgement before it gets `not_confirmed`.
     pub confirm_within: Duration,
-    /// As many messages as a partition's owner, or a node's delivery, takes up at once.
+    /// How many messages the owner of a partition, or the deliverer of a node, handles at a time.
     pub batch: usize,
-    /// How long a permission to send is believed without asking the directory again, and so the
-    /// longest time that a change made on another node takes to be felt here.
+    /// How long a membership is cached: the longest time until a change on another node takes effect
+    /// here.
     pub permission_ttl: Duration,
-    /// As many permissions as are remembered.
+    /// How many memberships are cached.
     pub permissions: u64,
-    /// Sends a second that one user may keep up, and ten times that at once; no limit if absent.
+    /// The sustained rate of sends a second of one user; a burst may be ten times that. Unlimited if
+    /// absent.
     pub sends_per_second: Option<u32>,
     /// How long a lease of this node lasts without renewal.
     pub lease: Duration,
+}
+
+impl Limits {
+    pub(super) fn check_channel_count(&self, count: usize) -> Result<(), Problem> {
+        let limit = self.channels_per_request;
+        if count > limit {
+            return Err(Problem::invalid("channels", format!("at most {limit} at once")));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -46,7 +60,7 @@ impl Default for Limits {
             resume_window: Duration::from_secs(60),
             confirm_within: Duration::from_secs(10),
             batch: 256,
-            // Changes are to be felt on all nodes within a second.
+            // A change takes effect on all nodes within a second.
             permission_ttl: Duration::from_millis(750),
             permissions: 100_000,
             sends_per_second: Some(50),

@@ -1,4 +1,4 @@
-//! How often somebody may do something.
+//! A rate limit for each key.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -9,28 +9,31 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 
 use crate::protocol::{Problem, ProblemCode};
 
-/// A limit for each key by itself: so many a while for ever, and some more at once.
+/// Limits how often something may happen, for each key by itself: a sustained rate plus a burst.
+///
+/// Source: the generic cell rate algorithm (ITU-T I.371), as the crate `governor` implements it. It
+/// measures time by the monotonic clock, not by [`Clock`](crate::ports::Clock).
 #[derive(Debug)]
 pub struct RateLimiter<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// `count` in each `period`, and `at_once` of them after a pause; no limit if any of them is
-    /// nothing.
-    pub fn new(count: u32, period: Duration, at_once: u32) -> Self {
+    /// Allows `count` in each `period`, and a burst of `burst` after a pause. Unlimited if any of the
+    /// three is zero.
+    pub fn new(count: u32, period: Duration, burst: u32) -> Self {
         let every = period.checked_div(count).and_then(Quota::with_period);
-        let quota = every.zip(NonZeroU32::new(at_once));
-        Self(quota.map(|(quota, at_once)| governor::RateLimiter::keyed(quota.allow_burst(at_once))))
+        let quota = every.zip(NonZeroU32::new(burst));
+        Self(quota.map(|(quota, burst)| governor::RateLimiter::keyed(quota.allow_burst(burst))))
     }
 
-    /// No limit.
+    /// A limiter that allows everything.
     pub fn unlimited() -> Self {
         Self(None)
     }
 
-    /// One more for `key`.
+    /// Counts one more for `key`, if the limit allows it.
     ///
     /// # Errors
-    /// `rate_limited` with `detail` and the time to wait; it did not count.
+    /// `rate_limited`, with `detail` and the time after which to retry. Nothing was counted.
     pub fn check(&self, key: &K, detail: &str) -> Result<(), Problem> {
         let Some(limiter) = &self.0 else {
             return Ok(());
@@ -42,7 +45,8 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         })
     }
 
-    /// Forgets whoever has been quiet, so that what is counted does not grow for ever.
+    /// Forgets the keys whose full burst is available again, so that memory does not grow. Call it
+    /// regularly.
     pub fn tidy(&self) {
         if let Some(limiter) = &self.0 {
             limiter.retain_recent();
@@ -56,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_is_limited_by_itself_and_told_when_to_come_back() {
+    fn each_key_has_its_own_limit_and_learns_when_to_retry() {
         let rate = RateLimiter::new(1, Duration::from_secs(60), 3);
         assert!((0..3).all(|_| rate.check(&"a", "too many").is_ok()));
         let refused = rate.check(&"a", "too many").unwrap_err();
@@ -67,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
+    fn an_unlimited_limiter_allows_everything() {
         for rate in [RateLimiter::unlimited(), RateLimiter::new(0, Duration::from_secs(1), 10)] {
             assert!((0..1_000).all(|_| rate.check(&1, "too many").is_ok()));
         }

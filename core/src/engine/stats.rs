@@ -1,19 +1,19 @@
-//! What the engine counts.
+//! The counters of the engine.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// Counters that only rise.
+        /// The counters of an engine. They only rise.
         #[derive(Debug, Default)]
-        pub struct Stats {
+        pub(super) struct Stats {
             $(pub(super) $name: Counter,)+
         }
 
-        /// The counters at one moment.
+        /// The counters of an engine at one moment, since its start, and what it has now.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct EngineStats {
-            /// Sessions alive now.
+            /// Sessions on this node now.
             pub sessions: u64,
             /// Partitions that this node owns now.
             pub partitions: u64,
@@ -30,29 +30,29 @@ macro_rules! stats {
 }
 
 stats! {
-    /// Messages accepted and durable.
+    /// Messages stored by the owners on this node.
     messages_stored,
     /// Sends that were repeats of a stored message.
     sends_repeated,
-    /// Sends whose sender was told `not_confirmed`.
+    /// Sends whose sender got `not_confirmed`.
     sends_not_confirmed,
-    /// Batches appended to history: messages per batch is what group commit gains.
+    /// Batches appended to history. Messages a batch are what group commit gains.
     history_batches,
-    /// Copies of messages and events put into mailboxes.
+    /// Messages and events passed to sessions, one for each session.
     deliveries,
-    /// Events that are no messages, dropped because too many waited for presence or interest.
+    /// Events that are no messages, dropped because too many were on their way.
     events_dropped,
     /// Notifications put into the push queue.
     pushes_queued,
-    /// Notifications that found the push queue full.
+    /// Notifications dropped because the push queue was full or unavailable.
     pushes_dropped,
     /// Sessions opened.
     sessions_opened,
-    /// Sessions that nobody read for the length of the resume window.
+    /// Sessions that ended because they were not read for the resume window.
     sessions_expired,
 }
 
-/// A number that only rises.
+/// A counter that only rises.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 

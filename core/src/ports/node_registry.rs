@@ -83,7 +83,7 @@ pub struct NodeInfo {
 
 impl NodeInfo {
     /// As many sessions more as it takes.
-    pub fn room(&self) -> u32 {
+    pub fn free_capacity(&self) -> u32 {
         self.capacity.saturating_sub(self.load)
     }
 }

@@ -275,7 +275,7 @@ async fn sessions_are_told_to_go_elsewhere_each_at_a_moment_of_its_own() {
     world.announce("two", LONG, false).await;
     world.announce("also-draining", LONG, true).await;
     // Until it has heard of them.
-    while one.elsewhere(3) != ["http://two"] {
+    while one.other_node_urls(3) != ["http://two"] {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let mut clients = Vec::new();

@@ -1,7 +1,7 @@
-//! The sessions of this node and which channels they want.
+//! The sessions of this node, and the channels to which they subscribe.
 //!
-//! A channel's sessions are a shared list that is replaced on change, so that a fan-out walks it
-//! without a lock.
+//! The sessions of a channel are a shared list that is replaced on change, so a fan-out iterates over
+//! it without a lock.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,40 +15,45 @@ use crate::model::{ChannelId, SessionId, UserId};
 
 type Sessions = Arc<Vec<Arc<Session>>>;
 
-/// Who is here.
+/// The sessions of this node by id, by user and by channel.
 #[derive(Debug, Default)]
-pub(super) struct Local {
+pub(in crate::engine) struct SessionTable {
     sessions: DashMap<u64, Arc<Session>, RandomState>,
-    users: DashMap<UserId, LocalUser, RandomState>,
+    users: DashMap<UserId, UserEntry, RandomState>,
     channels: DashMap<ChannelId, Sessions, RandomState>,
 }
 
-/// A user with at least one session here.
+/// A user with at least one session on this node.
 #[derive(Debug, Default)]
-struct LocalUser {
+struct UserEntry {
     sessions: Vec<Arc<Session>>,
     channels: HashSet<ChannelId, RandomState>,
-    /// Which of the sessions are being opened, and what happened to the user's memberships
-    /// meanwhile: the list they read from the directory may be older.
+    /// The sessions that are being opened, and the membership changes of the user meanwhile: the
+    /// list of memberships that is being read from the directory may be older.
     opening: Vec<u64>,
     changes: Vec<(ChannelId, bool)>,
 }
 
-/// What the removal of a session left behind.
+/// What follows from the removal of a session.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
-    /// Its user has no session here any more.
+    /// The user has no other session on this node.
     pub(super) user_gone: bool,
-    /// Channels that nobody here wants any more.
-    pub(super) unwanted: Vec<ChannelId>,
+    /// Channels without a subscribed session on this node.
+    pub(super) unsubscribed: Vec<ChannelId>,
 }
 
-impl Local {
+/// The user already has as many sessions as allowed.
+#[derive(Debug)]
+pub(super) struct TooManySessions;
+
+impl SessionTable {
     pub(super) fn session(&self, id: &SessionId) -> Option<Arc<Session>> {
         self.sessions.get(&id.key()).map(|session| Arc::clone(&session))
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// How many sessions this node has.
+    pub(in crate::engine) fn count(&self) -> usize {
         self.sessions.len()
     }
 
@@ -56,25 +61,31 @@ impl Local {
         self.sessions.iter().map(|session| Arc::clone(&session)).collect()
     }
 
-    pub(super) fn of_user(&self, user_id: UserId) -> Vec<Arc<Session>> {
+    /// The sessions of a user.
+    pub(in crate::engine) fn of_user(&self, user_id: UserId) -> Vec<Arc<Session>> {
         self.users.get(&user_id).map(|user| user.sessions.clone()).unwrap_or_default()
     }
 
-    pub(super) fn of_channel(&self, channel_id: ChannelId) -> Option<Sessions> {
+    /// The sessions that subscribe to a channel.
+    pub(in crate::engine) fn of_channel(&self, channel_id: ChannelId) -> Option<Sessions> {
         self.channels.get(&channel_id).map(|sessions| Arc::clone(&sessions))
     }
 
-    /// All channels that sessions here want.
-    pub(super) fn wanted(&self) -> Vec<ChannelId> {
+    /// All channels to which a session of this node subscribes.
+    pub(super) fn channels(&self) -> Vec<ChannelId> {
         self.channels.iter().map(|channel| *channel.key()).collect()
     }
 
-    /// Enters a session that is being opened; refused at `at_most` sessions of its user. From now on
-    /// changes of the user's memberships are noted for [`subscribe`](Self::subscribe).
-    pub(super) fn enter(&self, session: &Arc<Session>, at_most: usize) -> Result<(), ()> {
+    /// Inserts a session that is being opened. From now on the membership changes of its user are
+    /// recorded for [`subscribe`](Self::subscribe).
+    pub(super) fn insert(
+        &self,
+        session: &Arc<Session>,
+        max_per_user: usize,
+    ) -> Result<(), TooManySessions> {
         let mut user = self.users.entry(session.user_id()).or_default();
-        if user.sessions.len() >= at_most {
-            return Err(());
+        if user.sessions.len() >= max_per_user {
+            return Err(TooManySessions);
         }
         user.opening.push(session.id().key());
         user.sessions.push(Arc::clone(session));
@@ -82,8 +93,9 @@ impl Local {
         Ok(())
     }
 
-    /// Ends the opening of a session: it wants `memberships`, as read since it entered, and what
-    /// changed since. Answers the channels that nobody here wanted before.
+    /// Ends the opening of a session: it subscribes to `memberships`, which were read after its
+    /// insertion, corrected by what changed since. Returns the channels to which no other session of
+    /// this node subscribed.
     pub(super) fn subscribe(
         &self,
         session: &Arc<Session>,
@@ -104,56 +116,58 @@ impl Local {
             }
         }
         user.finish_opening(session);
-        user.channels.iter().copied().filter(|&id| self.want(id, session)).collect()
+        user.channels.iter().copied().filter(|&id| self.add_to_channel(id, session)).collect()
     }
 
-    /// Takes back what [`subscribe`](Self::subscribe) did for the lists of channels.
+    /// Removes a session from the lists of channels: the reverse of [`subscribe`](Self::subscribe).
     pub(super) fn unsubscribe(&self, session: &Arc<Session>) {
         if let Some(user) = self.users.get(&session.user_id()) {
             for &channel_id in &user.channels {
-                self.unwant(channel_id, session);
+                self.remove_from_channel(channel_id, session);
             }
         }
     }
 
-    /// A user came to a channel: their sessions want it. Answers whether anybody here does now.
+    /// A user joined a channel: the user's sessions subscribe to it. Returns whether the channel has
+    /// a subscribed session on this node now.
     pub(super) fn join(&self, user_id: UserId, channel_id: ChannelId) -> bool {
         if let Some(mut user) = self.users.get_mut(&user_id) {
-            user.note(channel_id, true);
+            user.record_change(channel_id, true);
             user.channels.insert(channel_id);
             for session in &user.sessions {
-                self.want(channel_id, session);
+                self.add_to_channel(channel_id, session);
             }
         }
         self.channels.contains_key(&channel_id)
     }
 
-    /// A user left a channel: their sessions want it no more. Answers whether nobody here does.
+    /// A user left a channel: the user's sessions unsubscribe. Returns whether the channel still has
+    /// a subscribed session on this node.
     pub(super) fn leave(&self, user_id: UserId, channel_id: ChannelId) -> bool {
         if let Some(mut user) = self.users.get_mut(&user_id) {
-            user.note(channel_id, false);
+            user.record_change(channel_id, false);
             user.channels.remove(&channel_id);
             for session in &user.sessions {
-                self.unwant(channel_id, session);
+                self.remove_from_channel(channel_id, session);
                 session.forget_channel(channel_id);
             }
         }
-        !self.channels.contains_key(&channel_id)
+        self.channels.contains_key(&channel_id)
     }
 
-    /// A channel is no more.
+    /// A channel was deleted: all sessions unsubscribe.
     pub(super) fn end_channel(&self, channel_id: ChannelId) {
         let sessions = self.channels.remove(&channel_id).map(|(_, sessions)| sessions);
         for session in sessions.iter().flat_map(|sessions| sessions.iter()) {
             session.forget_channel(channel_id);
             if let Some(mut user) = self.users.get_mut(&session.user_id()) {
-                user.note(channel_id, false);
+                user.record_change(channel_id, false);
                 user.channels.remove(&channel_id);
             }
         }
     }
 
-    /// Takes a session out.
+    /// Removes a session.
     pub(super) fn remove(&self, session: &Arc<Session>) -> Removed {
         let mut removed = Removed::default();
         if self.sessions.remove(&session.id().key()).is_none() {
@@ -164,11 +178,12 @@ impl Local {
             user.sessions.retain(|other| !Arc::ptr_eq(other, session));
             user.finish_opening(session);
             for &channel_id in &user.channels {
-                if self.unwant(channel_id, session) {
-                    removed.unwanted.push(channel_id);
+                if self.remove_from_channel(channel_id, session) {
+                    removed.unsubscribed.push(channel_id);
                 }
             }
             if user.sessions.is_empty() {
+                debug_assert!(user.opening.is_empty(), "a session that is being opened is listed");
                 entry.remove();
                 removed.user_gone = true;
             }
@@ -176,8 +191,8 @@ impl Local {
         removed
     }
 
-    /// Adds `session` to a channel's list; answers whether it is the first there.
-    fn want(&self, channel_id: ChannelId, session: &Arc<Session>) -> bool {
+    /// Adds `session` to the list of a channel. Returns whether it is the first one there.
+    fn add_to_channel(&self, channel_id: ChannelId, session: &Arc<Session>) -> bool {
         let mut list = self.channels.entry(channel_id).or_default();
         let first = list.is_empty();
         if !list.iter().any(|other| Arc::ptr_eq(other, session)) {
@@ -186,8 +201,8 @@ impl Local {
         first
     }
 
-    /// Takes `session` from a channel's list; answers whether nobody is left there.
-    fn unwant(&self, channel_id: ChannelId, session: &Arc<Session>) -> bool {
+    /// Removes `session` from the list of a channel. Returns whether the list became empty.
+    fn remove_from_channel(&self, channel_id: ChannelId, session: &Arc<Session>) -> bool {
         let Entry::Occupied(mut entry) = self.channels.entry(channel_id) else {
             return false;
         };
@@ -203,8 +218,8 @@ impl Local {
     }
 }
 
-impl LocalUser {
-    fn note(&mut self, channel_id: ChannelId, joined: bool) {
+impl UserEntry {
+    fn record_change(&mut self, channel_id: ChannelId, joined: bool) {
         if !self.opening.is_empty() {
             self.changes.push((channel_id, joined));
         }

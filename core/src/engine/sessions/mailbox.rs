@@ -1,7 +1,7 @@
-//! The events of one session that are not confirmed yet, numbered without holes.
+//! The mailbox of one session: its events that are not confirmed yet, numbered without holes.
 //!
-//! Reading takes nothing out (invariant I5): only a confirmation does, or, for a stream whose client
-//! never confirms, the need for room once the event has been written.
+//! A read removes nothing (invariant I5). An event leaves the mailbox when the client confirms it. An
+//! event that was written to a stream leaves earlier if a new event needs its slot.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
@@ -12,10 +12,10 @@ use crate::model::{Seq, Timestamp};
 
 /// An event as mailboxes hold it: serialised once, shared by all sessions that receive it.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) payload: Bytes,
-    /// When the node that took the command took it.
-    pub(super) accepted_at: Timestamp,
+pub(in crate::engine) struct Event {
+    pub(in crate::engine) payload: Bytes,
+    /// When the node that received the command accepted it.
+    pub(in crate::engine) accepted_at: Timestamp,
 }
 
 /// A bounded queue that is read by position.
@@ -25,47 +25,47 @@ pub(super) struct Mailbox {
     bytes: usize,
     /// The seq of the event before the first held one.
     base: u64,
-    /// Up to here the client has said it has the events.
+    /// The highest seq that the client has confirmed.
     confirmed: u64,
-    /// Up to here the events were written to a stream.
+    /// The highest seq that was written to a stream.
     streamed: u64,
 }
 
-/// What `after` asks for cannot be given.
+/// Why a mailbox cannot return the events after a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutOfRange {
-    /// Below what was confirmed, or above what was ever sent: the client is wrong.
+    /// The position is below what was confirmed or above the last seq: an error of the client.
     Invalid { confirmed: Seq, last: Seq },
-    /// The stream ran ahead so far that these events are no longer held.
+    /// The events after the position were evicted because a stream had already written them.
     Gone,
 }
 
-/// The bounds of a mailbox.
+/// The capacity of a mailbox.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct MailboxLimits {
     pub(super) events: usize,
     pub(super) bytes: usize,
 }
 
-/// Once a mailbox has used more slots than this, it gives them back when it is empty.
+/// An empty mailbox that has grown beyond this many slots frees their memory.
 const IDLE_SLOTS: usize = 16;
 
 impl Mailbox {
-    /// The seq of the newest event ever put in.
+    /// The seq of the newest event that was ever appended.
     pub(super) fn last(&self) -> Seq {
         Seq::new(self.base + self.events.len() as u64)
     }
 
-    /// Where a reader begins that names no position: before the first event held.
+    /// The position before the first held event: where a reader starts that names no position.
     pub(super) fn start(&self) -> Seq {
         Seq::new(self.base)
     }
 
-    /// Puts an event at the end; hands it back if there is no room.
-    pub(super) fn push(&mut self, event: Event, room: Room) -> Result<(), Event> {
+    /// Appends an event. Returns the event if the mailbox is full.
+    pub(super) fn append(&mut self, event: Event, limits: MailboxLimits) -> Result<(), Event> {
         let size = event.payload.len();
         let full = |mailbox: &Self| {
-            mailbox.events.len() >= room.events || mailbox.bytes + size > room.bytes
+            mailbox.events.len() >= limits.events || mailbox.bytes + size > limits.bytes
         };
         while full(self) && self.base < self.streamed {
             self.drop_first();
@@ -75,24 +75,29 @@ impl Mailbox {
         }
         self.bytes += size;
         self.events.push_back(event);
+        debug_assert!(
+            self.events.len() <= limits.events && self.bytes <= limits.bytes,
+            "a mailbox never exceeds its limits",
+        );
         Ok(())
     }
 
-    /// How many more events fit, counting those that a stream was given as room.
-    pub(super) fn free_slots(&self, room: Room) -> usize {
+    /// How many more events fit. Slots whose events were written to a stream count as free.
+    pub(super) fn free_slots(&self, limits: MailboxLimits) -> usize {
         let held = self.last().get() - self.base.max(self.streamed.min(self.last().get()));
-        room.events.saturating_sub(held as usize)
+        limits.events.saturating_sub(held as usize)
     }
 
-    /// Whether at least half of the room is free, by count and by size.
-    pub(super) fn half_empty(&self, room: Room) -> bool {
+    /// Whether at least half of the capacity is free, by count and by size.
+    pub(super) fn half_empty(&self, limits: MailboxLimits) -> bool {
         let streamed = (self.streamed.saturating_sub(self.base)) as usize;
         let unread_bytes: usize =
             self.events.iter().skip(streamed).map(|event| event.payload.len()).sum();
-        self.free_slots(room) * 2 >= room.events && unread_bytes * 2 <= room.bytes
+        self.free_slots(limits) * 2 >= limits.events && unread_bytes * 2 <= limits.bytes
     }
 
-    /// Forgets what the client has. A confirmation that comes late changes nothing.
+    /// Removes the events up to `upto`, which the client has received. A late confirmation, below an
+    /// earlier one, changes nothing.
     pub(super) fn confirm(&mut self, upto: Seq) {
         let upto = upto.get().min(self.last().get());
         self.confirmed = self.confirmed.max(upto);
@@ -102,25 +107,26 @@ impl Mailbox {
         if self.events.is_empty() && self.events.capacity() > IDLE_SLOTS {
             self.events = VecDeque::new();
         }
+        debug_assert!(self.confirmed <= self.base, "a confirmed event is no longer held");
     }
 
-    /// Notes what a stream has written.
+    /// Records that a stream has written the events up to `upto`.
     pub(super) fn streamed(&mut self, upto: Seq) {
         self.streamed = self.streamed.max(upto.get());
     }
 
-    /// Another reader begins: what was written to the one before, and may be lost with its
-    /// connection, makes room no longer.
+    /// A new reader starts at `after`. What the previous reader wrote may be lost with its
+    /// connection, so the slots of those events no longer count as free.
     pub(super) fn rewind(&mut self, after: Seq) {
         self.streamed = self.streamed.min(after.get());
     }
 
-    /// Whether events behind `after`, which nobody confirmed, are no longer held.
+    /// Whether unconfirmed events after `after` are no longer held.
     pub(super) fn outran(&self, after: Seq) -> bool {
         after.get().max(self.confirmed) < self.base
     }
 
-    /// Whether a reader may stand at `after`.
+    /// Whether a reader may start at `after`.
     pub(super) fn check(&self, after: Seq) -> Result<(), OutOfRange> {
         let position = after.get();
         if position < self.confirmed || position > self.last().get() {
@@ -130,10 +136,10 @@ impl Mailbox {
         if position < self.base { Err(OutOfRange::Gone) } else { Ok(()) }
     }
 
-    /// The events behind `after`, which [`check`](Self::check) has passed: at most `limit`, and no
-    /// more than fit into `bytes` unless it is only one.
+    /// The events after `after`, a position that passed [`check`](Self::check): at most `limit`
+    /// events and at most `bytes` bytes, but at least one event if there is one.
     pub(super) fn window(&self, after: Seq, limit: usize, bytes: usize) -> Window<'_> {
-        // Another request may have confirmed beyond `after`: then that is where the rest begins.
+        // Another request may have confirmed beyond `after`: the window then starts at `base`.
         let after = after.get().max(self.base);
         let skip = (after - self.base) as usize;
         let mut size = 0;
@@ -153,13 +159,17 @@ impl Mailbox {
 
     fn drop_first(&mut self) {
         if let Some(event) = self.events.pop_front() {
+            debug_assert!(
+                self.bytes >= event.payload.len(),
+                "the byte count covers every event that is held",
+            );
             self.bytes -= event.payload.len();
             self.base += 1;
         }
     }
 }
 
-/// A run of events in a mailbox, borrowed while its session is locked.
+/// Consecutive events of a mailbox, borrowed while the session is locked.
 #[derive(Clone, Debug)]
 pub(super) struct Window<'a> {
     events: vec_deque::Iter<'a, Event>,
@@ -187,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Room = Room { events: 4, bytes: 100 };
+    const LIMITS: MailboxLimits = MailboxLimits { events: 4, bytes: 100 };
 
     fn event(size: usize) -> Event {
         Event { payload: vec![b'x'; size].into(), accepted_at: Timestamp::default() }
@@ -196,13 +206,13 @@ mod tests {
     fn filled(count: usize) -> Mailbox {
         let mut mailbox = Mailbox::default();
         for _ in 0..count {
-            mailbox.push(event(1), ROOM).expect("room");
+            mailbox.append(event(1), LIMITS).expect("the mailbox has capacity");
         }
         mailbox
     }
 
     #[test]
-    fn a_read_consumes_nothing() {
+    fn a_read_removes_nothing() {
         let mailbox = filled(3);
         for _ in 0..2 {
             let window = mailbox.window(Seq::new(1), 10, 1_000);
@@ -211,26 +221,26 @@ mod tests {
     }
 
     #[test]
-    fn is_full_by_count_and_by_size_until_confirmed() {
+    fn a_mailbox_is_full_by_count_and_by_size_until_events_are_confirmed() {
         let mut mailbox = filled(4);
-        assert!(mailbox.push(event(1), ROOM).is_err());
+        assert!(mailbox.append(event(1), LIMITS).is_err());
         mailbox.confirm(Seq::new(1));
-        assert!(mailbox.push(event(98), ROOM).is_err(), "3 + 98 bytes are more than 100");
-        assert!(mailbox.push(event(97), ROOM).is_ok());
+        assert!(mailbox.append(event(98), LIMITS).is_err(), "3 + 98 bytes are more than 100");
+        assert!(mailbox.append(event(97), LIMITS).is_ok());
     }
 
     #[test]
-    fn a_stream_makes_room_by_having_written() {
+    fn events_written_to_a_stream_are_evicted_when_their_slot_is_needed() {
         let mut mailbox = filled(4);
         mailbox.streamed(Seq::new(2));
-        assert!(mailbox.push(event(1), ROOM).is_ok());
+        assert!(mailbox.append(event(1), LIMITS).is_ok());
         assert_eq!(mailbox.check(Seq::new(0)), Err(OutOfRange::Gone));
-        assert_eq!(mailbox.check(Seq::new(1)), Ok(()), "no more than needed was dropped");
+        assert_eq!(mailbox.check(Seq::new(1)), Ok(()), "only the slots that were needed are freed");
         assert_eq!(mailbox.last(), Seq::new(5));
     }
 
     #[test]
-    fn tells_a_wrong_position_from_a_lost_one() {
+    fn a_position_that_never_existed_differs_from_one_that_was_evicted() {
         let mut mailbox = filled(4);
         mailbox.confirm(Seq::new(2));
         let invalid = OutOfRange::Invalid { confirmed: Seq::new(2), last: Seq::new(4) };
@@ -242,28 +252,32 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_bounded_by_size_but_never_stuck() {
+    fn a_window_is_bounded_by_size_but_holds_at_least_one_event() {
         let mut mailbox = Mailbox::default();
         for size in [10, 10, 50] {
-            mailbox.push(event(size), ROOM).expect("room");
+            mailbox.append(event(size), LIMITS).expect("the mailbox has capacity");
         }
         assert_eq!(mailbox.window(Seq::new(0), 10, 22).len(), 2);
-        assert_eq!(mailbox.window(Seq::new(2), 10, 22).len(), 1, "one always fits");
+        assert_eq!(
+            mailbox.window(Seq::new(2), 10, 22).len(),
+            1,
+            "a window holds at least one event"
+        );
         assert_eq!(mailbox.window(Seq::new(3), 10, 22).len(), 0);
     }
 
     proptest! {
-        /// I3 and I5: whatever is pushed, read and confirmed, what a reader sees is 1, 2, 3…
+        /// I3 and I5: a reader sees 1, 2, 3… in any interleaving of append, read and confirm.
         #[test]
         fn seqs_have_no_holes(steps in proptest::collection::vec((0u8..4, 1u64..6), 1..200)) {
-            let (mut mailbox, mut pushed, mut seen) = (Mailbox::default(), 0u64, 0u64);
+            let (mut mailbox, mut appended, mut seen) = (Mailbox::default(), 0u64, 0u64);
             for (step, amount) in steps {
                 match step {
                     0 | 1 => {
-                        let payload = Bytes::from((pushed + 1).to_be_bytes().to_vec());
+                        let payload = Bytes::from((appended + 1).to_be_bytes().to_vec());
                         let event = Event { payload, accepted_at: Timestamp::default() };
-                        if mailbox.push(event, ROOM).is_ok() {
-                            pushed += 1;
+                        if mailbox.append(event, LIMITS).is_ok() {
+                            appended += 1;
                         }
                     }
                     2 => {
@@ -278,8 +292,8 @@ mod tests {
                     }
                     _ => mailbox.confirm(Seq::new(seen)),
                 }
-                prop_assert_eq!(mailbox.last(), Seq::new(pushed));
-                prop_assert!(mailbox.events.len() <= ROOM.events && mailbox.bytes <= ROOM.bytes);
+                prop_assert_eq!(mailbox.last(), Seq::new(appended));
+                prop_assert!(mailbox.events.len() <= LIMITS.events && mailbox.bytes <= LIMITS.bytes);
             }
         }
     }
