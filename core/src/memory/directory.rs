@@ -21,7 +21,7 @@ use crate::ports::{
 
 use state::State;
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
 /// A [`Directory`] behind one lock, so that every call is one transaction.
 ///
@@ -46,83 +46,96 @@ impl MemoryDirectory {
     fn with<'a, T: 'a>(
         &'a self,
         work: impl FnOnce(&mut State) -> Result<T, DirectoryError> + Send + 'a,
-    ) -> Answer<'a, T> {
+    ) -> DirectoryFuture<'a, T> {
         Box::pin(async move { work(&mut lock(&self.state)) })
     }
 }
 
 impl Directory for MemoryDirectory {
-    fn sign_up(&self, user: User, password_hash: String, access: Access) -> Answer<'_, ()> {
+    fn sign_up(
+        &self,
+        user: User,
+        password_hash: String,
+        access: Access,
+    ) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.sign_up(user, password_hash, access))
     }
 
-    fn log_in(&self, access: Access) -> Answer<'_, ()> {
+    fn log_in(&self, access: Access) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.log_in(access))
     }
 
-    fn log_out(&self, token: TokenHash) -> Answer<'_, bool> {
+    fn log_out(&self, token: TokenHash) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.log_out(token)))
     }
 
-    fn credentials(&self, username: &str) -> Answer<'_, Option<Credentials>> {
+    fn credentials(&self, username: &str) -> DirectoryFuture<'_, Option<Credentials>> {
         let username = username.to_owned();
         self.with(move |state| Ok(state.credentials(&username)))
     }
 
-    fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>> {
+    fn access(&self, token: TokenHash) -> DirectoryFuture<'_, Option<Access>> {
         self.with(move |state| Ok(state.access(token)))
     }
 
-    fn remove_expired(&self, now: Timestamp, at_most: usize) -> Answer<'_, usize> {
+    fn remove_expired(&self, now: Timestamp, at_most: usize) -> DirectoryFuture<'_, usize> {
         self.with(move |state| Ok(state.remove_expired(now, at_most)))
     }
 
-    fn user(&self, user_id: UserId) -> Answer<'_, Option<User>> {
+    fn user(&self, user_id: UserId) -> DirectoryFuture<'_, Option<User>> {
         self.with(move |state| Ok(state.user(user_id)))
     }
 
-    fn users_by_prefix(&self, prefix: &str, limit: usize) -> Answer<'_, Vec<User>> {
+    fn users_by_prefix(&self, prefix: &str, limit: usize) -> DirectoryFuture<'_, Vec<User>> {
         let prefix = prefix.to_owned();
         self.with(move |state| Ok(state.users_by_prefix(&prefix, limit)))
     }
 
-    fn change_profile(&self, user_id: UserId, change: ProfileChange) -> Answer<'_, User> {
+    fn change_profile(&self, user_id: UserId, change: ProfileChange) -> DirectoryFuture<'_, User> {
         self.with(move |state| state.change_profile(user_id, change))
     }
 
-    fn settings(&self, user_id: UserId) -> Answer<'_, Settings> {
+    fn settings(&self, user_id: UserId) -> DirectoryFuture<'_, Settings> {
         self.with(move |state| Ok(state.settings(user_id)))
     }
 
-    fn change_settings(&self, user_id: UserId, change: SettingsChange) -> Answer<'_, Settings> {
+    fn change_settings(
+        &self,
+        user_id: UserId,
+        change: SettingsChange,
+    ) -> DirectoryFuture<'_, Settings> {
         self.with(move |state| state.change_settings(user_id, change))
     }
 
-    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>> {
+    fn friends(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Friend>> {
         self.with(move |state| Ok(state.friends(user_id)))
     }
 
-    fn befriend(&self, user_id: UserId, other: UserId) -> Answer<'_, FriendState> {
+    fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState> {
         self.with(move |state| state.befriend(user_id, other))
     }
 
-    fn unfriend(&self, user_id: UserId, other: UserId) -> Answer<'_, bool> {
+    fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.unfriend(user_id, other)))
     }
 
-    fn blocks(&self, user_id: UserId) -> Answer<'_, Vec<UserId>> {
+    fn blocks(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<UserId>> {
         self.with(move |state| Ok(state.blocks(user_id)))
     }
 
-    fn block(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
+    fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.block(user_id, other))
     }
 
-    fn unblock(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
+    fn unblock(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.unblock(user_id, other))
     }
 
-    fn direct_channel(&self, users: [UserId; 2], new: Channel) -> Answer<'_, (Channel, bool)> {
+    fn direct_channel(
+        &self,
+        users: [UserId; 2],
+        new: Channel,
+    ) -> DirectoryFuture<'_, (Channel, bool)> {
         self.with(move |state| state.direct_channel(users, new))
     }
 
@@ -131,27 +144,31 @@ impl Directory for MemoryDirectory {
         channel: Channel,
         owner: UserId,
         members: Vec<UserId>,
-    ) -> Answer<'_, ()> {
+    ) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.create_group(channel, owner, members))
     }
 
-    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
+    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>> {
         self.with(move |state| Ok(state.memberships(user_id)))
     }
 
-    fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>> {
+    fn membership(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+    ) -> DirectoryFuture<'_, Option<Membership>> {
         self.with(move |state| Ok(state.membership(user_id, channel_id)))
     }
 
-    fn rename_group(&self, channel_id: ChannelId, name: String) -> Answer<'_, Channel> {
+    fn rename_group(&self, channel_id: ChannelId, name: String) -> DirectoryFuture<'_, Channel> {
         self.with(move |state| state.rename_group(channel_id, name))
     }
 
-    fn delete_group(&self, channel_id: ChannelId) -> Answer<'_, bool> {
+    fn delete_group(&self, channel_id: ChannelId) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.delete_group(channel_id)))
     }
 
-    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>> {
+    fn members(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<Member>> {
         self.with(move |state| Ok(state.members(channel_id)))
     }
 
@@ -161,11 +178,11 @@ impl Directory for MemoryDirectory {
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> Answer<'_, (bool, Role)> {
+    ) -> DirectoryFuture<'_, (bool, Role)> {
         self.with(move |state| state.put_member(channel_id, user_id, role, at_most))
     }
 
-    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> Answer<'_, bool> {
+    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.remove_member(channel_id, user_id)))
     }
 
@@ -174,11 +191,11 @@ impl Directory for MemoryDirectory {
         channel_id: ChannelId,
         user_id: UserId,
         message_id: MessageId,
-    ) -> Answer<'_, bool> {
+    ) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.mark_read(channel_id, user_id, message_id)))
     }
 
-    fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>> {
+    fn push_targets(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<PushTarget>> {
         self.with(move |state| Ok(state.push_targets(channel_id)))
     }
 }

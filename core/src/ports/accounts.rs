@@ -4,64 +4,84 @@ use super::BoxFuture;
 use super::directory::{Access, DirectoryError};
 use crate::model::{User, UserId};
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
 /// What an operator does with accounts, on the store of the [`Directory`](super::Directory). Every
-/// method is one transaction, durable on return and seen by every later call on every node.
+/// method is one transaction, durable on return and visible to every later call on every node.
 ///
 /// # Sessions
-/// The caller is no node and reaches no session. So the store keeps a list: a change that takes a
-/// user's access away enters them there, in the same transaction, and every running cluster has a
-/// node that looks at [`endings`](Self::endings), ends the sessions everywhere and then
-/// [forgets](Self::forget_endings) the entry: at least once, though a node dies in between.
+/// The caller is not a node and has no access to sessions. A change that revokes the access of a user
+/// therefore enters the user, in the same transaction, into a list of sessions to end. Every running
+/// cluster has a node that reads the list ([`endings`](Self::endings)), ends the sessions on all
+/// nodes, and then removes the entry ([`forget_endings`](Self::forget_endings)): at least once, even
+/// if a node dies in between.
 ///
-/// All methods answer [`DirectoryError::Unavailable`] if the store cannot be reached in time: retry.
-/// Those that name a user answer [`DirectoryError::UnknownUser`] if there is none.
+/// # Errors
+/// All methods return [`DirectoryError::Unavailable`] if the store does not respond in time: retry,
+/// the change may have happened. Methods that take a user id return
+/// [`DirectoryError::UnknownUser`] if the user does not exist: do not retry.
+///
+/// # Example
+/// ```
+/// use pabal_core::memory::MemoryDirectory;
+/// use pabal_core::model::UserId;
+/// use pabal_core::ports::{Accounts, DirectoryError};
+///
+/// # futures::executor::block_on(async {
+/// let accounts = MemoryDirectory::default();
+/// assert!(accounts.account("ann").await?.is_none());
+/// let disabled = accounts.set_disabled(UserId::new(1), true).await;
+/// assert!(matches!(disabled, Err(DirectoryError::UnknownUser(_))));
+/// # Ok::<(), DirectoryError>(())
+/// # }).unwrap();
+/// ```
 pub trait Accounts: Send + Sync + 'static {
-    /// The account of this name, compared without case.
-    fn account(&self, username: &str) -> Answer<'_, Option<Account>>;
+    /// The account with this username, compared without case.
+    fn account(&self, username: &str) -> DirectoryFuture<'_, Option<Account>>;
 
-    /// Accounts whose names come after `after`, by name; at most `limit`. The empty name comes
+    /// Up to `limit` accounts whose usernames sort after `after`, by username. The empty name sorts
     /// before all others.
-    fn accounts(&self, after: &str, limit: usize) -> Answer<'_, Vec<Account>>;
+    fn accounts(&self, after: &str, limit: usize) -> DirectoryFuture<'_, Vec<Account>>;
 
-    /// What a user has access with, expired tokens among it, in no particular order.
-    fn accesses(&self, user_id: UserId) -> Answer<'_, Vec<Access>>;
+    /// The tokens and devices of a user, with expired ones, in no particular order.
+    fn accesses(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Access>>;
 
-    /// Disables an account or enables it again. Idempotent; answers whether it was otherwise before.
-    /// While it is disabled, [`log_in`](super::Directory::log_in) answers
-    /// [`DirectoryError::UserDisabled`] and nothing is pushed to it. Disabling takes all access away.
-    fn set_disabled(&self, user_id: UserId, disabled: bool) -> Answer<'_, bool>;
+    /// Disables an account or enables it again. Idempotent. Returns whether the value changed.
+    ///
+    /// While an account is disabled, [`log_in`](super::Directory::log_in) returns
+    /// [`DirectoryError::UserDisabled`], and it gets no push notifications. Disabling revokes all
+    /// access.
+    fn set_disabled(&self, user_id: UserId, disabled: bool) -> DirectoryFuture<'_, bool>;
 
-    /// Replaces what a password is compared with, and takes all access away that the old one gave.
-    fn change_password(&self, user_id: UserId, password_hash: String) -> Answer<'_, ()>;
+    /// Replaces the hash of a password, and revokes all access that the old password gave.
+    fn change_password(&self, user_id: UserId, password_hash: String) -> DirectoryFuture<'_, ()>;
 
-    /// Takes all access away: every token, with its device. Answers how many tokens there were.
-    fn end_access(&self, user_id: UserId) -> Answer<'_, usize>;
+    /// Revokes all access: every token, with its device. Returns how many tokens there were.
+    fn end_access(&self, user_id: UserId) -> DirectoryFuture<'_, usize>;
 
-    /// Whose sessions must end, the earliest entries first; at most `limit`.
-    fn endings(&self, limit: usize) -> Answer<'_, Vec<Ending>>;
+    /// Up to `limit` users whose sessions must end, the earliest entries first.
+    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>>;
 
-    /// These sessions have ended. Idempotent.
-    fn forget_endings(&self, numbers: &[u64]) -> Answer<'_, ()>;
+    /// Removes entries whose sessions have ended. Idempotent.
+    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()>;
 }
 
-/// A user as an operator sees them.
+/// A user as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Who.
+    /// The user.
     pub user: User,
-    /// Whether they may not log in.
+    /// Whether the user cannot log in.
     pub disabled: bool,
     /// How many devices have a token.
     pub devices: u64,
 }
 
-/// A user whose sessions must end, wherever they are.
+/// A user whose sessions must end, on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// The number of the entry; never given twice.
+    /// The number of the entry; never assigned twice.
     pub number: u64,
-    /// Whose.
+    /// The user.
     pub user_id: UserId,
 }

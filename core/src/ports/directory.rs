@@ -1,4 +1,4 @@
-//! Users, credentials, tokens, friends, channels and members: the relational part.
+//! Users, credentials, tokens, friends, channels and members: the relational data.
 
 use super::BoxFuture;
 use crate::model::{
@@ -6,181 +6,234 @@ use crate::model::{
     NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
 
-/// What every directory call answers.
-type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+/// What every directory call returns.
+type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// The relational store. Every method is one transaction, durable on return and seen by every later
-/// call on every node. Who may do what is the caller's business; what must never be broken whoever
-/// calls (unique names, one direct channel a pair, a group's owner, bounds) is kept here.
+/// The relational store. Every method is one transaction, durable on return and visible to every later
+/// call on every node.
 ///
-/// A pair of users is two of them: where a pair is given to a method that can answer
-/// [`DirectoryError::UnknownUser`], one user twice is answered with it.
+/// # Responsibility
+/// The caller decides which user may do what. The store keeps what must hold for every caller: unique
+/// usernames, one direct channel a pair, an owner for every group, limits.
 ///
-/// All methods answer [`DirectoryError::Unavailable`] if the store cannot be reached in time:
-/// retry, the change may have happened. Other errors are named at each method.
+/// A pair of users is two different users. A method that takes a pair and can return
+/// [`DirectoryError::UnknownUser`] returns it for the same user twice.
+///
+/// # Errors
+/// All methods return [`DirectoryError::Unavailable`] if the store does not respond in time: retry,
+/// the change may have happened. Each method names its other errors; of these only
+/// [`DirectoryError::IdTaken`] is worth a retry.
+///
+/// # Example
+/// ```
+/// use pabal_core::memory::MemoryDirectory;
+/// use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
+/// use pabal_core::ports::{Access, Directory};
+///
+/// # futures::executor::block_on(async {
+/// let directory = MemoryDirectory::default();
+/// let user_id = UserId::new(1);
+/// let user = User {
+///     user_id,
+///     username: "ann".into(),
+///     display_name: "Ann".into(),
+///     status_text: String::new(),
+///     avatar_url: String::new(),
+///     created_at: Timestamp::default(),
+/// };
+/// let token = TokenHash::of("a random token");
+/// let device = Device { device_id: DeviceId::new(2), user_id, name: "phone".into() };
+/// let access = Access { token, device, expires_at: Timestamp::from_millis(60_000) };
+/// directory.sign_up(user, "a password hash".into(), access.clone()).await?;
+/// assert_eq!(directory.access(token).await?, Some(access));
+/// # Ok::<(), pabal_core::ports::DirectoryError>(())
+/// # }).unwrap();
+/// ```
 pub trait Directory: Send + Sync + 'static {
-    /// Signs `user` up with a first device and token.
+    /// Creates `user` with a first device and token.
     ///
     /// # Errors
-    /// [`DirectoryError::UsernameTaken`], compared without case; [`DirectoryError::IdTaken`] if a
-    /// generated id collides: retry with new ones; [`DirectoryError::UnknownUser`] if the device is
+    /// [`DirectoryError::UsernameTaken`], compared without case. [`DirectoryError::IdTaken`] if a
+    /// generated id collides: retry with new ones. [`DirectoryError::UnknownUser`] if the device is
     /// another user's.
-    fn sign_up(&self, user: User, password_hash: String, access: Access) -> Answer<'_, ()>;
+    fn sign_up(&self, user: User, password_hash: String, access: Access)
+    -> DirectoryFuture<'_, ()>;
 
     /// Adds a device with its token to a user.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::UserDisabled`],
     /// [`DirectoryError::IdTaken`].
-    fn log_in(&self, access: Access) -> Answer<'_, ()>;
+    fn log_in(&self, access: Access) -> DirectoryFuture<'_, ()>;
 
-    /// Ends a token; answers whether it was there. A device goes with its token.
-    fn log_out(&self, token: TokenHash) -> Answer<'_, bool>;
+    /// Removes a token with its device. Returns whether the token existed.
+    fn log_out(&self, token: TokenHash) -> DirectoryFuture<'_, bool>;
 
-    /// What is needed to check a password.
-    fn credentials(&self, username: &str) -> Answer<'_, Option<Credentials>>;
+    /// The credentials of a username, compared without case, to check a password.
+    fn credentials(&self, username: &str) -> DirectoryFuture<'_, Option<Credentials>>;
 
-    /// Whose a token is. An expired token is answered too, until it is removed: the caller compares
-    /// the time.
-    fn access(&self, token: TokenHash) -> Answer<'_, Option<Access>>;
+    /// The user and device of a token. Returns an expired token too, until it is removed: the caller
+    /// compares the time.
+    fn access(&self, token: TokenHash) -> DirectoryFuture<'_, Option<Access>>;
 
     /// Removes tokens that expired at `now` or earlier, with their devices: the earliest to expire,
-    /// at most `at_most` of them, so that no call takes long. Answers how many; when that is
-    /// `at_most`, there may be more. Idempotent.
-    fn remove_expired(&self, now: Timestamp, at_most: usize) -> Answer<'_, usize>;
+    /// at most `at_most` of them, so that no call takes long. Returns how many; if that is `at_most`,
+    /// there may be more. Idempotent.
+    fn remove_expired(&self, now: Timestamp, at_most: usize) -> DirectoryFuture<'_, usize>;
 
     /// A user by id.
-    fn user(&self, user_id: UserId) -> Answer<'_, Option<User>>;
+    fn user(&self, user_id: UserId) -> DirectoryFuture<'_, Option<User>>;
 
-    /// Users whose name starts with `prefix`, without case, by name; at most `limit`.
-    fn users_by_prefix(&self, prefix: &str, limit: usize) -> Answer<'_, Vec<User>>;
+    /// Up to `limit` users whose username starts with `prefix`, compared without case, by username.
+    fn users_by_prefix(&self, prefix: &str, limit: usize) -> DirectoryFuture<'_, Vec<User>>;
 
-    /// Changes a profile and answers it.
+    /// Changes a profile, and returns the user.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`].
-    fn change_profile(&self, user_id: UserId, change: ProfileChange) -> Answer<'_, User>;
+    fn change_profile(&self, user_id: UserId, change: ProfileChange) -> DirectoryFuture<'_, User>;
 
-    /// A user's settings; the defaults if they set none.
-    fn settings(&self, user_id: UserId) -> Answer<'_, Settings>;
+    /// The settings of a user; the defaults if none were changed.
+    fn settings(&self, user_id: UserId) -> DirectoryFuture<'_, Settings>;
 
-    /// Changes settings and answers them all.
+    /// Changes settings, and returns all of them.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`].
-    fn change_settings(&self, user_id: UserId, change: SettingsChange) -> Answer<'_, Settings>;
+    fn change_settings(
+        &self,
+        user_id: UserId,
+        change: SettingsChange,
+    ) -> DirectoryFuture<'_, Settings>;
 
-    /// All friends and requests of a user, by user id.
-    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>>;
+    /// All friends and friend requests of a user, by user id.
+    fn friends(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Friend>>;
 
-    /// `user_id` asks `other` to be friends, or accepts: once both have asked they are friends.
-    /// Idempotent. Answers how it stands now.
+    /// `user_id` sends a friend request to `other`, or accepts one: once both have sent one they are
+    /// friends. Idempotent. Returns the state as `user_id` sees it now.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`].
-    fn befriend(&self, user_id: UserId, other: UserId) -> Answer<'_, FriendState>;
+    fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState>;
 
-    /// Ends a friendship or a request, on both sides. Idempotent. Answers whether there was one.
-    fn unfriend(&self, user_id: UserId, other: UserId) -> Answer<'_, bool>;
+    /// Ends a friendship or a request, for both users. Idempotent. Returns whether there was one.
+    fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
 
-    /// Whom a user has blocked, by user id.
-    fn blocks(&self, user_id: UserId) -> Answer<'_, Vec<UserId>>;
+    /// The users that a user has blocked, by user id.
+    fn blocks(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<UserId>>;
 
     /// `user_id` blocks `other`. Idempotent.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`].
-    fn block(&self, user_id: UserId, other: UserId) -> Answer<'_, ()>;
+    fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()>;
 
-    /// Lifts a block. Idempotent.
-    fn unblock(&self, user_id: UserId, other: UserId) -> Answer<'_, ()>;
+    /// Ends a block. Idempotent.
+    fn unblock(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()>;
 
-    /// The direct channel of two different users: the one there is, or `new`, made now (its kind is
-    /// direct). Answers it, and whether it was made now. Any number of concurrent calls make one.
+    /// The direct channel of two different users: the existing one, or `new`, created by this call
+    /// (its kind becomes direct). Returns the channel, and whether this call created it. Any number
+    /// of concurrent calls create one.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`].
-    fn direct_channel(&self, users: [UserId; 2], new: Channel) -> Answer<'_, (Channel, bool)>;
+    fn direct_channel(
+        &self,
+        users: [UserId; 2],
+        new: Channel,
+    ) -> DirectoryFuture<'_, (Channel, bool)>;
 
-    /// Makes a group of `owner` and `members` (repeats and the owner among them count once).
+    /// Creates a group of `owner` and `members`. A user who is listed twice, or is the owner, counts
+    /// once.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownUser`] with the first of them, [`DirectoryError::IdTaken`].
-    fn create_group(&self, channel: Channel, owner: UserId, members: Vec<UserId>)
-    -> Answer<'_, ()>;
+    /// [`DirectoryError::UnknownUser`] with the first unknown one, [`DirectoryError::IdTaken`].
+    fn create_group(
+        &self,
+        channel: Channel,
+        owner: UserId,
+        members: Vec<UserId>,
+    ) -> DirectoryFuture<'_, ()>;
 
     /// All channels of a user, by channel id.
-    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>>;
+    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>>;
 
-    /// A user's place in one channel; nothing if they have none there.
-    fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>>;
+    /// The membership of a user in one channel; absent if the user is not a member.
+    fn membership(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+    ) -> DirectoryFuture<'_, Option<Membership>>;
 
-    /// Renames a group and answers it.
+    /// Renames a group, and returns it.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownChannel`], also for a direct channel.
-    fn rename_group(&self, channel_id: ChannelId, name: String) -> Answer<'_, Channel>;
+    fn rename_group(&self, channel_id: ChannelId, name: String) -> DirectoryFuture<'_, Channel>;
 
-    /// Deletes a group with its memberships; answers whether it was there. Its messages stay in
-    /// history, where nobody may read them.
-    fn delete_group(&self, channel_id: ChannelId) -> Answer<'_, bool>;
+    /// Deletes a group with its memberships. Returns whether it existed. Its messages stay in
+    /// history, where no user may read them.
+    fn delete_group(&self, channel_id: ChannelId) -> DirectoryFuture<'_, bool>;
 
-    /// The members of a channel, by user id; empty if there is no such channel.
-    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>>;
+    /// The members of a channel, by user id; empty if the channel does not exist.
+    fn members(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<Member>>;
 
-    /// Adds a member to a group, or gives a member this role if one is stated. Without a role a new
-    /// member is [`Role::Member`] and an old one stays as they are. A group's last owner stays its
-    /// owner. Answers whether they are new, and their role.
+    /// Adds a member to a group, or changes the role of a member if `role` is given. Without it, a
+    /// new member becomes [`Role::Member`], and an existing one keeps the role. The last owner of a
+    /// group stays its owner. Returns whether the member is new, and the role.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownChannel`], also for a direct channel;
-    /// [`DirectoryError::UnknownUser`]; [`DirectoryError::GroupFull`] at `at_most` members.
+    /// [`DirectoryError::UnknownChannel`], also for a direct channel.
+    /// [`DirectoryError::UnknownUser`]. [`DirectoryError::GroupFull`] at `at_most` members.
     fn put_member(
         &self,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> Answer<'_, (bool, Role)>;
+    ) -> DirectoryFuture<'_, (bool, Role)>;
 
-    /// Removes a member from a group; answers whether they were one. If the last owner goes, the
-    /// admin who is there longest becomes owner, or else the member; if the last member goes, the
-    /// group goes with them.
-    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> Answer<'_, bool>;
+    /// Removes a member from a group. Returns whether the user was a member.
+    ///
+    /// If the last owner leaves, the admin with the longest membership becomes owner; without an
+    /// admin, the member with the longest membership. If the last member leaves, the group is
+    /// deleted.
+    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> DirectoryFuture<'_, bool>;
 
-    /// A member has read up to `message_id`. Never moves back; answers whether it moved.
+    /// A member has read up to `message_id`. The position never moves back. Returns whether it moved.
     fn mark_read(
         &self,
         channel_id: ChannelId,
         user_id: UserId,
         message_id: MessageId,
-    ) -> Answer<'_, bool>;
+    ) -> DirectoryFuture<'_, bool>;
 
-    /// The members of a channel with what they want pushed, by user id; without disabled ones.
-    fn push_targets(&self, channel_id: ChannelId) -> Answer<'_, Vec<PushTarget>>;
+    /// The members of a channel with their notification levels, by user id, without disabled
+    /// accounts.
+    fn push_targets(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<PushTarget>>;
 }
 
-/// A token, whose it is and until when.
+/// A token with its device, its user and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The hash; the token itself is never stored.
+    /// The hash of the token. The token itself is never stored.
     pub token: TokenHash,
-    /// The device it was given to, and through it the user.
+    /// The device that got the token, with its user.
     pub device: Device,
-    /// When it ends by itself.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// What is needed to check a password.
+/// A user with what a password is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Whose.
+    /// The user.
     pub user: User,
     /// In PHC string format, with algorithm, parameters and salt.
     pub password_hash: String,
 }
 
-/// Which parts of a profile to change; absent parts stay.
+/// The parts of a profile to change; absent ones stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileChange {
     /// See [`User::display_name`].
@@ -191,7 +244,7 @@ pub struct ProfileChange {
     pub avatar_url: Option<String>,
 }
 
-/// Which settings to change; absent ones stay.
+/// The settings to change; absent ones stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
     /// See [`Settings::locale`].
@@ -204,14 +257,14 @@ pub struct SettingsChange {
     pub share_read: Option<bool>,
 }
 
-/// A member as push needs to know them.
+/// A member as the push stage needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushTarget {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// What `@username` mentions them.
+    /// The name in a mention, `@username`.
     pub username: String,
-    /// What they want to hear of.
+    /// Which messages the user wants to be notified of.
     pub level: NotificationLevel,
 }
 
@@ -219,29 +272,29 @@ pub struct PushTarget {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// Somebody has this username. Ask for another.
+    /// Another user has this username. Do not retry; choose another.
     #[error("the username is taken")]
     UsernameTaken,
-    /// A generated id collides with one in use. Retry with a new one.
+    /// A generated id is in use. Retry with a new one.
     #[error("the id is taken")]
     IdTaken,
-    /// No such user. Do not retry.
+    /// The user does not exist. Do not retry.
     #[error("there is no user {0}")]
     UnknownUser(UserId),
     /// An operator has disabled the account. Do not retry.
     #[error("user {0} is disabled")]
     UserDisabled(UserId),
-    /// No such channel, or not of the kind the call is for. Do not retry.
+    /// The channel does not exist, or is not of the kind that the call is for. Do not retry.
     #[error("there is no such channel")]
     UnknownChannel,
-    /// The group has as many members as it may.
+    /// The group has as many members as allowed. Do not retry.
     #[error("the group is full")]
     GroupFull,
-    /// The store cannot be reached or did not answer in time. Retry.
-    #[error("the directory cannot be reached: {0}")]
+    /// The store is unreachable or did not respond in time. Retry.
+    #[error("the directory is unreachable: {0}")]
     Unavailable(String),
-    /// A stored value makes no sense. A retry will not help.
-    #[error("the directory holds a value that cannot be read: {0}")]
+    /// A stored value cannot be decoded. Do not retry.
+    #[error("the directory holds a value that cannot be decoded: {0}")]
     Damaged(String),
 }
 

@@ -1,4 +1,4 @@
-//! Every message there is: the record.
+//! The record of every message.
 
 use std::time::Duration;
 
@@ -8,35 +8,70 @@ use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 /// The key-value store of messages, key `(channel_id, message_id)`.
 ///
 /// # Visibility
-/// A message is visible to readers only once it is durable: what anyone has seen survives
-/// `kill -9` and loss of power (invariant I1).
+/// A reader sees a message only once it is durable: it survives `kill -9` and loss of power
+/// (invariant I1).
 ///
 /// # Repeats
-/// The store remembers every [`SendKey`] for at least [`SEND_KEY_WINDOW`] and stores one message for it (invariant I4).
+/// This store, not the log, decides whether a send is a repeat (docs/adr/0001). It remembers every
+/// [`SendKey`] for at least [`SEND_KEY_WINDOW`], and stores one message for it (invariant I4). The key
+/// is written in the same durable step as its message.
 ///
-/// # Concurrency
-/// A partition has one owner that appends, in order. Two owners for a moment (invariant I8) repeat
-/// each other's work: appending what is there changes nothing and answers the same.
+/// # Owners
+/// The owner of a partition appends in the order of its log. For a moment a partition may have two
+/// owners (invariant I8): they read the same log and append the same messages. An append of messages
+/// that are stored changes nothing and returns the same outcomes. The store knows no leases: the owner
+/// checks its lease before it appends (docs/adr/0011).
+///
+/// # Example
+/// ```
+/// use pabal_core::memory::MemoryHistoryStore;
+/// use pabal_core::model::{ChannelId, Message, MessageId, Partition, UserId};
+/// use pabal_core::ports::{Appended, HistoryStore, PageFrom};
+///
+/// # futures::executor::block_on(async {
+/// let history = MemoryHistoryStore::new();
+/// let channel_id = ChannelId::new(7);
+/// let partition = Partition::of(channel_id, 16);
+/// let send = |id| Message {
+///     message_id: MessageId::new(id),
+///     channel_id,
+///     message_from: UserId::new(1),
+///     message_to: None,
+///     content: "hello".into(),
+///     client_message_id: Some("a".into()),
+/// };
+/// let outcomes = history.append(partition, vec![send(1), send(2)]).await?;
+/// assert_eq!(outcomes, [Appended::Stored, Appended::Repeat(MessageId::new(1))]);
+///
+/// let page = history.page(channel_id, PageFrom::After(MessageId::default()), 10).await?;
+/// assert_eq!(page.messages, [send(1)]);
+/// assert_eq!(history.stored_position(partition).await?, MessageId::new(2));
+/// # Ok::<(), pabal_core::ports::HistoryError>(())
+/// # }).unwrap();
+/// ```
 pub trait HistoryStore: Send + Sync + 'static {
-    /// Stores `messages`, in order, with the partition's stored position (the last id of them), as
-    /// one durable step. Answers for each message what became of it, when all are durable.
-    ///
-    /// Ids rise within `messages`. The stored position never moves back.
+    /// Stores `messages`, whose ids rise, and moves the stored position of the partition to the last
+    /// of them, as one durable step. Returns the outcome of each message, in the same order, once all
+    /// are durable. The stored position never moves back.
     ///
     /// # Errors
     /// [`HistoryError::Unavailable`]: retry the same batch; some, all or none of it is stored.
-    /// [`HistoryError::Poisoned`]: the store cannot go on; stop the process.
+    /// [`HistoryError::Poisoned`]: the store cannot continue; stop the process.
     fn append(
         &self,
         partition: Partition,
         messages: Vec<Message>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>>;
 
-    /// The highest id of `partition` that was ever stored or passed over as a repeat; 0 if none.
-    /// An owner reads its log from here, and no id at or below may be assigned again.
+    /// The highest id of `partition` that was ever stored or recognised as a repeat; 0 if none.
+    ///
+    /// It is the floor of new ids: no id at or below it may be assigned again (invariant I2). A new
+    /// owner raises the log to it, but does *not* start to read there. It reads the log from its
+    /// first entry, because an entry below the position may be stored without being acknowledged and
+    /// routed (docs/adr/0011).
     ///
     /// # Errors
-    /// [`HistoryError::Unavailable`]; retry.
+    /// [`HistoryError::Unavailable`]: retry.
     fn stored_position(
         &self,
         partition: Partition,
@@ -45,7 +80,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// Part of a channel, at most `limit` messages.
     ///
     /// # Errors
-    /// [`HistoryError::Unavailable`]; retry. [`HistoryError::Damaged`]: a value cannot be decoded.
+    /// [`HistoryError::Unavailable`]: retry. [`HistoryError::Damaged`]: do not retry.
     fn page(
         &self,
         channel_id: ChannelId,
@@ -53,7 +88,7 @@ pub trait HistoryStore: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, HistoryError>>;
 
-    /// One message.
+    /// One message; absent if it is not stored.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -63,7 +98,7 @@ pub trait HistoryStore: Send + Sync + 'static {
         message_id: MessageId,
     ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>>;
 
-    /// The newest message id of each channel, in the order asked; 0 where there is none.
+    /// The newest message id of each channel, in the order given; 0 for an empty channel.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -72,8 +107,8 @@ pub trait HistoryStore: Send + Sync + 'static {
         channel_ids: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>>;
 
-    /// How many messages above `after` others than `reader` have said in the channel, counting no
-    /// further than `at_most`.
+    /// How many messages of a channel lie above `after` and are not from `reader`. Counts to
+    /// `at_most` and no further.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -85,44 +120,45 @@ pub trait HistoryStore: Send + Sync + 'static {
         at_most: usize,
     ) -> BoxFuture<'_, Result<usize, HistoryError>>;
 
-    /// The message that holds this send, if it was stored within the window.
+    /// The message that holds this send, if it was stored within [`SEND_KEY_WINDOW`].
     ///
     /// # Errors
     /// As [`page`](Self::page).
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>>;
 }
 
-/// For how long a repeated send is known as a repeat.
+/// How long a send is remembered, so that another one with the same key is a repeat.
 pub const SEND_KEY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What became of an appended message.
+/// The outcome of an append for one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It is stored, now or by an earlier append of the same message.
+    /// The message is stored, by this append or by an earlier one of the same message.
     Stored,
-    /// The same send is stored under this id; nothing was stored now.
+    /// The same send is stored under this id. Nothing was stored now, and the id of the repeat is
+    /// never used.
     Repeat(MessageId),
 }
 
-/// Where in a channel to read.
+/// Which part of a channel a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageFrom {
-    /// Ids above this one, oldest first. `After(0)` is the whole channel.
+    /// Ids above this one, oldest first. `After(0)` starts at the beginning of the channel.
     After(MessageId),
     /// Ids below this one, newest first.
     Before(MessageId),
     /// The newest messages, newest first.
     Newest,
-    /// Up to half of the limit below this id, the rest from it on, oldest first.
+    /// Up to half of the limit below this id, the rest from this id on, oldest first.
     Around(MessageId),
 }
 
 /// Part of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// In the order that [`PageFrom`] states.
+    /// The messages, in the order that [`PageFrom`] states.
     pub messages: Vec<Message>,
-    /// Whether more lie beyond the last of them in that order.
+    /// Whether there are more messages after the last one in that order.
     pub has_more: bool,
 }
 
@@ -130,13 +166,13 @@ pub struct Page {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The store cannot be reached or did not answer in time. Retry.
-    #[error("history cannot be reached: {0}")]
+    /// The store is unreachable or did not respond in time. Retry.
+    #[error("history is unreachable: {0}")]
     Unavailable(String),
-    /// A stored value cannot be decoded. A retry will not help; `pabal check` tells more.
-    #[error("history holds a value that cannot be read: {0}")]
+    /// A stored value cannot be decoded. Do not retry; `pabal check` shows the value.
+    #[error("history holds a value that cannot be decoded: {0}")]
     Damaged(String),
-    /// What was written may not be durable, and the store cannot tell. The process must stop and
+    /// What was written may not be durable, and the store cannot find out. The process must stop and
     /// recover from disk.
     #[error("history could not make a write durable: {0}")]
     Poisoned(String),

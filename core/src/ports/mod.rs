@@ -1,10 +1,18 @@
-//! What the engine needs of the world, a trait a concern. The traits state delivery semantics in
-//! prose; `crate::contract` holds each of them as a suite that every adapter passes;
-//! [`crate::memory`] has an adapter of each.
+//! What the engine needs of the world, a trait a concern.
 //!
-//! Ports are stored as `Arc<dyn Port>`, because configuration chooses the backends, so their
-//! methods return [`BoxFuture`]. Unless a method says otherwise, dropping its future leaves the
-//! port in a state as if the call had happened or had not: never in between.
+//! A trait states its delivery semantics in prose. A conformance suite checks them on every adapter,
+//! and [`crate::memory`] has a reference adapter of each.
+//!
+//! Configuration chooses the adapters, so ports are `Arc<dyn Port>`, and their methods return a
+//! [`BoxFuture`].
+//!
+//! # Cancellation
+//! Unless a method says otherwise, a call whose future is dropped has happened or has not: never in
+//! part.
+//!
+//! # Errors
+//! Each port has one error enum. Its `retryable` says whether the same call may succeed later, and each
+//! variant says so too.
 
 use std::sync::Arc;
 
@@ -36,25 +44,25 @@ pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
 pub use trace::{Stage, TARGET as TRACE_TARGET, Trace};
 
-/// One adapter for each port: what an engine is started with.
+/// One adapter of each port: what an engine runs on. Cheap to clone.
 #[derive(Clone)]
 pub struct Ports {
-    /// The time.
+    /// The wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// The sync queue of each partition.
+    /// The log of each partition, between acceptance and storage.
     pub log: Arc<dyn MessageLog>,
-    /// What other nodes, and this one, have for a node's sessions.
+    /// The inbox of each node, between routing and delivery.
     pub inbox: Arc<dyn NodeInbox>,
-    /// Every message there is.
+    /// The record of every message.
     pub history: Arc<dyn HistoryStore>,
-    /// Which users are connected, and where.
+    /// Which users are connected, and on which nodes.
     pub presence: Arc<dyn Presence>,
-    /// Which nodes have sessions that want a channel.
+    /// Which nodes have sessions that subscribe to a channel.
     pub interest: Arc<dyn Interest>,
-    /// Users, channels, members, tokens.
+    /// Users, channels, members and tokens.
     pub directory: Arc<dyn Directory>,
-    /// The queue to those who are offline.
+    /// The queue of notifications to offline users.
     pub push: Arc<dyn PushNotifier>,
-    /// The nodes and what they own.
+    /// The nodes, and the partitions that they own.
     pub registry: Arc<dyn NodeRegistry>,
 }

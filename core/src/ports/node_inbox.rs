@@ -1,4 +1,4 @@
-//! What waits for a node: between routing and delivery.
+//! The inbox of a node: between routing and delivery.
 
 use bytes::Bytes;
 
@@ -8,21 +8,40 @@ use crate::model::{ChannelId, Message, MessageId, NodeId, Timestamp, TokenHash, 
 /// An ordered queue to each node.
 ///
 /// # Delivery
-/// At least once, in the order in which one sender put them in. Entries of different senders
-/// interleave. The reader names the position it has dealt with; a crash between dealing and naming
-/// repeats entries, which the sessions recognise by message id.
+/// At least once, in the order in which one sender appended. Entries of different senders interleave.
+/// The reader passes the position of the last entry that it has handled; a crash between the two
+/// repeats entries, and sessions skip these by message id.
 ///
-/// # Bounds
-/// An inbox holds a bounded number of entries. At the bound `send` **waits**, so that routing slows
-/// down to what the node can take, the log fills and senders are told: nothing is dropped. An inbox
-/// whose node is dead is removed by [`forget`](NodeInbox::forget), which lets waiting sends end.
+/// # Limits
+/// An inbox holds a limited number of entries. At the limit `send` **waits**: routing slows down to
+/// the speed of the node, the log fills, and senders get an error. Nothing is dropped. When a node is
+/// dead, [`forget`](NodeInbox::forget) removes its inbox, and the waiting sends return.
+///
+/// # Example
+/// ```
+/// use pabal_core::memory::MemoryNodeInbox;
+/// use pabal_core::model::{ChannelId, NodeId};
+/// use pabal_core::ports::{Delivery, InboxPosition, NodeInbox};
+///
+/// # futures::executor::block_on(async {
+/// let inbox = MemoryNodeInbox::new(1_000);
+/// let node: NodeId = "n1".parse().expect("is a node name");
+/// inbox.open(&node).await?;
+/// let ended = Delivery::ChannelEnded { channel_id: ChannelId::new(7) };
+/// inbox.send(&node, vec![ended.clone()]).await?;
+///
+/// let entries = inbox.receive(&node, InboxPosition::default(), 10).await?;
+/// assert_eq!(entries[0].delivery, ended);
+/// # Ok::<(), pabal_core::ports::InboxError>(())
+/// # }).unwrap();
+/// ```
 pub trait NodeInbox: Send + Sync + 'static {
-    /// Puts `deliveries` into the inbox of `node`, in order, after all that is there.
+    /// Appends `deliveries` to the inbox of `node`, in order.
     ///
-    /// Not cancel-safe: a dropped future may have put in a prefix.
+    /// Not cancel-safe: a dropped future may have appended some of them, from the first one on.
     ///
     /// # Errors
-    /// [`InboxError::UnknownNode`]: the node is gone, do not retry. [`InboxError::Unavailable`]:
+    /// [`InboxError::UnknownNode`]: the node is gone; do not retry. [`InboxError::Unavailable`]:
     /// retry, which may repeat entries.
     fn send(
         &self,
@@ -30,13 +49,13 @@ pub trait NodeInbox: Send + Sync + 'static {
         deliveries: Vec<Delivery>,
     ) -> BoxFuture<'_, Result<(), InboxError>>;
 
-    /// Up to `limit` entries of the own inbox behind `after`, in order; waits until there is one.
-    /// Forgets the entries up to and including `after`. Cancel-safe.
+    /// Up to `limit` entries of the own inbox after `after`, in order. Waits until there is one.
+    /// Removes the entries up to and including `after`. Cancel-safe.
     ///
     /// # Errors
-    /// [`InboxError::Unavailable`]: retry from the same position. [`InboxError::UnknownNode`]: this
-    /// node has been declared dead, or its inbox may have lost entries that nobody will send again;
-    /// open it anew, and begin at its start.
+    /// [`InboxError::Unavailable`]: retry from the same position. [`InboxError::UnknownNode`]: the
+    /// inbox was removed, because the node seemed dead, or may have lost entries that are not sent
+    /// again. [Open](Self::open) it, and read from its start.
     fn receive(
         &self,
         node: &NodeId,
@@ -44,89 +63,89 @@ pub trait NodeInbox: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<InboxEntry>, InboxError>>;
 
-    /// Opens the inbox of `node`, empty, if there is none.
+    /// Opens the inbox of `node`, empty, if it does not exist.
     ///
     /// # Errors
-    /// [`InboxError::Unavailable`]; retry.
+    /// [`InboxError::Unavailable`]: retry.
     fn open(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>>;
 
-    /// Removes the inbox of a node that is gone, with what is in it.
+    /// Removes the inbox of a dead node with its entries.
     ///
     /// # Errors
-    /// [`InboxError::Unavailable`]; retry.
+    /// [`InboxError::Unavailable`]: retry.
     fn forget(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>>;
 }
 
-/// A place in an inbox; 0 is before its first entry.
+/// A position in an inbox; 0 is before its first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InboxPosition(pub u64);
 
-/// A delivery at its place.
+/// A delivery with its position.
 #[derive(Clone, Debug)]
 pub struct InboxEntry {
-    /// Where it stands.
+    /// The position of the entry. Positions of an inbox rise strictly.
     pub position: InboxPosition,
-    /// What is to be done.
+    /// What the node has to do.
     pub delivery: Delivery,
 }
 
-/// What a node is asked to do for its sessions.
+/// What a node has to do for its sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
-    /// Hand a stored message to the sessions that want its channel.
+    /// Append a stored message to the sessions that subscribe to its channel.
     Message {
-        /// The message; durable since before it was routed.
+        /// The message. It was durable before it was routed.
         message: Message,
-        /// When the accepting node took it, for the measurement of latency.
+        /// When the message was accepted, to measure latency.
         accepted_at: Timestamp,
-        /// What follows it through its stages.
+        /// The trace of the message.
         trace: Trace,
     },
-    /// Hand an event that is no message to `audience`.
+    /// Append an event that is no message to the sessions of `audience`.
     Event {
-        /// Who is to see it.
+        /// The sessions that receive the event.
         audience: Audience,
         /// The event as JSON, serialised once.
         event: Bytes,
     },
-    /// A user came to or left a channel: their sessions start or stop to want it.
+    /// A user joined or left a channel: the user's sessions subscribe or unsubscribe.
     Membership {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
-        /// Who.
+        /// The user.
         user_id: UserId,
-        /// Came (true) or left.
+        /// Whether the user joined (true) or left.
         joined: bool,
     },
-    /// A channel is no more: nobody wants it.
+    /// A channel was deleted: all sessions unsubscribe.
     ChannelEnded {
-        /// Which.
+        /// The channel.
         channel_id: ChannelId,
     },
-    /// Access ended: close the sessions of a token, or all of a user's.
+    /// End the sessions of a token, or all sessions of a user.
     EndSessions {
-        /// Whose.
+        /// The user.
         user_id: UserId,
-        /// Only those opened with this token; all if absent.
+        /// Only the sessions that this token opened; all if absent.
         token: Option<TokenHash>,
     },
-    /// A message that this node accepted is durable: answer its sender.
+    /// A message that this node accepted is durable: acknowledge it to its sender.
     Stored {
-        /// The id the sender waits for.
+        /// The id for which the sender waits.
         message_id: MessageId,
-        /// The message that holds this send: another one if it was a repeat.
+        /// The id of the message that holds the send: a lower one if it was a repeat.
         first_id: MessageId,
     },
 }
 
-/// Who is to see an event.
+/// The sessions that receive an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// All sessions that want this channel, except those of `except`.
+    /// All sessions that subscribe to a channel, except those of one user.
     Channel {
         /// The channel.
         channel_id: ChannelId,
-        /// The user who caused it and need not be told.
+        /// The user who caused the event and does not receive it.
         except: Option<UserId>,
     },
     /// All sessions of these users.
@@ -137,11 +156,11 @@ pub enum Audience {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InboxError {
-    /// No such inbox: the node was never there, or is gone. Do not retry.
+    /// The inbox does not exist: the node never opened it, or it was removed. Do not retry.
     #[error("node {0} has no inbox")]
     UnknownNode(NodeId),
-    /// The inbox cannot be reached. Retry.
-    #[error("the inbox cannot be reached: {0}")]
+    /// The inbox is unreachable. Retry.
+    #[error("the inbox is unreachable: {0}")]
     Unavailable(String),
 }
 

@@ -1,4 +1,4 @@
-//! The nodes, how full they are, and which partitions they own.
+//! The nodes, their load, and the partitions that they own.
 
 use std::time::Duration;
 
@@ -7,14 +7,37 @@ use crate::model::{NodeId, Partition};
 
 /// Membership of the cluster and ownership of partitions, both by lease.
 ///
-/// A partition's lease carries an **epoch** that rises with every change of owner. An owner that
-/// was paused beyond its lease learns from `renew` that it lost it; until it asks, its writes only
-/// repeat what the new owner does (invariant I8).
+/// # Ownership
+/// A partition has at most one lease at a time. It carries an **epoch** that rises with every change
+/// of owner. An owner that was paused for longer than its lease learns from [`renew`](Self::renew)
+/// that the lease is lost; until then its writes only repeat what the new owner does (invariant I8).
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+///
+/// use pabal_core::memory::MemoryNodeRegistry;
+/// use pabal_core::model::{NodeId, Partition};
+/// use pabal_core::ports::NodeRegistry;
+///
+/// # futures::executor::block_on(async {
+/// let registry = MemoryNodeRegistry::new();
+/// let nodes: [NodeId; 2] = ["n1", "n2"].map(|name| name.parse().expect("is a node name"));
+/// let partition = Partition::new(0).expect("is in range");
+/// let lease = Duration::from_secs(10);
+/// let held = registry.acquire(&nodes[0], partition, lease).await?.expect("is free");
+/// assert!(registry.acquire(&nodes[1], partition, lease).await?.is_none());
+/// registry.release(&held).await?;
+/// let next = registry.acquire(&nodes[1], partition, lease).await?.expect("is free");
+/// assert!(next.epoch > held.epoch);
+/// # Ok::<(), pabal_core::ports::RegistryError>(())
+/// # }).unwrap();
+/// ```
 pub trait NodeRegistry: Send + Sync + 'static {
-    /// Announces or updates a node, alive for `lease` from now.
+    /// Announces or updates a node, which is listed for `lease` from now.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry well within the lease.
+    /// [`RegistryError::Unavailable`]: retry well within the lease.
     fn heartbeat(
         &self,
         info: NodeInfo,
@@ -24,14 +47,14 @@ pub trait NodeRegistry: Send + Sync + 'static {
     /// The live nodes, by name.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry.
+    /// [`RegistryError::Unavailable`]: retry.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, RegistryError>>;
 
-    /// Takes `partition` for `node` if it is free, its lease has ended, or `node` has it already.
-    /// Answers the lease, or nothing if another node holds it.
+    /// Takes `partition` for `node` if no node owns it, its lease has ended, or `node` owns it
+    /// already. Returns the lease; absent if another node owns the partition.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry.
+    /// [`RegistryError::Unavailable`]: retry.
     fn acquire(
         &self,
         node: &NodeId,
@@ -39,22 +62,22 @@ pub trait NodeRegistry: Send + Sync + 'static {
         lease: Duration,
     ) -> BoxFuture<'_, Result<Option<Lease>, RegistryError>>;
 
-    /// Extends a lease by `lease` from now. Answers false if it was lost: the owner must stop.
+    /// Extends a lease to `lease` from now. Returns false if it was lost: the owner must stop.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry, and stop when the lease has run out.
+    /// [`RegistryError::Unavailable`]: retry, and stop when the lease ends.
     fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>>;
 
-    /// Gives a lease back, so that another node may take the partition at once.
+    /// Ends a lease, so that another node may take the partition at once.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry, or let the lease end.
+    /// [`RegistryError::Unavailable`]: retry, or leave it to the end of the lease.
     fn release(&self, held: &Lease) -> BoxFuture<'_, Result<(), RegistryError>>;
 
-    /// Who owns `partition` now.
+    /// The owner of `partition`; absent if no node owns it.
     ///
     /// # Errors
-    /// [`RegistryError::Unavailable`]; retry.
+    /// [`RegistryError::Unavailable`]: retry.
     fn owner(&self, partition: Partition) -> BoxFuture<'_, Result<Option<NodeId>, RegistryError>>;
 }
 
@@ -63,37 +86,37 @@ pub trait NodeRegistry: Send + Sync + 'static {
 pub struct NodeInfo {
     /// Its name.
     pub node: NodeId,
-    /// Where clients reach its HTTP interface.
+    /// The base URL of its HTTP interface, for clients.
     pub url: String,
-    /// Where other nodes reach it.
+    /// The base URL for other nodes.
     pub peer_url: String,
-    /// Where clients open WebSockets in one step.
+    /// The URL at which clients open a session and its WebSocket in one request.
     pub websocket_url: String,
-    /// A name for where it stands.
+    /// The name of its region; empty if not configured.
     pub region: String,
     /// Latitude and longitude in degrees, if known.
     pub location: Option<(f64, f64)>,
-    /// As many sessions as it takes.
+    /// How many sessions it accepts in all.
     pub capacity: u32,
-    /// As many as it has.
+    /// How many sessions it has.
     pub load: u32,
-    /// It is about to leave and takes no new sessions.
+    /// It is about to stop and accepts no new sessions.
     pub draining: bool,
 }
 
 impl NodeInfo {
-    /// As many sessions more as it takes.
+    /// How many more sessions it accepts.
     pub fn free_capacity(&self) -> u32 {
         self.capacity.saturating_sub(self.load)
     }
 }
 
-/// The right to own a partition for a while.
+/// The right to own a partition for a limited time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Which partition.
+    /// The partition.
     pub partition: Partition,
-    /// Who holds it.
+    /// The owner.
     pub node: NodeId,
     /// Rises with every change of owner.
     pub epoch: u64,
@@ -103,8 +126,8 @@ pub struct Lease {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// It cannot be reached. Retry.
-    #[error("the node registry cannot be reached: {0}")]
+    /// The registry is unreachable. Retry.
+    #[error("the node registry is unreachable: {0}")]
     Unavailable(String),
 }
 

@@ -1,32 +1,33 @@
-//! The trace of one message: what follows it from task to task, for whoever watches where time goes.
+//! The trace of one message: its spans, from task to task, for a collector that shows where time goes.
 
 use tracing::Span;
 
-/// Goes with a message from acceptance to delivery, beside it: the parent of a span for each stage.
+/// The parent span of a message. It accompanies the message from acceptance to delivery, and each
+/// stage begins a span below it.
 ///
-/// It is no part of what is said, so all traces are equal. If nobody collects spans of the target
-/// [`TARGET`], it is nothing, and costs a look at a flag. An adapter whose entries leave the process
-/// may let go of it: the stages behind then have no span.
+/// A trace is no part of the message, so all traces are equal. Without a collector for the target
+/// [`TARGET`] it is empty, and costs one check of a flag. An adapter whose entries leave the process
+/// may drop it: the later stages then have no span.
 ///
-/// Spans hold ids and nothing else, never what was said.
+/// Spans hold ids only, never content.
 #[derive(Clone, Debug)]
 pub struct Trace(Span);
 
-/// The target of all spans of a message. They are of level `TRACE`.
+/// The target of all spans of a message. Their level is `TRACE`.
 pub const TARGET: &str = "pabal::message";
 
-/// What happens to a message.
+/// A stage on the way of a message, as traces name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// May it be said?
+    /// Checks whether the user may send the message.
     Authorize,
-    /// It gets its id and its place in the log.
+    /// Assigns the id and appends to the log.
     Sequence,
-    /// It becomes durable.
+    /// Makes the message durable.
     Store,
-    /// It goes to the nodes that want it.
+    /// Sends the message to the interested nodes.
     Route,
-    /// A node hands it to its sessions.
+    /// Appends the message to the mailboxes of a node.
     Deliver,
 }
 
@@ -56,7 +57,7 @@ impl Trace {
         ))
     }
 
-    /// Which message it is, once that is known.
+    /// Records the ids of the message, once they are known.
     pub(crate) fn identify(&self, channel_id: impl std::fmt::Display, id: impl std::fmt::Display) {
         if !self.0.is_disabled() {
             self.0.record("channel_id", tracing::field::display(channel_id));
@@ -64,7 +65,7 @@ impl Trace {
         }
     }
 
-    /// The span of a stage. The stage lasts until it is dropped.
+    /// The span of a stage. The stage lasts until the span is dropped.
     pub fn stage(&self, stage: Stage) -> Span {
         if self.0.is_disabled() {
             return Span::none();
@@ -79,7 +80,7 @@ impl Trace {
         }
     }
 
-    /// The spans of a stage that many messages go through together; none if nobody collects them.
+    /// The spans of a stage for messages that pass it together. Empty without a collector.
     pub fn stages<'a>(traces: impl Iterator<Item = &'a Self>, stage: Stage) -> Vec<Span> {
         let traced = traces.filter(|trace| !trace.0.is_disabled());
         traced.map(|trace| trace.stage(stage)).collect()

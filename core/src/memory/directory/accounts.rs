@@ -1,7 +1,7 @@
 //! The rules of the [`Accounts`] port over what the directory in memory knows, and the port's face.
 
 use super::state::{State, folded};
-use super::{Answer, MemoryDirectory};
+use super::{DirectoryFuture, MemoryDirectory};
 use crate::model::UserId;
 use crate::ports::{Access, Account, Accounts, DirectoryError, Ending};
 
@@ -43,14 +43,14 @@ impl State {
 }
 
 impl Accounts for MemoryDirectory {
-    fn account(&self, username: &str) -> Answer<'_, Option<Account>> {
+    fn account(&self, username: &str) -> DirectoryFuture<'_, Option<Account>> {
         let username = folded(username);
         self.with(move |state| {
             Ok(state.usernames.get(&username).map(|&user_id| state.shown(user_id)))
         })
     }
 
-    fn accounts(&self, after: &str, limit: usize) -> Answer<'_, Vec<Account>> {
+    fn accounts(&self, after: &str, limit: usize) -> DirectoryFuture<'_, Vec<Account>> {
         let after = folded(after);
         self.with(move |state| {
             let later = state.usernames.range(after.clone()..).filter(|(name, _)| **name != after);
@@ -58,30 +58,30 @@ impl Accounts for MemoryDirectory {
         })
     }
 
-    fn accesses(&self, user_id: UserId) -> Answer<'_, Vec<Access>> {
+    fn accesses(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Access>> {
         self.with(move |state| Ok(state.accesses(user_id)))
     }
 
-    fn set_disabled(&self, user_id: UserId, disabled: bool) -> Answer<'_, bool> {
+    fn set_disabled(&self, user_id: UserId, disabled: bool) -> DirectoryFuture<'_, bool> {
         self.with(move |state| state.set_disabled(user_id, disabled))
     }
 
-    fn change_password(&self, user_id: UserId, password_hash: String) -> Answer<'_, ()> {
+    fn change_password(&self, user_id: UserId, password_hash: String) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.change_password(user_id, password_hash))
     }
 
-    fn end_access(&self, user_id: UserId) -> Answer<'_, usize> {
+    fn end_access(&self, user_id: UserId) -> DirectoryFuture<'_, usize> {
         self.with(move |state| state.end_access(user_id))
     }
 
-    fn endings(&self, limit: usize) -> Answer<'_, Vec<Ending>> {
+    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>> {
         self.with(move |state| {
             let entries = state.endings.iter().take(limit);
             Ok(entries.map(|(&number, &user_id)| Ending { number, user_id }).collect())
         })
     }
 
-    fn forget_endings(&self, numbers: &[u64]) -> Answer<'_, ()> {
+    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()> {
         let numbers = numbers.to_vec();
         self.with(move |state| {
             for number in numbers {
