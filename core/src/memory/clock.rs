@@ -1,5 +1,4 @@
-//! The time of day: the system's, and one that tests move by hand. Waiting and deadlines are not
-//! here, they use tokio's timer.
+//! Wall clocks: the system's, and one that tests set. Waits and deadlines use tokio's timer instead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,37 +11,37 @@ use crate::ports::Clock;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock everything else asks")]
+    #[expect(clippy::disallowed_methods, reason = "all other code reads the time here")]
     fn now(&self) -> Timestamp {
-        // A clock before 1970 is not set at all; ids and leases do not rely on it being right.
+        // A clock before 1970 is not set. Ids and leases do not depend on a correct clock.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::default().plus(since_epoch)
     }
 }
 
-/// A clock that stands still until a test moves it, in either direction.
+/// A clock that changes only when a test sets it, in either direction.
 #[derive(Debug)]
 pub struct ManualClock {
     micros: AtomicU64,
 }
 
 impl ManualClock {
-    /// Stands at `moment`.
+    /// A clock at `moment`.
     pub const fn at(moment: Timestamp) -> Self {
         Self { micros: AtomicU64::new(moment.as_micros()) }
     }
 
-    /// Jumps to `moment`, which may be earlier.
+    /// Sets the clock to `moment`, which may be earlier.
     pub fn set(&self, moment: Timestamp) {
         self.micros.store(moment.as_micros(), Ordering::SeqCst);
     }
 
-    /// Goes forward by `span`.
+    /// Sets the clock forward by `span`.
     pub fn advance(&self, span: Duration) {
         self.change(|micros| micros.saturating_add(micros_of(span)));
     }
 
-    /// Goes back by `span`, as clocks do that are corrected; no further than 1970.
+    /// Sets the clock back by `span`, as a correction does; not below 1970.
     pub fn step_back(&self, span: Duration) {
         self.change(|micros| micros.saturating_sub(micros_of(span)));
     }
@@ -67,12 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_is_past_the_year_in_which_this_was_written() {
-        assert!(SystemClock.now() > Timestamp::from_millis(1_767_225_600_000), "before 2026");
+    fn the_system_clock_is_later_than_2025() {
+        assert!(
+            SystemClock.now() > Timestamp::from_millis(1_767_225_600_000),
+            "the clock is before 2026"
+        );
     }
 
     #[test]
-    fn a_manual_clock_moves_only_when_told() {
+    fn a_manual_clock_changes_only_when_it_is_set() {
         let clock = ManualClock::at(Timestamp::from_millis(5_000));
         assert_eq!(clock.now(), Timestamp::from_millis(5_000));
         clock.advance(Duration::from_secs(1));

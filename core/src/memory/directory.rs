@@ -1,7 +1,6 @@
-//! The directory in memory: the reference for what the port means. It owns the locking and the
-//! port's face; [`state`], [`conversations`] and [`accounts`]
-//! hold what is known and every rule. It forgets all when
-//! it is dropped and holds whatever it is given: it is for tests, a node keeps its directory on disk.
+//! The directory in memory: the reference for the semantics of the port. This file owns the lock and
+//! implements the port; `state`, `conversations` and `accounts` hold the data and the rules. It is for
+//! tests: it grows without limit, and its data ends with it.
 
 mod state;
 mod conversations;
@@ -23,7 +22,7 @@ use state::State;
 
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// A [`Directory`] behind one lock, so that every call is one transaction.
+/// A [`Directory`] in process memory. One lock makes every call one transaction.
 ///
 /// ```
 /// use pabal_core::memory::MemoryDirectory;
@@ -42,7 +41,8 @@ pub struct MemoryDirectory {
 }
 
 impl MemoryDirectory {
-    /// Runs `work` alone, when the answer is first polled: an answer dropped before has no effect.
+    /// Runs `work` under the lock when the future is first polled: one that is dropped before has no
+    /// effect.
     fn with<'a, T: 'a>(
         &'a self,
         work: impl FnOnce(&mut State) -> Result<T, DirectoryError> + Send + 'a,

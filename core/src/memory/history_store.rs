@@ -1,5 +1,5 @@
-//! Every message there is, in process memory. Owns messages, stored positions and known sends; it
-//! grows with what is appended, so it is for tests and doctests, not for a server.
+//! The history in process memory: messages, stored positions and send keys. It is for tests: it grows
+//! without limit, and its data ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -13,10 +13,10 @@ use crate::ports::{
     Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,
 };
 
-/// A [`HistoryStore`] in process memory, which counts as durable as long as the process lives.
+/// A [`HistoryStore`] in process memory, which counts as durable while the process lives.
 ///
-/// How old a send is, message ids tell: it is a repeat while no more than [`SEND_KEY_WINDOW`] lies
-/// between the ids. Calls act when they are made, not when their future is first polled.
+/// The age of a send comes from message ids: a send is a repeat if at most [`SEND_KEY_WINDOW`] lies
+/// between the two ids. Calls act when they are made, not when their future is first polled.
 #[derive(Default)]
 pub struct MemoryHistoryStore {
     records: Mutex<Records>,
@@ -135,7 +135,7 @@ impl Records {
     }
 }
 
-/// Whether a send stored as `first` still makes one at `later` a repeat.
+/// Whether a send at `later` is a repeat of one that is stored as `first`.
 fn within_window(first: MessageId, later: MessageId) -> bool {
     later.created_at().since(first.created_at()) <= SEND_KEY_WINDOW
 }

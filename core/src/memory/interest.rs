@@ -1,4 +1,4 @@
-//! Which nodes want a channel, in process. The leases are [`LeasedNodes`]'.
+//! Which nodes are interested in a channel, in process memory. [`LeasedNodes`] owns the leases.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::ports::{BoxFuture, Interest, InterestError};
 
 /// An [`Interest`] in process memory.
 ///
-/// Calls act when they are made, not when their
-/// future is first polled. It holds as many channels as sessions want.
+/// Calls act when they are made, not when their future is first polled. Its size is that of the
+/// channels to which sessions subscribe.
 pub struct MemoryInterest {
     channels: LeasedNodes<ChannelId>,
 }
 
 impl MemoryInterest {
-    /// No node wants anything.
+    /// No node is interested in a channel.
     pub fn new() -> Self {
         Self { channels: LeasedNodes::new() }
     }

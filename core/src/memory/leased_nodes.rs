@@ -1,5 +1,5 @@
-//! Which nodes hold a key while their lease lives: what presence (users) and interest (channels)
-//! have in common. Owns the leases and the sets; what a key means is the ports' business.
+//! Which nodes hold a key for the time of their lease: what presence (key: user) and interest (key:
+//! channel) have in common.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,29 +15,29 @@ use crate::model::NodeId;
 
 /// Key → the nodes that joined it, counting only those whose lease has not ended.
 ///
-/// A node has one lease, begun by [`begin`](Self::begin). What it joined ends with the lease: it must
-/// begin again, with nothing.
+/// A node has one lease, which [`begin`](Self::begin) starts. What the node joined ends with the lease;
+/// then the node must begin again, without keys.
 ///
-/// Node names are remembered for ever; there are as many as a cluster has.
+/// Node names are never removed; there are as many as the cluster has had nodes.
 pub(super) struct LeasedNodes<K> {
     started: Instant,
-    /// The lease that each node began last.
+    /// The latest lease of each node.
     nodes: RwLock<HashMap<NodeId, Arc<LeasedNode>, RandomState>>,
-    /// No set is empty. Nearly all hold one node, so a vector beats a set.
+    /// No list is empty. Most hold one node, so a vector is faster than a set.
     holders: DashMap<K, Vec<Arc<LeasedNode>>, RandomState>,
 }
 
 struct LeasedNode {
     node: NodeId,
-    /// In microseconds since [`LeasedNodes::started`]. Once it has passed it stays as it is.
+    /// In microseconds since [`LeasedNodes::started`]. Once it has passed, it no longer changes.
     ends: AtomicU64,
 }
 
-/// The end of a lease that is beyond the end of time.
+/// The end of a lease that never ends.
 const NEVER: u64 = u64::MAX;
 
 impl<K: Copy + Eq + Hash> LeasedNodes<K> {
-    /// No node holds anything.
+    /// No node holds a key.
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -46,7 +46,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         }
     }
 
-    /// `node` begins anew, alive for `lease` from now and holding nothing.
+    /// `node` begins a lease for `lease` from now, without keys.
     pub(super) fn begin(&self, node: &NodeId, lease: Duration) {
         let ends = AtomicU64::new(self.end_of(lease));
         let begun = Arc::new(LeasedNode { node: node.clone(), ends });
@@ -56,32 +56,32 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         }
     }
 
-    /// `node` holds `key` now; answers whether no living node did before, or nothing if `node` does
-    /// not live.
+    /// `node` holds `key` now. Returns whether no live node held it before; absent if `node` has no
+    /// lease.
     pub(super) fn join(&self, node: &NodeId, key: K) -> Option<bool> {
         let (node, now) = (self.living(node)?, self.now());
         let mut holders = self.holders.entry(key).or_insert_with(|| Vec::with_capacity(1));
         holders.retain(|holder| holder.is_alive(now));
-        let nobody_did = holders.is_empty();
+        let is_first = holders.is_empty();
         if !holders.iter().any(|holder| Arc::ptr_eq(holder, &node)) {
             holders.push(node);
         }
-        Some(nobody_did)
+        Some(is_first)
     }
 
-    /// `node` does not hold `key` any more; answers whether no living node does now.
+    /// `node` no longer holds `key`. Returns whether no live node holds it now.
     pub(super) fn leave(&self, node: &NodeId, key: K) -> bool {
         let now = self.now();
-        let mut nobody_does = true;
+        let mut is_free = true;
         self.holders.remove_if_mut(&key, |_, holders| {
             holders.retain(|holder| holder.node != *node && holder.is_alive(now));
-            nobody_does = holders.is_empty();
-            nobody_does
+            is_free = holders.is_empty();
+            is_free
         });
-        nobody_does
+        is_free
     }
 
-    /// The living nodes that hold each of `keys`, in the order asked.
+    /// The live nodes that hold each key, in the order given.
     pub(super) fn locate(&self, keys: &[K]) -> Vec<Vec<NodeId>> {
         let now = self.now();
         let living = |key| match self.holders.get(key) {
@@ -94,7 +94,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         keys.iter().map(living).collect()
     }
 
-    /// Whether any living node holds each of `keys`, in the order asked.
+    /// Whether any live node holds each key, in the order given.
     pub(super) fn held(&self, keys: &[K]) -> Vec<bool> {
         let now = self.now();
         let held = |key| {
@@ -104,7 +104,7 @@ impl<K: Copy + Eq + Hash> LeasedNodes<K> {
         keys.iter().map(held).collect()
     }
 
-    /// `node` is alive for `lease` from now; false if it does not live any more.
+    /// Extends the lease of `node` to `lease` from now. Returns false if it has ended.
     pub(super) fn renew(&self, node: &NodeId, lease: Duration) -> bool {
         let (now, end) = (self.now(), self.end_of(lease));
         self.living(node).is_some_and(|node| {

@@ -1,5 +1,5 @@
-//! The sync queue of each partition, in process. Owns the entries that wait to be stored and the
-//! send keys of just those; what was stored is the history store's to remember.
+//! The log of each partition, in process memory: the entries that wait to be stored, with their send
+//! keys. The history store remembers older keys.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,8 +13,8 @@ use crate::ports::{BoxFuture, Clock, LogEntry, LogError, MessageLog, Origin, Seq
 
 /// A [`MessageLog`] in process memory.
 ///
-/// Each partition has a lock of its own, held for a map look-up and a push, so senders to different
-/// partitions do not meet. A partition costs memory from its first use on. `append`, `raise` and
+/// Each partition has its own lock, held for a map look-up and an append, so senders to different
+/// partitions do not contend. A partition uses memory from its first use on. `append`, `raise` and
 /// `trim` act when they are called, not when their future is first polled.
 pub struct MemoryMessageLog {
     clock: Arc<dyn Clock>,
@@ -62,7 +62,7 @@ impl MessageLog for MemoryMessageLog {
         let log = self.partition(partition);
         Box::pin(async move {
             loop {
-                // Made before the look, so that an append between look and wait is not missed.
+                // Created before the read, so that an append between read and wait is not missed.
                 let appended = log.appended.notified();
                 let entries = lock(&log.entries).read(after, limit);
                 if let Some(entries) = entries {
@@ -93,7 +93,7 @@ impl MessageLog for MemoryMessageLog {
 #[derive(Default)]
 struct PartitionLog {
     entries: Mutex<Entries>,
-    /// Told after each append; several may read, as when ownership changes hands.
+    /// Notified after each append. There may be several readers, as when the owner changes.
     appended: Notify,
 }
 
@@ -107,7 +107,7 @@ struct Entries {
 }
 
 impl Entries {
-    /// Appends `draft` at `least`, or right behind the last id if that is higher.
+    /// Appends `draft` at `least`, or right after the last id if that is higher.
     fn append(
         &mut self,
         least: MessageId,
@@ -116,7 +116,7 @@ impl Entries {
         capacity: usize,
     ) -> Result<Sequenced, LogError> {
         let key = draft.send_key();
-        // Before the bound: a repeat takes no room.
+        // Checked before the limit, because a repeat needs no capacity.
         if let Some(first) = key.as_ref().and_then(|key| self.sent.get(key)) {
             return Ok(Sequenced::Repeat(*first));
         }
@@ -125,6 +125,7 @@ impl Entries {
         }
         let partition = least.partition();
         let message_id = self.last.map_or(least, |last| least.max(last.above_in(partition)));
+        debug_assert!(self.last < Some(message_id), "ids of a partition rise strictly");
         self.last = Some(message_id);
         if let Some(key) = key {
             self.sent.insert(key, message_id);
@@ -133,9 +134,9 @@ impl Entries {
         Ok(Sequenced::New(message_id))
     }
 
-    /// Up to `limit` entries above `after`, or nothing if there is none.
+    /// Up to `limit` entries above `after`; absent if there is none.
     fn read(&self, after: MessageId, limit: usize) -> Option<Vec<LogEntry>> {
-        // The usual reader asks behind the last entry it saw, and all before that is trimmed.
+        // The usual reader passes the last entry it saw, and the entries before that are trimmed.
         let start = self.queue.partition_point(|entry| entry.message.message_id <= after);
         let end = self.queue.len().min(start.saturating_add(limit));
         (start < self.queue.len()).then(|| self.queue.range(start..end).cloned().collect())

@@ -1,6 +1,6 @@
-//! An in-memory adapter of every port: the reference for the semantics, the ground of the engine's
-//! tests, and, for the log, the inbox, presence, interest and the registry, what a single node runs
-//! on in production.
+//! An in-memory adapter of every port: the reference for the semantics, and the base of the engine's
+//! tests. A single node also runs on the log, the inbox, presence, interest and the registry of this
+//! module in production.
 
 use std::future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,13 +28,13 @@ pub use node_registry::MemoryNodeRegistry;
 pub use presence::MemoryPresence;
 pub use push_notifier::MemoryPushNotifier;
 
-/// Locks, also after another thread panicked under the lock: no adapter leaves its state half
-/// changed where it could panic.
+/// Locks, even if another thread panicked under the lock: no critical section can panic between two
+/// changes that belong together.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The answer of a call that has nothing to wait for.
-fn ready<T: Send + 'static>(answer: T) -> BoxFuture<'static, T> {
-    Box::pin(future::ready(answer))
+/// The result of a call that does not wait.
+fn ready<T: Send + 'static>(result: T) -> BoxFuture<'static, T> {
+    Box::pin(future::ready(result))
 }

@@ -1,5 +1,4 @@
-//! The queue to each node, in process. Owns what waits for a node's sessions; what becomes of a
-//! delivery is the node's business.
+//! The inbox of each node, in process memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,17 +14,17 @@ use crate::ports::{BoxFuture, Delivery, InboxEntry, InboxError, InboxPosition, N
 /// A [`NodeInbox`] in process memory.
 ///
 /// `open` and `forget` act when they are called, not when their future is first polled; `send` and
-/// `receive` choose the inbox when they are called. An inbox that is opened again goes on counting
-/// where the forgotten one of any node stopped, so that an old position never hides a new entry.
+/// `receive` select the inbox when they are called. The positions of an inbox that is opened again
+/// continue after those of every removed inbox, so that an old position never hides a new entry.
 pub struct MemoryNodeInbox {
     capacity: usize,
     inboxes: RwLock<HashMap<NodeId, Arc<Inbox>, RandomState>>,
-    /// No inbox that was forgotten had a position above.
+    /// The highest position of any removed inbox.
     highest_forgotten: AtomicU64,
 }
 
 impl MemoryNodeInbox {
-    /// No inboxes yet; each that is opened holds up to `capacity` (at least 1) entries.
+    /// No inboxes. Each that is opened holds up to `capacity` (at least 1) entries.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
@@ -51,7 +50,7 @@ impl NodeInbox for MemoryNodeInbox {
             let inbox = inbox?;
             let mut deliveries = deliveries.into_iter();
             loop {
-                // Made before the look, so that room made between look and wait is not missed.
+                // Created before the append, so that a confirmation between append and wait is not missed.
                 let freed = inbox.freed.notified();
                 let accepted = lock(&inbox.entries).accept(&mut deliveries, self.capacity);
                 match accepted {
@@ -81,7 +80,7 @@ impl NodeInbox for MemoryNodeInbox {
                 inbox.freed.notify_waiters();
             }
             loop {
-                // Made before the look, so that an arrival between look and wait is not missed.
+                // Created before the read, so that an append between read and wait is not missed.
                 let arrived = inbox.arrived.notified();
                 let entries = lock(&inbox.entries).read(after, limit);
                 match entries {
@@ -118,32 +117,32 @@ impl NodeInbox for MemoryNodeInbox {
 struct Inbox {
     node: NodeId,
     entries: Mutex<Entries>,
-    /// Told when entries came in, or never will.
+    /// Notified when entries were appended, and when the inbox is removed.
     arrived: Notify,
-    /// Told when there is room again, or never will be.
+    /// Notified when there is capacity again, and when the inbox is removed.
     freed: Notify,
 }
 
 impl Inbox {
-    /// Empty; its first entry stands right behind `last`.
+    /// An empty inbox whose first entry has the position after `last`.
     fn new(node: NodeId, last: u64) -> Self {
         let entries = Entries { queue: VecDeque::new(), last, closed: false };
         Self { node, entries: Mutex::new(entries), arrived: Notify::new(), freed: Notify::new() }
     }
 }
 
-/// What is in an inbox, in order of position.
+/// The entries of an inbox, in order of position.
 struct Entries {
     queue: VecDeque<InboxEntry>,
-    /// The position given last.
+    /// The position of the newest entry.
     last: u64,
-    /// The inbox was forgotten while calls were under way in it.
+    /// The inbox was removed while calls were using it.
     closed: bool,
 }
 
 impl Entries {
-    /// Takes as many of `deliveries` as there is room for and answers their number; nothing if the
-    /// inbox is closed.
+    /// Appends as many of `deliveries` as there is capacity for, and returns their number; absent if
+    /// the inbox is closed.
     fn accept(
         &mut self,
         deliveries: &mut std::vec::IntoIter<Delivery>,
@@ -160,14 +159,14 @@ impl Entries {
         Some(self.queue.len() - before)
     }
 
-    /// Forgets up to and including `after`; answers whether that made room.
+    /// Removes the entries up to and including `after`. Returns whether there were any.
     fn confirm(&mut self, after: InboxPosition) -> bool {
         let before = self.queue.len();
         while self.queue.pop_front_if(|entry| entry.position <= after).is_some() {}
         self.queue.len() < before
     }
 
-    /// Up to `limit` entries behind `after`, none if there are none yet; nothing if closed.
+    /// Up to `limit` entries after `after`, empty if there are none yet; absent if closed.
     fn read(&self, after: InboxPosition, limit: usize) -> Option<Vec<InboxEntry>> {
         if self.closed {
             return None;
@@ -177,7 +176,7 @@ impl Entries {
         Some(self.queue.range(start..end).cloned().collect())
     }
 
-    /// Lets go of everything; answers the position given last.
+    /// Removes all entries. Returns the position of the newest one.
     fn close(&mut self) -> u64 {
         self.closed = true;
         self.queue = VecDeque::new();

@@ -1,5 +1,5 @@
-//! The nodes and the owners of partitions, in process. Decides who holds a lease; who should own
-//! which partition is the caller's business.
+//! The nodes and the owners of partitions, in process memory. It decides which node holds a lease; the
+//! caller decides which node should.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -13,16 +13,16 @@ use crate::ports::{BoxFuture, Lease, NodeInfo, NodeRegistry, RegistryError};
 
 /// A [`NodeRegistry`] in process memory.
 ///
-/// Stricter than it must be where a lease ran out and nobody took the partition: the lease is lost,
-/// and taking the partition again raises the epoch even for the same node. Calls act when they are
-/// made, not when their future is first polled.
+/// Stricter than the port requires: a lease that has ended is lost even if no other node took the
+/// partition, and the same node gets a higher epoch. Calls act when they are made, not when their
+/// future is first polled.
 #[derive(Default)]
 pub struct MemoryNodeRegistry {
     state: Mutex<State>,
 }
 
 impl MemoryNodeRegistry {
-    /// No nodes, and every partition is free.
+    /// No nodes, and no partition has an owner.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,9 +86,9 @@ impl NodeRegistry for MemoryNodeRegistry {
 
 #[derive(Default)]
 struct State {
-    /// By name, in order; the dead are dropped when the living are asked for.
+    /// By name, in order. Dead nodes are removed when the live ones are listed.
     nodes: BTreeMap<NodeId, Announced>,
-    /// A partition stays here when it is free, for its epoch.
+    /// A partition without an owner stays here, for its epoch.
     partitions: HashMap<Partition, Ownership>,
 }
 
@@ -97,22 +97,22 @@ struct Announced {
     ends: Option<Instant>,
 }
 
-/// Whose a partition is.
+/// The ownership of a partition.
 #[derive(Default)]
 struct Ownership {
-    /// Who took it last and when that ends, unless they gave it back.
+    /// The latest owner and the end of its lease, unless it released the partition.
     owner: Option<(NodeId, Option<Instant>)>,
     epoch: u64,
 }
 
 impl Ownership {
-    /// Who owns it now.
+    /// The owner now.
     fn owner(&self) -> Option<&NodeId> {
         let (node, ends) = self.owner.as_ref()?;
         lives(*ends, Instant::now()).then_some(node)
     }
 
-    /// Makes `node` the owner unless another node is, and answers the epoch.
+    /// Makes `node` the owner unless another node is. Returns the epoch.
     fn acquire(&mut self, node: &NodeId, lease: Duration) -> Option<u64> {
         match self.owner() {
             Some(owner) if owner != node => return None,
@@ -128,7 +128,7 @@ impl Ownership {
     }
 }
 
-/// When a lease that begins now ends; nothing if that is beyond what the timer can express.
+/// The end of a lease that begins now; absent if it is beyond the range of the timer.
 fn end_of(lease: Duration) -> Option<Instant> {
     Instant::now().checked_add(lease)
 }

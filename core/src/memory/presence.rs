@@ -1,4 +1,4 @@
-//! Which users are connected, in process. The leases are [`LeasedNodes`]'.
+//! Which users are connected, in process memory. [`LeasedNodes`] owns the leases.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use crate::ports::{BoxFuture, Presence, PresenceError};
 
 /// A [`Presence`] in process memory.
 ///
-/// Calls act when they are made, not when their future is first polled. It holds as many users as nodes let have sessions.
+/// Calls act when they are made, not when their future is first polled. Its size is that of the users
+/// with sessions.
 pub struct MemoryPresence {
     users: LeasedNodes<UserId>,
 }
 
 impl MemoryPresence {
-    /// Nobody is connected.
+    /// No user is connected.
     pub fn new() -> Self {
         Self { users: LeasedNodes::new() }
     }

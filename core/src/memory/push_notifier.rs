@@ -1,5 +1,4 @@
-//! The queue of notifications, in process memory. Owns what waits to be delivered; it ends with the
-//! process.
+//! The queue of notifications, in process memory. Its data ends with it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,14 +11,14 @@ use crate::ports::{
     BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
 };
 
-/// A [`PushNotifier`] in process memory, which counts as durable as long as the process lives.
+/// A [`PushNotifier`] in process memory, which counts as durable while the process lives.
 ///
-/// Notifications enter all together or, at the bound, not at all. `enqueue` and `confirm` act when
-/// they are called, not when their future is first polled.
+/// The notifications of a call enter all together or, at the limit, not at all. `enqueue` and `confirm`
+/// act when they are called, not when their future is first polled.
 pub struct MemoryPushNotifier {
     capacity: usize,
     queue: Mutex<Queue>,
-    /// Told after each enqueue.
+    /// Notified after each enqueue.
     arrived: Notify,
 }
 
@@ -60,9 +59,9 @@ impl PushNotifier for MemoryPushNotifier {
     ) -> BoxFuture<'_, Result<Vec<QueuedNotification>, PushError>> {
         Box::pin(async move {
             loop {
-                // Made before the look, so that an enqueue between look and wait is not missed.
+                // Created before the read, so that an enqueue between read and wait is not missed.
                 let arrived = self.arrived.notified();
-                let pending = lock(&self.queue).behind(after, limit);
+                let pending = lock(&self.queue).after(after, limit);
                 if !pending.is_empty() || limit == 0 {
                     return Ok(pending);
                 }
@@ -81,7 +80,7 @@ impl PushNotifier for MemoryPushNotifier {
 }
 
 impl Queue {
-    fn behind(&self, after: PushPosition, limit: usize) -> Vec<QueuedNotification> {
+    fn after(&self, after: PushPosition, limit: usize) -> Vec<QueuedNotification> {
         self.waiting
             .range((Bound::Excluded(after.0), Bound::Unbounded))
             .take(limit)

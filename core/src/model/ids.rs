@@ -1,4 +1,5 @@
-//! Identifiers. 64-bit ones travel as decimal strings, because JavaScript numbers end at 2^53.
+//! Identifiers. In JSON, 64-bit ids are decimal strings, because JavaScript numbers are exact up to
+//! 2^53.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +7,12 @@ use std::sync::Arc;
 
 use super::Timestamp;
 
-/// The text is no id of this kind. Not worth a retry.
+/// The text is not an id of this kind. Do not retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct InvalidId(&'static str);
 
-/// Ids stay below 2^63, so that every database has an integer for them.
+/// Ids are below 2^63, so that every database has an integer type for them.
 const MAX_ID: u64 = i64::MAX as u64;
 
 macro_rules! decimal {
@@ -91,15 +92,15 @@ decimal!(
     ChannelId
 );
 decimal!(
-    /// Place of an event in a session: 1, 2, 3… without holes. 0 stands before the first.
+    /// The position of an event in a session: 1, 2, 3… without holes. 0 is before the first event.
     Seq
 );
 decimal!(
-    /// Place of a message in its channel, in the layout of Twitter's Snowflake (2010): 41 bits of
+    /// The position of a message in its channel, in the layout of Twitter's Snowflake (2010): 41 bits of
     /// milliseconds since 2024-01-01T00:00:00Z, 10 bits of [`Partition`], 12 bits of sequence.
     ///
     /// Within a partition, and so within a channel, ids rise in the order in which messages were
-    /// accepted. 0 stands before every message.
+    /// accepted. 0 is before every message.
     MessageId
 );
 
@@ -110,7 +111,7 @@ const PARTITION_BITS: u32 = 10;
 const MAX_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
 const MAX_MS: u64 = (1 << 41) - 1;
 
-/// As many partitions as a message id can name.
+/// How many partitions a message id can name.
 pub const MAX_PARTITIONS: u16 = 1 << PARTITION_BITS;
 
 impl MessageId {
@@ -122,7 +123,7 @@ impl MessageId {
         Self::pack(ms, partition, 0)
     }
 
-    /// The next id of the same partition: one sequence number on, carrying into the millisecond.
+    /// The next id of the same partition: the next sequence number, with a carry into the millisecond.
     #[must_use]
     pub fn successor(self) -> Self {
         match self.sequence() {
@@ -141,8 +142,8 @@ impl MessageId {
         }
     }
 
-    /// When the message was accepted. Two messages of a channel never disagree with their order,
-    /// even if the clock stepped back between them: the id stays ahead of the clock.
+    /// When the message was accepted, to the millisecond. Within a channel this time never falls, even
+    /// if the clock went back between two messages: the id is then ahead of the clock.
     pub const fn created_at(self) -> Timestamp {
         Timestamp::from_millis(self.ms() + EPOCH_MS)
     }
@@ -170,15 +171,15 @@ impl MessageId {
 }
 
 impl Seq {
-    /// The place after this one.
+    /// The position after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Ids of things made once in a while: 41 bits of milliseconds since 2024, 22 random bits, so that
-/// they sort by age. Two of one millisecond may collide; the directory's unique keys notice.
+/// An id that sorts by age: 41 bits of milliseconds since 2024, 22 random bits. Two ids of one
+/// millisecond may collide; the unique keys of the directory detect that.
 fn random_at(moment: Timestamp) -> u64 {
     let ms = moment.as_millis().saturating_sub(EPOCH_MS).min(MAX_MS);
     ms << 22 | u64::from(rand::random::<u32>() >> 10)
@@ -187,7 +188,8 @@ fn random_at(moment: Timestamp) -> u64 {
 macro_rules! generated {
     ($($name:ident)+) => {$(
         impl $name {
-            /// A new id made at `moment`; the directory refuses the rare collision.
+            /// A new id, generated at `moment`. In the rare case of a collision, the directory refuses it
+            /// (`DirectoryError::IdTaken`): generate another one.
             pub fn generate(moment: Timestamp) -> Self {
                 Self(random_at(moment))
             }
@@ -206,26 +208,26 @@ impl Partition {
         if number < MAX_PARTITIONS { Some(Self(number)) } else { None }
     }
 
-    /// Where `channel` lives among `partitions` (1 to [`MAX_PARTITIONS`]). The same on every node
-    /// and for ever: ids of a channel rise only because one partition assigns them all.
+    /// The partition of `channel`, out of `partitions` (1 to [`MAX_PARTITIONS`]). The same on every
+    /// node and in every version: ids of a channel rise because one partition assigns them all.
     pub fn of(channel: ChannelId, partitions: u16) -> Self {
         let partitions = u64::from(partitions.clamp(1, MAX_PARTITIONS));
         Self((mixed(channel.0) % partitions) as u16)
     }
 
-    /// All of `partitions`, from 0.
+    /// All partitions, from 0 to `partitions - 1`.
     pub fn all(partitions: u16) -> impl Iterator<Item = Self> {
         (0..partitions.min(MAX_PARTITIONS)).map(Self)
     }
 
-    /// Its number.
+    /// The number.
     pub const fn get(self) -> u16 {
         self.0
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): every bit of `number` counts for every bit of the answer.
-/// The same on every node and for ever.
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of `number` affects every bit of
+/// the result. The same on every node and in every version.
 pub(crate) fn mixed(number: u64) -> u64 {
     let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -233,7 +235,7 @@ pub(crate) fn mixed(number: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// A running gateway process: 1 to 32 of `a-z 0-9 -`. Cheap to clone.
+/// The name of a running gateway process: 1 to 32 characters of `a-z 0-9 -`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<str>);
 
@@ -277,8 +279,8 @@ impl<'de> serde::Deserialize<'de> for NodeId {
     }
 }
 
-/// Names a session and the node it lives on: `<16 hex digits>.<node>`, so that any node can tell
-/// where a request belongs.
+/// The id of a session, `<16 hex digits>.<node>`. It names the node of the session, so any node can
+/// forward a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId {
     key: u64,
@@ -286,17 +288,17 @@ pub struct SessionId {
 }
 
 impl SessionId {
-    /// A new, unguessable session id on `node`.
+    /// A new random session id on `node`.
     pub fn generate(node: NodeId) -> Self {
         Self { key: rand::random(), node }
     }
 
-    /// The node the session lives on.
+    /// The node of the session.
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// What tells it from the other sessions of its node.
+    /// The part that is unique on the node.
     pub fn key(&self) -> u64 {
         self.key
     }
@@ -336,8 +338,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_id_gives_back_its_parts(ms in 0..MAX_MS, partition in 0..MAX_PARTITIONS) {
-            let partition = Partition::new(partition).expect("in range");
+        fn a_message_id_returns_its_parts(ms in 0..MAX_MS, partition in 0..MAX_PARTITIONS) {
+            let partition = Partition::new(partition).expect("is in range");
             let moment = Timestamp::from_millis(ms + EPOCH_MS);
             let id = MessageId::first_at(moment, partition);
             prop_assert_eq!(id.created_at(), moment);
@@ -353,14 +355,14 @@ mod tests {
         }
 
         #[test]
-        fn the_id_above_another_partitions_is_above(raw in 0..MAX_ID / 2, p in 0..MAX_PARTITIONS) {
-            let (id, partition) = (MessageId::new(raw), Partition::new(p).expect("in range"));
+        fn the_id_above_one_of_another_partition_is_larger(raw in 0..MAX_ID / 2, p in 0..MAX_PARTITIONS) {
+            let (id, partition) = (MessageId::new(raw), Partition::new(p).expect("is in range"));
             prop_assert!(id.above_in(partition) > id);
             prop_assert_eq!(id.above_in(partition).partition(), partition);
         }
 
         #[test]
-        fn decimal_ids_come_back_from_their_text(raw in 0..=MAX_ID) {
+        fn a_decimal_id_parses_from_its_text(raw in 0..=MAX_ID) {
             let text = serde_json::to_string(&ChannelId::new(raw)).expect("serialises");
             prop_assert_eq!(&text, &format!("\"{raw}\""));
             prop_assert_eq!(serde_json::from_str::<ChannelId>(&text).expect("parses").get(), raw);
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_decimal_id() {
+    fn a_text_that_is_not_a_decimal_id_is_refused() {
         for text in ["", "-1", "+1", " 1", "1 ", "0x1", "1e3", "9223372036854775808", "１"] {
             assert!(text.parse::<MessageId>().is_err(), "{text:?}");
         }
@@ -389,14 +391,14 @@ mod tests {
 
     #[test]
     fn a_session_id_names_its_node() {
-        let id = SessionId::generate("seoul-1".parse().expect("a node name"));
-        let back: SessionId = id.to_string().parse().expect("its own text");
+        let id = SessionId::generate("seoul-1".parse().expect("is a node name"));
+        let back: SessionId = id.to_string().parse().expect("parses");
         assert_eq!(back, id);
         assert_eq!(back.node().as_str(), "seoul-1");
     }
 
     #[test]
-    fn partitions_share_channels_evenly() {
+    fn channels_are_spread_evenly_over_partitions() {
         let mut counts = [0u32; 64];
         for raw in 0..64_000 {
             counts[usize::from(Partition::of(ChannelId::new(raw), 64).get())] += 1;

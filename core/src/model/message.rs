@@ -1,4 +1,4 @@
-//! A message before and after it has its id.
+//! Messages and drafts.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use super::{ChannelId, MessageId, Timestamp, UserId};
 /// A message as it was accepted; immutable once stored. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the channel.
+    /// The id, which orders it in the channel.
     pub message_id: MessageId,
-    /// Where it was said.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// Who said it.
+    /// The sender.
     pub message_from: UserId,
     /// The other user, in a direct channel.
     pub message_to: Option<UserId>,
-    /// What was said.
+    /// The text.
     pub content: Arc<str>,
-    /// The sender's own name for it, by which a repeated send is known.
+    /// The sender's name for the send, by which a repeat is recognised.
     pub client_message_id: Option<Arc<str>>,
 }
 
 impl Message {
-    /// When it was accepted, which its id tells.
+    /// When it was accepted, from its id.
     pub const fn created_at(&self) -> Timestamp {
         self.message_id.created_at()
     }
 
-    /// By what a repetition of this send is known, if the client gave it a name.
+    /// The key by which a repeat of this send is recognised; absent if the client gave it no name.
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
@@ -35,23 +35,23 @@ impl Message {
     }
 }
 
-/// A message that was allowed, but has no id yet.
+/// A message that is authorised and has no id yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Where it is said.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// Who says it.
+    /// The sender.
     pub message_from: UserId,
     /// The other user, in a direct channel.
     pub message_to: Option<UserId>,
-    /// What is said.
+    /// The text.
     pub content: Arc<str>,
-    /// The sender's own name for it.
+    /// The sender's name for the send.
     pub client_message_id: Option<Arc<str>>,
 }
 
 impl Draft {
-    /// The message this becomes at `message_id`.
+    /// The message with this id.
     pub fn at(self, message_id: MessageId) -> Message {
         Message {
             message_id,
@@ -63,7 +63,7 @@ impl Draft {
         }
     }
 
-    /// By what a repetition of this send is known, if the client gave it a name.
+    /// The key by which a repeat of this send is recognised; absent if the client gave it no name.
     pub fn send_key(&self) -> Option<SendKey> {
         let client_message_id = self.client_message_id.clone()?;
         let (message_from, channel_id) = (self.message_from, self.channel_id);
@@ -71,13 +71,13 @@ impl Draft {
     }
 }
 
-/// What makes two sends the same send.
+/// Two sends with the same key are the same send (invariant I4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SendKey {
-    /// Who sends.
+    /// The sender.
     pub message_from: UserId,
-    /// Where.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// The name the client gave to this send.
+    /// The name that the client gave to the send.
     pub client_message_id: Arc<str>,
 }

@@ -1,5 +1,6 @@
-//! The nouns of the chat: ids, messages, channels, users, time. Plain values without behaviour of
-//! the engine and without any knowledge of how they travel.
+//! The domain: ids, messages, channels, users and time, as plain values. The model knows neither the
+//! engine nor the wire format; only ids and a few enums serialise, because they look the same
+//! everywhere.
 
 mod ids;
 mod time;

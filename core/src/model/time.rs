@@ -1,4 +1,4 @@
-//! A point in time, as ids, messages and tokens carry it.
+//! A point in time, as in ids, messages and tokens.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Microseconds since the Unix epoch, UTC. Shown as RFC 3339 with milliseconds.
+/// A time in UTC, to the microsecond. Displayed as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -31,13 +31,13 @@ impl Timestamp {
         self.0 / 1_000
     }
 
-    /// This moment and then `span`; saturates at the end of time.
+    /// This time plus `span`. Saturates.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead, as it may when a clock steps back.
+    /// The time since `earlier`; zero if `earlier` is later, as after a clock went back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -68,13 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_as_rfc_3339_with_milliseconds() {
+    fn a_timestamp_is_displayed_as_rfc_3339_with_milliseconds() {
         let moment = Timestamp::from_millis(1_704_067_200_007);
         assert_eq!(moment.to_string(), "2024-01-01T00:00:00.007Z");
     }
 
     #[test]
-    fn a_clock_that_stepped_back_yields_no_negative_age() {
+    fn the_time_since_a_later_moment_is_zero() {
         let (early, late) = (Timestamp::from_millis(5), Timestamp::from_millis(9));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(late.since(early), Duration::from_millis(4));

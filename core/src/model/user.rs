@@ -1,4 +1,4 @@
-//! People, their devices, settings and friends.
+//! Users, their devices, settings and friends.
 
 use std::fmt;
 
@@ -7,35 +7,35 @@ use sha2::{Digest, Sha256};
 
 use super::{DeviceId, Timestamp, UserId};
 
-/// A person as others see them.
+/// A user as other users see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Their id.
+    /// The id.
     pub user_id: UserId,
-    /// The unique name they log in with; lower case.
+    /// The unique name for log-in and mentions, in lower case.
     pub username: String,
-    /// The name others see.
+    /// The name that other users see.
     pub display_name: String,
-    /// A line about now; empty if none.
+    /// A line of status; empty if none.
     pub status_text: String,
-    /// Where their picture is; empty if none.
+    /// The URL of a picture; empty if none.
     pub avatar_url: String,
-    /// When they signed up.
+    /// When the user signed up.
     pub created_at: Timestamp,
 }
 
-/// A device that logged in.
+/// A device on which a user logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Its id.
+    /// The id.
     pub device_id: DeviceId,
-    /// Whose it is.
+    /// The user.
     pub user_id: UserId,
-    /// What its user calls it; empty if they did not say.
+    /// The name that the user gave it; empty if none.
     pub name: String,
 }
 
-/// What reaches a user's devices as a push notification while they are offline.
+/// For which messages an offline user gets a push notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationLevel {
@@ -44,20 +44,20 @@ pub enum NotificationLevel {
     All,
     /// Direct messages, and messages that contain `@username`.
     Mentions,
-    /// Nothing.
+    /// No messages.
     None,
 }
 
-/// What a user has set for themselves.
+/// The settings of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// BCP 47 language tag.
     pub locale: String,
-    /// What is pushed while offline.
+    /// For which messages the user gets a push notification while offline.
     pub notifications: NotificationLevel,
-    /// Whether friends are told when this user connects and leaves.
+    /// Whether friends are notified when this user comes online or goes offline.
     pub share_presence: bool,
-    /// Whether others are told how far this user has read.
+    /// Whether other members are notified up to which message this user has read.
     pub share_read: bool,
 }
 
@@ -72,28 +72,29 @@ impl Default for Settings {
     }
 }
 
-/// How two users stand to each other, seen from one of them.
+/// The relation of two users, as one of them sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FriendState {
-    /// I asked.
+    /// This user sent a friend request.
     Requested,
-    /// They asked.
+    /// The other user sent a friend request.
     Received,
-    /// Both asked.
+    /// Both did: they are friends.
     Friends,
 }
 
-/// One row of a user's friends.
+/// A friend or a friend request of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Friend {
     /// The other user.
     pub user_id: UserId,
-    /// How it stands.
+    /// The relation.
     pub state: FriendState,
 }
 
-/// SHA-256 of an access token. Tokens are random, so a plain hash keeps them unreadable at rest.
+/// The SHA-256 of an access token. Tokens are random, so a plain hash protects them at rest. Its debug
+/// output hides the hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 

@@ -9,8 +9,8 @@ const NEXT: &[u8] = b"],\"next\":\"";
 const CLOSE: &[u8] = b"\"}";
 const CLOSE_TIMEOUT: &[u8] = b"\",\"timeout\":true}";
 
-/// Some events on their way out. Borrowed from a mailbox, so that an event is copied once, into the
-/// buffer that the socket is given.
+/// Consecutive events of a session, and the position after them. It borrows from a mailbox, so an
+/// event is copied once, into the buffer for the socket.
 #[derive(Clone, Debug)]
 pub struct Batch<I> {
     events: I,
@@ -19,19 +19,19 @@ pub struct Batch<I> {
 }
 
 impl<'a, I: Iterator<Item = &'a Bytes> + Clone> Batch<I> {
-    /// `events`, each a JSON object, and the seq of the last of them.
+    /// A batch of `events`, each a JSON object. `next` is the seq of the last of them.
     pub fn new(events: I, next: Seq) -> Self {
         Self { events, next, timeout: false }
     }
 
-    /// The same batch, saying that the deadline passed without news.
+    /// The same batch with `"timeout":true`: the deadline passed without an event.
     #[must_use]
     pub fn timed_out(mut self) -> Self {
         self.timeout = true;
         self
     }
 
-    /// Its exact length as JSON, in bytes.
+    /// The exact length of the document, in bytes.
     pub fn len(&self) -> usize {
         let (mut count, mut bytes) = (0usize, 0usize);
         for event in self.events.clone() {
@@ -43,13 +43,14 @@ impl<'a, I: Iterator<Item = &'a Bytes> + Clone> Batch<I> {
         OPEN.len() + bytes + commas + NEXT.len() + digits + self.close().len()
     }
 
-    /// Whether it has no event. It is a document all the same.
+    /// Whether there are no events. The document is valid all the same.
     pub fn is_empty(&self) -> bool {
         self.events.clone().next().is_none()
     }
 
-    /// Appends it as JSON.
+    /// Appends the document to `out`: exactly [`len`](Self::len) bytes of JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let start_len = out.len();
         out.extend_from_slice(OPEN);
         for (index, event) in self.events.clone().enumerate() {
             if index > 0 {
@@ -58,7 +59,7 @@ impl<'a, I: Iterator<Item = &'a Bytes> + Clone> Batch<I> {
             out.extend_from_slice(event);
         }
         out.extend_from_slice(NEXT);
-        // Digits by hand: `write!` to a Vec costs more than the rest of a small batch.
+        // Not `write!`: it costs more than the rest of a small batch.
         let mut digits = [0u8; 20];
         let mut start = digits.len();
         let mut rest = self.next.get();
@@ -72,6 +73,7 @@ impl<'a, I: Iterator<Item = &'a Bytes> + Clone> Batch<I> {
         }
         out.extend_from_slice(&digits[start..]);
         out.extend_from_slice(self.close());
+        debug_assert_eq!(out.len() - start_len, self.len(), "the length is announced before");
     }
 
     const fn close(&self) -> &'static [u8] {
@@ -87,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_json_of_the_announced_length(
+        fn a_batch_is_json_of_the_announced_length(
             values in proptest::collection::vec(".*", 0..5), next: u64, timeout: bool,
         ) {
             let events: Vec<Bytes> = values

@@ -1,4 +1,4 @@
-//! What a client asks for, by HTTP body or WebSocket frame alike, and the answer to it.
+//! The commands of a client, the same in an HTTP body and in a WebSocket frame, and the replies.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,39 +12,39 @@ use crate::model::{ChannelId, MessageId, Seq};
 /// The highest message id a client holds, by channel.
 pub type Cursors = BTreeMap<ChannelId, MessageId>;
 
-/// A command that makes sense as far as its form goes.
+/// A well-formed command. Whether the user may run it, the engine decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Say something.
+    /// Send a message.
     Send {
-        /// Where.
+        /// The channel to send to.
         channel_id: ChannelId,
-        /// The sender's name for it, by which a repetition is known.
+        /// The sender's name for the send, by which a repeat is recognised.
         client_message_id: Option<String>,
-        /// What.
+        /// The text.
         content: String,
     },
-    /// Tell the channel that one is writing.
+    /// Notify the channel that the user is typing.
     Typing {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
     },
-    /// One has read up to here.
+    /// Record that the user has read a channel up to a message.
     Read {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
-        /// Up to which message.
+        /// The last message that the user has read.
         message_id: MessageId,
     },
 }
 
-/// A command with the id to answer to, or what is wrong with it.
+/// A command with the id for its reply, or what is wrong with it.
 pub type NamedCommand = (Option<String>, Result<Command, Problem>);
 
-/// A text frame from a client. Any of its parts may be there.
+/// A text frame of a client. Each part is optional.
 #[derive(Debug, Default)]
 pub struct ClientFrame {
-    /// Confirms the events up to here.
+    /// Confirms the events up to this seq.
     pub ack: Option<Seq>,
     /// Asks for catch-up from these cursors.
     pub channels: Option<Cursors>,
@@ -52,10 +52,10 @@ pub struct ClientFrame {
     pub commands: Vec<NamedCommand>,
 }
 
-/// The answer to one command.
+/// The reply to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The id the client gave.
+    /// The id that the client gave to the command.
     pub id: Option<String>,
     /// The message id of a send, or what went wrong.
     pub outcome: Result<Option<MessageId>, Problem>,
@@ -81,8 +81,8 @@ impl Serialize for Reply {
     }
 }
 
-/// A string, or something else that stands in its place; telling them apart lets one wrong field
-/// answer as a wrong field and not as malformed JSON.
+/// A string, or another JSON value where a string is expected. With the second variant, such a field
+/// is reported as invalid; without it, the whole body would be malformed.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Text<'a> {
@@ -109,28 +109,31 @@ struct Raw<'a> {
     channels: Option<serde_json::Value>,
 }
 
-/// The longest id of a command and `client_message_id`, in bytes.
-pub(crate) const MAX_NAME_BYTES: usize = 128;
-/// As many commands as one body or frame may hold.
+/// The longest name that a client may give: the id of a command, and `client_message_id`. In bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+/// How many commands one body or frame may hold.
 const MAX_COMMANDS: usize = 256;
 
-/// As much as a client is told of what it sent.
+/// How much of its own input a client gets back in a problem.
 const MAX_QUOTED_BYTES: usize = 200;
 
 fn malformed(error: &serde_json::Error) -> Problem {
-    let mut said = error.to_string();
-    if said.len() > MAX_QUOTED_BYTES {
-        // It quotes a string of the client's, however long that is.
-        said.truncate(said.floor_char_boundary(MAX_QUOTED_BYTES));
-        said += &format!("… at line {} column {}", error.line(), error.column());
+    let mut reason = error.to_string();
+    if reason.len() > MAX_QUOTED_BYTES {
+        // The parser quotes strings of the input, however long they are.
+        reason.truncate(reason.floor_char_boundary(MAX_QUOTED_BYTES));
+        reason += &format!("… at line {} column {}", error.line(), error.column());
     }
-    Problem::new(ProblemCode::Invalid, format!("not the JSON expected here: {said}"))
+    Problem::new(ProblemCode::Invalid, format!("unexpected JSON: {reason}"))
 }
 
-/// Reads a WebSocket text frame: an object (ack, channels, a command) or an array of commands.
+/// Parses a WebSocket text frame: an object (ack, channels, a command) or an array of up to 256
+/// commands.
+///
+/// An invalid command does not invalidate the others: it becomes an error in its position.
 ///
 /// # Errors
-/// A problem if the frame as a whole makes no sense: the connection cannot go on.
+/// `invalid` if the frame as a whole is malformed: the connection cannot continue. Do not retry.
 pub fn parse_client_frame(frame: &str) -> Result<ClientFrame, Problem> {
     if frame.trim_ascii_start().starts_with('[') {
         let raw: Vec<Raw<'_>> = serde_json::from_str(frame).map_err(|error| malformed(&error))?;
@@ -146,17 +149,19 @@ pub fn parse_client_frame(frame: &str) -> Result<ClientFrame, Problem> {
     Ok(ClientFrame { ack, channels, commands: commands(vec![raw])? })
 }
 
-/// Reads the body `{"commands":[…]}`.
+/// Parses the body `{"commands":[…]}` with up to 256 commands.
+///
+/// An invalid command does not invalidate the others: it becomes an error in its position.
 ///
 /// # Errors
-/// A problem if the body as a whole makes no sense; nothing of it was done.
+/// `invalid` if the body as a whole is malformed: no command of it may run. Do not retry.
 pub fn parse_commands(body: &[u8]) -> Result<Vec<NamedCommand>, Problem> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
         commands: Vec<Raw<'a>>,
     }
-    // The parser would not look into fields that nobody reads.
+    // Checked here, because the parser skips the content of unknown fields.
     let body = std::str::from_utf8(body);
     let body = body.map_err(|_| Problem::new(ProblemCode::Invalid, "the body is not UTF-8"))?;
     let body: Body<'_> = serde_json::from_str(body).map_err(|error| malformed(&error))?;
@@ -236,10 +241,20 @@ fn parsed<T: std::str::FromStr<Err = crate::model::InvalidId>>(
 
 fn name(field: &'static str, value: &Text<'_>) -> Result<String, Problem> {
     let text = required(field, Some(value))?;
-    if text.is_empty() || text.len() > MAX_NAME_BYTES {
+    check_name(field, text)?;
+    Ok(text.to_owned())
+}
+
+/// Checks a name that a client gives: 1 to [`MAX_NAME_BYTES`] bytes. An empty name is refused,
+/// because all sends that carry it would be repeats of one.
+///
+/// # Errors
+/// `invalid` for `field`: do not retry.
+pub fn check_name(field: &'static str, name: &str) -> Result<(), Problem> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES {
         return Err(Problem::invalid(field, format!("must have 1 to {MAX_NAME_BYTES} bytes")));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 fn cursors(value: &serde_json::Value) -> Result<Cursors, Problem> {
@@ -254,36 +269,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_wrong_command_does_not_spoil_the_others() {
+    fn an_invalid_command_does_not_invalidate_the_others() {
         let frame = r#"[{"id":"a","type":"send","channel_id":"7","content":"hi"},
                          {"id":"b","type":"send","channel_id":7,"content":"hi"},
                          {"id":"c","type":"dance"}]"#;
-        let frame = parse_client_frame(frame).expect("a frame");
+        let frame = parse_client_frame(frame).expect("is a frame");
         assert_eq!(frame.commands.len(), 3);
         assert!(frame.commands[0].1.is_ok());
-        let wrong = |index: usize| frame.commands[index].1.clone().expect_err("wrong").errors;
-        assert_eq!(wrong(1)[0].field, "channel_id");
-        assert_eq!(wrong(2)[0].field, "type");
+        let errors = |index: usize| frame.commands[index].1.clone().expect_err("is invalid").errors;
+        assert_eq!(errors(1)[0].field, "channel_id");
+        assert_eq!(errors(2)[0].field, "type");
         assert_eq!(frame.commands[2].0.as_deref(), Some("c"));
     }
 
     #[test]
     fn ack_and_channels_need_no_command() {
-        let frame = parse_client_frame(r#"{"ack":"12"}"#).expect("a frame");
+        let frame = parse_client_frame(r#"{"ack":"12"}"#).expect("is a frame");
         assert_eq!((frame.ack, frame.commands.len()), (Some(Seq::new(12)), 0));
-        let frame = parse_client_frame(r#"{"channels":{"7":"0"}}"#).expect("a frame");
-        assert_eq!(frame.channels.expect("cursors").len(), 1);
+        let frame = parse_client_frame(r#"{"channels":{"7":"0"}}"#).expect("is a frame");
+        assert_eq!(frame.channels.expect("has cursors").len(), 1);
         assert!(parse_client_frame(r#"{"ack":12}"#).is_err());
         assert!(parse_client_frame(r#"{"channels":{"x":"0"}}"#).is_err());
     }
 
     #[test]
-    fn a_refusal_is_no_echo_and_looks_into_what_nobody_reads() {
+    fn a_problem_quotes_little_of_the_input_and_unknown_fields_must_be_utf_8() {
         let long = format!("{{\"commands\":\"{}\"}}", "é".repeat(100_000));
-        let problem = parse_commands(long.as_bytes()).expect_err("no list");
+        let problem = parse_commands(long.as_bytes()).expect_err("has no list");
         assert!(problem.detail.len() < 400, "{} bytes", problem.detail.len());
         assert!(problem.detail.ends_with("… at line 1 column 200014"), "{}", problem.detail);
-        let problem = parse_commands(b"{\"commands\":[],\"x\":\"\xff\"}").expect_err("no UTF-8");
+        let problem =
+            parse_commands(b"{\"commands\":[],\"x\":\"\xff\"}").expect_err("is not UTF-8");
         assert_eq!(problem.detail, "the body is not UTF-8");
     }
 
@@ -306,11 +322,11 @@ mod tests {
             let body = serde_json::json!({"commands": [
                 {"type": "send", "channel_id": "1", "content": content},
             ]});
-            let parsed = parse_commands(body.to_string().as_bytes()).expect("a body");
+            let parsed = parse_commands(body.to_string().as_bytes()).expect("is a body");
             let expected = Command::Send {
                 channel_id: ChannelId::new(1), client_message_id: None, content,
             };
-            prop_assert_eq!(parsed[0].1.as_ref().expect("a command"), &expected);
+            prop_assert_eq!(parsed[0].1.as_ref().expect("is a command"), &expected);
         }
     }
 }

@@ -1,11 +1,12 @@
-//! What a session receives, as JSON that is serialised once and shared by all who receive it.
+//! The events that a session receives, as JSON. An event is serialised once and shared by all sessions
+//! that receive it.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::model::{ChannelId, ChannelKind, Message, MessageId, Role, Timestamp, UserId};
 
-/// A message as clients see it, in events and in API answers alike.
+/// A message as clients see it, in events and in responses of the API.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct MessageView<'a> {
     message_id: MessageId,
@@ -79,11 +80,11 @@ enum Event<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It was made, or the receiver came to it.
+    /// It was created, or the receiver became a member.
     Added,
-    /// It has another name.
+    /// Its name changed.
     Renamed,
-    /// It is no more.
+    /// It was deleted.
     Deleted,
 }
 
@@ -91,7 +92,7 @@ pub enum Action {
 fn json(event: &Event<'_>, size_hint: usize) -> Bytes {
     let mut out = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut out, event).expect("an event serialises");
-    // Exact, because a thousand mailboxes may keep it for a while.
+    // Without spare capacity, because thousands of mailboxes may hold it for a while.
     out.shrink_to_fit();
     out.into()
 }
@@ -106,12 +107,12 @@ pub fn read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> By
     json(&Event::Read { channel_id, user_id, message_id }, 128)
 }
 
-/// A member is writing.
+/// A member is typing.
 pub fn typing(channel_id: ChannelId, user_id: UserId) -> Bytes {
     json(&Event::Typing { channel_id, user_id }, 96)
 }
 
-/// A friend connected or left.
+/// A friend came online or went offline.
 pub fn presence(user_id: UserId, online: bool) -> Bytes {
     json(&Event::Presence { user_id, online }, 80)
 }
@@ -126,17 +127,18 @@ pub fn channel(
     json(&Event::Channel { action, channel_id, kind, name }, 160)
 }
 
-/// A user came to a channel, left it, or has another role.
+/// A user joined a channel, left it, or got another role.
 pub fn member(channel_id: ChannelId, user_id: UserId, joined: bool, role: Option<Role>) -> Bytes {
     json(&Event::Member { channel_id, user_id, joined, role }, 128)
 }
 
-/// The session could not hold a part of a channel, which goes up to `cur_max_message_id`.
+/// The session could not hold messages of a channel up to `cur_max_message_id`: the client reads them
+/// from history.
 pub fn resync(channel_id: ChannelId, cur_max_message_id: MessageId) -> Bytes {
     json(&Event::Resync { channel_id, cur_max_message_id }, 112)
 }
 
-/// The node is about to stop.
+/// The node is about to stop: reconnect after this time, to the node at `url` if there is one.
 pub fn draining(reconnect_after_ms: u64, url: Option<&str>) -> Bytes {
     json(&Event::Draining { reconnect_after_ms, url }, 96)
 }

@@ -1,5 +1,5 @@
-//! Fuzz target of the command codec: frames and bodies as clients write them, right, wrong in known
-//! places, and spoiled.
+//! Fuzz target of the command codec: frames and bodies of clients, valid, invalid in known fields, and
+//! damaged.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::*;
 use crate::contract::fuzz::{for_a_while, spoiled};
 use crate::model::{ChannelId, MessageId, Seq};
 
-/// Nothing that a client is told is longer, whatever it sent.
+/// The longest `detail` of a problem, whatever the input.
 const LONGEST_DETAIL: usize = 400;
 
-/// Pieces of the grammar, in places where they may not belong.
+/// Tokens that are inserted anywhere in the input.
 const TOKENS: &[&[u8]] = &[
     b"{",
     b"}",
@@ -52,7 +52,7 @@ const TOKENS: &[&[u8]] = &[
     b"\xef\xbb\xbf",
 ];
 
-/// What stands under a name: nothing, a string, or JSON that is none.
+/// The value of a field: absent, a string, or another JSON value.
 #[derive(Clone, Debug)]
 enum Field {
     Absent,
@@ -68,7 +68,7 @@ impl Field {
         }
     }
 
-    /// Whether it counts as not there; `null` does.
+    /// Whether it counts as absent, as `null` does.
     fn is_absent(&self) -> bool {
         matches!(self, Self::Absent | Self::Other("null"))
     }
@@ -82,7 +82,7 @@ impl Field {
     }
 }
 
-/// Decimal digits below 2^63, however many zeroes stand before them.
+/// Decimal digits below 2^63, with any number of leading zeroes.
 fn id(text: &str) -> Option<u64> {
     let digits = text.trim_start_matches('0');
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -113,18 +113,18 @@ fn names() -> impl Strategy<Value = String> {
     prop_oneof![4 => "\\PC{1,20}", 1 => any::<String>(), 1 => "x{127,130}", 1 => Just(String::new())]
 }
 
-/// One command as a client wrote it.
+/// One command as a client writes it.
 #[derive(Clone, Debug)]
-struct Said {
+struct Written {
     fields: BTreeMap<&'static str, Field>,
-    /// A field that stands there twice.
+    /// A field that occurs twice.
     twice: Option<&'static str>,
 }
 
 const FIELDS: [&str; 6] =
     ["id", "type", "channel_id", "message_id", "client_message_id", "content"];
 
-fn said() -> impl Strategy<Value = Said> {
+fn written_command() -> impl Strategy<Value = Written> {
     let kinds = select(&["send", "send", "send", "typing", "read", "dance", "", "Send"][..]);
     let fields = (
         field(names()),
@@ -135,19 +135,19 @@ fn said() -> impl Strategy<Value = Said> {
         field(any::<String>()),
     );
     let twice = prop_oneof![30 => Just(None), 1 => select(&FIELDS[..]).prop_map(Some)];
-    (fields, twice).prop_map(|((id, kind, channel, message, client, content), twice)| Said {
+    (fields, twice).prop_map(|((id, kind, channel, message, client, content), twice)| Written {
         fields: FIELDS.into_iter().zip([id, kind, channel, message, client, content]).collect(),
         twice,
     })
 }
 
-impl Said {
+impl Written {
     fn is_malformed(&self) -> bool {
         self.twice.is_some_and(|name| !matches!(self.fields[name], Field::Absent))
     }
 
-    /// Which of its fields are wrong, as the contract says.
-    fn wrong(&self) -> Vec<&'static str> {
+    /// Its invalid fields, by the contract.
+    fn invalid_fields(&self) -> Vec<&'static str> {
         let is = |name: &str, right: fn(&Field) -> bool| right(&self.fields[name]);
         let name = |field: &Field| field.is_absent() || field.is_name();
         let mut checks = vec![("id", is("id", name))];
@@ -167,16 +167,16 @@ impl Said {
         checks.into_iter().filter(|(_, right)| !right).map(|(name, _)| name).collect()
     }
 
-    /// What it means if nothing is wrong with it.
+    /// The command that it stands for, if no field is invalid.
     fn means(&self) -> Command {
         let text = |name: &str| self.fields[name].text().map(str::to_owned);
-        let number = |name| text(name).as_deref().and_then(id).expect("checked");
+        let number = |name| text(name).as_deref().and_then(id).expect("was checked");
         let channel_id = ChannelId::new(number("channel_id"));
         match text("type").as_deref() {
             Some("send") => Command::Send {
                 channel_id,
                 client_message_id: text("client_message_id"),
-                content: text("content").expect("checked"),
+                content: text("content").expect("was checked"),
             },
             Some("typing") => Command::Typing { channel_id },
             _ => Command::Read { channel_id, message_id: MessageId::new(number("message_id")) },
@@ -184,24 +184,24 @@ impl Said {
     }
 
     fn matches(&self, (id, command): &NamedCommand) -> Result<(), TestCaseError> {
-        let wrong = self.wrong();
+        let wrong = self.invalid_fields();
         match command {
             Ok(command) => {
-                prop_assert!(wrong.is_empty(), "taken, with wrong {wrong:?}");
+                prop_assert!(wrong.is_empty(), "accepted with invalid {wrong:?}");
                 prop_assert_eq!(command, &self.means());
             }
             Err(problem) => {
-                names_what_is_wrong(problem)?;
+                names_the_invalid_field(problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
                 prop_assert!(field.is_some_and(|field| wrong.contains(&field)), "{problem:?}");
             }
         }
         let named = self.fields["id"].text().filter(|_| self.fields["id"].is_name());
-        prop_assert_eq!(id.as_deref(), named, "replied to by its id");
+        prop_assert_eq!(id.as_deref(), named, "the reply carries its id");
         Ok(())
     }
 
-    /// As JSON, in an order and with escapes and spaces that depend on `style`.
+    /// As JSON. `style` selects the order of the fields, the escapes and the spaces.
     fn write(&self, style: u8, more: &[(&str, String)]) -> String {
         let mut pairs: Vec<String> = Vec::new();
         for (name, field) in &self.fields {
@@ -222,7 +222,7 @@ impl Said {
     }
 }
 
-/// A string of JSON, perhaps escaped as far as it can be.
+/// A JSON string, for some styles with every character escaped.
 fn string(text: &str, style: u8) -> String {
     if style & 1 == 0 {
         return json!(text).to_string();
@@ -231,8 +231,8 @@ fn string(text: &str, style: u8) -> String {
     format!("\"{escaped}\"")
 }
 
-/// What every refusal must be: `invalid`, and a sentence for people that is no echo of the input.
-fn names_what_is_wrong(problem: &Problem) -> Result<(), TestCaseError> {
+/// What holds for every problem: code `invalid`, and a short sentence that does not repeat the input.
+fn names_the_invalid_field(problem: &Problem) -> Result<(), TestCaseError> {
     prop_assert_eq!(problem.code, ProblemCode::Invalid);
     prop_assert!(
         !problem.detail.is_empty() && problem.detail.len() <= LONGEST_DETAIL,
@@ -245,7 +245,7 @@ fn names_what_is_wrong(problem: &Problem) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A command as the contract writes it.
+/// A command as JSON, by the contract.
 fn written((id, command): &(Option<String>, Command)) -> serde_json::Value {
     let mut written = match command {
         Command::Send { channel_id, client_message_id, content } => json!({
@@ -261,37 +261,37 @@ fn written((id, command): &(Option<String>, Command)) -> serde_json::Value {
     written
 }
 
-/// Takes whatever was understood back to JSON: it must mean the same. What was not understood must
-/// say why.
-fn means_the_same_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
+/// Writes the parsed commands as JSON again, which must parse to the same commands. An invalid command
+/// must name its field.
+fn can_be_written_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
     prop_assert!(commands.len() <= 256);
-    let mut understood = Vec::new();
+    let mut parsed = Vec::new();
     for (id, command) in commands {
         match command {
-            Ok(command) => understood.push((id, command)),
+            Ok(command) => parsed.push((id, command)),
             Err(problem) => {
-                names_what_is_wrong(&problem)?;
+                names_the_invalid_field(&problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
                 prop_assert!(field.is_some_and(|field| FIELDS.contains(&field)), "{problem:?}");
             }
         }
     }
-    let body = json!({"commands": understood.iter().map(written).collect::<Vec<_>>()}).to_string();
-    let again = parse_commands(body.as_bytes()).expect("what was understood can be written");
-    let again: Vec<_> = again.into_iter().map(|(id, it)| (id, it.expect("a command"))).collect();
-    prop_assert_eq!(again, understood);
+    let body = json!({"commands": parsed.iter().map(written).collect::<Vec<_>>()}).to_string();
+    let again = parse_commands(body.as_bytes()).expect("a parsed command can be written");
+    let again: Vec<_> = again.into_iter().map(|(id, it)| (id, it.expect("is a command"))).collect();
+    prop_assert_eq!(again, parsed);
     Ok(())
 }
 
-/// Which commands are understood and what of the others is told is as the contract says.
+/// Valid commands are parsed, and invalid ones are refused by field, as the contract says.
 #[test]
 fn commands() {
-    // Now and then more than are taken at once.
+    // Sometimes more commands than one body may hold.
     let copies = prop_oneof![80 => Just(1_usize), 1 => 60..120_usize];
-    let input = (vec(said(), 0..4), copies, any::<u8>());
-    for_a_while(file!(), input, |(said, copies, style)| {
-        let said = vec![said; copies].concat();
-        let list: Vec<_> = said.iter().map(|said| said.write(style, &[])).collect();
+    let input = (vec(written_command(), 0..4), copies, any::<u8>());
+    for_a_while(file!(), input, |(sent, copies, style)| {
+        let sent = vec![sent; copies].concat();
+        let list: Vec<_> = sent.iter().map(|sent| sent.write(style, &[])).collect();
         let list = format!("[{}]", list.join(","));
         let (frame, body) = (list.clone(), format!("{{\"commands\":{list}}}"));
         let parsed = [
@@ -301,18 +301,18 @@ fn commands() {
         for parsed in parsed {
             match parsed {
                 Err(problem) => {
-                    names_what_is_wrong(&problem)?;
-                    let twice = said.iter().any(Said::is_malformed);
+                    names_the_invalid_field(&problem)?;
+                    let twice = sent.iter().any(Written::is_malformed);
                     let field = problem.errors.first().map(|error| error.field.as_str());
                     prop_assert!(twice || field == Some("commands"), "{problem:?}");
-                    prop_assert!(twice || said.len() > 256, "{problem:?}");
+                    prop_assert!(twice || sent.len() > 256, "{problem:?}");
                 }
                 Ok(commands) => {
-                    prop_assert_eq!(commands.len(), said.len());
-                    for (said, command) in said.iter().zip(&commands) {
-                        said.matches(command)?;
+                    prop_assert_eq!(commands.len(), sent.len());
+                    for (sent, command) in sent.iter().zip(&commands) {
+                        sent.matches(command)?;
                     }
-                    means_the_same_again(commands)?;
+                    can_be_written_again(commands)?;
                 }
             }
         }
@@ -320,7 +320,7 @@ fn commands() {
     });
 }
 
-/// A frame of one object: what it confirms, what it asks for, and perhaps a command.
+/// A frame of one object: an acknowledgement, cursors, and perhaps a command.
 #[test]
 fn commands_with_cursors() {
     let channels = prop_oneof![
@@ -338,10 +338,10 @@ fn commands_with_cursors() {
         "{\"9223372036854775808\":\"0\"}",
     ];
     let wrong = prop_oneof![4 => Just(None), 1 => select(WRONG).prop_map(Some)];
-    let input = (prop::option::of(said()), field(ids()), channels, wrong, any::<u8>());
-    for_a_while(file!(), input, |(said, ack, channels, wrong, style)| {
+    let input = (prop::option::of(written_command()), field(ids()), channels, wrong, any::<u8>());
+    for_a_while(file!(), input, |(sent, ack, channels, wrong, style)| {
         let nothing = || FIELDS.into_iter().map(|name| (name, Field::Absent)).collect();
-        let command = said.unwrap_or_else(|| Said { fields: nothing(), twice: None });
+        let command = sent.unwrap_or_else(|| Written { fields: nothing(), twice: None });
         let mut more = Vec::new();
         match &ack {
             Field::Absent => {}
@@ -356,19 +356,19 @@ fn commands_with_cursors() {
             (None, Some(cursors)) => more.push(("channels", json!(cursors).to_string())),
             (None, None) => {}
         }
-        let understood = parse_client_frame(&command.write(style, &more));
+        let parsed = parse_client_frame(&command.write(style, &more));
         if command.is_malformed() {
-            return names_what_is_wrong(&understood.expect_err("twice the same name"));
+            return names_the_invalid_field(&parsed.expect_err("has a field twice"));
         }
         let wrong_ack = !ack.is_absent() && !ack.is_id();
         if wrong_ack || wrong.is_some() {
-            let problem = understood.expect_err("a wrong field");
-            names_what_is_wrong(&problem)?;
+            let problem = parsed.expect_err("has an invalid field");
+            names_the_invalid_field(&problem)?;
             let field = problem.errors[0].field.as_str();
             prop_assert!(field == "ack" && wrong_ack || field == "channels", "{problem:?}");
             return Ok(());
         }
-        let frame = understood.expect("a frame");
+        let frame = parsed.expect("is a frame");
         prop_assert_eq!(frame.ack, ack.text().and_then(id).map(Seq::new));
         let held = |(id, held)| (ChannelId::new(id), MessageId::new(held));
         prop_assert_eq!(frame.channels, channels.map(|it| it.into_iter().map(held).collect()));
@@ -378,34 +378,35 @@ fn commands_with_cursors() {
     });
 }
 
-/// However a frame or body was spoiled, it is refused with a reason or it means what it says.
+/// A damaged frame or body is refused with a reason, or parses to commands that can be written again.
 #[test]
 fn commands_spoiled() {
-    let whole = (vec(said(), 0..3), any::<u8>(), 0..3).prop_map(|(said, style, shape)| {
-        let list: Vec<_> = said.iter().map(|said| said.write(style, &[])).collect();
-        let more = [("ack", "\"7\"".to_owned()), ("channels", r#"{"7":"0"}"#.to_owned())];
-        match shape {
-            0 => format!("[{}]", list.join(",")),
-            1 => format!("{{\"commands\":[{}]}}", list.join(",")),
-            _ => said.first().map_or("{\"ack\":\"1\"}".into(), |said| said.write(style, &more)),
-        }
-        .into_bytes()
-    });
+    let whole =
+        (vec(written_command(), 0..3), any::<u8>(), 0..3).prop_map(|(sent, style, shape)| {
+            let list: Vec<_> = sent.iter().map(|sent| sent.write(style, &[])).collect();
+            let more = [("ack", "\"7\"".to_owned()), ("channels", r#"{"7":"0"}"#.to_owned())];
+            match shape {
+                0 => format!("[{}]", list.join(",")),
+                1 => format!("{{\"commands\":[{}]}}", list.join(",")),
+                _ => sent.first().map_or("{\"ack\":\"1\"}".into(), |sent| sent.write(style, &more)),
+            }
+            .into_bytes()
+        });
     for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
         match parse_commands(&bytes) {
-            Err(problem) => names_what_is_wrong(&problem)?,
+            Err(problem) => names_the_invalid_field(&problem)?,
             Ok(commands) => {
-                prop_assert!(std::str::from_utf8(&bytes).is_ok(), "UTF-8 throughout");
-                means_the_same_again(commands)?;
+                prop_assert!(std::str::from_utf8(&bytes).is_ok(), "a body that parses is UTF-8");
+                can_be_written_again(commands)?;
             }
         }
-        // A socket takes no other text than UTF-8.
+        // A WebSocket text frame is UTF-8.
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Ok(());
         };
         match parse_client_frame(text) {
             Err(problem) => {
-                names_what_is_wrong(&problem)?;
+                names_the_invalid_field(&problem)?;
                 for error in &problem.errors {
                     prop_assert!(["ack", "channels", "commands"].contains(&&*error.field));
                 }
@@ -413,10 +414,10 @@ fn commands_spoiled() {
             Ok(frame) => {
                 let again = json!({"ack": frame.ack, "channels": frame.channels}).to_string();
                 if frame.ack.is_some() || frame.channels.is_some() {
-                    let again = parse_client_frame(&again).expect("it can be written");
+                    let again = parse_client_frame(&again).expect("a parsed frame can be written");
                     prop_assert_eq!((again.ack, again.channels), (frame.ack, frame.channels));
                 }
-                means_the_same_again(frame.commands)?;
+                can_be_written_again(frame.commands)?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! The wire contract as values: problems, events, batches, commands. JSON only; which transport
-//! carries it is not known here.
+//! The wire contract as values: problems, events, batches and commands, as JSON. It is the same on
+//! every transport, and this module does not know the transports.
 
 mod problem;
 pub mod event;
@@ -9,9 +9,9 @@ mod command;
 mod fuzz;
 
 pub use batch::Batch;
-pub(crate) use command::MAX_NAME_BYTES;
 pub use command::{
-    ClientFrame, Command, Cursors, NamedCommand, Reply, parse_client_frame, parse_commands,
+    ClientFrame, Command, Cursors, MAX_NAME_BYTES, NamedCommand, Reply, check_name,
+    parse_client_frame, parse_commands,
 };
 pub use event::MessageView;
 pub use problem::{FieldError, Problem, ProblemCode};

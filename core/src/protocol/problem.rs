@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// What went wrong, in a word that clients may switch on. Never renamed.
+/// What went wrong, as a word on which clients may depend. Never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProblemCode {
-    /// 401: no token, or one that is unknown, ended or expired. Log in.
+    /// 401: no token, or an unknown, expired or revoked one. Log in.
     Unauthenticated,
-    /// 403: the caller is not in this channel.
+    /// 403: the caller is not a member of this channel.
     NotAMember,
     /// 403: the other user of this direct channel has blocked the caller.
     Blocked,
     /// 403: the caller may not do this.
     Forbidden,
-    /// 404: there is no such thing.
+    /// 404: it does not exist.
     NotFound,
-    /// 405: the path is there, the method is not.
+    /// 405: the path exists, but not with this method.
     MethodNotAllowed,
-    /// 409: somebody has this username.
+    /// 409: another user has this username.
     UsernameTaken,
     /// 410: the session has ended. Open a new one with the channels' cursors.
     SessionGone,
@@ -28,24 +28,24 @@ pub enum ProblemCode {
     TooLarge,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
-    /// 421: the session lives on another node, at `url`.
+    /// 421: the session is on another node, at `url`.
     WrongNode,
-    /// 422: a field is not what it must be; `errors` says which.
+    /// 422: a field is invalid; `errors` names it.
     Invalid,
-    /// 429: too many; try again after `retry_after_ms`.
+    /// 429: too many; retry after `retry_after_ms`.
     RateLimited,
-    /// 500: a defect of the server. The log has the detail.
+    /// 500: a fault of the server. Its log has the detail.
     Internal,
-    /// 503: something the server needs is away. Retry.
+    /// 503: a service that the server needs is unavailable. Retry.
     Unavailable,
-    /// 503: this node is about to stop. Retry elsewhere.
+    /// 503: this node is about to stop. Retry on another node.
     Draining,
     /// 503: the send may or may not have been accepted. Repeat it with the same
     /// `client_message_id`.
     NotConfirmed,
 }
 
-/// After how long to try again where nothing better is known.
+/// When to retry, unless a problem states another time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ProblemCode {
@@ -60,8 +60,8 @@ impl ProblemCode {
             Self::UsernameTaken => ("username_taken", 409, "Username taken"),
             Self::SessionGone => ("session_gone", 410, "Session gone"),
             Self::TooLarge => ("too_large", 413, "Too large"),
-            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "Not JSON"),
-            Self::WrongNode => ("wrong_node", 421, "Session lives on another node"),
+            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "Unsupported media type"),
+            Self::WrongNode => ("wrong_node", 421, "Session on another node"),
             Self::Invalid => ("invalid", 422, "Invalid request"),
             Self::RateLimited => ("rate_limited", 429, "Too many requests"),
             Self::Internal => ("internal", 500, "Internal error"),
@@ -91,39 +91,40 @@ impl ProblemCode {
     }
 }
 
-/// An error as a client sees it. `detail` is for people and holds nothing private.
+/// An error as a client sees it: problem details (RFC 9457). `detail` is for people and holds nothing
+/// private.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The stable word.
+    /// The stable code.
     pub code: ProblemCode,
-    /// What happened here, in a sentence.
+    /// What happened, in a sentence.
     pub detail: String,
-    /// After how long to try again, where that is known.
+    /// When to retry; absent if a retry is of no use.
     pub retry_after: Option<Duration>,
-    /// Which fields are wrong.
+    /// The invalid fields.
     pub errors: Vec<FieldError>,
-    /// Where to go instead.
+    /// The URL to use instead.
     pub url: Option<String>,
 }
 
-/// One wrong field.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Its name in the request.
+    /// The name of the field in the request.
     pub field: String,
     /// What it must be.
     pub detail: String,
 }
 
 impl Problem {
-    /// A problem with a sentence for people. One that is worth a retry says after how long: a second,
-    /// unless [`retry_after`](Self::retry_after) knows better.
+    /// A problem with a sentence for people. If a retry is of use, it states when: after a second,
+    /// unless [`retry_after`](Self::retry_after) sets another time.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         let retry_after = code.retryable().then_some(RETRY_AFTER);
         Self { code, detail: detail.into(), retry_after, errors: Vec::new(), url: None }
     }
 
-    /// A field is not what it must be.
+    /// A problem with one invalid field.
     pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
         let (field, detail) = (field.into(), detail.into());
         let mut problem = Self::new(ProblemCode::Invalid, format!("{field}: {detail}"));
@@ -131,14 +132,14 @@ impl Problem {
         problem
     }
 
-    /// The same problem with the time after which to try again.
+    /// The same problem with the time after which to retry.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// The same problem with the place to go instead.
+    /// The same problem with the URL to use instead.
     #[must_use]
     pub fn at(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
@@ -150,8 +151,8 @@ impl Problem {
         self.code.retryable()
     }
 
-    /// What `Retry-After` says (RFC 9110 section 10.2.3): the wait in whole seconds, rounded up, and at
-    /// least one. Present wherever `retry_after_ms` is, which is finer.
+    /// The value of `Retry-After` (RFC 9110 section 10.2.3): the wait in whole seconds, rounded up, and
+    /// at least one. Present whenever `retry_after_ms` is, which is more precise.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let seconds = self.retry_after?.as_millis().div_ceil(1_000).max(1);
         Some(u64::try_from(seconds).unwrap_or(u64::MAX))
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_like_rfc_9457_with_our_members() {
+    fn a_problem_is_rfc_9457_with_extension_members() {
         let problem = Problem::invalid("content", "must not be empty")
             .retry_after(Duration::from_millis(1_500));
         let json = serde_json::to_value(&problem).expect("serialises");
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_worth_a_retry_says_after_how_long() {
+    fn a_retryable_problem_states_when_to_retry() {
         let draining = Problem::new(ProblemCode::Draining, "this node is stopping");
         assert_eq!(draining.retry_after_seconds(), Some(1));
         assert_eq!(Problem::new(ProblemCode::NotFound, "nothing").retry_after_seconds(), None);

@@ -9,7 +9,7 @@ use crate::engine::limits::Limits;
 use crate::engine::membership_cache::MembershipCache;
 use crate::engine::rate_limiter::RateLimiter;
 use crate::model::{ChannelId, Draft, UserId};
-use crate::protocol::{MAX_NAME_BYTES, Problem, ProblemCode};
+use crate::protocol::{Problem, ProblemCode, check_name};
 
 /// A message that a client wants to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct SendRequest {
     pub channel_id: ChannelId,
     /// The text, in UTF-8: 1 to [`Limits::content_bytes`] bytes.
     pub content: String,
-    /// The client's name for this send, 1 to 128 bytes. A send with the same name by the same user
+    /// The client's name for this send, 1 to [`MAX_NAME_BYTES`](crate::protocol::MAX_NAME_BYTES) bytes. A send with the same name by the same user
     /// to the same channel within 24 hours is a repeat of this one. Without a name, no send is ever a
     /// repeat.
     pub client_message_id: Option<String>,
@@ -56,7 +56,9 @@ impl Authorizer {
         self.rate.check(&from, "too many messages")?;
         let SendRequest { channel_id, content, client_message_id } = send;
         self.check_content(&content)?;
-        check_name(client_message_id.as_deref())?;
+        if let Some(name) = &client_message_id {
+            check_name("client_message_id", name)?;
+        }
         let membership = self.memberships.require(from, channel_id).await?;
         if membership.blocked {
             return Err(Problem::new(ProblemCode::Blocked, "this user does not accept messages"));
@@ -86,14 +88,4 @@ impl Authorizer {
     pub(super) fn tidy(&self) {
         self.rate.tidy();
     }
-}
-
-fn check_name(client_message_id: Option<&str>) -> Result<(), Problem> {
-    // With an empty name, all sends that carry it would be repeats of one.
-    let allowed = 1..=MAX_NAME_BYTES;
-    if client_message_id.is_some_and(|name| !allowed.contains(&name.len())) {
-        let detail = format!("must have 1 to {MAX_NAME_BYTES} bytes");
-        return Err(Problem::invalid("client_message_id", detail));
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The rules of the [`Accounts`] port over what the directory in memory knows, and the port's face.
+//! The [`Accounts`] port on the data of the directory in memory, with its rules.
 
 use super::state::{State, folded};
 use super::{DirectoryFuture, MemoryDirectory};

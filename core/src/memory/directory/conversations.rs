@@ -1,4 +1,4 @@
-//! The port's rules over channels and who takes part in them, in memory.
+//! The rules about channels and their members, in memory.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,19 +8,19 @@ use crate::ports::{DirectoryError, PushTarget};
 
 use super::state::State;
 
-/// A channel with those who take part in it.
+/// A channel with its members.
 #[derive(Debug)]
 pub(super) struct Conversation {
     channel: Channel,
-    /// Where the next to come stands among those who came.
+    /// The number of the next member to join.
     next_arrival: u64,
-    places: BTreeMap<UserId, Place>,
+    members: BTreeMap<UserId, GroupMember>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct GroupMember {
     role: Role,
-    /// Smaller for those who came earlier.
+    /// Lower for members who joined earlier.
     arrival: u64,
     read_up_to: MessageId,
 }
@@ -38,7 +38,7 @@ impl State {
             return Ok((self.conversations[channel_id].channel.clone(), false));
         }
         let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
-        self.converse(channel.clone(), users.map(|user_id| (user_id, Role::Member)).to_vec())?;
+        self.create(channel.clone(), users.map(|user_id| (user_id, Role::Member)).to_vec())?;
         self.direct.insert(pair, channel.channel_id);
         Ok((channel, true))
     }
@@ -50,13 +50,12 @@ impl State {
         members: Vec<UserId>,
     ) -> Result<(), DirectoryError> {
         let mut seen = BTreeSet::from([owner]);
-        let mut places = vec![(owner, Role::Owner)];
-        places
-            .extend(members.into_iter().filter(|id| seen.insert(*id)).map(|id| (id, Role::Member)));
-        for (user_id, _) in &places {
+        let others = members.into_iter().filter(|id| seen.insert(*id)).map(|id| (id, Role::Member));
+        let members: Vec<_> = std::iter::once((owner, Role::Owner)).chain(others).collect();
+        for (user_id, _) in &members {
             self.known(*user_id)?;
         }
-        self.converse(Channel { kind: ChannelKind::Group, ..channel }, places)
+        self.create(Channel { kind: ChannelKind::Group, ..channel }, members)
     }
 
     pub(super) fn memberships(&self, user_id: UserId) -> Vec<Membership> {
@@ -69,17 +68,17 @@ impl State {
 
     pub(super) fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Option<Membership> {
         let conversation = self.conversations.get(&channel_id)?;
-        let place = conversation.places.get(&user_id)?;
+        let member = conversation.members.get(&user_id)?;
         let peer = match conversation.channel.kind {
-            ChannelKind::Direct => conversation.places.keys().find(|id| **id != user_id).copied(),
+            ChannelKind::Direct => conversation.members.keys().find(|id| **id != user_id).copied(),
             ChannelKind::Group => None,
         };
         Some(Membership {
             channel: conversation.channel.clone(),
-            role: place.role,
+            role: member.role,
             peer,
             blocked: peer.is_some_and(|peer| self.blocks.contains(&(peer, user_id))),
-            read_up_to: place.read_up_to,
+            read_up_to: member.read_up_to,
         })
     }
 
@@ -98,7 +97,7 @@ impl State {
             return false;
         }
         if let Some(group) = self.conversations.remove(&channel_id) {
-            for user_id in group.places.into_keys() {
+            for user_id in group.members.into_keys() {
                 self.memberships.remove(&(user_id, channel_id));
             }
         }
@@ -106,8 +105,8 @@ impl State {
     }
 
     pub(super) fn members(&self, channel_id: ChannelId) -> Vec<Member> {
-        let places = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.places);
-        places.map(|(&user_id, place)| Member { user_id, role: place.role }).collect()
+        let members = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.members);
+        members.map(|(&user_id, member)| Member { user_id, role: member.role }).collect()
     }
 
     pub(super) fn put_member(
@@ -121,17 +120,17 @@ impl State {
         self.known(user_id)?;
         let group = self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
         let other_owner = group.other_owner(user_id);
-        if let Some(place) = group.places.get_mut(&user_id) {
-            if place.role != Role::Owner || other_owner {
-                place.role = role.unwrap_or(place.role);
+        if let Some(member) = group.members.get_mut(&user_id) {
+            if member.role != Role::Owner || other_owner {
+                member.role = role.unwrap_or(member.role);
             }
-            return Ok((false, place.role));
+            return Ok((false, member.role));
         }
-        if group.places.len() >= at_most {
+        if group.members.len() >= at_most {
             return Err(DirectoryError::GroupFull);
         }
         let role = role.unwrap_or(Role::Member);
-        group.arrive(user_id, role);
+        group.add(user_id, role);
         self.memberships.insert((user_id, channel_id));
         Ok((true, role))
     }
@@ -140,11 +139,11 @@ impl State {
         let Some(group) = self.group(channel_id) else {
             return false;
         };
-        if group.places.remove(&user_id).is_none() {
+        if group.members.remove(&user_id).is_none() {
             return false;
         }
-        // The highest role, and among equals the one who came first.
-        let heir = group.places.values_mut().min_by_key(|p| (Reverse(p.role), p.arrival));
+        // The highest role, and of these the longest membership.
+        let heir = group.members.values_mut().min_by_key(|p| (Reverse(p.role), p.arrival));
         match heir {
             Some(heir) => heir.role = Role::Owner,
             None => drop(self.conversations.remove(&channel_id)),
@@ -160,23 +159,23 @@ impl State {
         message_id: MessageId,
     ) -> bool {
         let conversation = self.conversations.get_mut(&channel_id);
-        let Some(place) = conversation.and_then(|c| c.places.get_mut(&user_id)) else {
+        let Some(member) = conversation.and_then(|c| c.members.get_mut(&user_id)) else {
             return false;
         };
-        let moved = message_id > place.read_up_to;
-        place.read_up_to = place.read_up_to.max(message_id);
+        let moved = message_id > member.read_up_to;
+        member.read_up_to = member.read_up_to.max(message_id);
         moved
     }
 
     pub(super) fn push_targets(&self, channel_id: ChannelId) -> Vec<PushTarget> {
-        let places = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.places);
+        let members = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.members);
         let target = |user_id: &UserId| {
             let account = &self.accounts[user_id];
             let level = account.settings.notifications;
             let username = account.user.username.clone();
             (!account.disabled).then_some(PushTarget { user_id: *user_id, username, level })
         };
-        places.filter_map(|(user_id, _)| target(user_id)).collect()
+        members.filter_map(|(user_id, _)| target(user_id)).collect()
     }
 
     fn group(&mut self, channel_id: ChannelId) -> Option<&mut Conversation> {
@@ -184,19 +183,19 @@ impl State {
         (conversation.channel.kind == ChannelKind::Group).then_some(conversation)
     }
 
-    fn converse(
+    fn create(
         &mut self,
         channel: Channel,
-        places: Vec<(UserId, Role)>,
+        members: Vec<(UserId, Role)>,
     ) -> Result<(), DirectoryError> {
         let channel_id = channel.channel_id;
         if self.conversations.contains_key(&channel_id) {
             return Err(DirectoryError::IdTaken);
         }
         let mut conversation =
-            Conversation { channel, next_arrival: 0, places: BTreeMap::default() };
-        for (user_id, role) in places {
-            conversation.arrive(user_id, role);
+            Conversation { channel, next_arrival: 0, members: BTreeMap::default() };
+        for (user_id, role) in members {
+            conversation.add(user_id, role);
             self.memberships.insert((user_id, channel_id));
         }
         self.conversations.insert(channel_id, conversation);
@@ -205,14 +204,14 @@ impl State {
 }
 
 impl Conversation {
-    fn arrive(&mut self, user_id: UserId, role: Role) {
+    fn add(&mut self, user_id: UserId, role: Role) {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        self.places.insert(user_id, Place { role, arrival, read_up_to: MessageId::new(0) });
+        self.members.insert(user_id, GroupMember { role, arrival, read_up_to: MessageId::new(0) });
     }
 
-    /// Whether someone other than `user_id` is an owner.
+    /// Whether a user other than `user_id` is an owner.
     fn other_owner(&self, user_id: UserId) -> bool {
-        self.places.iter().any(|(id, place)| *id != user_id && place.role == Role::Owner)
+        self.members.iter().any(|(id, member)| *id != user_id && member.role == Role::Owner)
     }
 }

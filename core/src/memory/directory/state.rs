@@ -1,6 +1,6 @@
-//! What the directory in memory knows, and the port's rules over accounts, friends and blocks; those
-//! over channels are in [`super::conversations`]. It knows nothing of locks and futures: each method
-//! runs alone, and checks everything before it changes anything.
+//! The data of the directory in memory, and the rules about accounts, friends and blocks. Those about
+//! channels are in [`super::conversations`]. A method has exclusive access, and checks everything before
+//! it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,23 +11,23 @@ use crate::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsC
 
 use super::conversations::Conversation;
 
-/// Everything that the directory knows.
+/// All data of the directory.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) accounts: HashMap<UserId, Account>,
-    /// By username without case, in the order of code points.
+    /// By case-folded username, in the order of code points.
     pub(super) usernames: BTreeMap<String, UserId>,
     devices: HashMap<DeviceId, Device>,
     pub(super) tokens: HashMap<TokenHash, (DeviceId, Timestamp)>,
-    /// How it stands, seen from the first of the pair; the reverse pair holds the other's view.
+    /// The state as the first user of the pair sees it. The reverse pair has the other user's view.
     friends: BTreeMap<(UserId, UserId), FriendState>,
-    /// The first of the pair has blocked the second.
+    /// The first user of the pair has blocked the second.
     pub(super) blocks: BTreeSet<(UserId, UserId)>,
     pub(super) conversations: HashMap<ChannelId, Conversation>,
     /// The direct channel of a pair, smaller id first.
     pub(super) direct: HashMap<[UserId; 2], ChannelId>,
     pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
-    /// Whose sessions must end, by number of the entry.
+    /// The users whose sessions must end, by number of the entry.
     pub(super) endings: BTreeMap<u64, UserId>,
     pub(super) last_ending: u64,
 }
@@ -40,7 +40,7 @@ pub(super) struct Account {
     pub(super) settings: Settings,
 }
 
-/// A username without case, character by character, so that the prefix of a name stays a prefix.
+/// A case-folded username. Folding goes character by character, so a prefix stays a prefix.
 pub(super) fn folded(username: &str) -> String {
     username.chars().flat_map(char::to_lowercase).collect()
 }
@@ -209,7 +209,7 @@ impl State {
         }
     }
 
-    /// Two users, who must be two.
+    /// Checks that both users exist and differ.
     pub(super) fn pair(&self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
         self.known(user_id)?;
         self.known(other)?;
@@ -232,7 +232,7 @@ impl State {
     }
 }
 
-/// Puts the change in, if there is one.
+/// Applies the change, if there is one.
 fn replace<T>(value: &mut T, change: Option<T>) {
     if let Some(change) = change {
         *value = change;
