@@ -15,8 +15,8 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// How many sessions a user may have on a node.
     pub sessions_per_user: usize,
-    /// How many sessions a node may have. Sessions that open at the same moment may exceed it by
-    /// their number.
+    /// How many sessions a node may have. Sessions that open in the same instant on different threads
+    /// may exceed it, by at most the number of threads.
     pub sessions: usize,
     /// For how many channels one request may catch up or synchronise.
     pub channels_per_request: usize,

@@ -104,7 +104,7 @@ mod tests {
             batch.write(&mut out);
             prop_assert_eq!(out.len(), batch.len());
             let json: serde_json::Value = serde_json::from_slice(&out).expect("is JSON");
-            prop_assert_eq!(json["events"].as_array().expect("a list").len(), values.len());
+            prop_assert_eq!(json["events"].as_array().expect("is a list").len(), values.len());
             let next = next.to_string();
             prop_assert_eq!(json["next"].as_str(), Some(next.as_str()));
             prop_assert_eq!(json.get("timeout").is_some(), timeout);

@@ -1,4 +1,4 @@
-//! I7: everything is bounded, and whoever meets a bound is told so.
+//! I7: everything is bounded, and a caller at a limit gets a clear error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use pabal_core::ports::{PushNotifier, PushPosition};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::timeout;
 
-use crate::harness::{Client, TestInbox, World, code, quiet, say, sending, text};
+use crate::harness::{Client, TestInbox, World, code, send_hello, sending, settle, text};
 
 #[tokio::test(start_paused = true)]
-async fn a_full_log_refuses_sends_until_there_is_room() {
+async fn a_full_log_refuses_sends_until_it_has_capacity() {
     let mut world = World::new();
     world.log_of(4);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    world.history.before_append.shut();
+    world.history.before_append.close();
     let accepted = [(); 4].map(|()| sending(&engine, ann, text(group, "hello")));
-    quiet().await;
+    settle().await;
     let refused = engine.submit(ann, text(group, "hello")).await.expect_err("is full");
     assert_eq!(refused.code, ProblemCode::Unavailable);
     assert!(refused.retryable() && refused.retry_after.is_some());
@@ -28,12 +28,12 @@ async fn a_full_log_refuses_sends_until_there_is_room() {
     for send in accepted {
         send.await.expect("no panic").expect("is stored");
     }
-    quiet().await;
-    say(&engine, ann, group).await;
+    settle().await;
+    send_hello(&engine, ann, group).await;
     assert_eq!(world.stored(group).await.len(), 5);
 }
 
-/// As many events as may wait to be routed.
+/// How many events may wait to be routed.
 const EVENTS: usize = 1_024;
 
 /// Two groups of `user` in two partitions.
@@ -49,43 +49,43 @@ async fn apart(world: &World, user: UserId) -> [ChannelId; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_cannot_be_routed_is_bounded_and_holds_up_no_other() {
+async fn a_partition_that_cannot_route_is_bounded_and_delays_no_other() {
     let mut world = World::new();
     world.log_of(4);
     let ann = world.user("ann").await;
     let [stuck, other] = apart(&world, ann).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-    world.interest.away_for(Some(stuck));
-    let mut said = vec![say(&engine, ann, stuck).await];
+    world.interest.unavailable_for(Some(stuck));
+    let mut sent = vec![send_hello(&engine, ann, stuck).await];
     let mut waiting = Vec::new();
     let refused = loop {
         match engine.begin_submit(ann, text(stuck, "hello")).await {
             Ok(submission) => waiting.push(submission),
             Err(problem) => break problem,
         }
-        assert!(waiting.len() <= 4, "more than the log holds");
-        quiet().await;
+        assert!(waiting.len() <= 4, "more sends are accepted than the log holds");
+        settle().await;
     };
     assert_eq!(refused.code, ProblemCode::Unavailable);
     for _ in 0..10 {
-        let message_id = say(&engine, ann, other).await;
-        quiet().await;
+        let message_id = send_hello(&engine, ann, other).await;
+        settle().await;
         client.poll();
-        assert_eq!(client.handed(other).last(), Some(&message_id));
+        assert_eq!(client.received(other).last(), Some(&message_id));
     }
-    assert_eq!(client.handed(stuck), []);
-    world.interest.away_for(None);
+    assert_eq!(client.received(stuck), []);
+    world.interest.unavailable_for(None);
     for submission in waiting {
-        said.push(submission.stored().await.expect("is stored").message.message_id);
+        sent.push(submission.stored().await.expect("is stored").message.message_id);
     }
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(stuck), said);
+    assert_eq!(client.received(stuck), sent);
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_cannot_be_routed_are_bounded_and_end_with_the_engine() {
+async fn events_that_cannot_be_routed_are_bounded_and_end_at_shutdown() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
@@ -98,32 +98,34 @@ async fn events_that_cannot_be_routed_are_bounded_and_end_with_the_engine() {
         });
         typing.collect::<Vec<_>>()
     };
-    world.interest.away_for(Some(group));
+    world.interest.unavailable_for(Some(group));
     let callers = typing(EVENTS);
-    quiet().await;
-    // The events wait on although nobody waits for them, and so there is no room.
+    settle().await;
+    // The events still wait although their callers were dropped, so there is no permit.
     callers.iter().for_each(|caller| caller.abort());
     for caller in typing(10) {
         caller.await.expect("no panic").expect("is dropped");
     }
     assert_eq!(engine.stats().events_dropped, 10);
-    world.interest.away_for(None);
-    // Longer than routing waits before it asks again.
+    world.interest.unavailable_for(None);
+    // Longer than the backoff of routing.
     tokio::time::sleep(Duration::from_secs(3)).await;
     client.poll_all();
     assert_eq!(client.events("typing").len(), EVENTS);
-    world.interest.away_for(Some(group));
+    world.interest.unavailable_for(Some(group));
     let callers = typing(10);
-    quiet().await;
-    assert_eq!(engine.stats().events_dropped, 10, "there is room again");
-    timeout(Duration::from_secs(1), engine.shutdown()).await.expect("nothing holds it up");
+    settle().await;
+    assert_eq!(engine.stats().events_dropped, 10, "there are permits again");
+    timeout(Duration::from_secs(1), engine.shutdown())
+        .await
+        .expect("the shutdown does not wait for events");
     for caller in callers {
         caller.await.expect("no panic").expect("ends");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_inbox_slows_senders_down_and_loses_nothing() {
+async fn a_full_inbox_slows_senders_and_loses_no_message() {
     let mut world = World::new();
     world.log_of(8);
     world.inbox = Arc::new(TestInbox::new(4));
@@ -132,7 +134,7 @@ async fn a_full_inbox_slows_senders_down_and_loses_nothing() {
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-    world.inbox.before_receive.shut();
+    world.inbox.before_receive.close();
     let (mut taken, mut refused) = (Vec::new(), 0);
     for _ in 0..60 {
         match engine.begin_submit(ann, text(group, "hello")).await {
@@ -142,22 +144,22 @@ async fn a_full_inbox_slows_senders_down_and_loses_nothing() {
                 refused += 1;
             }
         }
-        quiet().await;
+        settle().await;
     }
-    assert!(refused > 30, "{refused} of 60 refused although nothing was delivered");
+    assert!(refused > 30, "{refused} of 60 were refused although nothing was delivered");
     world.inbox.before_receive.open();
     for submission in taken {
         submission.stored().await.expect("is stored");
     }
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group), world.stored(group).await);
-    assert_eq!(client.handed(group).len(), 61 - refused);
+    assert_eq!(client.received(group), world.stored(group).await);
+    assert_eq!(client.received(group).len(), 61 - refused);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_has_so_many_sessions_and_a_node_too() {
+async fn sessions_are_limited_per_user_and_per_node() {
     let world = World::with(|limits| {
         limits.sessions_per_user = 3;
         limits.sessions = 5;
@@ -169,11 +171,13 @@ async fn a_user_has_so_many_sessions_and_a_node_too() {
     for user in [ann, ann, ann, ben] {
         sessions.push(engine.open_session(&world.log_in(user).await, None).await.expect("opens"));
     }
-    let refused = engine.open_session(&world.log_in(ann).await, None).await.expect_err("too many");
+    let refused =
+        engine.open_session(&world.log_in(ann).await, None).await.expect_err("is at the limit");
     assert_eq!(refused.code, ProblemCode::RateLimited);
     assert!(refused.retry_after.is_some());
     engine.open_session(&world.log_in(cho).await, None).await.expect("opens");
-    let refused = engine.open_session(&world.log_in(ben).await, None).await.expect_err("no room");
+    let refused =
+        engine.open_session(&world.log_in(ben).await, None).await.expect_err("is at capacity");
     assert_eq!(refused.code, ProblemCode::Unavailable);
     assert_eq!(engine.stats().sessions, 5);
     engine.close_session(&sessions[0]).await;
@@ -181,17 +185,17 @@ async fn a_user_has_so_many_sessions_and_a_node_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_bound_of_a_node_holds_for_sessions_that_open_at_once() {
+async fn the_limit_of_a_node_holds_for_sessions_that_open_concurrently() {
     let world = World::with(|limits| limits.sessions = 5);
     let engine = world.start().await;
-    world.presence.after_join.shut();
+    world.presence.after_join.close();
     let mut opening = Vec::new();
     for number in 0..12 {
         let user = world.user(&format!("user-{number}")).await;
         let (engine, access) = (engine.clone(), world.log_in(user).await);
         opening.push(tokio::spawn(async move { engine.open_session(&access, None).await }));
     }
-    quiet().await;
+    settle().await;
     world.presence.after_join.open();
     let mut opened = 0;
     for each in opening {
@@ -201,7 +205,7 @@ async fn the_bound_of_a_node_holds_for_sessions_that_open_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn content_has_between_one_byte_and_the_limit_of_utf_8() {
+async fn content_has_between_one_byte_and_the_limit_in_utf_8() {
     let world = World::with(|limits| limits.content_bytes = 12);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -225,7 +229,7 @@ async fn content_has_between_one_byte_and_the_limit_of_utf_8() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_is_named_by_at_most_128_bytes() {
+async fn a_client_message_id_has_at_most_128_bytes() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -243,7 +247,7 @@ async fn a_send_is_named_by_at_most_128_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_send_is_told_why() {
+async fn a_refused_send_states_the_reason() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let (group, direct) = (world.group(&[ben]).await, world.direct(ann, ben).await);
@@ -251,11 +255,11 @@ async fn who_may_not_send_is_told_why() {
     assert_eq!(code(engine.submit(ann, text(group, "hello")).await), ProblemCode::NotAMember);
     pabal_core::ports::Directory::block(&*world.directory, ben, ann).await.expect("blocks");
     assert_eq!(code(engine.submit(ann, text(direct, "hello")).await), ProblemCode::Blocked);
-    say(&engine, ben, direct).await;
+    send_hello(&engine, ben, direct).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_too_fast_is_told_when_to_go_on_and_others_are_not() {
+async fn a_sender_above_the_rate_learns_when_to_retry_and_others_are_not_limited() {
     let world = World::with(|limits| limits.sends_per_second = Some(2));
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
@@ -266,25 +270,25 @@ async fn who_sends_too_fast_is_told_when_to_go_on_and_others_are_not() {
             Ok(_) => sent += 1,
             Err(problem) => break problem,
         }
-        assert!(sent < 100, "never refused");
+        assert!(sent < 100, "no send was refused");
     };
-    assert!(sent >= 20, "ten times the rate at once, not {sent}");
+    assert!(sent >= 20, "a burst of ten times the rate, not {sent}");
     assert_eq!(refused.code, ProblemCode::RateLimited);
-    let wait = refused.retry_after.expect("tells when");
+    let wait = refused.retry_after.expect("states when to retry");
     assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
-    say(&engine, ben, group).await;
+    send_hello(&engine, ben, group).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_push_queue_holds_nobody_up_and_is_counted() {
+async fn a_full_push_queue_delays_no_send_and_is_counted() {
     let mut world = World::new();
     world.push = Arc::new(MemoryPushNotifier::new(10));
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
     let engine = world.start().await;
     for _ in 0..30 {
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
     }
     let stats = engine.stats();
     assert_eq!((stats.pushes_queued, stats.pushes_dropped), (10, 20));
@@ -293,7 +297,7 @@ async fn a_full_push_queue_holds_nobody_up_and_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_big_group_does_not_need_its_notifications_to_fit_at_once() {
+async fn notifications_of_a_large_group_need_not_fit_into_the_queue_together() {
     let mut world = World::new();
     world.push = Arc::new(MemoryPushNotifier::new(2_000));
     let mut users = Vec::new();
@@ -302,47 +306,47 @@ async fn a_big_group_does_not_need_its_notifications_to_fit_at_once() {
     }
     let group = world.group(&users).await;
     let engine = world.start().await;
-    // Ten messages to 499 who are away, all before push comes to the first of them.
+    // Ten messages to 499 offline members, all before the push stage handles the first one.
     let sends: Vec<_> = (0..10).map(|_| sending(&engine, users[0], text(group, "hi"))).collect();
     for send in sends {
         send.await.expect("no panic").expect("is stored");
     }
-    quiet().await;
+    settle().await;
     let stats = engine.stats();
     assert_eq!(stats.pushes_queued + stats.pushes_dropped, 4_990);
     assert!(stats.pushes_queued >= 1_000, "{} were queued", stats.pushes_queued);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_push_is_bounded_and_holds_nobody_up() {
+async fn the_queue_before_push_is_bounded_and_delays_no_send() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
     let engine = world.start().await;
-    world.presence.before_online.shut();
+    world.presence.before_online.close();
     for _ in 0..9_000 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
     assert_eq!(world.presence.before_online.waiting(), 1);
     let dropped = engine.stats().pushes_dropped;
     assert!(dropped > 0, "all of 9000 wait for push");
     world.presence.before_online.open();
-    quiet().await;
+    settle().await;
     let stats = engine.stats();
     assert_eq!((stats.pushes_dropped, stats.pushes_queued), (dropped, 9_000 - dropped));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_takes_up_no_more_than_a_batch_at_a_time() {
+async fn an_owner_stores_at_most_one_batch_at_a_time() {
     let world = World::with(|limits| limits.batch = 4);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    world.history.before_append.shut();
+    world.history.before_append.close();
     let mut sends = vec![sending(&engine, ann, text(group, "hello"))];
-    quiet().await;
+    settle().await;
     sends.extend((0..12).map(|_| sending(&engine, ann, text(group, "hello"))));
-    quiet().await;
+    settle().await;
     world.history.before_append.open();
     for send in sends {
         send.await.expect("no panic").expect("is stored");

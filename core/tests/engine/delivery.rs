@@ -1,4 +1,5 @@
-//! I3: delivered in order, once, to every session; what a session could not hold is announced.
+//! I3: delivered in order, once, to every session; what a session could not hold is announced by a
+//! `resync`.
 
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -10,10 +11,10 @@ use pabal_core::ports::{Delivery, HistoryStore, NodeInbox, Trace};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::timeout;
 
-use crate::harness::{Client, World, code, node, quiet, read, say, sending, stream, text};
+use crate::harness::{Client, World, code, node, read, send_hello, sending, settle, stream, text};
 
 #[tokio::test(start_paused = true)]
-async fn every_session_sees_every_message_of_its_channels_once_in_order() {
+async fn every_session_receives_every_message_of_its_channels_once_in_order() {
     let world = World::new();
     let users = [world.user("ann").await, world.user("ben").await, world.user("cho").await];
     let all = world.group(&users).await;
@@ -32,7 +33,7 @@ async fn every_session_sees_every_message_of_its_channels_once_in_order() {
     for send in sends {
         send.await.expect("no panic").expect("is stored");
     }
-    quiet().await;
+    settle().await;
     for client in &mut clients {
         client.poll();
     }
@@ -42,33 +43,33 @@ async fn every_session_sees_every_message_of_its_channels_once_in_order() {
         [(0, true, false), (1, true, false), (2, true, true), (3, false, true)]
     {
         let client = &clients[client];
-        assert_eq!(client.handed(all), in_all);
-        assert_eq!(client.handed(two), if sees_two { &in_two[..] } else { &[] });
-        assert_eq!(client.handed(direct), if sees_direct { &in_direct[..] } else { &[] });
+        assert_eq!(client.received(all), in_all);
+        assert_eq!(client.received(two), if sees_two { &in_two[..] } else { &[] });
+        assert_eq!(client.received(direct), if sees_direct { &in_direct[..] } else { &[] });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeated_read_of_a_position_shows_the_same_events_perhaps_followed_by_newer() {
+async fn a_repeated_read_returns_the_same_events_perhaps_followed_by_newer_ones() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..5 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     let first = read(&client.session, 2, 2).expect("reads");
     assert_eq!(read(&client.session, 2, 2).expect("reads"), first);
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     let (events, next) = read(&client.session, 2, 50).expect("reads");
     assert_eq!((&events[..2], next), (&first.0[..], Seq::new(6)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_mailbox_yields_one_resync_a_channel_and_goes_live_again() {
+async fn a_full_mailbox_leads_to_one_resync_a_channel_and_live_messages_resume() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let mut groups = Vec::new();
@@ -80,16 +81,16 @@ async fn a_full_mailbox_yields_one_resync_a_channel_and_goes_live_again() {
     for round in 1..=3 {
         for _ in 0..20 {
             for group in &groups {
-                say(&engine, ann, *group).await;
+                send_hello(&engine, ann, *group).await;
             }
         }
-        quiet().await;
+        settle().await;
         client.poll_all();
         for group in &groups {
-            assert_eq!(client.resyncs(*group), round, "one resync for each time it fell behind");
-            say(&engine, ann, *group).await;
+            assert_eq!(client.resyncs(*group), round, "one resync for each overflow");
+            send_hello(&engine, ann, *group).await;
         }
-        quiet().await;
+        settle().await;
         assert_eq!(client.poll(), groups.len(), "live again");
     }
     client.fetch(&world).await;
@@ -99,7 +100,7 @@ async fn a_full_mailbox_yields_one_resync_a_channel_and_goes_live_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mailbox_is_full_by_bytes_too() {
+async fn a_mailbox_is_limited_by_bytes_too() {
     let world = World::with(|limits| limits.mailbox_bytes = 4_096);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -108,35 +109,35 @@ async fn a_mailbox_is_full_by_bytes_too() {
     for _ in 0..10 {
         engine.submit(ann, text(group, &"x".repeat(1_000))).await.expect("is stored");
     }
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!((client.handed(group).len(), client.resyncs(group)), (3, 1));
+    assert_eq!((client.received(group).len(), client.resyncs(group)), (3, 1));
     client.fetch(&world).await;
     assert_eq!(client.all(group), world.stored(group).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_not_sent_from_one_resync_to_the_next() {
+async fn a_slow_reader_does_not_get_one_resync_after_another() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..40 {
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
     }
     // It takes one event for every one that comes.
     for _ in 0..40 {
         client.poll_some(1).expect("lives");
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
     }
     assert_eq!(client.resyncs(group), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_deliveries_repeat_nothing() {
+async fn repeated_deliveries_reach_a_session_once() {
     for seed in 0..20 {
         let world = World::with(|limits| limits.mailbox_events = 12);
         world.inbox.repeat(seed);
@@ -145,13 +146,13 @@ async fn repeated_deliveries_repeat_nothing() {
         let engine = world.start().await;
         let mut client = Client::open(&engine, &world.log_in(ann).await).await;
         for number in 0..60 {
-            say(&engine, ann, groups[number % 2]).await;
+            send_hello(&engine, ann, groups[number % 2]).await;
             if number % (1 + seed as usize) == 0 {
-                quiet().await;
+                settle().await;
                 client.poll_some(5).expect("lives");
             }
         }
-        quiet().await;
+        settle().await;
         client.poll_all();
         client.fetch(&world).await;
         for group in groups {
@@ -170,13 +171,13 @@ async fn a_late_repeat_does_not_lower_what_a_resync_announces() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let mut ids = Vec::new();
     for _ in 0..10 {
-        ids.push(say(&engine, ann, group).await);
+        ids.push(send_hello(&engine, ann, group).await);
     }
     let message = world.history.get(group, ids[6]).await.expect("reads").expect("is there");
     let accepted_at = message.created_at();
     let repeat = Delivery::Message { message, accepted_at, trace: Trace::default() };
     world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
-    quiet().await;
+    settle().await;
     client.poll_all();
     assert_eq!(client.channels[&group].top, ids[9]);
     client.fetch(&world).await;
@@ -184,26 +185,26 @@ async fn a_late_repeat_does_not_lower_what_a_resync_announces() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resync_wakes_whoever_waits() {
+async fn a_resync_wakes_the_waiting_reader() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     let reader = session.attach();
     session.confirm(Seq::new(1));
     let waiting = tokio::spawn(async move { reader.wait(Seq::new(1)).await });
-    quiet().await;
-    // The session was handed messages above this cursor, so all it can get is a resync.
+    settle().await;
+    // The session was received messages above this cursor, so all it can get is a resync.
     engine.catch_up(&session, [(group, MessageId::new(0))].into()).await;
-    let news = timeout(Duration::from_secs(1), waiting).await.expect("is woken");
-    assert_eq!(news.expect("no panic"), WakeReason::Events);
+    let reason = timeout(Duration::from_secs(1), waiting).await.expect("is woken");
+    assert_eq!(reason.expect("no panic"), WakeReason::Events);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_whose_client_never_confirms_is_not_stuck() {
+async fn a_stream_whose_client_never_confirms_receives_new_events() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -211,13 +212,14 @@ async fn a_stream_whose_client_never_confirms_is_not_stuck() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
     for _ in 0..50 {
-        say(&engine, ann, group).await;
-        quiet().await;
-        let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
+        send_hello(&engine, ann, group).await;
+        settle().await;
+        let events =
+            stream(&reader, client.after, 10_000).expect("there are events").expect("lives");
         assert_eq!(client.take(events), 1);
     }
-    assert_eq!(client.resyncs(group), 0, "what was written makes room");
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.resyncs(group), 0, "slots of written events are free");
+    assert_eq!(client.received(group), world.stored(group).await);
     assert!(stream(&reader, client.after, 10_000).is_none());
 }
 
@@ -230,9 +232,9 @@ async fn a_stream_that_stops_reading_gets_a_resync_when_it_reads_again() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
     for _ in 0..50 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     while let Some(events) = stream(&reader, client.after, 500) {
         client.take(events.expect("lives"));
     }
@@ -242,25 +244,25 @@ async fn a_stream_that_stops_reading_gets_a_resync_when_it_reads_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_begins_where_everything_was_read_is_told_of_what_was_missed() {
+async fn a_reader_that_starts_at_the_last_event_gets_the_resync_of_what_was_lost() {
     let world = World::with(|limits| limits.mailbox_events = 4);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..9 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     assert_eq!(client.poll(), 4);
-    // The next transport begins behind all that is held, and does not confirm it first.
+    // The next transport starts after all held events, and does not confirm them first.
     let reader = client.session.attach();
-    let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
+    let events = stream(&reader, client.after, 10_000).expect("there are events").expect("lives");
     assert_eq!((client.take(events), client.resyncs(group)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_below_what_is_held_is_session_gone() {
+async fn a_resume_below_the_first_held_event_is_session_gone() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -268,38 +270,39 @@ async fn a_resume_below_what_is_held_is_session_gone() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
     for _ in 0..20 {
-        say(&engine, ann, group).await;
-        quiet().await;
-        let events = stream(&reader, client.after, 10_000).expect("news").expect("lives");
+        send_hello(&engine, ann, group).await;
+        settle().await;
+        let events =
+            stream(&reader, client.after, 10_000).expect("there are events").expect("lives");
         client.take(events);
     }
     drop(reader);
     let session = &client.session;
     assert_eq!(code(session.position(Some(Seq::new(11)))), ProblemCode::SessionGone);
     assert_eq!(code(read(session, 11, 50)), ProblemCode::SessionGone);
-    assert_eq!(session.start(), Seq::new(12), "no more was let go of than there was need for");
+    assert_eq!(session.start(), Seq::new(12), "only as many events were evicted as needed");
     assert_eq!(read(session, 12, 50).expect("is held").0.len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_to_one_reader_is_held_for_the_next() {
+async fn events_written_to_one_reader_are_held_for_the_next() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..6 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     // Written to a connection that is lost before the client has any of it.
     let lost = client.session.attach();
     assert!(stream(&lost, 0, 10_000).is_some());
     let reader = client.session.attach();
     for _ in 0..10 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     while let Some(events) = stream(&reader, client.after, 10_000) {
         client.take(events.expect("lives"));
     }
@@ -308,7 +311,7 @@ async fn what_was_written_to_one_reader_is_held_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_was_outrun_is_told_and_never_skips() {
+async fn a_reader_below_the_evicted_events_ends_and_never_skips() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -316,20 +319,20 @@ async fn a_reader_that_was_outrun_is_told_and_never_skips() {
     let client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
     for _ in 0..20 {
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
         stream(&reader, client.session.start().get(), 10_000);
     }
-    // A reader that asks for what was let go of must not be given what comes after it.
-    let behind = std::future::poll_fn(|cx| {
+    // A reader that asks for evicted events must not get the ones after them.
+    let evicted = std::future::poll_fn(|cx| {
         let after = Seq::new(3);
-        Poll::Ready(reader.poll_stream(cx, after, 10_000, |_| panic!("skipped events")))
+        Poll::Ready(reader.poll_stream(cx, after, 10_000, |_| panic!("events were skipped")))
     });
-    assert!(behind.await.is_ready());
+    assert!(evicted.await.is_ready());
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_inbox_is_away_messages_wait_and_then_come_once_in_order() {
+async fn while_the_inbox_is_unavailable_messages_wait_and_then_arrive_once_in_order() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -337,13 +340,13 @@ async fn while_the_inbox_is_away_messages_wait_and_then_come_once_in_order() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     world.inbox.failing_sends.store(3, Ordering::SeqCst);
     let sends = [(); 5].map(|()| sending(&engine, ann, text(group, "hello")));
-    quiet().await;
-    assert_eq!(client.poll(), 0, "delivered although the inbox is away");
+    settle().await;
+    assert_eq!(client.poll(), 0, "delivered although the inbox is unavailable");
     for send in sends {
         send.await.expect("no panic").expect("is stored");
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     client.poll_all();
-    assert_eq!(client.handed(group).len(), 5);
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.received(group).len(), 5);
+    assert_eq!(client.received(group), world.stored(group).await);
 }

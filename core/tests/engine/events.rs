@@ -1,14 +1,14 @@
-//! The events that are no messages: who is told, and who is not.
+//! The events that are no messages: which sessions receive them, and which do not.
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, MessageId, UserId};
 use pabal_core::ports::{Delivery, Directory, SettingsChange};
 use pabal_core::protocol::{Command, Cursors, ProblemCode};
 
-use crate::harness::{Client, World, code, quiet, say};
+use crate::harness::{Client, World, code, send_hello, settle};
 
 /// Ann with two devices, and Ben, in a group.
-struct Room {
+struct Scene {
     world: World,
     engine: Engine,
     ann: UserId,
@@ -17,7 +17,7 @@ struct Room {
     ben: Client,
 }
 
-async fn room() -> Room {
+async fn scene() -> Scene {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
@@ -25,13 +25,13 @@ async fn room() -> Room {
     let open = async |user| Client::open(&engine, &world.log_in(user).await).await;
     let devices = [open(ann).await, open(ann).await];
     let ben = open(ben).await;
-    Room { world, engine, ann, group, devices, ben }
+    Scene { world, engine, ann, group, devices, ben }
 }
 
-impl Room {
-    /// How many events of a kind each of Ann's devices and Ben have.
+impl Scene {
+    /// How many events of a kind each of Ann's devices and Ben have received.
     async fn count(&mut self, kind: &str) -> [usize; 3] {
-        quiet().await;
+        settle().await;
         let [one, two] = &mut self.devices;
         [one, two, &mut self.ben].map(|client| {
             client.poll();
@@ -41,86 +41,87 @@ impl Room {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_others_are_told_that_somebody_is_typing() {
-    let mut room = room().await;
-    let typing = Command::Typing { channel_id: room.group };
-    room.engine.run_command(room.ann, typing).await.expect("is told");
-    assert_eq!(room.count("typing").await, [0, 0, 1]);
-    let refused = room.engine.typing(room.ann, ChannelId::new(999)).await;
+async fn the_other_members_are_notified_of_typing() {
+    let mut scene = scene().await;
+    let typing = Command::Typing { channel_id: scene.group };
+    scene.engine.run_command(scene.ann, typing).await.expect("is published");
+    assert_eq!(scene.count("typing").await, [0, 0, 1]);
+    let refused = scene.engine.typing(scene.ann, ChannelId::new(999)).await;
     assert_eq!(code(refused), ProblemCode::NotAMember);
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_is_told_how_far_somebody_has_read_once() {
-    let mut room = room().await;
-    let message_id = say(&room.engine, room.ann, room.group).await;
+async fn all_members_are_notified_once_of_a_read_position() {
+    let mut scene = scene().await;
+    let message_id = send_hello(&scene.engine, scene.ann, scene.group).await;
     for _ in 0..2 {
-        let read = Command::Read { channel_id: room.group, message_id };
-        room.engine.run_command(room.ann, read).await.expect("is told");
+        let read = Command::Read { channel_id: scene.group, message_id };
+        scene.engine.run_command(scene.ann, read).await.expect("is published");
     }
-    assert_eq!(room.count("read").await, [1, 1, 1]);
+    assert_eq!(scene.count("read").await, [1, 1, 1]);
     let beyond = MessageId::new(message_id.get() + 1);
-    assert_eq!(code(room.engine.read(room.ann, room.group, beyond).await), ProblemCode::Invalid);
+    assert_eq!(code(scene.engine.read(scene.ann, scene.group, beyond).await), ProblemCode::Invalid);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_share_reading_tells_only_their_own_devices() {
-    let mut room = room().await;
+async fn a_read_position_that_is_not_shared_reaches_only_own_devices() {
+    let mut scene = scene().await;
     let change = SettingsChange { share_read: Some(false), ..SettingsChange::default() };
-    room.world.directory.change_settings(room.ann, change).await.expect("changes");
-    let message_id = say(&room.engine, room.ann, room.group).await;
-    room.engine.read(room.ann, room.group, message_id).await.expect("is told");
-    assert_eq!(room.count("read").await, [1, 1, 0]);
+    scene.world.directory.change_settings(scene.ann, change).await.expect("changes");
+    let message_id = send_hello(&scene.engine, scene.ann, scene.group).await;
+    scene.engine.read(scene.ann, scene.group, message_id).await.expect("is published");
+    assert_eq!(scene.count("read").await, [1, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sync_gives_named_channels_from_their_cursor_and_the_others_with_their_head() {
-    let room = room().await;
-    let (quiet_one, other) =
-        (room.world.group(&[room.ann]).await, room.world.group(&[room.ann]).await);
+async fn a_sync_returns_channels_with_a_cursor_from_there_and_the_others_with_their_head() {
+    let scene = scene().await;
+    let (silent, other) =
+        (scene.world.group(&[scene.ann]).await, scene.world.group(&[scene.ann]).await);
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.push(say(&room.engine, room.ann, room.group).await);
+        ids.push(send_hello(&scene.engine, scene.ann, scene.group).await);
     }
-    let head = say(&room.engine, room.ann, other).await;
-    let cursors = [(room.group, ids[0])].into();
-    let synced = room.engine.sync(room.ann, &cursors, 2).await.expect("reads");
+    let head = send_hello(&scene.engine, scene.ann, other).await;
+    let cursors = [(scene.group, ids[0])].into();
+    let synced = scene.engine.sync(scene.ann, &cursors, 2).await.expect("reads");
     let synced = synced.channels;
-    assert_eq!(synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [room.group, other]);
+    assert_eq!(synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [scene.group, other]);
     let (named, unnamed) = (&synced[0].1, &synced[1].1);
     assert_eq!(named.messages.iter().map(|m| m.message_id).collect::<Vec<_>>(), ids[1..3]);
     assert_eq!((named.cur_max_message_id, named.has_more), (ids[2], true));
     assert_eq!((unnamed.cur_max_message_id, unnamed.messages.len()), (head, 1));
-    let _ = quiet_one;
+    let _ = silent;
 }
 
 #[tokio::test(start_paused = true)]
-async fn channels_that_were_left_or_deleted_hold_up_no_catch_up() {
-    let room = room().await;
-    let cho = room.world.user("cho").await;
+async fn channels_that_were_left_or_deleted_block_no_catch_up() {
+    let scene = scene().await;
+    let cho = scene.world.user("cho").await;
     let (left, deleted) =
-        (room.world.group(&[cho, room.ann]).await, room.world.group(&[room.ann]).await);
-    let message_id = say(&room.engine, room.ann, room.group).await;
+        (scene.world.group(&[cho, scene.ann]).await, scene.world.group(&[scene.ann]).await);
+    let message_id = send_hello(&scene.engine, scene.ann, scene.group).await;
     for channel_id in [left, deleted] {
-        say(&room.engine, room.ann, channel_id).await;
+        send_hello(&scene.engine, scene.ann, channel_id).await;
     }
-    room.world.remove(&room.engine, left, room.ann).await;
-    assert!(room.world.directory.delete_group(deleted).await.expect("deletes"));
-    room.engine.publish(Delivery::ChannelEnded { channel_id: deleted }).await;
-    quiet().await;
+    scene.world.remove(&scene.engine, left, scene.ann).await;
+    assert!(scene.world.directory.delete_group(deleted).await.expect("deletes"));
+    scene.engine.publish(Delivery::ChannelEnded { channel_id: deleted }).await;
+    settle().await;
     let never = ChannelId::new(999);
     let cursors: Cursors =
-        [room.group, left, deleted, never].map(|id| (id, MessageId::new(0))).into();
-    let synced = room.engine.sync(room.ann, &cursors, 50).await.expect("reads");
+        [scene.group, left, deleted, never].map(|id| (id, MessageId::new(0))).into();
+    let synced = scene.engine.sync(scene.ann, &cursors, 50).await.expect("reads");
     let [(channel_id, beyond)] = &synced.channels[..] else { panic!("{synced:?}") };
-    assert_eq!((*channel_id, beyond.cur_max_message_id), (room.group, message_id));
+    assert_eq!((*channel_id, beyond.cur_max_message_id), (scene.group, message_id));
     assert_eq!(synced.gone, [left, deleted, never]);
-    // A session that opens with the same cursors is told the same, channel by channel.
-    let access = room.world.log_in(room.ann).await;
-    let mut client = Client::open_from(&room.engine, &access, cursors).await;
+    // A session that opens with the same cursors gets the same result, channel by channel.
+    let access = scene.world.log_in(scene.ann).await;
+    let mut client = Client::open_from(&scene.engine, &access, cursors).await;
     client.poll_all();
-    assert_eq!(client.handed(room.group), [message_id]);
-    let told: Vec<_> = client.events("member").iter().map(|it| it["channel_id"].clone()).collect();
-    assert_eq!(told, synced.gone.iter().map(|id| id.to_string()).collect::<Vec<_>>());
+    assert_eq!(client.received(scene.group), [message_id]);
+    let events: Vec<_> =
+        client.events("member").iter().map(|it| it["channel_id"].clone()).collect();
+    assert_eq!(events, synced.gone.iter().map(|id| id.to_string()).collect::<Vec<_>>());
     assert!(client.events("member").iter().all(|it| it["joined"] == false));
 }

@@ -1,5 +1,6 @@
-//! The engine on in-memory ports under paused time: a file an invariant, and one for what follows
-//! sessions. Every test of an invariant fails when the mechanism behind it is taken out.
+//! The engine on in-memory ports under paused time: a file for each invariant, and files for sessions,
+//! presence, push and events. Every test of an invariant fails when its mechanism is removed
+//! (docs/invariants.md).
 
 mod harness;
 
@@ -12,7 +13,7 @@ mod seam;
 mod membership;
 mod bounds;
 mod owners;
-mod shares;
+mod partitions;
 mod sessions;
 mod presence;
 mod push;

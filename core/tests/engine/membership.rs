@@ -1,10 +1,12 @@
-//! I6, the part of members: who comes to a channel gets the very next message, who leaves gets
-//! none, at whatever moment it happens.
+//! I6 for members: a new member gets the very next message of the channel, a former member gets none,
+//! at any moment of the opening of a session.
 
 use pabal_core::ports::Delivery;
 use pabal_core::protocol::ProblemCode;
 
-use crate::harness::{Client, DOORS, World, door, opening_at, quiet, say};
+use crate::harness::{
+    Client, OPENING_STEPS, World, opening_paused_at, send_hello, settle, step_gate,
+};
 
 #[tokio::test(start_paused = true)]
 async fn the_very_next_message_reaches_a_new_member() {
@@ -15,135 +17,136 @@ async fn the_very_next_message_reaches_a_new_member() {
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
     let mut expected = Vec::new();
     for _ in 0..5 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
         world.add(&engine, group, ben).await;
-        expected.push(say(&engine, ann, group).await);
+        expected.push(send_hello(&engine, ann, group).await);
         world.remove(&engine, group, ben).await;
     }
-    quiet().await;
+    settle().await;
     client.poll();
-    assert_eq!(client.handed(group), expected);
+    assert_eq!(client.received(group), expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_reaches_them_even_while_their_node_has_not_heard_of_it() {
+async fn the_next_message_reaches_a_new_member_before_the_node_learns_of_the_membership() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
-    world.inbox.before_receive.shut();
+    world.inbox.before_receive.close();
     world.add(&engine, group, ben).await;
-    let sent = say(&engine, ann, group).await;
-    quiet().await;
+    let sent = send_hello(&engine, ann, group).await;
+    settle().await;
     world.inbox.before_receive.open();
-    quiet().await;
+    settle().await;
     client.poll();
-    assert_eq!(client.handed(group), [sent]);
+    assert_eq!(client.received(group), [sent]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_reaches_them_even_if_whoever_added_them_did_not_wait() {
+async fn the_next_message_reaches_a_new_member_even_if_the_caller_did_not_wait() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
     world.put(group, ben).await;
-    world.inbox.before_send.shut();
+    world.inbox.before_send.close();
     let adding = tokio::spawn({
         let engine = engine.clone();
         let joined = Delivery::Membership { channel_id: group, user_id: ben, joined: true };
         async move { engine.publish(joined).await }
     });
-    quiet().await;
+    settle().await;
     adding.abort();
-    quiet().await;
+    settle().await;
     world.inbox.before_send.open();
-    quiet().await;
-    let sent = say(&engine, ann, group).await;
-    quiet().await;
+    settle().await;
+    let sent = send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll();
-    assert_eq!(client.handed(group), [sent]);
+    assert_eq!(client.received(group), [sent]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_former_member_may_not_send_at_once() {
+async fn a_former_member_is_refused_at_once() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
     let engine = world.start().await;
-    say(&engine, ben, group).await;
+    send_hello(&engine, ben, group).await;
     world.remove(&engine, group, ben).await;
-    let refused = engine.typing(ben, group).await.expect_err("is no member");
+    let refused = engine.typing(ben, group).await.expect_err("is not a member");
     assert_eq!(refused.code, ProblemCode::NotAMember);
     world.add(&engine, group, ben).await;
-    say(&engine, ben, group).await;
+    send_hello(&engine, ben, group).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_receives_a_channel_that_is_no_more() {
+async fn no_session_receives_messages_of_a_deleted_channel() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     engine.publish(Delivery::ChannelEnded { channel_id: group }).await;
-    say(&engine, ann, group).await;
-    let last = say(&engine, ann, other).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    let last = send_hello(&engine, ann, other).await;
+    settle().await;
     client.poll();
-    assert_eq!((client.handed(group).len(), client.handed(other)), (1, vec![last]));
+    assert_eq!((client.received(group).len(), client.received(other)), (1, vec![last]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_added_while_a_session_opens_gets_the_next_message() {
-    for number in 0..DOORS {
+async fn a_member_added_while_a_session_opens_gets_the_next_message() {
+    for number in 0..OPENING_STEPS {
         let world = World::new();
         let (ann, ben) = (world.user("ann").await, world.user("ben").await);
         let (group, other) = (world.group(&[ann]).await, world.group(&[ann, ben]).await);
         let engine = world.start().await;
-        say(&engine, ann, other).await;
+        send_hello(&engine, ann, other).await;
         let (mut client, sent) = {
-            let opening = opening_at(&world, number, &engine, ben, other).await;
+            let opening = opening_paused_at(&world, number, &engine, ben, other).await;
             world.put(group, ben).await;
             let adding = tokio::spawn({
                 let engine = engine.clone();
                 let joined = Delivery::Membership { channel_id: group, user_id: ben, joined: true };
                 async move { engine.publish(joined).await }
             });
-            quiet().await;
-            door(&world, number).open();
+            settle().await;
+            step_gate(&world, number).open();
             adding.await.expect("no panic");
-            let sent = say(&engine, ann, group).await;
+            let sent = send_hello(&engine, ann, group).await;
             (opening.await.expect("no panic"), sent)
         };
-        quiet().await;
+        settle().await;
         client.poll();
-        assert_eq!(client.handed(group), [sent], "added at door {number}");
+        assert_eq!(client.received(group), [sent], "added after step {number}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_removed_while_a_session_opens_gets_nothing_more() {
-    for number in 0..DOORS {
+async fn a_member_removed_while_a_session_opens_gets_no_further_message() {
+    for number in 0..OPENING_STEPS {
         let world = World::new();
         let (ann, ben) = (world.user("ann").await, world.user("ben").await);
         let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
         let engine = world.start().await;
-        let first = say(&engine, ann, other).await;
-        let opening = opening_at(&world, number, &engine, ben, other).await;
+        let first = send_hello(&engine, ann, other).await;
+        let opening = opening_paused_at(&world, number, &engine, ben, other).await;
         world.remove(&engine, group, ben).await;
-        quiet().await;
-        door(&world, number).open();
-        quiet().await;
-        let (_, last) = (say(&engine, ann, group).await, say(&engine, ann, other).await);
+        settle().await;
+        step_gate(&world, number).open();
+        settle().await;
+        let (_, last) =
+            (send_hello(&engine, ann, group).await, send_hello(&engine, ann, other).await);
         let mut client = opening.await.expect("no panic");
-        quiet().await;
+        settle().await;
         client.poll();
-        assert_eq!(client.handed(group), [], "removed at door {number}");
-        assert_eq!(client.handed(other), [first, last]);
+        assert_eq!(client.received(group), [], "removed after step {number}");
+        assert_eq!(client.received(other), [first, last]);
     }
 }

@@ -11,12 +11,12 @@ use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::{Client, Trouble, World, code, quiet, say, sending, text};
+use crate::harness::{Client, Fault, World, code, send_hello, sending, settle, text};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Sends from `senders` tasks at once, `each` messages a task; a few ms of paused time lie between
-/// some of the sends.
+/// Sends from `senders` tasks concurrently, `each` messages a task, with up to 2 ms of paused time
+/// between two sends.
 async fn send_from_many(
     engine: &Engine,
     from: UserId,
@@ -31,8 +31,9 @@ async fn send_from_many(
                 let mut rng = StdRng::seed_from_u64(seed);
                 let mut last = MessageId::new(0);
                 for _ in 0..each {
-                    let sent = engine.submit(from, text(channel, "hello")).await.expect("stored");
-                    assert!(sent.message.message_id > last, "a sender saw its ids fall");
+                    let sent =
+                        engine.submit(from, text(channel, "hello")).await.expect("is stored");
+                    assert!(sent.message.message_id > last, "the ids of a sender rise");
                     last = sent.message.message_id;
                     tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
                 }
@@ -44,8 +45,8 @@ async fn send_from_many(
     }
 }
 
-/// Steps the clock an hour forth and back until it is dropped.
-fn restless(clock: Arc<ManualClock>) -> tokio::task::JoinHandle<()> {
+/// Sets the clock an hour forward and back until the task is aborted.
+fn step_clock(clock: Arc<ManualClock>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             clock.advance(HOUR);
@@ -59,7 +60,7 @@ fn restless(clock: Arc<ManualClock>) -> tokio::task::JoinHandle<()> {
 fn assert_rising(ids: &[MessageId], count: usize) {
     assert_eq!(ids.len(), count);
     let falls = ids.windows(2).find(|pair| pair[0] >= pair[1]);
-    assert!(falls.is_none(), "became visible the other way round: {falls:?}");
+    assert!(falls.is_none(), "ids became visible in the wrong order: {falls:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +71,7 @@ async fn ids_rise_in_the_order_in_which_they_become_visible() {
     let groups = [world.group(&[ann, ben]).await, world.group(&[ann, ben]).await];
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
-    let clock = restless(world.clock.clone());
+    let clock = step_clock(world.clock.clone());
     let sends = groups.map(|group| {
         let engine = engine.clone();
         tokio::spawn(async move { send_from_many(&engine, ann, group, 8, 25).await })
@@ -87,14 +88,14 @@ async fn ids_rise_in_the_order_in_which_they_become_visible() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_rise_whichever_of_two_nodes_accepts() {
+async fn ids_rise_on_whichever_node_a_message_is_accepted() {
     let world = World::new();
     world.registry.grant_all.store(true, Ordering::SeqCst);
     world.history.delay_appends(4);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engines = [world.start_node("one").await, world.start_node("two").await];
-    let clock = restless(world.clock.clone());
+    let clock = step_clock(world.clock.clone());
     let sends = engines.map(|engine| {
         tokio::spawn(async move { send_from_many(&engine, ann, group, 4, 20).await })
     });
@@ -106,13 +107,13 @@ async fn ids_rise_whichever_of_two_nodes_accepts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_go_on_rising_on_a_new_log_under_a_clock_that_went_back() {
+async fn ids_rise_on_a_new_log_with_a_clock_that_went_back() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     for restart in 1..=5 {
         let engine = world.start().await;
-        let clock = restless(world.clock.clone());
+        let clock = step_clock(world.clock.clone());
         send_from_many(&engine, ann, group, 4, 5).await;
         clock.abort();
         engine.shutdown().await;
@@ -123,16 +124,16 @@ async fn ids_go_on_rising_on_a_new_log_under_a_clock_that_went_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_go_on_rising_when_the_log_is_lost_under_a_running_engine() {
+async fn ids_rise_when_a_running_engine_loses_the_log() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     for round in 1..=5 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
         world.log.lose();
         world.clock.step_back(HOUR);
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
         assert_rising(&world.history.visible(group), round * 2);
     }
 }
@@ -145,7 +146,7 @@ async fn a_reader_with_a_cursor_never_misses_a_message() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let clock = restless(world.clock.clone());
+    let clock = step_clock(world.clock.clone());
     let sends = tokio::spawn({
         let engine = engine.clone();
         async move { send_from_many(&engine, ann, group, 6, 20).await }
@@ -168,20 +169,20 @@ async fn a_reader_with_a_cursor_never_misses_a_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_the_log_lost_is_not_given_to_another_message() {
+async fn an_id_that_the_log_lost_is_not_assigned_again() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    world.history.before_append.shut();
+    world.history.before_append.close();
     let first = sending(&engine, ann, text(group, "first"));
-    quiet().await;
+    settle().await;
     let lost = sending(&engine, ann, text(group, "lost"));
-    quiet().await;
+    settle().await;
     world.log.lose();
     world.clock.step_back(HOUR);
     let next = sending(&engine, ann, text(group, "next"));
-    quiet().await;
+    settle().await;
     world.history.before_append.open();
     let mut ids = Vec::new();
     for send in [first, next] {
@@ -193,59 +194,63 @@ async fn an_id_that_the_log_lost_is_not_given_to_another_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_go_on_above_what_the_owner_before_left_in_the_log() {
+async fn ids_rise_above_what_the_previous_owner_left_in_the_log() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let before = world.start().await;
-    world.history.before_append.shut();
+    world.history.before_append.close();
     let left = sending(&before, ann, text(group, "left"));
-    quiet().await;
+    settle().await;
     before.shutdown().await;
     drop(left);
     world.history.before_append.open();
-    world.history.trouble(Trouble::AwayAfterStoring);
+    world.history.set_fault(Fault::UnavailableAfterStoring);
     let engine = world.start().await;
-    quiet().await;
-    assert_eq!(world.history.visible(group).len(), 1, "visible, though its owner cannot know");
+    settle().await;
+    assert_eq!(
+        world.history.visible(group).len(),
+        1,
+        "visible, although the owner does not know it"
+    );
     world.log.lose();
     world.clock.step_back(HOUR);
     let next = sending(&engine, ann, text(group, "next"));
-    quiet().await;
-    world.history.trouble(Trouble::None);
+    settle().await;
+    world.history.set_fault(Fault::None);
     next.await.expect("no panic").expect("is stored");
     assert_rising(&world.history.visible(group), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_go_on_above_what_another_owner_stored() {
+async fn ids_rise_above_what_another_owner_stored() {
     let world = World::new();
     world.registry.grant_all.store(true, Ordering::SeqCst);
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
-    let behind = world.start_node("one").await;
-    let mut client = Client::open(&behind, &world.log_in(ann).await).await;
+    let slow = world.start_node("one").await;
+    let mut client = Client::open(&slow, &world.log_in(ann).await).await;
     let pause = world.history.pause_next_append();
-    let first = sending(&behind, ann, text(group, "first"));
-    quiet().await;
+    let first = sending(&slow, ann, text(group, "first"));
+    settle().await;
     assert_eq!(pause.waiting(), 1);
-    let ahead = world.start_node("two").await;
+    let fast = world.start_node("two").await;
     for _ in 0..3 {
-        say(&ahead, ann, group).await;
+        send_hello(&fast, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group).len(), 4, "seen on the node that is behind");
+    assert_eq!(client.received(group).len(), 4, "seen on the slow node");
     world.log.lose();
     world.clock.step_back(HOUR);
-    let next = sending(&behind, ann, text(group, "next"));
-    quiet().await;
+    let next = sending(&slow, ann, text(group, "next"));
+    settle().await;
     pause.open();
     for send in [first, next] {
         send.await.expect("no panic").expect("is stored");
     }
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.received(group), world.stored(group).await);
     assert_rising(&world.history.visible(group), 5);
 }

@@ -11,7 +11,7 @@ use pabal_core::protocol::Cursors;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::{Client, Trouble, World, named, quiet, say, sending};
+use crate::harness::{Client, Fault, World, named, send_hello, sending, settle};
 
 #[tokio::test(start_paused = true)]
 async fn two_owners_store_and_deliver_every_message_once_in_order() {
@@ -47,11 +47,11 @@ async fn two_owners_store_and_deliver_every_message_once_in_order() {
             let sent = send.await.expect("no panic").expect("is acknowledged");
             acknowledged.insert(sent.message.message_id);
         }
-        quiet().await;
+        settle().await;
         for mut client in clients.into_iter().chain([late]) {
             client.poll_all();
             for group in groups {
-                assert_eq!(client.handed(group), world.stored(group).await, "seed {seed}");
+                assert_eq!(client.received(group), world.stored(group).await, "seed {seed}");
                 assert_eq!(world.history.visible(group), world.stored(group).await);
             }
         }
@@ -65,7 +65,7 @@ async fn two_owners_store_and_deliver_every_message_once_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_was_paused_changes_nothing_when_it_goes_on() {
+async fn an_owner_that_was_paused_changes_nothing_when_it_continues() {
     let world = World::new();
     world.registry.grant_all.store(true, Ordering::SeqCst);
     let ann = world.user("ann").await;
@@ -73,38 +73,38 @@ async fn an_owner_that_was_paused_changes_nothing_when_it_goes_on() {
     let paused = world.start_node("one").await;
     let pause = world.history.pause_next_append();
     let held_up = sending(&paused, ann, named(group, "once"));
-    quiet().await;
+    settle().await;
     assert_eq!(pause.waiting(), 1);
     let owner = world.start_node("two").await;
     let mut client = Client::open(&owner, &world.log_in(ann).await).await;
     let first = owner.submit(ann, named(group, "once")).await.expect("is stored");
     for _ in 0..10 {
-        say(&owner, ann, group).await;
+        send_hello(&owner, ann, group).await;
     }
     pause.open();
     let sent = held_up.await.expect("no panic").expect("is acknowledged");
     assert_eq!(sent.message.message_id, first.message.message_id);
-    say(&owner, ann, group).await;
-    quiet().await;
+    send_hello(&owner, ann, group).await;
+    settle().await;
     client.poll_all();
     assert_eq!(world.stored(group).await.len(), 12);
     assert_eq!(world.history.visible(group), world.stored(group).await);
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.received(group), world.stored(group).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_whose_write_is_in_doubt_is_not_given_to_another_message() {
+async fn an_id_whose_write_has_no_known_result_is_not_assigned_again() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    world.history.trouble(Trouble::AwayAfterStoring);
+    world.history.set_fault(Fault::UnavailableAfterStoring);
     let in_doubt = sending(&engine, ann, named(group, "one"));
-    quiet().await;
+    settle().await;
     world.log.lose();
     let next = sending(&engine, ann, named(group, "two"));
-    quiet().await;
-    world.history.trouble(Trouble::None);
+    settle().await;
+    world.history.set_fault(Fault::None);
     let mut contents = Vec::new();
     for send in [in_doubt, next] {
         let message = send.await.expect("no panic").expect("is stored").message;
@@ -117,32 +117,36 @@ async fn an_id_whose_write_is_in_doubt_is_not_given_to_another_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_end_with_the_inbox_of_their_node_and_their_clients_miss_nothing() {
+async fn sessions_end_with_the_inbox_of_their_node_and_their_clients_miss_no_message() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let access = world.log_in(ann).await;
     let mut client = Client::open(&engine, &access).await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_all();
-    // As others do who believe that the node died.
+    // As other nodes do that take the node for dead.
     world.inbox.forget(engine.node()).await.expect("forgets");
-    let missed = say(&engine, ann, group).await;
-    quiet().await;
-    assert_eq!(client.session.ended(), Some(EndReason::Draining), "it would hear nothing more");
+    let missed = send_hello(&engine, ann, group).await;
+    settle().await;
+    assert_eq!(
+        client.session.ended(),
+        Some(EndReason::Draining),
+        "the session would receive nothing more"
+    );
     tokio::time::sleep(Duration::from_secs(1)).await;
     let cursors = Cursors::from([(group, client.channels[&group].top)]);
     let mut client = Client::open_from(&engine, &access, cursors).await;
-    let next = say(&engine, ann, group).await;
-    quiet().await;
+    let next = send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group), [missed, next]);
+    assert_eq!(client.received(group), [missed, next]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_end_with_a_lease_of_their_node_and_their_clients_miss_nothing() {
+async fn sessions_end_with_a_lease_of_their_node_and_their_clients_miss_no_message() {
     for of_interest in [true, false] {
         let world = World::new();
         let ann = world.user("ann").await;
@@ -150,45 +154,49 @@ async fn sessions_end_with_a_lease_of_their_node_and_their_clients_miss_nothing(
         let engine = world.start().await;
         let access = world.log_in(ann).await;
         let mut client = Client::open(&engine, &access).await;
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
         client.poll_all();
-        // As when the node is paused for longer than it lasts.
+        // As when the node is paused for longer than the lease.
         if of_interest {
             assert!(world.interest.renew(engine.node(), Duration::ZERO).await.expect("renews"));
         } else {
             assert!(world.presence.renew(engine.node(), Duration::ZERO).await.expect("renews"));
         }
-        let missed = say(&engine, ann, group).await;
+        let missed = send_hello(&engine, ann, group).await;
         tokio::time::sleep(engine.limits().lease).await;
-        assert_eq!(client.session.ended(), Some(EndReason::Draining), "it missed a message");
+        assert_eq!(
+            client.session.ended(),
+            Some(EndReason::Draining),
+            "the session missed a message"
+        );
         let cursors = Cursors::from([(group, client.channels[&group].top)]);
         let mut client = Client::open_from(&engine, &access, cursors).await;
-        let next = say(&engine, ann, group).await;
+        let next = send_hello(&engine, ann, group).await;
         tokio::time::sleep(engine.limits().lease).await;
         client.poll_all();
-        assert_eq!(client.handed(group), [missed, next]);
+        assert_eq!(client.received(group), [missed, next]);
         assert_eq!(client.session.ended(), None, "the node has begun again");
-        assert_eq!(world.presence.online(&[ann]).await.expect("answers"), [true]);
+        assert_eq!(world.presence.online(&[ann]).await.expect("reads"), [true]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_owner_left_in_the_log_the_next_one_stores() {
+async fn the_next_owner_stores_what_the_previous_one_left_in_the_log() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let first = say(&engine, ann, group).await;
-    world.history.before_append.shut();
+    let first = send_hello(&engine, ann, group).await;
+    world.history.before_append.close();
     let left = sending(&engine, ann, named(group, "left"));
-    quiet().await;
+    settle().await;
     assert_eq!(world.history.before_append.waiting(), 1, "the owner writes");
     engine.shutdown().await;
     drop(left);
     world.history.before_append.open();
     let engine = world.start().await;
-    quiet().await;
+    settle().await;
     let stored = world.stored(group).await;
     assert_eq!(stored.len(), 2);
     let again = engine.submit(ann, named(group, "left")).await.expect("is known");
@@ -197,78 +205,78 @@ async fn what_an_owner_left_in_the_log_the_next_one_stores() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inbox_that_was_opened_anew_hides_nothing() {
+async fn an_inbox_that_was_opened_again_hides_no_entry() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-    quiet().await;
-    world.inbox.before_receive.shut();
-    let first = say(&engine, ann, group).await;
-    quiet().await;
-    // While the node is busy with what it received.
+    settle().await;
+    world.inbox.before_receive.close();
+    let first = send_hello(&engine, ann, group).await;
+    settle().await;
+    // While the node handles what it received.
     world.inbox.forget(engine.node()).await.expect("forgets");
     world.inbox.open(engine.node()).await.expect("opens");
-    let second = say(&engine, ann, group).await;
-    quiet().await;
+    let second = send_hello(&engine, ann, group).await;
+    settle().await;
     world.inbox.before_receive.open();
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group), [first, second]);
+    assert_eq!(client.received(group), [first, second]);
 }
 
-/// Of what passed a session by while its node was not counted on, its client must learn: it must not
-/// be handed the next message as if there were none before it.
+/// A session misses messages while its node has no lease. Its client must learn that, and must not get
+/// the next message as if there were none before it.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_begins_again_hands_its_old_sessions_nothing() {
+async fn a_node_that_begins_again_delivers_nothing_to_its_old_sessions() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let access = world.log_in(ann).await;
     let mut client = Client::open(&engine, &access).await;
-    quiet().await;
+    settle().await;
     assert!(world.interest.renew(engine.node(), Duration::ZERO).await.expect("renews"));
-    let missed = say(&engine, ann, group).await;
-    // It wants the channel again, and has not gone on from there.
-    world.interest.after_join.shut();
+    let missed = send_hello(&engine, ann, group).await;
+    // The node is interested in the channel again, and has not continued yet.
+    world.interest.after_join.close();
     tokio::time::sleep(engine.limits().lease).await;
-    assert_eq!(world.interest.after_join.waiting(), 1, "it begins again");
-    let next = say(&engine, ann, group).await;
-    quiet().await;
+    assert_eq!(world.interest.after_join.waiting(), 1, "the node begins again");
+    let next = send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_some(10).expect_err("the session has ended");
     world.interest.after_join.open();
-    quiet().await;
+    settle().await;
     let cursors = Cursors::from([(group, MessageId::new(0))]);
     let mut client = Client::open_from(&engine, &access, cursors).await;
     client.poll_all();
-    assert_eq!(client.handed(group), [missed, next]);
+    assert_eq!(client.received(group), [missed, next]);
 }
 
-/// The same of those that opened when the inbox was gone and not there again.
+/// The same for a session that opens while the inbox is removed and not opened again.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_opens_before_the_inbox_is_there_again_misses_nothing() {
+async fn a_client_whose_session_opens_before_the_new_inbox_misses_no_message() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     let access = world.log_in(ann).await;
-    quiet().await;
-    world.inbox.before_open.shut();
+    settle().await;
+    world.inbox.before_open.close();
     world.inbox.forget(engine.node()).await.expect("forgets");
-    quiet().await;
-    assert_eq!(world.inbox.before_open.waiting(), 1, "it opens it anew");
+    settle().await;
+    assert_eq!(world.inbox.before_open.waiting(), 1, "the node opens its inbox again");
     let mut client = Client::open(&engine, &access).await;
-    let missed = say(&engine, ann, group).await;
-    quiet().await;
+    let missed = send_hello(&engine, ann, group).await;
+    settle().await;
     world.inbox.before_open.open();
-    quiet().await;
-    let next = say(&engine, ann, group).await;
+    settle().await;
+    let next = send_hello(&engine, ann, group).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     client.poll_some(10).expect_err("the session has ended");
     let cursors = Cursors::from([(group, MessageId::new(0))]);
     let mut client = Client::open_from(&engine, &access, cursors).await;
     client.poll_all();
-    assert_eq!(client.handed(group), [missed, next]);
+    assert_eq!(client.received(group), [missed, next]);
 }

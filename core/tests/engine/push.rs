@@ -1,15 +1,15 @@
-//! Push: members without a session anywhere, according to what they want to hear of.
+//! Push: members without a session on any node are notified by their notification level.
 
 use std::sync::atomic::Ordering;
 
 use pabal_core::model::{NotificationLevel, UserId};
 use pabal_core::ports::{Directory, Notification, PushNotifier, PushPosition, SettingsChange};
 
-use crate::harness::{World, named, quiet, text};
+use crate::harness::{World, named, settle, text};
 
-/// What was pushed so far, by user and content.
+/// The notifications so far, by user and content.
 async fn pushed(world: &World) -> Vec<(UserId, String)> {
-    quiet().await;
+    settle().await;
     let pending = world.push.pending(PushPosition(0), 1_000);
     let pending = tokio::time::timeout(std::time::Duration::from_millis(1), pending).await;
     let Ok(pending) = pending else {
@@ -27,29 +27,29 @@ async fn wants(world: &World, user: UserId, level: NotificationLevel) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_members_who_are_nowhere_connected_are_notified() {
+async fn only_offline_members_are_notified() {
     let world = World::new();
     world.registry.grant_all.store(true, Ordering::SeqCst);
-    let [ann, here, there, away, stranger] = [
+    let [ann, on_one, on_two, offline, stranger] = [
         world.user("ann").await,
-        world.user("here").await,
-        world.user("there").await,
-        world.user("away").await,
+        world.user("on-one").await,
+        world.user("on-two").await,
+        world.user("offline").await,
         world.user("stranger").await,
     ];
-    let group = world.group(&[ann, here, there, away]).await;
+    let group = world.group(&[ann, on_one, on_two, offline]).await;
     let engines = [world.start_node("one").await, world.start_node("two").await];
-    let _here = engines[0].open_session(&world.log_in(here).await, None).await.expect("opens");
-    let _there = engines[1].open_session(&world.log_in(there).await, None).await.expect("opens");
-    // The second engine is a second owner: what both have stored is pushed at least once.
+    let _on_one = engines[0].open_session(&world.log_in(on_one).await, None).await.expect("opens");
+    let _on_two = engines[1].open_session(&world.log_in(on_two).await, None).await.expect("opens");
+    // Both engines own the partition; a message that both store is pushed at least once.
     engines[1].shutdown().await;
     engines[0].submit(ann, text(group, "hello")).await.expect("is stored");
-    assert_eq!(pushed(&world).await, [(away, "hello".into())]);
+    assert_eq!(pushed(&world).await, [(offline, "hello".into())]);
     assert!(!pushed(&world).await.iter().any(|(user, _)| *user == stranger || *user == ann));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_is_notified_again_once_their_last_session_has_ended() {
+async fn a_member_is_notified_again_after_the_last_session_ended() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
@@ -63,7 +63,7 @@ async fn a_member_is_notified_again_once_their_last_session_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_is_notified_of_what_they_want_to_hear_of() {
+async fn members_are_notified_by_their_notification_level() {
     let world = World::new();
     let (ann, all) = (world.user("ann").await, world.user("all").await);
     let (some, none) = (world.user("some").await, world.user("none").await);
@@ -77,7 +77,7 @@ async fn everybody_is_notified_of_what_they_want_to_hear_of() {
     let expected =
         [(all, "hello".into()), (all, "@some @none".into()), (some, "@some @none".into())];
     assert_eq!(pushed(&world).await, expected);
-    // A direct message is meant for one: it counts as a mention.
+    // A direct message counts as a mention.
     for (user, count) in [(some, 4), (none, 4)] {
         let direct = world.direct(ann, user).await;
         engine.submit(ann, text(direct, "hi")).await.expect("is stored");

@@ -1,4 +1,4 @@
-//! I5: a read never consumes, whichever transport reads.
+//! I5: a read removes nothing, on every transport.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::timeout;
 
-use crate::harness::{Client, World, code, message_id_of, quiet, read, say, stream};
+use crate::harness::{Client, World, code, message_id_of, read, send_hello, settle, stream};
 
 #[tokio::test(start_paused = true)]
-async fn events_stay_until_a_read_behind_them_confirms_them() {
+async fn events_stay_until_a_read_after_them_confirms_them() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -20,16 +20,16 @@ async fn events_stay_until_a_read_behind_them_confirms_them() {
     let session = Client::open(&engine, &world.log_in(ann).await).await.session;
     let mut ids = Vec::new();
     for _ in 0..4 {
-        ids.push(say(&engine, ann, group).await);
+        ids.push(send_hello(&engine, ann, group).await);
     }
-    quiet().await;
+    settle().await;
     for _ in 0..3 {
         let (events, next) = read(&session, 0, 50).expect("reads");
         assert_eq!(events.iter().map(message_id_of).collect::<Vec<_>>(), ids);
         assert_eq!(next, Seq::new(4));
     }
     assert_eq!(read(&session, 3, 50).expect("reads").0.len(), 1);
-    assert_eq!(session.start(), Seq::new(3), "what was confirmed is let go of");
+    assert_eq!(session.start(), Seq::new(3), "confirmed events are removed");
     let named_none = session.read(None, 50, |view| (view.len(), view.next()));
     assert_eq!(named_none.expect("reads"), (1, Seq::new(4)));
     assert_eq!(read(&session, 4, 50).expect("reads"), (vec![], Seq::new(4)));
@@ -43,14 +43,18 @@ async fn a_position_lies_between_what_is_confirmed_and_what_was_sent() {
     let engine = world.start().await;
     let session = Client::open(&engine, &world.log_in(ann).await).await.session;
     for _ in 0..6 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     for wrong in [7, u64::MAX >> 1] {
         assert_eq!(code(read(&session, wrong, 50)), ProblemCode::Invalid);
         assert_eq!(code(session.position(Some(Seq::new(wrong)))), ProblemCode::Invalid);
     }
-    assert_eq!(read(&session, 0, 50).expect("reads").0.len(), 6, "a wrong one confirms nothing");
+    assert_eq!(
+        read(&session, 0, 50).expect("reads").0.len(),
+        6,
+        "an invalid position confirms nothing"
+    );
     session.confirm(Seq::new(4));
     session.confirm(Seq::new(2));
     let refused = read(&session, 3, 50).expect_err("is confirmed");
@@ -68,18 +72,18 @@ async fn a_limit_leaves_the_rest_for_the_next_read() {
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     for _ in 0..10 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
+    settle().await;
     assert_eq!(client.poll_some(0).expect("lives"), 0);
     for expected in [3, 3, 3, 1, 0] {
         assert_eq!(client.poll_some(3).expect("lives"), expected);
     }
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.received(group), world.stored(group).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_waits_is_woken_by_the_first_event_and_consumes_nothing() {
+async fn a_waiting_reader_is_woken_by_the_first_event_and_removes_nothing() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -87,19 +91,19 @@ async fn a_reader_that_waits_is_woken_by_the_first_event_and_consumes_nothing() 
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let reader = client.session.attach();
     let waited = timeout(Duration::from_secs(30), reader.wait(Seq::new(0))).await;
-    assert!(waited.is_err(), "there is nothing");
+    assert!(waited.is_err(), "there is no event");
     let waiting = tokio::spawn(async move { (reader.wait(Seq::new(0)).await, reader) });
-    quiet().await;
-    say(&engine, ann, group).await;
-    let (news, reader) = waiting.await.expect("no panic");
-    assert_eq!(news, WakeReason::Events);
-    assert_eq!(reader.wait(Seq::new(0)).await, WakeReason::Events, "still there");
+    settle().await;
+    send_hello(&engine, ann, group).await;
+    let (reason, reader) = waiting.await.expect("no panic");
+    assert_eq!(reason, WakeReason::Events);
+    assert_eq!(reader.wait(Seq::new(0)).await, WakeReason::Events, "the event is still held");
     assert_eq!(client.poll(), 1);
 }
 
-/// A client that changes between the three ways of reading and loses answers and connections.
+/// A client that changes between the three transports, and loses responses and connections.
 #[tokio::test(start_paused = true)]
-async fn transports_change_in_mid_session_and_answers_get_lost() {
+async fn a_client_that_changes_transports_and_loses_responses_misses_no_message() {
     for seed in 0..40 {
         let world = World::with(|limits| limits.mailbox_events = 24);
         let ann = world.user("ann").await;
@@ -109,17 +113,17 @@ async fn transports_change_in_mid_session_and_answers_get_lost() {
         let mut rng = StdRng::seed_from_u64(seed);
         for _ in 0..60 {
             for _ in 0..rng.random_range(0..4) {
-                say(&engine, ann, groups[rng.random_range(0..2)]).await;
+                send_hello(&engine, ann, groups[rng.random_range(0..2)]).await;
             }
-            quiet().await;
+            settle().await;
             let lost = rng.random_ratio(1, 3);
             let events = match rng.random_range(0..3) {
                 0 => Some(read(&client.session, client.after, rng.random_range(1..9))),
                 1 => {
                     let reader = client.session.attach();
                     let wait = reader.wait(Seq::new(client.after));
-                    let news = timeout(Duration::from_millis(5), wait).await;
-                    assert_ne!(news, Ok(WakeReason::Replaced));
+                    let reason = timeout(Duration::from_millis(5), wait).await;
+                    assert_ne!(reason, Ok(WakeReason::Replaced));
                     Some(read(&client.session, client.after, 50))
                 }
                 _ => {

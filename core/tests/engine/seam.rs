@@ -11,10 +11,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 
-use crate::harness::{Client, DOORS, World, code, door, node, opening_at, quiet, say, text};
+use crate::harness::{
+    Client, OPENING_STEPS, World, code, node, opening_paused_at, send_hello, settle, step_gate,
+    text,
+};
 
-/// Says `count` things in some of `channels` with some ms between them.
-fn keep_saying(
+/// Sends `count` messages to random `channels`, with up to 2 ms between them.
+fn keep_sending(
     engine: &Engine,
     from: UserId,
     channels: &[ChannelId],
@@ -25,14 +28,14 @@ fn keep_saying(
     tokio::spawn(async move {
         let mut rng = StdRng::seed_from_u64(seed);
         for _ in 0..count {
-            say(&engine, from, channels[rng.random_range(0..channels.len())]).await;
+            send_hello(&engine, from, channels[rng.random_range(0..channels.len())]).await;
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
         }
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
+async fn a_session_opened_while_others_send_receives_all_above_its_cursor_once() {
     for seed in 0..40 {
         let world = World::new();
         world.history.delay_pages(seed);
@@ -40,7 +43,7 @@ async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
         let ann = world.user("ann").await;
         let groups = [world.group(&[ann]).await, world.group(&[ann]).await];
         let engine = world.start().await;
-        let senders = [1, 2, 3].map(|n| keep_saying(&engine, ann, &groups, 20, seed * 3 + n));
+        let senders = [1, 2, 3].map(|n| keep_sending(&engine, ann, &groups, 20, seed * 3 + n));
         let mut clients = Vec::new();
         for pause in 0..4 {
             tokio::time::sleep(Duration::from_millis(pause * 3)).await;
@@ -56,14 +59,14 @@ async fn a_session_opened_while_others_send_sees_all_behind_its_cursor_once() {
         for sender in senders {
             sender.await.expect("no panic");
         }
-        quiet().await;
+        settle().await;
         for (mut client, cursors) in clients {
             client.poll_all();
             for group in groups {
-                assert_eq!(client.resyncs(group), 0, "there is room for all, seed {seed}");
+                assert_eq!(client.resyncs(group), 0, "the mailbox holds all, seed {seed}");
                 let mut expected = world.stored(group).await;
                 expected.retain(|id| *id > cursors[&group]);
-                assert_eq!(client.handed(group), expected, "seed {seed}");
+                assert_eq!(client.received(group), expected, "seed {seed}");
             }
         }
         engine.shutdown().await;
@@ -75,23 +78,23 @@ fn none() -> MessageId {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_whatever_moment_of_the_opening_a_message_comes_it_is_seen_once_in_order() {
-    for number in 0..DOORS {
+async fn a_message_at_any_moment_of_the_opening_is_received_once_in_order() {
+    for number in 0..OPENING_STEPS {
         let world = World::new();
         let ann = world.user("ann").await;
         let group = world.group(&[ann]).await;
         let engine = world.start().await;
-        say(&engine, ann, group).await;
-        let opening = opening_at(&world, number, &engine, ann, group).await;
-        say(&engine, ann, group).await;
-        quiet().await;
-        door(&world, number).open();
+        send_hello(&engine, ann, group).await;
+        let opening = opening_paused_at(&world, number, &engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
+        step_gate(&world, number).open();
         let mut client = opening.await.expect("no panic");
-        say(&engine, ann, group).await;
-        quiet().await;
+        send_hello(&engine, ann, group).await;
+        settle().await;
         client.poll_all();
-        assert_eq!(client.resyncs(group), 0, "at door {number}");
-        assert_eq!(client.handed(group), world.stored(group).await, "at door {number}");
+        assert_eq!(client.resyncs(group), 0, "after step {number}");
+        assert_eq!(client.received(group), world.stored(group).await, "after step {number}");
     }
 }
 
@@ -105,7 +108,7 @@ async fn a_live_session_may_catch_up_at_any_time() {
         let groups = [world.group(&[ann]).await, world.group(&[ann]).await];
         let engine = world.start().await;
         let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-        let sender = keep_saying(&engine, ann, &groups, 80, seed);
+        let sender = keep_sending(&engine, ann, &groups, 80, seed);
         let mut rng = StdRng::seed_from_u64(seed);
         let mut catching_up: Vec<JoinHandle<()>> = Vec::new();
         while !sender.is_finished() {
@@ -126,14 +129,14 @@ async fn a_live_session_may_catch_up_at_any_time() {
             if rng.random_ratio(1, 5)
                 && let Some(last) = catching_up.pop()
             {
-                // A connection that closes takes the catch-up with it that it was asked for.
+                // A connection that closes drops the catch-up that it requested.
                 last.abort();
             }
         }
         for each in catching_up {
             each.await.expect("no panic");
         }
-        quiet().await;
+        settle().await;
         client.poll_all();
         client.fetch(&world).await;
         for group in groups {
@@ -144,80 +147,80 @@ async fn a_live_session_may_catch_up_at_any_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_catch_up_that_its_caller_gave_up_comes_to_its_end() {
+async fn a_catch_up_whose_caller_was_dropped_completes() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-    world.history.after_page.shut();
+    world.history.after_page.close();
     let catch_up = tokio::spawn({
         let (engine, session) = (engine.clone(), client.session.clone());
         async move { engine.catch_up(&session, [(group, none())].into()).await }
     });
-    quiet().await;
+    settle().await;
     assert_eq!(world.history.after_page.waiting(), 1);
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     catch_up.abort();
     world.history.after_page.open();
-    quiet().await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    settle().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_all();
     client.fetch(&world).await;
     assert_eq!(client.all(group), world.stored(group).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_repeat_does_not_end_a_catch_up_before_its_time() {
+async fn a_late_repeat_does_not_end_a_catch_up_early() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    let first = say(&engine, ann, group).await;
-    world.history.after_page.shut();
+    let first = send_hello(&engine, ann, group).await;
+    world.history.after_page.close();
     let opening = tokio::spawn({
         let (engine, access) = (engine.clone(), world.log_in(ann).await);
         async move { Client::open_from(&engine, &access, [(group, none())].into()).await }
     });
-    quiet().await;
-    // The page was read and holds the first; the second goes by live, and then the first again.
-    say(&engine, ann, group).await;
-    let message = world.history.get(group, first).await.expect("reads").expect("is there");
+    settle().await;
+    // The page holds the first message. The second one arrives live, and then the first one again.
+    send_hello(&engine, ann, group).await;
+    let message = world.history.get(group, first).await.expect("reads").expect("is stored");
     let accepted_at = message.created_at();
     let repeat = Delivery::Message { message, accepted_at, trace: Trace::default() };
     world.inbox.send(&node("one"), vec![repeat]).await.expect("sends");
-    quiet().await;
+    settle().await;
     world.history.after_page.open();
     let mut client = opening.await.expect("no panic");
-    quiet().await;
+    settle().await;
     client.poll_all();
-    assert_eq!(client.handed(group), world.stored(group).await);
+    assert_eq!(client.received(group), world.stored(group).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_without_room_does_not_cost_a_catch_up() {
+async fn an_event_that_does_not_fit_does_not_break_a_catch_up() {
     let world = World::with(|limits| limits.mailbox_events = 4);
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
     let engine = world.start().await;
-    say(&engine, ann, group).await;
-    let newest = say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
+    let newest = send_hello(&engine, ann, group).await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
-    world.history.after_page.shut();
+    world.history.after_page.close();
     let catch_up = tokio::spawn({
         let (engine, session) = (engine.clone(), client.session.clone());
         async move { engine.catch_up(&session, [(group, none())].into()).await }
     });
-    quiet().await;
+    settle().await;
     for _ in 0..4 {
-        say(&engine, ann, other).await;
+        send_hello(&engine, ann, other).await;
     }
-    // There is no room for this one, which is about the channel that is catching up.
-    engine.read(ben, group, newest).await.expect("is kept");
-    quiet().await;
+    // This event, about the channel that is catching up, does not fit into the mailbox.
+    engine.read(ben, group, newest).await.expect("is recorded");
+    settle().await;
     client.poll_all();
     world.history.after_page.open();
     catch_up.await.expect("no panic");
@@ -228,77 +231,77 @@ async fn an_event_without_room_does_not_cost_a_catch_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_with_more_than_the_mailbox_holds_gets_one_resync() {
+async fn a_channel_with_more_messages_than_the_mailbox_holds_gets_one_resync() {
     let world = World::with(|limits| limits.mailbox_events = 8);
     let ann = world.user("ann").await;
     let (long, short) = (world.group(&[ann]).await, world.group(&[ann]).await);
     let engine = world.start().await;
     for _ in 0..300 {
-        say(&engine, ann, long).await;
+        send_hello(&engine, ann, long).await;
     }
-    say(&engine, ann, short).await;
+    send_hello(&engine, ann, short).await;
     let cursors = Cursors::from([(long, none()), (short, none())]);
     let mut client = Client::open_from(&engine, &world.log_in(ann).await, cursors).await;
     client.poll_all();
-    assert_eq!((client.resyncs(long), client.handed(long).len()), (1, 0));
-    assert_eq!(client.handed(short), world.stored(short).await);
+    assert_eq!((client.resyncs(long), client.received(long).len()), (1, 0));
+    assert_eq!(client.received(short), world.stored(short).await);
     client.fetch(&world).await;
     assert_eq!(client.all(long), world.stored(long).await);
-    say(&engine, ann, long).await;
-    quiet().await;
+    send_hello(&engine, ann, long).await;
+    settle().await;
     assert_eq!(client.poll(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_catch_up_reads_as_many_pages_as_there_are() {
+async fn a_catch_up_reads_all_pages() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
     for _ in 0..700 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
     let cursors = Cursors::from([(group, world.stored(group).await[9])]);
     let mut client = Client::open_from(&engine, &world.log_in(ann).await, cursors).await;
     client.poll();
-    assert_eq!(client.handed(group), world.stored(group).await[10..]);
+    assert_eq!(client.received(group), world.stored(group).await[10..]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_of_a_channel_that_was_left_is_answered_and_nothing_follows() {
+async fn a_cursor_of_a_channel_that_was_left_gets_a_member_event_and_no_message() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     let cursors = Cursors::from([(group, none())]);
     let mut client = Client::open_from(&engine, &world.log_in(ben).await, cursors).await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll();
     let member = client.events("member");
     assert_eq!((member.len(), &member[0]["joined"]), (1, &false.into()));
-    assert_eq!(client.channels[&group].handed, []);
-    // Having come back, they get what is said from then on.
+    assert_eq!(client.channels[&group].received, []);
+    // A user who joins again gets the messages from then on.
     world.add(&engine, group, ben).await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll();
-    assert_eq!(client.handed(group).len(), 1);
+    assert_eq!(client.received(group).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_beyond_the_newest_message_hides_nothing() {
+async fn a_cursor_above_the_newest_message_hides_no_message() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     let cursors = Cursors::from([(group, MessageId::new(i64::MAX as u64))]);
     let session = engine.open_session(&world.log_in(ann).await, Some(cursors)).await;
     let session = session.expect("opens");
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     assert_eq!(session.read(Some(Seq::new(0)), 50, |view| view.len()), Ok(1));
 }
 
@@ -308,14 +311,14 @@ async fn while_history_cannot_be_read_a_catch_up_ends_in_a_resync() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     world.history.fail_reads(true);
     let cursors = Cursors::from([(group, none())]);
     let mut client = Client::open_from(&engine, &world.log_in(ann).await, cursors).await;
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     client.poll_all();
-    assert_eq!((client.resyncs(group), client.handed(group).len()), (1, 1));
+    assert_eq!((client.resyncs(group), client.received(group).len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,19 +333,19 @@ async fn too_many_cursors_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn interest_that_could_not_be_joined_is_joined_by_the_next_session() {
+async fn interest_that_was_not_registered_is_registered_by_the_next_session() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let group = world.group(&[ann, ben]).await;
     let engine = world.start().await;
     world.interest.failing_joins.store(1, Ordering::SeqCst);
     let (first, second) = (world.log_in(ann).await, world.log_in(ben).await);
-    // The second opens before what is left of the first has been cleared away.
+    // The second session opens before the first one has been removed.
     let (refused, opened) =
         tokio::join!(engine.open_session(&first, None), engine.open_session(&second, None));
     assert_eq!(code(refused), ProblemCode::Unavailable);
     let session = opened.expect("opens");
     engine.submit(ann, text(group, "hello")).await.expect("is stored");
-    quiet().await;
+    settle().await;
     assert_eq!(session.read(None, 50, |view| view.len()), Ok(1));
 }

@@ -1,9 +1,9 @@
-//! Everything at once: random operations of several users, devices and transports, by seed,
-//! against a model that knows only what a client may rely on (I3, I4, I5, I6).
+//! Random operations of several users, devices and transports, by seed, against a model of what a
+//! client can rely on (I3, I4, I5, I6).
 //!
-//! The model of a user's device is [`Client`]: it checks seqs and ids at every event. The model of
-//! a channel is the set of acknowledged ids. In the end each device must hold, by events and by the
-//! fetches it was told to make, all that was acknowledged since its cursor, and nothing else.
+//! The model of a device is [`Client`], which checks seqs and ids at every event. The model of a
+//! channel is the set of acknowledged ids. At the end each device must hold, by events and by the
+//! fetches after a `resync`, all acknowledged messages above its cursor, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::{Client, World, quiet, read, stream, text};
+use crate::harness::{Client, World, read, settle, stream, text};
 
 const SEEDS: u64 = 250;
 const STEPS: usize = 60;
@@ -33,13 +33,13 @@ struct Run {
     rng: StdRng,
     channels: Vec<(ChannelId, Vec<UserId>)>,
     devices: Vec<Device>,
-    /// The sends that had a name, and the ids they were acknowledged with.
+    /// The sends with a name, and the ids with which they were acknowledged.
     named: BTreeMap<(UserId, ChannelId, u8), MessageId>,
     acknowledged: BTreeMap<ChannelId, BTreeSet<MessageId>>,
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_clients_do_they_lose_repeat_and_reorder_nothing() {
+async fn clients_lose_repeat_and_reorder_no_message_under_random_operations() {
     for seed in 0..SEEDS {
         let mut run = Run::new(seed).await;
         for _ in 0..STEPS {
@@ -73,13 +73,13 @@ impl Run {
         let (named, acknowledged) = (BTreeMap::new(), BTreeMap::new());
         let mut run = Self { world, engine, rng, channels, devices: vec![], named, acknowledged };
         for user in users {
-            run.come(user).await;
+            run.open_device(user).await;
         }
         run
     }
 
     /// A device of `user` opens its first session, from the beginning of its channels.
-    async fn come(&mut self, user: UserId) {
+    async fn open_device(&mut self, user: UserId) {
         let access = self.world.log_in(user).await;
         let of_user = self.channels.iter().filter(|(_, members)| members.contains(&user));
         let channels: Vec<_> = of_user.map(|(channel, _)| *channel).collect();
@@ -91,11 +91,11 @@ impl Run {
     async fn step(&mut self) {
         let device = self.rng.random_range(0..self.devices.len());
         match self.rng.random_range(0..20) {
-            0..8 => self.say(device, 1).await,
-            // More at once than some mailboxes hold.
+            0..8 => self.send_hello(device, 1).await,
+            // More messages than some mailboxes hold.
             8..10 => {
                 let count = self.rng.random_range(2..20);
-                self.say(device, count).await;
+                self.send_hello(device, count).await;
             }
             10..12 => self.poll(device).await,
             12 => self.long_poll(device).await,
@@ -105,14 +105,14 @@ impl Run {
             17 => self.reopen(device).await,
             18 if self.devices.len() < 6 => {
                 let user = self.devices[device].access.device.user_id;
-                self.come(user).await;
+                self.open_device(user).await;
             }
-            _ => quiet().await,
+            _ => settle().await,
         }
     }
 
     /// Begins `count` sends of a device, some of them repeats, then waits for all of them.
-    async fn say(&mut self, device: usize, count: usize) {
+    async fn send_hello(&mut self, device: usize, count: usize) {
         let device = &self.devices[device];
         let from = device.access.device.user_id;
         let mut begun = Vec::new();
@@ -123,7 +123,7 @@ impl Run {
                 client_message_id: (name < 20).then(|| name.to_string()),
                 ..text(channel, "hello")
             };
-            let submission = self.engine.begin_submit(from, send).await.expect("is taken");
+            let submission = self.engine.begin_submit(from, send).await.expect("is accepted");
             begun.push((channel, name, submission));
         }
         for (channel, name, submission) in begun {
@@ -136,19 +136,19 @@ impl Run {
                 assert_eq!(message_id, first, "a repeat has another id");
             }
             assert_eq!(sent.repeat, ids.contains(&message_id));
-            assert_eq!(ids.insert(message_id), message_id > highest, "a late smaller id");
+            assert_eq!(ids.insert(message_id), message_id > highest, "no late smaller id");
         }
     }
 
     async fn poll(&mut self, device: usize) {
         let limit = self.rng.random_range(0..12);
-        let answer_is_lost = self.rng.random_ratio(1, 4);
+        let response_is_lost = self.rng.random_ratio(1, 4);
         let client = &self.devices[device].client;
         let events = read(&client.session, client.after, limit);
         match events {
-            Ok(events) if !answer_is_lost => drop(self.devices[device].client.take(events)),
+            Ok(events) if !response_is_lost => drop(self.devices[device].client.take(events)),
             Ok(_) => {}
-            // A stream ran ahead of what this client got from it.
+            // A stream has evicted events that this client did not receive.
             Err(gone) => {
                 assert_eq!(gone.code, ProblemCode::SessionGone);
                 self.reopen(device).await;
@@ -169,7 +169,7 @@ impl Run {
         self.poll(device).await;
     }
 
-    /// A new stream, in place of the one there may be.
+    /// Attaches a reader, which replaces the attached one.
     fn attach(&mut self, device: usize) {
         let device = &mut self.devices[device];
         let session = &device.client.session;
@@ -182,10 +182,10 @@ impl Run {
         let (bytes, acks) = (self.rng.random_range(1..3_000), self.rng.random::<bool>());
         let connection_is_lost = self.rng.random_ratio(1, 6);
         let Device { client, reader, .. } = &mut self.devices[device];
-        let Some(stands) = &*reader else {
+        let Some(attached) = &*reader else {
             return self.attach(device);
         };
-        match stream(stands, client.after, bytes) {
+        match stream(attached, client.after, bytes) {
             None => {}
             Some(Ok(_)) if connection_is_lost => *reader = None,
             Some(Ok(events)) => {
@@ -211,7 +211,7 @@ impl Run {
         }
     }
 
-    /// Closes the session or leaves it behind, and opens the next from the device's cursors.
+    /// Closes the session or abandons it, and opens the next one from the cursors of the device.
     async fn reopen(&mut self, device: usize) {
         let closes = self.rng.random();
         let device = &mut self.devices[device];
@@ -224,7 +224,7 @@ impl Run {
         let opened = self.engine.open_session(&device.access, Some(from)).await;
         let session = match opened {
             Ok(session) => session,
-            // As many as a user may have were left behind.
+            // The user has abandoned as many sessions as allowed.
             Err(problem) => {
                 assert_eq!(problem.code, ProblemCode::RateLimited);
                 self.engine.end_sessions(device.access.device.user_id, None).await;
@@ -236,13 +236,13 @@ impl Run {
     }
 
     async fn check(&mut self, seed: u64) {
-        quiet().await;
+        settle().await;
         for device in 0..self.devices.len() {
             if self.devices[device].client.session.ended().is_some() {
                 self.reopen(device).await;
             }
         }
-        quiet().await;
+        settle().await;
         for device in 0..self.devices.len() {
             loop {
                 let client = &mut self.devices[device].client;
@@ -264,7 +264,7 @@ impl Run {
     }
 }
 
-/// What a device holds of its channels.
+/// The cursors of a device.
 fn cursors(device: &Device) -> Cursors {
     let top = |channel: &ChannelId| {
         device.client.channels.get(channel).map_or(MessageId::new(0), |c| c.top)

@@ -1,5 +1,5 @@
-//! What becomes of sessions: readers that replace each other, the resume window, log-out, drain
-//! and shutdown.
+//! The life of sessions: readers that replace each other, the resume window, log-out, drain and
+//! shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,12 @@ use pabal_core::ports::{Delivery, Directory, Presence};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Client, World, code, quiet, read, say, stream, text};
+use crate::harness::{Client, World, code, read, send_hello, settle, stream, text};
 
 const START: Seq = Seq::new(0);
 
 #[tokio::test(start_paused = true)]
-async fn a_replaced_reader_is_told_at_once() {
+async fn a_replaced_reader_is_woken_at_once() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -25,19 +25,20 @@ async fn a_replaced_reader_is_told_at_once() {
     let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     let first = session.attach();
     let waiting = tokio::spawn(async move { (first.wait(START).await, first) });
-    quiet().await;
+    settle().await;
     let second = session.attach();
-    let (news, first) = timeout(Duration::from_secs(1), waiting).await.expect("told").expect("ok");
-    assert_eq!(news, WakeReason::Replaced);
+    let (reason, first) =
+        timeout(Duration::from_secs(1), waiting).await.expect("is woken").expect("no panic");
+    assert_eq!(reason, WakeReason::Replaced);
     assert_eq!(stream(&first, 0, 1_000), Some(Err(Streamed::Replaced)));
-    // That the first goes does not take the session from the second.
+    // Dropping the first reader does not detach the second one.
     drop(first);
-    say(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     assert_eq!(second.wait(START).await, WakeReason::Events);
     assert_eq!(second.session().id(), session.id());
 }
 
-/// How often somebody was woken.
+/// Counts the calls of a waker.
 #[derive(Default)]
 struct Woken(AtomicUsize);
 
@@ -48,7 +49,7 @@ impl Wake for Woken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_was_handed_everything_is_woken_for_what_comes() {
+async fn a_stream_that_received_everything_is_woken_by_the_next_event() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -57,42 +58,42 @@ async fn a_stream_that_was_handed_everything_is_woken_for_what_comes() {
     let reader = session.attach();
     let woken = Arc::new(Woken::default());
     let waker = Arc::clone(&woken).into();
-    let handed = |after, bytes| {
+    let received = |after, bytes| {
         let mut cx = Context::from_waker(&waker);
         match reader.poll_stream(&mut cx, Seq::new(after), bytes, |_| {}) {
             Poll::Ready(Streamed::UpTo { next, more }) => (next.get(), more),
-            other => panic!("nothing was handed over: {other:?}"),
+            other => panic!("there were no events: {other:?}"),
         }
     };
     for _ in 0..3 {
-        say(&engine, ann, group).await;
+        send_hello(&engine, ann, group).await;
     }
-    quiet().await;
-    assert_eq!(handed(0, 1), (1, true), "as much as was asked for");
-    assert_eq!(handed(1, 100_000), (3, false));
+    settle().await;
+    assert_eq!(received(0, 1), (1, true), "as many bytes as requested");
+    assert_eq!(received(1, 100_000), (3, false));
     assert_eq!(woken.0.load(Ordering::Relaxed), 0);
-    say(&engine, ann, group).await;
-    quiet().await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-    assert_eq!(handed(3, 100_000), (4, false));
+    assert_eq!(received(3, 100_000), (4, false));
     engine.close_session(&session).await;
     assert_eq!(woken.0.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_nobody_reads_lives_for_the_resume_window() {
+async fn a_session_without_reads_lives_for_the_resume_window() {
     let world = World::new();
     let ann = world.user("ann").await;
     let engine = world.start().await;
     let access = world.log_in(ann).await;
     let session = engine.open_session(&access, None).await.expect("opens");
-    // However long a reader waits, it counts as reading.
+    // A waiting reader counts as reading, for any time.
     let reader = session.attach();
     assert!(timeout(Duration::from_secs(300), reader.wait(START)).await.is_err());
     drop(reader);
     sleep(Duration::from_secs(59)).await;
     assert!(engine.session(session.id(), access.token).await.is_ok());
-    // Each poll renews it.
+    // Each poll restarts the resume window.
     read(&session, 0, 1).expect("lives");
     sleep(Duration::from_secs(59)).await;
     assert_eq!(session.ended(), None);
@@ -113,44 +114,45 @@ async fn a_closed_session_wakes_its_reader_and_is_gone() {
     let session = engine.open_session(&access, None).await.expect("opens");
     let reader = session.attach();
     let waiting = tokio::spawn(async move { (reader.wait(START).await, reader) });
-    quiet().await;
+    settle().await;
     engine.close_session(&session).await;
-    let (news, reader) = timeout(Duration::from_secs(1), waiting).await.expect("told").expect("ok");
-    assert_eq!(news, WakeReason::Ended(EndReason::Closed));
+    let (reason, reader) =
+        timeout(Duration::from_secs(1), waiting).await.expect("is woken").expect("no panic");
+    assert_eq!(reason, WakeReason::Ended(EndReason::Closed));
     assert_eq!(stream(&reader, 0, 1_000), Some(Err(Streamed::Ended(EndReason::Closed))));
     assert_eq!(code(engine.session(session.id(), access.token).await), ProblemCode::SessionGone);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_its_caller_gave_up_ends_the_session_all_the_same() {
+async fn a_close_whose_caller_was_dropped_ends_the_session() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     world.group(&[ben]).await;
     let engine = world.start().await;
     let session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
-    // Whoever opens stands in the way of who closes.
-    world.interest.after_join.shut();
+    // The session that opens holds the lock for which the close waits.
+    world.interest.after_join.close();
     let opening = tokio::spawn({
         let (engine, access) = (engine.clone(), world.log_in(ben).await);
         async move { engine.open_session(&access, None).await }
     });
-    quiet().await;
+    settle().await;
     let closing = tokio::spawn({
         let engine = engine.clone();
         async move { engine.close_session(&session).await }
     });
-    quiet().await;
+    settle().await;
     closing.abort();
-    quiet().await;
+    settle().await;
     world.interest.after_join.open();
     opening.await.expect("no panic").expect("opens");
-    quiet().await;
+    settle().await;
     assert_eq!(engine.stats().sessions, 1);
     assert_eq!(world.presence.online(&[ann, ben]).await.expect("reads"), [false, true]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_belongs_to_its_user_and_a_living_token() {
+async fn a_session_requires_its_user_and_a_valid_token() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let engine = world.start().await;
@@ -161,8 +163,8 @@ async fn a_session_belongs_to_its_user_and_a_living_token() {
     }
     let stranger = world.log_in(ben).await.token;
     assert_eq!(code(engine.session(session.id(), stranger).await), ProblemCode::Forbidden);
-    let nobody = TokenHash::of("nobody");
-    assert_eq!(code(engine.session(session.id(), nobody).await), ProblemCode::Unauthenticated);
+    let unknown = TokenHash::of("unknown");
+    assert_eq!(code(engine.session(session.id(), unknown).await), ProblemCode::Unauthenticated);
     world.clock.set(access.expires_at);
     for token in [access.token, other.token] {
         assert_eq!(code(engine.session(session.id(), token).await), ProblemCode::Unauthenticated);
@@ -181,7 +183,7 @@ async fn a_log_out_ends_the_sessions_of_its_token_and_no_others() {
     let strange = engine.open_session(&world.log_in(ben).await, None).await.expect("opens");
     let reader = ending.attach();
     let waiting = tokio::spawn(async move { reader.wait(START).await });
-    quiet().await;
+    settle().await;
     let before = Instant::now();
     world.directory.log_out(out.token).await.expect("logs out");
     engine.publish(Delivery::EndSessions { user_id: ann, token: Some(out.token) }).await;
@@ -191,7 +193,7 @@ async fn a_log_out_ends_the_sessions_of_its_token_and_no_others() {
     assert_eq!(code(engine.session(ending.id(), out.token).await), ProblemCode::Unauthenticated);
     assert!(read(&staying, 0, 1).is_ok() && read(&strange, 0, 1).is_ok());
     engine.publish(Delivery::EndSessions { user_id: ann, token: None }).await;
-    quiet().await;
+    settle().await;
     assert_eq!(staying.ended(), Some(EndReason::LoggedOut));
     assert_eq!(strange.ended(), None);
 }
@@ -202,16 +204,17 @@ async fn a_session_that_opens_during_the_log_out_does_not_outlive_it() {
     let ann = world.user("ann").await;
     let engine = world.start().await;
     let access = world.log_in(ann).await;
-    // The token was good when the request came; then it is logged out, and nobody is there to tell.
+    // The token is valid when the request arrives. Then it is revoked, before the node has a session
+    // to end.
     world.directory.log_out(access.token).await.expect("logs out");
     engine.publish(Delivery::EndSessions { user_id: ann, token: Some(access.token) }).await;
     assert_eq!(code(engine.open_session(&access, None).await), ProblemCode::Unauthenticated);
-    quiet().await;
+    settle().await;
     assert_eq!(engine.stats().sessions, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_announces_itself_then_ends_every_session() {
+async fn a_drain_is_announced_and_then_ends_every_session() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -219,14 +222,14 @@ async fn a_drain_announces_itself_then_ends_every_session() {
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     let idle = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     let reader = client.session.attach();
-    world.history.before_append.shut();
-    let accepted = engine.begin_submit(ann, text(group, "hello")).await.expect("has its place");
+    world.history.before_append.close();
+    let accepted = engine.begin_submit(ann, text(group, "hello")).await.expect("is accepted");
     let draining = tokio::spawn({
         let engine = engine.clone();
         async move { engine.drain(Duration::from_millis(1_500)).await }
     });
     assert_eq!(reader.wait(START).await, WakeReason::Events);
-    let events = stream(&reader, 0, 10_000).expect("news").expect("lives");
+    let events = stream(&reader, 0, 10_000).expect("there are events").expect("lives");
     client.take(events);
     let announced = client.events("draining");
     assert_eq!(announced.len(), 1);
@@ -235,28 +238,29 @@ async fn a_drain_announces_itself_then_ends_every_session() {
     let refused = engine.open_session(&world.log_in(ann).await, None).await;
     assert_eq!(code(refused), ProblemCode::Draining);
     world.history.before_append.open();
-    accepted.stored().await.expect("what was accepted is acknowledged");
+    accepted.stored().await.expect("an accepted send is acknowledged");
     draining.await.expect("no panic");
     assert_eq!(idle.ended(), Some(EndReason::Draining));
     assert_eq!(code(read(&idle, 0, 1)), ProblemCode::SessionGone);
-    // A stream is still given what came before the end.
-    let events = stream(&reader, client.after, 10_000).expect("news").expect("has events");
+    // A stream still receives the events from before the end.
+    let events =
+        stream(&reader, client.after, 10_000).expect("there are events").expect("has events");
     assert_eq!(client.take(events), 1);
     let ended = Streamed::Ended(EndReason::Draining);
     assert_eq!(stream(&reader, client.after, 10_000), Some(Err(ended)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_session_slips_through_a_drain() {
+async fn no_session_survives_a_drain() {
     let world = World::new();
     let ann = world.user("ann").await;
     let engine = world.start().await;
-    world.presence.after_join.shut();
+    world.presence.after_join.close();
     let opening = tokio::spawn({
         let (engine, access) = (engine.clone(), world.log_in(ann).await);
         async move { engine.open_session(&access, None).await }
     });
-    quiet().await;
+    settle().await;
     let draining = tokio::spawn({
         let engine = engine.clone();
         async move { engine.drain(Duration::from_secs(1)).await }
@@ -267,7 +271,7 @@ async fn no_session_slips_through_a_drain() {
     if let Ok(session) = opening.await.expect("no panic") {
         assert_eq!(session.ended(), Some(EndReason::Draining));
     }
-    quiet().await;
+    settle().await;
     assert_eq!(engine.stats().sessions, 0);
 }
 
@@ -277,10 +281,10 @@ async fn a_shutdown_ends_every_task() {
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
     let engine = world.start().await;
-    world.history.before_append.shut();
-    world.inbox.before_receive.shut();
-    let pending = engine.begin_submit(ann, text(group, "hello")).await.expect("has its place");
-    quiet().await;
+    world.history.before_append.close();
+    world.inbox.before_receive.close();
+    let pending = engine.begin_submit(ann, text(group, "hello")).await.expect("is accepted");
+    settle().await;
     timeout(Duration::from_secs(1), engine.shutdown()).await.expect("every task ends");
     assert_eq!(
         (world.history.before_append.waiting(), world.inbox.before_receive.waiting()),

@@ -43,7 +43,7 @@ pub(in crate::engine) struct Deliverer {
 }
 
 impl Deliverer {
-    /// Waits for deliveries after `position`, and moves it behind them.
+    /// Waits for deliveries after `position`, and moves it to the last of them.
     pub(super) async fn receive(&self, position: &mut InboxPosition) -> Vec<InboxEntry> {
         loop {
             match self.inbox.receive(&self.node, *position, self.batch).await {

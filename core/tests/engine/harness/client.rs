@@ -1,5 +1,5 @@
-//! A client that checks, at everything it receives, what any client may rely on (invariant I3):
-//! seqs without holes, ids of a channel that rise, and a `resync` for what is missing.
+//! A client that checks at every event what every client can rely on (invariant I3): seqs without
+//! holes, rising ids in a channel, and a `resync` for what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) fn read(session: &Session, after: u64, limit: usize) -> Result<Events
     session.read(Some(Seq::new(after)), limit, |view| parsed(&view))
 }
 
-/// Reads a session as a stream does; nothing if there is nothing now.
+/// Reads a session as a stream does; absent if there is no event now.
 pub(crate) fn stream(
     reader: &Reader,
     after: u64,
@@ -32,7 +32,7 @@ pub(crate) fn stream(
     match reader.poll_stream(&mut cx, Seq::new(after), bytes, |view| events = Some(parsed(&view))) {
         Poll::Pending => None,
         Poll::Ready(Streamed::UpTo { next, .. }) => {
-            let events = events.expect("wrote");
+            let events = events.expect("was written");
             assert_eq!(events.1, next);
             Some(Ok(events))
         }
@@ -44,8 +44,8 @@ fn parsed(view: &View<'_>) -> Events {
     let mut json = Vec::new();
     view.batch().write(&mut json);
     let batch: Value = serde_json::from_slice(&json).expect("is JSON");
-    let events = batch["events"].as_array().expect("a list").clone();
-    let next = batch["next"].as_str().expect("a string").parse().expect("a seq");
+    let events = batch["events"].as_array().expect("is a list").clone();
+    let next = batch["next"].as_str().expect("is a string").parse().expect("is a seq");
     assert_eq!((events.len(), next), (view.len(), view.next()));
     (events, next)
 }
@@ -57,19 +57,19 @@ pub(crate) fn message_id_of(event: &Value) -> MessageId {
 }
 
 fn field<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value, name: &str) -> T {
-    value[name].as_str().expect("a string").parse().expect("an id")
+    value[name].as_str().expect("is a string").parse().expect("is an id")
 }
 
 /// What a client holds of a channel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
-    /// The highest id it was handed or told to fetch up to.
+    /// The highest id that it received, by the message or by a `resync`.
     pub(crate) top: MessageId,
-    /// The messages it was handed, in order of arrival.
-    pub(crate) handed: Vec<MessageId>,
-    /// Ranges it was told to fetch: above the first id, up to the second.
+    /// The messages that it received, in order of arrival.
+    pub(crate) received: Vec<MessageId>,
+    /// The ranges to fetch after a `resync`: above the first id, up to the second.
     pub(crate) missing: Vec<(MessageId, MessageId)>,
-    /// All it has.
+    /// All messages that it has.
     pub(crate) all: BTreeSet<MessageId>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a session that starts at now.
+    /// Opens a session that starts with the next event.
     pub(crate) async fn open(engine: &Engine, access: &Access) -> Self {
         Self::of(engine.open_session(access, None).await.expect("opens"), &Cursors::new())
     }
@@ -100,7 +100,7 @@ impl Client {
         Self { session, after: 0, channels, others: Vec::new() }
     }
 
-    /// A short poll which confirms what came before; answers how many events came.
+    /// A short poll, which confirms the events before. Returns the number of events.
     pub(crate) fn poll(&mut self) -> usize {
         self.poll_some(usize::MAX).expect("the session lives")
     }
@@ -112,15 +112,15 @@ impl Client {
         Ok(self.take(events))
     }
 
-    /// Polls until nothing more comes: what is confirmed makes room for a resync.
+    /// Polls until there are no more events. A confirmation may free slots for a `resync`.
     pub(crate) fn poll_all(&mut self) {
         while self.poll() > 0 {}
     }
 
-    /// Checks and keeps what was received; answers how many events that were.
+    /// Checks and keeps the events of a batch. Returns their number.
     pub(crate) fn take(&mut self, (events, next): Events) -> usize {
         let expected = self.after + events.len() as u64;
-        assert_eq!(next.get(), expected, "seqs have a hole behind {}: {events:?}", self.after);
+        assert_eq!(next.get(), expected, "seqs have a hole after {}: {events:?}", self.after);
         self.after = next.get();
         for event in &events {
             self.take_one(event);
@@ -133,15 +133,15 @@ impl Client {
             Some("message") => {
                 let message_id = message_id_of(event);
                 let held = self.channel(field(&event["message"], "channel_id"));
-                assert!(message_id > held.top, "{message_id} came behind {}", held.top);
+                assert!(message_id > held.top, "{message_id} came after {}", held.top);
                 held.top = message_id;
-                held.handed.push(message_id);
+                held.received.push(message_id);
                 held.all.insert(message_id);
             }
             Some("resync") => {
                 let upto: MessageId = field(event, "cur_max_message_id");
                 let held = self.channel(field(event, "channel_id"));
-                assert!(upto >= held.top, "a resync up to {upto} behind {}", held.top);
+                assert!(upto >= held.top, "a resync up to {upto} came after {}", held.top);
                 held.missing.push((held.top, upto));
                 held.top = upto;
             }
@@ -153,17 +153,17 @@ impl Client {
         self.channels.entry(channel_id).or_default()
     }
 
-    /// What it was handed of a channel, in order of arrival.
-    pub(crate) fn handed(&self, channel_id: ChannelId) -> Vec<MessageId> {
-        self.channels.get(&channel_id).map(|held| held.handed.clone()).unwrap_or_default()
+    /// The messages of a channel that it received, in order of arrival.
+    pub(crate) fn received(&self, channel_id: ChannelId) -> Vec<MessageId> {
+        self.channels.get(&channel_id).map(|held| held.received.clone()).unwrap_or_default()
     }
 
-    /// How many resyncs of a channel it was given.
+    /// How many resyncs of a channel it received.
     pub(crate) fn resyncs(&self, channel_id: ChannelId) -> usize {
         self.channels.get(&channel_id).map_or(0, |held| held.missing.len())
     }
 
-    /// Fetches what it was told to fetch, and no more than that.
+    /// Fetches the ranges of its resyncs, and nothing else.
     pub(crate) async fn fetch(&mut self, world: &World) {
         for (&channel_id, held) in &mut self.channels {
             for &(above, upto) in &held.missing {
@@ -174,7 +174,7 @@ impl Client {
         }
     }
 
-    /// All that it has of a channel, handed or fetched.
+    /// All messages of a channel that it has, received or fetched.
     pub(crate) fn all(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let held = self.channels.get(&channel_id);
         held.map(|held| held.all.iter().copied().collect()).unwrap_or_default()

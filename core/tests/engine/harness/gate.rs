@@ -1,8 +1,8 @@
-//! A door in a port: calls stand in front of it while it is shut. Owns no port.
+//! A gate in a port: calls wait at it while it is closed.
 
 use tokio::sync::watch;
 
-/// A door that is open until a test shuts it.
+/// A gate that is open until a test closes it.
 pub(crate) struct Gate(watch::Sender<bool>);
 
 impl Default for Gate {
@@ -13,24 +13,24 @@ impl Default for Gate {
 
 impl Gate {
     /// From now on calls wait here.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn close(&self) {
         self.0.send_replace(false);
     }
 
-    /// All that wait go on.
+    /// The waiting calls continue.
     pub(crate) fn open(&self) {
         self.0.send_replace(true);
     }
 
-    /// Goes through, at once or when the gate is opened.
+    /// Returns when the gate is open.
     pub(crate) async fn pass(&self) {
         if !*self.0.borrow() {
             let mut state = self.0.subscribe();
-            state.wait_for(|open| *open).await.expect("the gate is here");
+            state.wait_for(|open| *open).await.expect("the gate exists");
         }
     }
 
-    /// How many calls stand in front of it.
+    /// How many calls wait at it.
     pub(crate) fn waiting(&self) -> usize {
         self.0.receiver_count()
     }

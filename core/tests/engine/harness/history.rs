@@ -1,4 +1,4 @@
-//! A history that can be slow, away or broken, and remembers in which order messages became
+//! A history that can be slow, unavailable or poisoned, and records the order in which messages became
 //! visible.
 
 use std::collections::HashSet;
@@ -13,38 +13,38 @@ use rand::{RngExt, SeedableRng};
 
 use super::Gate;
 
-/// What an append does besides its work.
+/// The fault of an append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// Nothing.
+pub(crate) enum Fault {
+    /// No fault.
     #[default]
     None,
-    /// It stores nothing and fails; worth a retry.
-    Away,
-    /// It stores all and fails; worth a retry.
-    AwayAfterStoring,
-    /// It stores nothing and can never go on.
+    /// It stores nothing and fails; retryable.
+    Unavailable,
+    /// It stores all and fails; retryable.
+    UnavailableAfterStoring,
+    /// It stores nothing and can never continue.
     Poisoned,
 }
 
 #[derive(Default)]
 pub(crate) struct TestHistory {
     inner: MemoryHistoryStore,
-    /// In front of an append that has stored nothing.
+    /// Before an append stores anything.
     pub(crate) before_append: Gate,
     paused: Mutex<Option<Arc<Gate>>>,
-    /// Behind an append that has stored all, before its caller knows.
+    /// After an append has stored everything, before it returns.
     pub(crate) after_append: Gate,
-    /// Behind the read of a page, before its caller has it.
+    /// After the read of a page, before it returns.
     pub(crate) after_page: Gate,
-    trouble: Mutex<Trouble>,
+    fault: Mutex<Fault>,
     reads_fail: Mutex<bool>,
     page_delays: Mutex<Option<StdRng>>,
     append_delays: Mutex<Option<StdRng>>,
     visible: Mutex<Visible>,
 }
 
-/// What became visible.
+/// The messages that became visible.
 #[derive(Default)]
 struct Visible {
     known: HashSet<MessageId>,
@@ -52,8 +52,8 @@ struct Visible {
 }
 
 impl TestHistory {
-    pub(crate) fn trouble(&self, trouble: Trouble) {
-        *self.trouble.lock().expect("no panic") = trouble;
+    pub(crate) fn set_fault(&self, fault: Fault) {
+        *self.fault.lock().expect("no panic") = fault;
     }
 
     /// Whether reads fail from now on.
@@ -61,15 +61,15 @@ impl TestHistory {
         *self.reads_fail.lock().expect("no panic") = fail;
     }
 
-    /// From now on pages come after 0 to 3 ms, before or after they were read.
+    /// From now on a page takes 0 to 3 ms, before and after it is read.
     pub(crate) fn delay_pages(&self, seed: u64) {
         *self.page_delays.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
     }
 
-    /// The next append stands in front of this gate; those after it do not.
+    /// The next append waits at the returned gate; later ones do not.
     pub(crate) fn pause_next_append(&self) -> Arc<Gate> {
         let gate = Arc::new(Gate::default());
-        gate.shut();
+        gate.close();
         *self.paused.lock().expect("no panic") = Some(gate.clone());
         gate
     }
@@ -79,7 +79,7 @@ impl TestHistory {
         *self.append_delays.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
     }
 
-    /// What became visible of a channel, in the order in which it did.
+    /// The messages of a channel in the order in which they became visible.
     pub(crate) fn visible(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let visible = self.visible.lock().expect("no panic");
         let of_channel = visible.in_order.iter().filter(|(channel, _)| *channel == channel_id);
@@ -101,7 +101,7 @@ impl TestHistory {
         let outcomes = self.inner.append(partition, messages.clone()).await?;
         let mut visible = self.visible.lock().expect("no panic");
         for (message, outcome) in messages.into_iter().zip(&outcomes) {
-            // One that was visible before is not new, whoever stores it again.
+            // A message that another owner stored before is not new.
             if *outcome == Appended::Stored && visible.known.insert(message.message_id) {
                 visible.in_order.push((message.channel_id, message.message_id));
             }
@@ -110,7 +110,7 @@ impl TestHistory {
     }
 }
 
-/// Waits as long as the next of `delays` says.
+/// Waits for the next of `delays`.
 async fn pause(delays: &Mutex<Option<StdRng>>) {
     let millis = match delays.lock().expect("no panic").as_mut() {
         Some(delays) => delays.random_range(0..=3),
@@ -131,21 +131,21 @@ impl HistoryStore for TestHistory {
                 gate.pass().await;
             }
             self.before_append.pass().await;
-            let trouble = *self.trouble.lock().expect("no panic");
-            match trouble {
-                Trouble::None => {
+            let fault = *self.fault.lock().expect("no panic");
+            match fault {
+                Fault::None => {
                     pause(&self.append_delays).await;
                     let outcomes = self.store(partition, messages).await;
                     pause(&self.append_delays).await;
                     self.after_append.pass().await;
                     outcomes
                 }
-                Trouble::Away => Err(HistoryError::Unavailable("a test".into())),
-                Trouble::AwayAfterStoring => {
+                Fault::Unavailable => Err(HistoryError::Unavailable("a test".into())),
+                Fault::UnavailableAfterStoring => {
                     self.store(partition, messages).await?;
                     Err(HistoryError::Unavailable("a test".into()))
                 }
-                Trouble::Poisoned => Err(HistoryError::Poisoned("a test".into())),
+                Fault::Poisoned => Err(HistoryError::Poisoned("a test".into())),
             }
         })
     }

@@ -1,5 +1,5 @@
-//! What the tests have in common: a world of in-memory ports with doors and faults in them, users
-//! and channels in it, engines on it, and clients that check what every client may rely on.
+//! What the tests have in common: in-memory ports with gates and faults, users and channels, engines
+//! that run on them, and clients that check what every client can rely on.
 
 mod gate;
 mod history;
@@ -7,12 +7,12 @@ mod queues;
 mod relations;
 mod world;
 mod client;
-mod doors;
+mod opening;
 
 pub(crate) use client::{Client, message_id_of, read, stream};
-pub(crate) use doors::{DOORS, door, opening_at};
 pub(crate) use gate::Gate;
-pub(crate) use history::{TestHistory, Trouble};
+pub(crate) use history::{Fault, TestHistory};
+pub(crate) use opening::{OPENING_STEPS, opening_paused_at, step_gate};
 pub(crate) use queues::{TestInbox, TestLog};
 pub(crate) use relations::{TestDirectory, TestInterest, TestPresence, TestRegistry};
-pub(crate) use world::{World, code, named, node, quiet, say, sending, text};
+pub(crate) use world::{World, code, named, node, send_hello, sending, settle, text};

@@ -1,4 +1,4 @@
-//! A log and an inbox that can be held up, and an inbox that says things again, as the ports allow.
+//! A log and an inbox that can be paused, and an inbox that repeats deliveries, as the port allows.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -19,10 +19,10 @@ use super::relations::fails;
 
 pub(crate) struct TestLog {
     clock: Arc<dyn Clock>,
-    /// The log and, once it is lost, the news of that.
+    /// The log, and a notification when it is lost.
     inner: Mutex<Arc<(MemoryMessageLog, Notify)>>,
-    answers: Mutex<Arc<Gate>>,
-    /// In front of a trim.
+    responses: Mutex<Arc<Gate>>,
+    /// Before a trim.
     pub(crate) before_trim: Gate,
 }
 
@@ -32,12 +32,12 @@ impl TestLog {
         Self {
             clock,
             inner: Mutex::new(Arc::new((inner, Notify::new()))),
-            answers: Mutex::default(),
+            responses: Mutex::default(),
             before_trim: Gate::default(),
         }
     }
 
-    /// All entries are lost, as when a server without a disk is replaced.
+    /// Loses all entries, like a server without a disk that is replaced.
     pub(crate) fn lose(&self) {
         let empty = MemoryMessageLog::new(self.clock.clone(), 10_000);
         let empty = Arc::new((empty, Notify::new()));
@@ -45,17 +45,17 @@ impl TestLog {
         lost.1.notify_waiters();
     }
 
-    /// Appends from now on happen, but are answered only when the gate is opened.
-    pub(crate) fn hold_answers(&self) -> Arc<Gate> {
+    /// From now on an append returns only when the gate is opened; the entry is appended at once.
+    pub(crate) fn hold_responses(&self) -> Arc<Gate> {
         let gate = Arc::new(Gate::default());
-        gate.shut();
-        *self.answers.lock().expect("no panic") = gate.clone();
+        gate.close();
+        *self.responses.lock().expect("no panic") = gate.clone();
         gate
     }
 
-    /// Appends from now on are answered at once. Those held before stay so.
-    pub(crate) fn answer_at_once(&self) {
-        *self.answers.lock().expect("no panic") = Arc::default();
+    /// From now on appends return at once. Those that wait already still wait.
+    pub(crate) fn respond_at_once(&self) {
+        *self.responses.lock().expect("no panic") = Arc::default();
     }
 
     fn inner(&self) -> Arc<(MemoryMessageLog, Notify)> {
@@ -72,9 +72,9 @@ impl MessageLog for TestLog {
         origin: Origin,
     ) -> BoxFuture<'_, Result<Sequenced, LogError>> {
         Box::pin(async move {
-            let answers = self.answers.lock().expect("no panic").clone();
+            let responses = self.responses.lock().expect("no panic").clone();
             let sequenced = self.inner().0.append(partition, floor, draft, origin).await;
-            answers.pass().await;
+            responses.pass().await;
             sequenced
         })
     }
@@ -110,21 +110,21 @@ impl MessageLog for TestLog {
     }
 }
 
-/// As far back repeats go.
+/// How many of the last messages may be repeated.
 const LATE: usize = 16;
 
 pub(crate) struct TestInbox {
     inner: MemoryNodeInbox,
-    /// In front of a receive.
+    /// Before a receive.
     pub(crate) before_receive: Gate,
-    /// In front of a send.
+    /// Before a send.
     pub(crate) before_send: Gate,
-    /// In front of an opening.
+    /// Before an inbox is opened.
     pub(crate) before_open: Gate,
-    /// As many of the next sends fail.
+    /// How many of the next sends fail.
     pub(crate) failing_sends: AtomicUsize,
     repeats: Mutex<Option<StdRng>>,
-    said: Mutex<HashMap<NodeId, Vec<Delivery>>>,
+    sent: Mutex<HashMap<NodeId, Vec<Delivery>>>,
 }
 
 impl TestInbox {
@@ -136,30 +136,30 @@ impl TestInbox {
             before_open: Gate::default(),
             failing_sends: AtomicUsize::default(),
             repeats: Mutex::default(),
-            said: Mutex::default(),
+            sent: Mutex::default(),
         }
     }
 
-    /// From now on every send is followed by a run of messages that were sent before, in their
-    /// order: what a sender does that lost an answer, or a second owner that is behind.
+    /// From now on every send is followed by some of the messages that were sent before, in their
+    /// order: like a sender that got no response, or a second owner that is slower.
     pub(crate) fn repeat(&self, seed: u64) {
         *self.repeats.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
     }
 
-    /// Notes what is sent and answers what is to be said again.
+    /// Records what is sent, and returns what to send again.
     fn again(&self, node: &NodeId, deliveries: &[Delivery]) -> Vec<Delivery> {
         let mut repeats = self.repeats.lock().expect("no panic");
         let Some(repeats) = repeats.as_mut() else {
             return Vec::new();
         };
-        let mut said = self.said.lock().expect("no panic");
-        let said = said.entry(node.clone()).or_default();
+        let mut sent = self.sent.lock().expect("no panic");
+        let sent = sent.entry(node.clone()).or_default();
         let messages = deliveries.iter().filter(|d| matches!(d, Delivery::Message { .. }));
-        said.extend(messages.cloned());
-        said.drain(..said.len().saturating_sub(LATE));
-        let from = repeats.random_range(0..=said.len());
-        let to = repeats.random_range(from..=said.len());
-        said[from..to].to_vec()
+        sent.extend(messages.cloned());
+        sent.drain(..sent.len().saturating_sub(LATE));
+        let from = repeats.random_range(0..=sent.len());
+        let to = repeats.random_range(from..=sent.len());
+        sent[from..to].to_vec()
     }
 }
 

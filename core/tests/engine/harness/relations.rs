@@ -1,5 +1,5 @@
-//! Presence, interest, the directory and the registry, each with the doors and faults that tests
-//! need. What is not named here goes to the in-memory adapter as it is.
+//! Presence, interest, the directory and the registry with gates and faults. All other calls go to the
+//! in-memory adapter.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ pub(super) fn fails(left: &AtomicUsize) -> bool {
 #[derive(Default)]
 pub(crate) struct TestPresence {
     inner: MemoryPresence,
-    /// Behind a join that is done.
+    /// After a join, before it returns.
     pub(crate) after_join: Gate,
-    /// In front of a leave.
+    /// Before a leave.
     pub(crate) before_leave: Gate,
-    /// In front of the question who is online.
+    /// Before a call of `online`.
     pub(crate) before_online: Gate,
-    /// As many of the next leaves fail.
+    /// How many of the next leaves fail.
     pub(crate) failing_leaves: AtomicUsize,
 }
 
@@ -75,20 +75,20 @@ impl Presence for TestPresence {
 #[derive(Default)]
 pub(crate) struct TestInterest {
     inner: MemoryInterest,
-    /// Behind a join that is done.
+    /// After a join, before it returns.
     pub(crate) after_join: Gate,
-    /// In front of a leave.
+    /// Before a leave.
     pub(crate) before_leave: Gate,
-    /// As many of the next joins fail.
+    /// How many of the next joins fail.
     pub(crate) failing_joins: AtomicUsize,
-    /// Who asks for the nodes of this channel gets none.
-    away_for: Mutex<Option<ChannelId>>,
+    /// A call for the nodes of this channel fails.
+    unavailable_for: Mutex<Option<ChannelId>>,
 }
 
 impl TestInterest {
-    /// From now on nobody learns which nodes want this channel.
-    pub(crate) fn away_for(&self, channel_id: Option<ChannelId>) {
-        *self.away_for.lock().expect("no panic") = channel_id;
+    /// From now on calls for the nodes of this channel fail.
+    pub(crate) fn unavailable_for(&self, channel_id: Option<ChannelId>) {
+        *self.unavailable_for.lock().expect("no panic") = channel_id;
     }
 }
 
@@ -125,8 +125,8 @@ impl Interest for TestInterest {
         &self,
         channels: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<Vec<NodeId>>, InterestError>> {
-        let away_for = *self.away_for.lock().expect("no panic");
-        if away_for.is_some_and(|channel_id| channels.contains(&channel_id)) {
+        let unavailable_for = *self.unavailable_for.lock().expect("no panic");
+        if unavailable_for.is_some_and(|channel_id| channels.contains(&channel_id)) {
             return Box::pin(std::future::ready(Err(InterestError::Unavailable("a test".into()))));
         }
         self.inner.nodes(channels)
@@ -144,17 +144,17 @@ impl Interest for TestInterest {
 #[derive(Default)]
 pub(crate) struct TestRegistry {
     inner: MemoryNodeRegistry,
-    /// Every partition is granted to whoever asks, as after a pause beyond the lease.
+    /// Every partition is granted to every node, as after a pause that is longer than the lease.
     pub(crate) grant_all: AtomicBool,
-    /// It does not answer about leases.
-    pub(crate) away: AtomicBool,
-    /// Leases last ten times as long as their holders are to believe.
-    pub(crate) patient: AtomicBool,
+    /// Calls about leases fail.
+    pub(crate) unavailable: AtomicBool,
+    /// The registry grants leases for ten times as long as requested.
+    pub(crate) long_leases: AtomicBool,
 }
 
 impl TestRegistry {
     fn lasts(&self, lease: Duration) -> Duration {
-        if self.patient.load(Ordering::SeqCst) { 10 * lease } else { lease }
+        if self.long_leases.load(Ordering::SeqCst) { 10 * lease } else { lease }
     }
 }
 
@@ -177,7 +177,7 @@ impl NodeRegistry for TestRegistry {
         partition: Partition,
         lease: Duration,
     ) -> BoxFuture<'_, Result<Option<Lease>, RegistryError>> {
-        if self.away.load(Ordering::SeqCst) {
+        if self.unavailable.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
         }
         if !self.grant_all.load(Ordering::SeqCst) {
@@ -188,7 +188,7 @@ impl NodeRegistry for TestRegistry {
     }
 
     fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>> {
-        if self.away.load(Ordering::SeqCst) {
+        if self.unavailable.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(RegistryError::Unavailable("a test".into()))));
         }
         self.inner.renew(held, self.lasts(lease))
@@ -206,24 +206,24 @@ impl NodeRegistry for TestRegistry {
 #[derive(Default)]
 pub(crate) struct TestDirectory {
     inner: MemoryDirectory,
-    /// Behind the read of a user's memberships, before its caller has them.
+    /// After the read of a user's memberships, before it returns.
     pub(crate) after_memberships: Gate,
-    /// Behind the read of a user's settings, before its caller has them.
+    /// After the read of a user's settings, before it returns.
     pub(crate) after_settings: Gate,
 }
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-macro_rules! as_it_is {
-    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)+) => {$(
-        fn $name(&self, $($arg: $kind),*) -> Answer<'_, $answer> {
+macro_rules! delegate {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $output:ty;)+) => {$(
+        fn $name(&self, $($arg: $kind),*) -> DirectoryFuture<'_, $output> {
             self.inner.$name($($arg),*)
         }
     )+};
 }
 
 impl Directory for TestDirectory {
-    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
+    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>> {
         Box::pin(async move {
             let memberships = self.inner.memberships(user_id).await;
             self.after_memberships.pass().await;
@@ -231,7 +231,7 @@ impl Directory for TestDirectory {
         })
     }
 
-    fn settings(&self, user_id: UserId) -> Answer<'_, Settings> {
+    fn settings(&self, user_id: UserId) -> DirectoryFuture<'_, Settings> {
         Box::pin(async move {
             let settings = self.inner.settings(user_id).await;
             self.after_settings.pass().await;
@@ -239,7 +239,7 @@ impl Directory for TestDirectory {
         })
     }
 
-    as_it_is! {
+    delegate! {
         fn sign_up(user: User, password_hash: String, access: Access) -> ();
         fn log_in(access: Access) -> ();
         fn log_out(token: TokenHash) -> bool;

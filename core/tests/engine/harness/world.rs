@@ -1,4 +1,4 @@
-//! Ports, users and channels, and the engines that are started on them.
+//! The ports with users and channels, and the engines that run on them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +22,9 @@ use super::{
 
 /// Noon of a day in 2027.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-const ROOMY: usize = 10_000;
+const LARGE: usize = 10_000;
 
-/// Everything that engines stand on.
+/// Everything that engines run on.
 pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Arc<TestLog>,
@@ -41,17 +41,17 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world without users, whose limits are roomy and whose senders may send as fast as they can.
+    /// A world without users, with large limits and without a rate limit.
     pub(crate) fn new() -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
         Self {
-            log: Arc::new(TestLog::new(clock.clone(), ROOMY)),
-            inbox: Arc::new(TestInbox::new(ROOMY)),
+            log: Arc::new(TestLog::new(clock.clone(), LARGE)),
+            inbox: Arc::new(TestInbox::new(LARGE)),
             history: Arc::default(),
             presence: Arc::default(),
             interest: Arc::default(),
             directory: Arc::default(),
-            push: Arc::new(MemoryPushNotifier::new(ROOMY)),
+            push: Arc::new(MemoryPushNotifier::new(LARGE)),
             registry: Arc::default(),
             limits: Limits { sends_per_second: None, ..Limits::default() },
             partitions: 4,
@@ -60,14 +60,14 @@ impl World {
         }
     }
 
-    /// The same world with other limits.
+    /// A new world with other limits.
     pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let mut world = Self::new();
         change(&mut world.limits);
         world
     }
 
-    /// The next engine gets an empty log that holds so many entries a partition.
+    /// The next engine gets an empty log with this capacity a partition.
     pub(crate) fn log_of(&mut self, capacity: usize) {
         self.log = Arc::new(TestLog::new(self.clock.clone(), capacity));
     }
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// Announces a node, as its gateway does again and again.
+    /// Announces a node, as its gateway does regularly.
     pub(crate) async fn announce(&self, name: &str, lease: Duration, draining: bool) {
         let info = NodeInfo {
             node: node(name),
@@ -119,7 +119,7 @@ impl World {
         self.registry.heartbeat(info, lease).await.expect("is announced");
     }
 
-    /// Signs somebody up.
+    /// Signs a user up.
     pub(crate) async fn user(&self, username: &str) -> UserId {
         let user_id = UserId::new(self.number());
         let user = User {
@@ -152,12 +152,12 @@ impl World {
         }
     }
 
-    /// A group of these, the first of them its owner.
+    /// A group of `users`; the first one is the owner.
     pub(crate) async fn group(&self, users: &[UserId]) -> ChannelId {
         let channel = self.new_channel(ChannelKind::Group);
         let channel_id = channel.channel_id;
         let members = users.to_vec();
-        self.directory.create_group(channel, users[0], members).await.expect("makes a group");
+        self.directory.create_group(channel, users[0], members).await.expect("creates a group");
         channel_id
     }
 
@@ -165,7 +165,7 @@ impl World {
     pub(crate) async fn direct(&self, one: UserId, other: UserId) -> ChannelId {
         let new = self.new_channel(ChannelKind::Direct);
         let made = self.directory.direct_channel([one, other], new).await;
-        made.expect("makes a channel").0.channel_id
+        made.expect("creates a channel").0.channel_id
     }
 
     fn new_channel(&self, kind: ChannelKind) -> Channel {
@@ -182,8 +182,7 @@ impl World {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Adds a member, in the order in which the API does: first the directory, then everybody who
-    /// has to know.
+    /// Adds a member in the order of the API: first in the directory, then on the nodes concerned.
     pub(crate) async fn add(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
         self.put(channel_id, user_id).await;
         engine.publish(Delivery::Membership { channel_id, user_id, joined: true }).await;
@@ -192,13 +191,13 @@ impl World {
     /// Adds a member to the directory only.
     pub(crate) async fn put(&self, channel_id: ChannelId, user_id: UserId) {
         let put = self.directory.put_member(channel_id, user_id, None, 10_000).await;
-        assert!(put.expect("adds").0, "was a member already");
+        assert!(put.expect("adds").0, "was already a member");
     }
 
-    /// Removes a member, likewise.
+    /// Removes a member in the same order.
     pub(crate) async fn remove(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
         let removed = self.directory.remove_member(channel_id, user_id).await;
-        assert!(removed.expect("removes"), "was no member");
+        assert!(removed.expect("removes"), "was not a member");
         engine.publish(Delivery::Membership { channel_id, user_id, joined: false }).await;
     }
 
@@ -211,37 +210,36 @@ impl World {
 }
 
 pub(crate) fn node(name: &str) -> NodeId {
-    name.parse().expect("a node name")
+    name.parse().expect("is a node name")
 }
 
-/// A send that is not named, and so never a repeat.
+/// A send without a name, which is never a repeat.
 pub(crate) fn text(channel_id: ChannelId, content: &str) -> SendRequest {
     SendRequest { channel_id, content: content.into(), client_message_id: None }
 }
 
-/// A send that can be repeated.
+/// A send with a name, which can be repeated.
 pub(crate) fn named(channel_id: ChannelId, name: &str) -> SendRequest {
     SendRequest { client_message_id: Some(name.into()), ..text(channel_id, name) }
 }
 
-/// Says something and waits until it is acknowledged.
-pub(crate) async fn say(engine: &Engine, from: UserId, channel_id: ChannelId) -> MessageId {
+/// Sends a message and waits until it is acknowledged.
+pub(crate) async fn send_hello(engine: &Engine, from: UserId, channel_id: ChannelId) -> MessageId {
     let sent = engine.submit(from, text(channel_id, "hello")).await.expect("is stored");
     sent.message.message_id
 }
 
-/// The code of a refusal.
-pub(crate) fn code<T>(answer: Result<T, Problem>) -> ProblemCode {
-    answer.err().expect("should be refused").code
+/// The code of a problem.
+pub(crate) fn code<T>(result: Result<T, Problem>) -> ProblemCode {
+    result.err().expect("should be refused").code
 }
 
-/// Waits until nothing goes on by itself any more. Time is paused, so it moves on only when every
-/// task waits.
-pub(crate) async fn quiet() {
+/// Waits until every task waits. Time is paused, and advances only then.
+pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// A send in a task of its own.
+/// Sends in a task of its own.
 pub(crate) fn sending(
     engine: &Engine,
     from: UserId,
