@@ -6,10 +6,10 @@ help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
-	cargo run --release --locked -p pabal-gateway -- serve --listen 127.0.0.1:8080 --data data
+	cargo run --release --locked -p pabal-cli -- serve --listen 127.0.0.1:8080 --data data
 
 cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, until Ctrl-C
-	cargo build --release --locked -p pabal-gateway
+	cargo build --release --locked -p pabal-cli
 	cargo run --release --locked -p pabal-tests --bin cluster
 
 faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATION=60s (without: each kind once)
@@ -53,14 +53,14 @@ bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on s
 	cargo bench --locked -p pabal-benches
 
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
-	cargo build --release --locked -p pabal-gateway
+	cargo build --release --locked -p pabal-cli
 	cargo run --release --locked -p pabal-benches --bin measure -- all
 
 lab: ## What each transport costs: measures all of them side by side, and draws lab/report.html (15 minutes; QUICK=1: 2)
-	cargo run --release --locked -p pabal-gateway -- lab $(if $(QUICK),--quick)
+	cargo run --release --locked -p pabal-cli -- lab $(if $(QUICK),--quick)
 
 k6: ## k6 on every transport, on a node of its own: make k6 SCENARIO=spike VUS=100 (BASE_URL=… for another)
-	$(if $(BASE_URL),,cargo build --release --locked -p pabal-gateway)
+	$(if $(BASE_URL),,cargo build --release --locked -p pabal-cli)
 	benches/k6/run.sh $(SCRIPTS)
 
 doc: ## The documentation of the crates

@@ -285,7 +285,7 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
 
 /// Makes the data folder, with its parents, for this user only: messages and password hashes are in
 /// it. A folder that is there keeps the permissions that somebody gave it.
-pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
+pub fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -298,6 +298,6 @@ pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Whether there is a file with something in it: an empty one is as good as none.
-pub(crate) fn has_content(file: &Path) -> bool {
+pub fn has_content(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }

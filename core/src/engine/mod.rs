@@ -37,7 +37,7 @@ pub use limits::Limits;
 pub use partitions::partition_owner;
 pub use rate_limiter::RateLimiter;
 pub use reading::{ChannelSync, Synced};
-pub use session::{EndReason, WakeReason, Reader, Session, Streamed, View};
+pub use session::{EndReason, Reader, Session, Streamed, View, WakeReason};
 pub use stats::{EngineStats, Stats};
 pub use submit::{SendRequest, Sent, Submission};
 

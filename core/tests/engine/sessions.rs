@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use pabal_core::engine::{EndReason, WakeReason, Streamed};
+use pabal_core::engine::{EndReason, Streamed, WakeReason};
 use pabal_core::model::{Seq, TokenHash};
 use pabal_core::ports::{Delivery, Directory, Presence};
 use pabal_core::protocol::ProblemCode;
