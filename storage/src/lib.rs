@@ -5,6 +5,7 @@ pub mod embedded;
 pub mod directory;
 pub mod history;
 pub mod push;
+#[cfg(feature = "redis")]
 pub mod redis;
 
 /// The version of this package, as it introduces itself to servers.

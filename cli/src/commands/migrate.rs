@@ -1,11 +1,10 @@
 //! `pabal migrate`: makes the tables of a node's servers, or brings them up to date.
 
 use clap::Args;
-use pabal_storage::directory::PostgresDirectory;
-use pabal_storage::history::CassandraHistoryStore;
 
 use super::{CommandError, print};
 use pabal_gateway::config::{Config, ServeFlags, environment};
+use pabal_gateway::stores::migrate;
 
 /// The tables in Cassandra and PostgreSQL.
 #[derive(Args, Debug)]
@@ -19,24 +18,14 @@ impl MigrateCommand {
     /// Does it. Idempotent. A new release is migrated to before its nodes start.
     ///
     /// # Errors
-    /// [`CommandError::Server`]; a retry may help where it cannot be reached.
+    /// [`CommandError::Stores`]; a retry may help where it cannot be reached.
     pub async fn run(&self) -> Result<(), CommandError> {
         let storage = Config::load(&self.flags, environment())?.storage;
-        let wrong = |key: &'static str| {
-            move |error: pabal_storage::error::ConnectError| CommandError::Server {
-                key,
-                why: error.to_string(),
-            }
-        };
-        if let Some(url) = &storage.directory {
-            PostgresDirectory::migrate(url).await.map_err(wrong("storage.directory"))?;
-            print("storage.directory: the tables are up to date\n")?;
+        let migrated = migrate(&storage).await?;
+        for key in &migrated {
+            print(&format!("{key}: the tables are up to date\n"))?;
         }
-        if let Some(url) = &storage.history {
-            CassandraHistoryStore::migrate(url).await.map_err(wrong("storage.history"))?;
-            print("storage.history: the tables are up to date\n")?;
-        }
-        if storage.directory.is_none() && storage.history.is_none() {
+        if migrated.is_empty() {
             print("nothing to do: a data folder is migrated by the node that opens it\n")?;
         }
         Ok(())

@@ -7,6 +7,7 @@ mod user;
 mod check;
 mod backup;
 mod migrate;
+mod not_built;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use self::backup::{BackupCommand, RestoreCommand};
 pub use self::check::CheckCommand;
 pub use self::config::ConfigCommand;
 pub use self::migrate::MigrateCommand;
+pub(crate) use self::not_built::NotBuilt;
 pub use self::user::UserCommand;
 
 /// A chat system whose routing engine sits behind interchangeable transports.
@@ -48,12 +50,24 @@ pub enum Command {
     Backup(BackupCommand),
     /// Make a data folder from a backup, and check it.
     Restore(RestoreCommand),
-    /// Talk, in this terminal.
+    /// Open the terminal chat client.
+    #[cfg(feature = "chat")]
     Chat(pabal_terminal::Flags),
+    /// Open the terminal chat client. Not part of this build.
+    #[cfg(not(feature = "chat"))]
+    Chat(not_built::Flags),
     /// Measure what each transport costs, on this machine, and make a report of it.
+    #[cfg(feature = "lab")]
     Lab(pabal_lab::command::Flags),
+    /// Measure what each transport costs. Not part of this build.
+    #[cfg(not(feature = "lab"))]
+    Lab(not_built::Flags),
     /// Put a server under load, and check that everything arrives once and in order.
+    #[cfg(feature = "load")]
     Load(pabal_load::Flags),
+    /// Put a server under load. Not part of this build.
+    #[cfg(not(feature = "load"))]
+    Load(not_built::Flags),
 }
 
 /// Why a command did not do what it was to do: one line for standard error.
@@ -66,14 +80,9 @@ pub enum CommandError {
     /// The directory cannot be opened.
     #[error("the directory cannot be opened: {0}")]
     Open(#[from] pabal_storage::directory::OpenError),
-    /// A server that the configuration names cannot be used.
-    #[error("{key}: {why}")]
-    Server {
-        /// The setting.
-        key: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The directory or a server that the configuration names cannot be used.
+    #[error(transparent)]
+    Stores(#[from] pabal_gateway::stores::StoresError),
     /// What this command works on is on servers, which have tools of their own.
     #[error("{0} names a server: use its own tools")]
     Elsewhere(&'static str),

@@ -9,8 +9,10 @@ mod sent;
 mod positions;
 mod fjall;
 mod verify;
+#[cfg(feature = "cassandra")]
 mod cassandra;
 
+#[cfg(feature = "cassandra")]
 pub use self::cassandra::CassandraHistoryStore;
 pub use self::fjall::FjallHistoryStore;
 
