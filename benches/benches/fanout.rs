@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pabal_benches::node::{GROUP, Node, memory};
-use pabal_core::engine::{WakeReason, Session};
+use pabal_core::engine::{Session, WakeReason};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 

@@ -129,5 +129,3 @@ pub mod engine;
 mod error;
 pub mod ports;
 pub mod memory;
-#[cfg(feature = "contract")]
-pub mod contract;

@@ -1,12 +1,11 @@
 //! The pabal server: configuration, API service and the running node.
 //!
-//! In reading order: [`commands`] are what the program can do, [`config`] says what a node is told,
+//! In reading order: [`config`] is the configuration of a node,
 //! [`stores`] opens what it keeps and queues in, [`app`] builds it on them, [`server`] accepts
 //! connections and hands each request to the transports or to the [`api`]. [`auth`], [`discovery`],
 //! [`push`] and [`telemetry`] are what the API and the node need besides.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod commands;
 pub mod config;
 pub mod stores;
 pub mod app;

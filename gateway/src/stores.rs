@@ -1,5 +1,17 @@
 //! What a node keeps and queues in: its data folder and its memory, or the servers that the
-//! configuration names. The only place, with the commands, that names concrete backends.
+//! configuration names. The only place, with the commands, that names concrete backends. The
+//! servers are a part of the build ([`servers`]) that can be left out.
+
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+mod embedded_only;
+
+/// The servers that the configuration names.
+#[cfg(feature = "cluster")]
+use cluster as servers;
+#[cfg(not(feature = "cluster"))]
+use embedded_only as servers;
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -11,13 +23,11 @@ use pabal_core::memory::{
     SystemClock,
 };
 use pabal_core::ports::{
-    Accounts, Clock, Directory, HistoryError, HistoryStore, Ports, PushNotifier,
+    Accounts, BoxFuture, Clock, Directory, HistoryError, HistoryStore, Interest, MessageLog,
+    NodeInbox, NodeRegistry, Ports, Presence, PushNotifier,
 };
-use pabal_storage::directory::{OpenError, PostgresDirectory, SqliteDirectory};
+use pabal_storage::directory::{OpenError, SqliteDirectory};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_storage::error::Why;
-use pabal_storage::history::CassandraHistoryStore;
-use pabal_storage::redis::{ConnectError, InvalidRedisUrl, RedisConfig, RedisStore, RedisUrl};
 
 use crate::backup::Backup;
 use crate::config::{Config, Storage};
@@ -62,15 +72,15 @@ pub enum StoresError {
         /// What is wrong with it.
         why: String,
     },
+    /// The configuration names a server whose driver is not part of this build.
+    #[error(
+        "{0} names a server, and this program was built without the drivers of servers: build it \
+         with all features (`cargo build --release -p pabal-cli`)"
+    )]
+    NotBuilt(&'static str),
     /// A task of the start was cut off.
     #[error("the start was interrupted")]
     Interrupted,
-}
-
-impl StoresError {
-    fn server(key: &'static str) -> impl Fn(pabal_storage::error::ConnectError) -> Self {
-        move |error| Self::Server { key, why: error.to_string() }
-    }
 }
 
 /// The stores of one node, open.
@@ -80,37 +90,7 @@ pub struct Stores {
     pub accounts: Arc<dyn Accounts>,
     /// What `pabal backup` copies: the data folder, if everything that lasts is in it.
     pub backup: Option<Backup>,
-    users: Users,
-}
-
-/// Where users and channels are.
-#[derive(Clone)]
-enum Users {
-    Sqlite(SqliteDirectory),
-    Postgres(PostgresDirectory),
-}
-
-impl Users {
-    fn directory(&self) -> Arc<dyn Directory> {
-        match self {
-            Self::Sqlite(directory) => Arc::new(directory.clone()),
-            Self::Postgres(directory) => Arc::new(directory.clone()),
-        }
-    }
-
-    fn accounts(&self) -> Arc<dyn Accounts> {
-        match self {
-            Self::Sqlite(directory) => Arc::new(directory.clone()),
-            Self::Postgres(directory) => Arc::new(directory.clone()),
-        }
-    }
-
-    async fn close(&self) {
-        match self {
-            Self::Sqlite(directory) => directory.close().await,
-            Self::Postgres(directory) => directory.close().await,
-        }
-    }
+    directory: OpenDirectory,
 }
 
 impl std::fmt::Debug for Stores {
@@ -119,128 +99,157 @@ impl std::fmt::Debug for Stores {
     }
 }
 
-impl Stores {
-    /// Opens what `config` names, servers first: what is wrong with them is told before a data folder
-    /// is made.
-    ///
-    /// # Errors
-    /// [`StoresError`]. What was opened is closed again.
-    pub async fn open(config: &Config) -> Result<(Ports, Self), StoresError> {
-        let storage = &config.storage;
-        let queue = match &storage.queue {
-            Some(url) => Some(connect_redis(url, storage.partitions).await?),
-            None => None,
-        };
-        let remote: Option<Arc<dyn HistoryStore>> = match &storage.history {
-            Some(url) => Some(Arc::new(connect_cassandra(url, storage.partitions).await?)),
-            None => None,
-        };
-        let postgres = match &storage.directory {
-            Some(url) => {
-                let opened = PostgresDirectory::connect(url, storage.directory_connections).await;
-                Some(opened.map_err(StoresError::server("storage.directory"))?)
-            }
-            None => None,
-        };
-        let local = open_folder(storage, queue.is_some()).await?;
-        let users = match postgres {
-            Some(directory) => Users::Postgres(directory),
-            None => {
-                let file = storage.data_dir.join("directory.sqlite");
-                Users::Sqlite(SqliteDirectory::open(file).await?)
-            }
-        };
-        let backup = match (&users, &local, &remote) {
-            (Users::Sqlite(directory), Some(local), None) => {
-                Some(Backup { directory: directory.clone(), history: Arc::clone(&local.history) })
-            }
-            _ => None,
-        };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let history = remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
-        let push: Arc<dyn PushNotifier> = match (&config.push.webhook_url, &queue, local) {
-            (None, ..) => Arc::new(NoPush),
-            (Some(_), Some(queue), _) => {
-                Arc::new(queue.push_notifier(storage.push_queue_notifications))
-            }
-            (Some(_), None, Some(local)) => local.push,
-            (Some(_), None, None) => return Err(StoresError::Interrupted),
-        };
-        let (directory, history) = (users.directory(), history.ok_or(StoresError::Interrupted)?);
-        let ports = ports(storage, queue.as_ref(), clock, directory, history, push);
-        Ok((ports, Self { accounts: users.accounts(), backup, users }))
-    }
+/// An open directory, in SQLite or PostgreSQL. [`close`](Self::close) ends its connections.
+#[derive(Clone)]
+pub struct OpenDirectory {
+    directory: Arc<dyn Directory>,
+    accounts: Arc<dyn Accounts>,
+    close: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+}
 
-    /// Closes what has connections or files to close.
-    pub async fn close(&self) {
-        self.users.close().await;
+impl OpenDirectory {
+    /// The ports of `store`; `close` ends its connections.
+    fn new<S, F>(store: S, close: impl Fn(S) -> F + Send + Sync + 'static) -> Self
+    where
+        S: Directory + Accounts + Clone + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            directory: Arc::new(store.clone()),
+            accounts: Arc::new(store.clone()),
+            close: Arc::new(move || Box::pin(close(store.clone()))),
+        }
     }
 }
 
-fn ports(
-    storage: &Storage,
-    queue: Option<&RedisStore>,
-    clock: Arc<dyn Clock>,
-    directory: Arc<dyn Directory>,
-    history: Arc<dyn HistoryStore>,
-    push: Arc<dyn PushNotifier>,
-) -> Ports {
-    let (entries, deliveries) = (storage.log_messages_per_partition, storage.inbox_deliveries);
-    match queue {
-        Some(redis) => Ports {
-            log: Arc::new(redis.message_log(Arc::clone(&clock), entries)),
-            inbox: Arc::new(redis.node_inbox(deliveries)),
-            presence: Arc::new(redis.presence()),
-            interest: Arc::new(redis.interest()),
-            registry: Arc::new(redis.node_registry()),
-            history,
-            directory,
-            push,
-            clock,
-        },
-        None => Ports {
-            log: Arc::new(MemoryMessageLog::new(Arc::clone(&clock), entries)),
+impl OpenDirectory {
+    /// Opens the directory that `storage` names, for an operator's command: one connection, and a data
+    /// folder that is there already.
+    ///
+    /// # Errors
+    /// [`StoresError`]; a retry may help where a server cannot be reached.
+    pub fn open_existing(storage: &Storage) -> BoxFuture<'_, Result<Self, StoresError>> {
+        Box::pin(async move {
+            if let Some(directory) = servers::connect_directory(storage, 1).await? {
+                return Ok(directory);
+            }
+            let file = storage.data_dir.join("directory.sqlite");
+            Ok(Self::sqlite(SqliteDirectory::open_existing(file).await?))
+        })
+    }
+
+    fn sqlite(store: SqliteDirectory) -> Self {
+        Self::new(store, |store| async move { store.close().await })
+    }
+
+    /// The accounts in it.
+    pub fn accounts(&self) -> &dyn Accounts {
+        &*self.accounts
+    }
+
+    /// Ends its connections.
+    pub async fn close(&self) {
+        (self.close)().await;
+    }
+}
+
+/// Makes the tables of the servers that `storage` names, or brings them up to date, and returns the settings
+/// that name them. Idempotent.
+///
+/// # Errors
+/// [`StoresError`]; a retry may help where a server cannot be reached.
+pub fn migrate(storage: &Storage) -> BoxFuture<'_, Result<Vec<&'static str>, StoresError>> {
+    Box::pin(async move { servers::migrate(storage).await })
+}
+
+/// The ports of queues, presence and leases, which are all in memory or all on one server.
+struct Queues {
+    log: Arc<dyn MessageLog>,
+    inbox: Arc<dyn NodeInbox>,
+    presence: Arc<dyn Presence>,
+    interest: Arc<dyn Interest>,
+    registry: Arc<dyn NodeRegistry>,
+    /// The push queue on the same server; in memory there is none.
+    push: Option<Arc<dyn PushNotifier>>,
+}
+
+impl Queues {
+    fn in_memory(storage: &Storage, clock: &Arc<dyn Clock>) -> Self {
+        let (entries, deliveries) = (storage.log_messages_per_partition, storage.inbox_deliveries);
+        Self {
+            log: Arc::new(MemoryMessageLog::new(Arc::clone(clock), entries)),
             inbox: Arc::new(MemoryNodeInbox::new(deliveries)),
             presence: Arc::new(MemoryPresence::new()),
             interest: Arc::new(MemoryInterest::new()),
             registry: Arc::new(MemoryNodeRegistry::new()),
-            history,
-            directory,
-            push,
-            clock,
-        },
+            push: None,
+        }
     }
 }
 
-async fn connect_redis(url: &str, partitions: u16) -> Result<RedisStore, StoresError> {
-    let wrong = |error: ConnectError| {
-        let key = match error {
-            ConnectError::Partitions { .. } => "storage.partitions",
-            _ => "storage.queue",
-        };
-        StoresError::Server { key, why: error.to_string() }
-    };
-    let url: RedisUrl = url.parse().map_err(|error: InvalidRedisUrl| {
-        let (key, why) = ("storage.queue", error.to_string());
-        StoresError::Server { key, why }
-    })?;
-    let store = RedisStore::connect(&url, &RedisConfig::default()).await.map_err(wrong)?;
-    store.keep_to(partitions).await.map_err(wrong)?;
-    Ok(store)
+/// What servers provide; the data folder provides the rest.
+#[derive(Default)]
+struct Servers {
+    queues: Option<Queues>,
+    history: Option<Arc<dyn HistoryStore>>,
+    directory: Option<OpenDirectory>,
 }
 
-async fn connect_cassandra(
-    url: &str,
-    partitions: u16,
-) -> Result<CassandraHistoryStore, StoresError> {
-    let wrong = StoresError::server("storage.history");
-    let store = CassandraHistoryStore::connect(url).await.map_err(wrong)?;
-    let kept = store.keep_to(url, partitions).await;
-    kept.map_err(|error| match error.why() {
-        Why::Partitions(..) => StoresError::server("storage.partitions")(error),
-        _ => StoresError::server("storage.history")(error),
-    })?;
-    Ok(store)
+impl Stores {
+    /// Opens what `config` names, servers first: a server that cannot be used is reported before a
+    /// data folder is made.
+    ///
+    /// # Errors
+    /// [`StoresError`]. What was opened is closed again.
+    pub fn open(config: &Config) -> BoxFuture<'_, Result<(Ports, Self), StoresError>> {
+        Box::pin(async move {
+            let storage = &config.storage;
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let Servers { queues, history: remote, directory } =
+                servers::connect(storage, &clock).await?;
+            let local = open_folder(storage, queues.is_some()).await?;
+            let (directory, sqlite) = match directory {
+                Some(directory) => (directory, None),
+                None => {
+                    let file = storage.data_dir.join("directory.sqlite");
+                    let sqlite = SqliteDirectory::open(file).await?;
+                    (OpenDirectory::sqlite(sqlite.clone()), Some(sqlite))
+                }
+            };
+            let backup = match (sqlite, &local, &remote) {
+                (Some(directory), Some(local), None) => {
+                    Some(Backup { directory, history: Arc::clone(&local.history) })
+                }
+                _ => None,
+            };
+            let history = remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
+            let queues = queues.unwrap_or_else(|| Queues::in_memory(storage, &clock));
+            let push: Arc<dyn PushNotifier> = match (&config.push.webhook_url, queues.push, local) {
+                (None, ..) => Arc::new(NoPush),
+                (Some(_), Some(push), _) => push,
+                (Some(_), None, Some(local)) => local.push,
+                (Some(_), None, None) => return Err(StoresError::Interrupted),
+            };
+            let ports = Ports {
+                log: queues.log,
+                inbox: queues.inbox,
+                presence: queues.presence,
+                interest: queues.interest,
+                registry: queues.registry,
+                history: history.ok_or(StoresError::Interrupted)?,
+                directory: Arc::clone(&directory.directory),
+                push,
+                clock,
+            };
+            let accounts = Arc::clone(&directory.accounts);
+            Ok((ports, Self { accounts, backup, directory }))
+        })
+    }
+
+    /// Closes what has connections or files to close.
+    pub async fn close(&self) {
+        self.directory.close().await;
+    }
 }
 
 /// Opens history and push queue on disk, unless both are elsewhere.
@@ -285,7 +294,7 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
 
 /// Makes the data folder, with its parents, for this user only: messages and password hashes are in
 /// it. A folder that is there keeps the permissions that somebody gave it.
-pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
+pub fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -298,6 +307,6 @@ pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Whether there is a file with something in it: an empty one is as good as none.
-pub(crate) fn has_content(file: &Path) -> bool {
+pub fn has_content(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }

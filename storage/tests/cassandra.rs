@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pabal_core::contract::history_store;
+use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, Timestamp, UserId};
 use pabal_core::ports::{Appended, HistoryStore, PageFrom};
 use pabal_servers::{Cassandra, Missing, Shared, started};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::future::join_all;
-use pabal_core::contract::history_store;
+use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, Timestamp, UserId};
 use pabal_core::ports::{
     Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pabal_core::contract::push_notifier;
+use pabal_contract::push_notifier;
 use pabal_core::ports::{BoxFuture, Notification, PushError, PushNotifier};
 use pabal_core::ports::{PushPosition, QueuedNotification};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};

@@ -15,7 +15,7 @@ pub fn path() -> &'static Path {
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "-p", "pabal-gateway", "--bin", "pabal"])
+        .args(["build", "--quiet", "-p", "pabal-cli", "--bin", "pabal"])
         .args(["--message-format=json-render-diagnostics", "--profile", &profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
-use pabal_core::engine::{Engine, WakeReason, Reader, View};
+use pabal_core::engine::{Engine, Reader, View, WakeReason};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Batch, Problem};
 use tokio::time::timeout;

@@ -34,7 +34,10 @@ impl Requests {
 
     /// As many as they like.
     pub fn unlimited() -> Self {
-        Self(Arc::new(Rates { by_address: RateLimiter::unlimited(), by_user: RateLimiter::unlimited() }))
+        Self(Arc::new(Rates {
+            by_address: RateLimiter::unlimited(),
+            by_user: RateLimiter::unlimited(),
+        }))
     }
 
     /// One more from `address`: of HTTP only, for a WebSocket's frames have a user.

@@ -60,7 +60,7 @@ pub struct Flags {
     /// A few clients for a second: for the tests.
     #[arg(long, hide = true, conflicts_with = "quick")]
     pub tiny: bool,
-    /// Writes the fitted model, for `benches/lab/model.json`.
+    /// Writes the fitted model, for `cost/prices.json`.
     #[arg(long, value_name = "FILE")]
     pub save_model: Option<PathBuf>,
 }

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use pabal_load::{Headers, Http, Plan, Transport};
+use pabal_cost::{Cell, Headers, Http, Pace, Plan, Transport};
 use serde::{Deserialize, Serialize};
-
-use crate::model::Pace;
-use crate::record::Cell;
 
 /// The pace of servers under measurement: quicker than their defaults, so that a window sees what
 /// happens to clients that hear nothing. The model computes with either.

@@ -12,7 +12,7 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 pub mod record;
 pub mod grid;
-pub mod model;
+pub mod fit;
 pub mod peers;
 pub mod report;
 pub mod ledger;

@@ -1,6 +1,7 @@
 //! A cell of the grid and what was measured in it. Raw data: everything else is computed from these.
 
-use pabal_load::{Counts, Headers, Http, Plan, Transport, Verdict};
+use pabal_cost::{Cell, Transport};
+use pabal_load::{Counts, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The transports, without the interval of polls.
@@ -47,43 +48,6 @@ pub fn transport_name(transport: Transport) -> String {
     match transport {
         Transport::ShortPolling { every_ms } => format!("polling {} s", every_ms as f64 / 1e3),
         other => Family::of(other).name().to_owned(),
-    }
-}
-
-/// What a cell is about.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    /// The crowd.
-    pub plan: Plan,
-    /// Whether connections are encrypted (TLS 1.3).
-    pub tls: bool,
-}
-
-impl Cell {
-    /// Its name, which no other cell has: the transport and what differs in it, for people, files and
-    /// `--only`.
-    pub fn name(&self) -> String {
-        let plan = &self.plan;
-        let transport = match plan.transport {
-            Transport::ShortPolling { every_ms } => format!("poll-{}s", every_ms as f64 / 1e3),
-            Transport::LongPolling => "long-poll".to_owned(),
-            Transport::Sse => "sse".to_owned(),
-            Transport::WebSocket => "websocket".to_owned(),
-        };
-        let mut name = format!(
-            "{transport}/{}-a-minute/{}-clients/{}-bytes/groups-of-{}",
-            plan.per_minute, plan.clients, plan.content_bytes, plan.group
-        );
-        for (differs, word) in [
-            (self.tls, "/tls"),
-            (plan.http == Http::Two, "/http2"),
-            (plan.headers == Headers::Browser, "/browser"),
-        ] {
-            if differs {
-                name.push_str(word);
-            }
-        }
-        name
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::time::sleep;
 use crate::Outcome;
 use crate::grid::{PACE, Step};
 use crate::process::{self, Server};
-use crate::record::{Cell, CpuAccounts, Latency, Loopback, Record};
+use crate::record::{CpuAccounts, Latency, Loopback, Record};
+use pabal_cost::Cell;
 
 /// With fewer deliveries nothing is said of the slowest in a thousand.
 const DELIVERIES_FOR_P999: u64 = 10_000;

@@ -2,12 +2,12 @@
 
 use std::fs;
 
+use pabal_cost::{Cell, Model, Terms, Transport};
 use pabal_lab::grid::{PACE, Size, Step, steps};
-use pabal_lab::model::{Model, Terms};
 use pabal_lab::peers::{PeerRow, Task};
-use pabal_lab::record::{Cell, CpuAccounts, Latency, Loopback, Record};
+use pabal_lab::record::{CpuAccounts, Latency, Loopback, Record};
 use pabal_lab::report::{Findings, Origin};
-use pabal_load::{Counts, Transport, Verdict};
+use pabal_load::{Counts, Verdict};
 
 /// What things cost where the records come from.
 fn world() -> Model {

@@ -13,10 +13,10 @@ use crate::counts::{Counts, Verdict, histogram};
 use crate::error::LoadError;
 use crate::oracle::Channel;
 use crate::orders::{Orders, Phase, meant};
-use crate::plan::Plan;
 use crate::scene::Scene;
 use crate::schedule::Schedule;
 use crate::speaker::{Metronome, Mouth};
+use pabal_cost::Plan;
 
 /// Everybody, connected. Needs a tokio runtime around it. Dropping it ends all of it at once.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::Broken;
 use crate::net::Stream;
-use crate::plan::{Headers, Http};
 use crate::target::Place;
+use pabal_cost::{Headers, Http};
 
 /// The largest answer: a page of 200 messages of 16 KiB has about 3 MiB.
 const MOST_BYTES: usize = 8 << 20;

@@ -38,7 +38,7 @@
 //! all of it, `command` is `pabal load`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod plan;
+mod plan;
 pub mod counts;
 mod error;
 mod net;
@@ -62,7 +62,7 @@ pub use counts::{Counts, Verdict};
 pub use crowd::Crowd;
 pub use error::LoadError;
 pub use hdrhistogram::Histogram;
+pub use pabal_cost::{Headers, Http, Plan, Transport};
 pub use people::People;
-pub use plan::{Headers, Http, Plan, Transport};
 pub use schedule::{Arrivals, Schedule, Spike};
 pub use target::Target;

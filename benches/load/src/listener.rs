@@ -19,11 +19,11 @@ use crate::http::{Connection, headers};
 use crate::line::{Line, Session, phase};
 use crate::oracle::{Channel, Heard, Hearing};
 use crate::orders::{Inbox, Order, Phase};
-use crate::plan::Transport;
 use crate::scene::Scene;
 use crate::socket::Socket;
 use crate::target::Place;
 use crate::wire::{Document, Event, Frame, Page, Stamp};
+use pabal_cost::Transport;
 
 /// The bound of the first wait after a failure; it doubles with each, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -23,10 +23,10 @@ use crate::http::{Connection, headers};
 use crate::listener::Listener;
 use crate::oracle::Channel;
 use crate::orders::{Inbox, Orders};
-use crate::plan::{Headers, Http, Plan};
 use crate::scene::{Scene, bearer};
 use crate::speaker::Speaker;
 use crate::target::{Place, Roads, Target};
+use pabal_cost::{Headers, Http, Plan};
 
 /// As many sessions as a server grants a user.
 const SESSIONS_PER_USER: usize = 16;
@@ -79,7 +79,7 @@ impl People {
         plan: &Plan,
         progress: impl Fn(usize, usize),
     ) -> Result<Self, LoadError> {
-        plan.check()?;
+        crate::plan::check(plan)?;
         let place = Arc::new(Place::find(&target.url).await?);
         let scene = Arc::new(Scene {
             plan: *plan,

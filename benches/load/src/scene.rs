@@ -10,8 +10,8 @@ use crate::counts::Tally;
 use crate::error::Broken;
 use crate::http::Connection;
 use crate::net::{Meter, Stream};
-use crate::plan::{Http, Plan};
 use crate::target::{Place, Roads};
+use pabal_cost::{Http, Plan};
 
 /// The place of what happens.
 #[derive(Debug)]

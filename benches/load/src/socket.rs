@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::error::Broken;
 use crate::http::Connection;
 use crate::net::{Duplex, Stream};
-use crate::plan::Http;
 use crate::target::Place;
+use pabal_cost::Http;
 
 /// A buffer of the default size is 128 KiB, and is cleared before each read.
 const READ_BYTES: usize = 4 * 1024;

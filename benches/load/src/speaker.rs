@@ -14,12 +14,12 @@ use crate::counts::count;
 use crate::error::Broken;
 use crate::http::headers;
 use crate::oracle::Channel;
-use crate::plan::{Headers, Http};
 use crate::scene::Scene;
 use crate::schedule::Schedule;
 use crate::socket::Socket;
 use crate::target::Place;
 use crate::wire::{Echo, Stamp};
+use pabal_cost::{Headers, Http};
 
 /// As many sends of one speaker as wait for their acknowledgement: fewer than a server takes from one
 /// socket (256), so that it never has to leave the socket unread.

@@ -25,7 +25,7 @@ use tokio_util::either::Either;
 
 use crate::error::{Broken, LoadError};
 use crate::net::{Counted, Meter, Stream};
-use crate::plan::Http;
+use pabal_cost::Http;
 
 /// As many connections as come from one loopback address: ports of one address are few, and
 /// servers bound the connections of an address.

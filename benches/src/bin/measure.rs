@@ -129,6 +129,6 @@ fn run(flags: &Flags) -> Outcome<bool> {
 /// Builds the server and its peers.
 fn build() -> Outcome<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "-p", "pabal-gateway", "-p", "pabal-benches", "--bins"]);
+    cargo.args(["build", "--release", "-p", "pabal-cli", "-p", "pabal-benches", "--bins"]);
     if cargo.status()?.success() { Ok(()) } else { Err("the build failed".into()) }
 }

@@ -166,14 +166,3 @@ fn take<'a>(
     let taken = messages.by_ref().take(limit).map(|(_, message)| message.clone()).collect();
     Page { messages: taken, has_more: messages.next().is_some() }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::MemoryHistoryStore;
-    use crate::contract::history_store;
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        history_store::run(async || MemoryHistoryStore::new()).await;
-    }
-}

@@ -91,14 +91,3 @@ impl Queue {
             .collect()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::MemoryPushNotifier;
-    use crate::contract::push_notifier;
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        push_notifier::run(async |capacity| MemoryPushNotifier::new(capacity)).await;
-    }
-}

@@ -1,6 +1,7 @@
 //! What the engine needs of the world, a trait a concern.
 //!
-//! A trait states its delivery semantics in prose. A conformance suite checks them on every adapter,
+//! A trait states its delivery semantics in prose. The package `pabal-contract` checks them on every
+//! adapter with a conformance suite,
 //! and [`crate::memory`] has a reference adapter of each.
 //!
 //! Configuration chooses the adapters, so ports are `Arc<dyn Port>`, and their methods return a

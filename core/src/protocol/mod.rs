@@ -5,8 +5,6 @@ mod problem;
 pub mod event;
 mod batch;
 mod command;
-#[cfg(test)]
-mod fuzz;
 
 pub use batch::Batch;
 pub use command::{

@@ -24,13 +24,20 @@ impl Attempts {
     /// Limits as configured; none if rate limits are off.
     pub fn new(limits: &config::Limits, auth: &config::Auth) -> Self {
         if !limits.rate_limits {
-            return Self { by_address: RateLimiter::unlimited(), by_username: RateLimiter::unlimited() };
+            return Self {
+                by_address: RateLimiter::unlimited(),
+                by_username: RateLimiter::unlimited(),
+            };
         }
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let per_second = auth.attempts_per_address_per_second;
         let per_minute = auth.attempts_per_username_per_minute;
         Self {
-            by_address: RateLimiter::new(per_second, second, per_second.saturating_mul(BURST_SECONDS)),
+            by_address: RateLimiter::new(
+                per_second,
+                second,
+                per_second.saturating_mul(BURST_SECONDS),
+            ),
             by_username: RateLimiter::new(per_minute, minute, per_minute),
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use http::HeaderValue;
 use ipnet::IpNet;
 use pabal_core::model::MAX_PARTITIONS;
+#[cfg(feature = "cluster")]
 use pabal_storage::redis::RedisUrl;
 use tracing_subscriber::EnvFilter;
 
@@ -60,6 +61,8 @@ impl Config {
         {
             return wrong("push.webhook_url", "must be an http:// or https:// URL");
         }
+        // Without the driver the node refuses the setting when it opens its stores.
+        #[cfg(feature = "cluster")]
         if let Some(url) = &storage.queue
             && let Err(error) = url.parse::<RedisUrl>()
         {

@@ -1,6 +1,6 @@
 //! Which transport suits a client: the one that costs the server least CPU, of those that are as fast as
 //! the client needs. What they cost is computed by the cost model that `pabal lab` fits to measurements
-//! (`benches/lab/model.json`).
+//! (`cost/prices.json`).
 //!
 //! A client that does not say how long it can wait wants news at once, which polling cannot give; one
 //! that does not say how much it expects expects one message a second. Where the difference is so little
@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use pabal_lab::model::{CANDIDATES, Candidate, Model, cheapest, cost};
+use pabal_cost::{CANDIDATES, Candidate, Model, cheapest, cost};
 
 /// The rate assumed of a client that says nothing.
 const ASSUMED_MESSAGES_PER_SECOND: f64 = 1.0;

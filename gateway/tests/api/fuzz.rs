@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
-use pabal_core::contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{for_a_while, spoiled};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -32,4 +32,3 @@ mod smuggling;
 mod bad_input;
 mod fuzz;
 mod push;
-mod operator;

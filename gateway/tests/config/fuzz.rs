@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use clap::Parser;
-use pabal_core::contract::fuzz::{for_a_while, spoiled};
-use pabal_gateway::commands::{Cli, Command};
+use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_gateway::config::{Config, ConfigError, ServeFlags, Source, Sources, print};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::file;
+use crate::{Serve, file};
 
 /// No line for the operator is longer: the longest names all keys of a section.
 const LONGEST_LINE: usize = 2_000;
@@ -313,8 +312,8 @@ fn configuration_of_flags() {
         1 => select(FLAGS).prop_map(|flag| vec![flag]),
     ];
     for_a_while(file!(), vec(argument, 0..6), |arguments| {
-        let all = ["pabal", "serve"].into_iter().chain(arguments.concat());
-        let Ok(Cli { command: Command::Serve(flags) }) = Cli::try_parse_from(all) else {
+        let all = ["serve"].into_iter().chain(arguments.concat());
+        let Ok(Serve { flags }) = Serve::try_parse_from(all) else {
             return Ok(());
         };
         match load(&flags, &[]) {

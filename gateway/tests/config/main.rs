@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use pabal_gateway::commands::{Cli, Command};
 use pabal_gateway::config::{Config, ConfigError, LogFormat, ServeFlags, print};
 
+/// The flags of `pabal serve` on a command line of their own.
+#[derive(Debug, Parser)]
+struct Serve {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
 fn flags(arguments: &[&str]) -> ServeFlags {
-    let all = ["pabal", "serve"].iter().chain(arguments);
-    match Cli::try_parse_from(all).unwrap().command {
-        Command::Serve(flags) => flags,
-        other => panic!("{other:?}"),
-    }
+    let all = ["serve"].iter().chain(arguments);
+    Serve::try_parse_from(all).unwrap().flags
 }
 
 struct File {
@@ -298,8 +301,8 @@ fn secrets_are_printed_only_when_asked_for() {
 #[test]
 fn flags_of_the_wrong_type_are_refused() {
     for wrong in [["--listen", "here"], ["--capacity", "-1"], ["--latitude", "north"]] {
-        let all = ["pabal", "serve"].iter().chain(&wrong);
-        assert!(Cli::try_parse_from(all).is_err(), "{wrong:?}");
+        let all = ["serve"].iter().chain(&wrong);
+        assert!(Serve::try_parse_from(all).is_err(), "{wrong:?}");
     }
 }
 

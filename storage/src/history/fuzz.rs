@@ -1,6 +1,6 @@
 //! Fuzz target of stored messages, positions and keys: as they are written, and spoiled.
 
-use pabal_core::contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, Message, MessageId, UserId};
 use proptest::prelude::*;
 

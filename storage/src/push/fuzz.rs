@@ -1,6 +1,6 @@
 //! Fuzz target of stored notifications: as they are written, and spoiled.
 
-use pabal_core::contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};
 use pabal_core::ports::Notification;
 use proptest::prelude::*;

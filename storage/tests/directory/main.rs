@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use pabal_core::contract;
+use pabal_contract as contract;
 use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, FriendState, MessageId, NotificationLevel,
     Role, Timestamp, TokenHash, User, UserId,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pabal_core::contract;
+use pabal_contract as contract;
 use pabal_core::model::{ChannelId, ChannelKind, FriendState, UserId};
 use pabal_core::ports::{Directory, DirectoryError};
 use pabal_servers::{Missing, Postgres, Shared, started};

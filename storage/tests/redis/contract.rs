@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use pabal_core::contract::{
-    interest, message_log, node_inbox, node_registry, presence, push_notifier,
-};
+use pabal_contract::{interest, message_log, node_inbox, node_registry, presence, push_notifier};
 use pabal_core::ports::MessageLog;
 use pabal_servers::redis::{RedisCluster, RedisSentinel};
 use pabal_servers::{Redis, started};

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use pabal_load::{Headers, Http, Transport};
+use pabal_cost::{Cell, Headers, Http, Predicted, Transport, polls};
 
 use super::Findings;
 use super::svg::{Axis, Look, Mark, Row, Series, bars, dots, lines};
 use super::text::{count, figure, percent};
+use crate::fit::as_it_was;
 use crate::grid::{self, PACE};
-use crate::model::{Predicted, as_it_was, polls};
-use crate::record::{Cell, Family, Record, transport_name};
+use crate::record::{Family, Record, transport_name};
 
 /// A plot with its question.
 pub(super) struct Figure {

@@ -10,16 +10,16 @@ mod tables;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pabal_load::Transport;
+use pabal_cost::{Cell, Model, Transport};
 use serde::Serialize;
 
 use self::text::{escape, percent};
 use crate::Outcome;
+use crate::fit::{Check, check, fit};
 use crate::grid::{self, PACE};
-use crate::model::{Check, Model, check, fit};
 use crate::peers::PeerRow;
 use crate::process;
-use crate::record::{Cell, Record};
+use crate::record::Record;
 
 /// With fewer cells than this no model is fitted: there are about as many prices.
 const CELLS_TO_FIT: usize = 40;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use pabal_load::Transport;
+use pabal_cost::Transport;
 
 use super::figures::{Figure, look};
 use super::svg::{Axis, Row, bars, dots};

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use pabal_load::Transport;
+use pabal_cost::{
+    CANDIDATES, Candidate, Cost, Habit, Month, Transport, break_even_seconds, cheapest, month,
+};
 
 use super::Findings;
 use super::figures::{ALL, Figure, look, per_minute, short_name};
 use super::svg::{Axis, Look, Mark, Region, Row, Series, bars, lines, map};
 use super::text::{figure, percent};
-use crate::model::{
-    CANDIDATES, Candidate, Cost, Habit, Month, break_even_seconds, cheapest, month,
-};
 use crate::record::{Family, transport_name};
 
 /// The transports of the month.

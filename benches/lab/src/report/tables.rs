@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
-use pabal_load::{Headers, Http, Transport};
+use pabal_cost::{Headers, Http, Transport, break_even_seconds, cost, month};
 
 use super::Findings;
 use super::figures::{ALL, marked_name, record_of};
 use super::predictions::HABITS;
 use super::text::{escape, figure, maybe, percent};
 use crate::grid;
-use crate::model::{break_even_seconds, cost, month};
 use crate::record::{Family, Record, transport_name};
 
 /// A table, as text.
@@ -249,7 +248,7 @@ pub(super) fn errors(findings: &Findings) -> Table {
 /// The prices of the model.
 pub(super) fn prices(findings: &Findings) -> Table {
     let model = &findings.model;
-    let names = crate::model::Terms::NAMES.iter();
+    let names = pabal_cost::Terms::NAMES.iter();
     let prices = model.cpu_us.to_array().into_iter().zip(model.bytes.to_array());
     let prices = prices.zip(model.memory_bytes.to_array());
     let rows = names.zip(prices).filter(|(_, ((cpu, bytes), memory))| cpu + bytes + memory > 0.0);

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::error::LoadError;
-use crate::plan::{Headers, Http, Plan, Transport};
 use crate::schedule::{Schedule, Spike};
 use crate::target::Target;
+use pabal_cost::{Headers, Http, Plan, Transport};
 
 /// The flags of `pabal load`. Ctrl-C ends early, with the report. The server must not limit rates:
 /// `pabal serve --no-rate-limits`.
@@ -141,7 +141,7 @@ impl Flags {
                 "the first storm would come after the end: more --duration, or a shorter --storm";
             return Err(LoadError::Plan(why.into()));
         }
-        self.plans().iter().try_for_each(Plan::check)
+        self.plans().iter().try_for_each(crate::plan::check)
     }
 
     /// One plan a transport, whose clients are all clients together.

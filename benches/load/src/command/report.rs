@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::counts::{Counts, Verdict, add, histogram};
-use crate::plan::{Plan, Transport};
+use pabal_cost::{Plan, Transport};
 
 /// What the table says of each transport. Bytes are those of both ways, as TCP carries them.
 const LABELS: [&str; 15] = [

@@ -1,0 +1,110 @@
+//! `pabal check`: whether a data folder is what it should be. The folder stays as it is: what opening
+//! would change is changed in a scratch folder, with copies of all but the tables of history.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use pabal_storage::directory::{DirectoryReport, SqliteDirectory};
+use pabal_storage::embedded::{self, StoreReport};
+
+use super::data::DataFlags;
+use super::{CommandError, print};
+use pabal_gateway::stores::has_content;
+
+/// What to check.
+#[derive(Args, Debug)]
+pub struct CheckCommand {
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+/// What a data folder holds, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Report {
+    store: StoreReport,
+    directory: DirectoryReport,
+}
+
+impl CheckCommand {
+    /// Checks the folder, and prints what is in it and what is wrong.
+    ///
+    /// # Errors
+    /// [`CommandError::Wrong`] if something is; others if the folder cannot be checked, as one that
+    /// is in use.
+    pub async fn run(&self) -> Result<(), CommandError> {
+        let folder = self.data.load_folder()?.storage.data_dir;
+        let report = check(&folder).await?;
+        print(&report.text())?;
+        report.outcome(&folder)
+    }
+}
+
+/// Looks through all of `folder`.
+pub(super) async fn check(folder: &Path) -> Result<Report, CommandError> {
+    // Beside others' temporary files; TMPDIR says where there is room for a copy of the directory
+    // and the journals.
+    let scratch = tempfile::tempdir()?;
+    let (history, copy) = (folder.join("history"), scratch.path().join("history"));
+    fs::create_dir(&copy)?;
+    let looked = tokio::task::spawn_blocking(move || {
+        if !history.is_dir() {
+            let missing = format!("{} is not there", history.display());
+            return Err(CommandError::System(io::Error::new(io::ErrorKind::NotFound, missing)));
+        }
+        Ok(embedded::verify(&history, &copy)?)
+    });
+    let store = looked.await.map_err(|_| CommandError::Interrupted)??;
+    let original = folder.join("directory.sqlite");
+    let directory = if has_content(&original) {
+        let copy = copy_directory(folder, scratch.path())?;
+        SqliteDirectory::verify(&copy, &original).await?
+    } else {
+        let mut lost = DirectoryReport::default();
+        lost.findings.wrong(format!("directory: {} is gone", original.display()));
+        lost
+    };
+    Ok(Report { store, directory })
+}
+
+/// Copies the file of the directory, with the log of what is not yet written back to it.
+fn copy_directory(folder: &Path, to: &Path) -> io::Result<PathBuf> {
+    let log = folder.join("directory.sqlite-wal");
+    if log.try_exists()? {
+        fs::copy(log, to.join("directory.sqlite-wal"))?;
+    }
+    let copy = to.join("directory.sqlite");
+    fs::copy(folder.join("directory.sqlite"), &copy)?;
+    Ok(copy)
+}
+
+impl Report {
+    /// For people: a line a store, then a line a finding.
+    pub(super) fn text(&self) -> String {
+        let Self { store, directory } = self;
+        let mut text = format!(
+            "history: {} messages in {} channels, {} partitions, {} known sends, {} notifications\n\
+             directory: {} users, schema version {}\n",
+            store.messages,
+            store.channels,
+            store.partitions,
+            store.sends,
+            store.notifications,
+            directory.users,
+            directory.schema_version,
+        );
+        for finding in store.findings.named().iter().chain(directory.findings.named()) {
+            text.push_str(&format!("{finding}\n"));
+        }
+        text
+    }
+
+    /// An error if something is wrong.
+    pub(super) fn outcome(&self, folder: &Path) -> Result<(), CommandError> {
+        match self.store.findings.count_wrong() + self.directory.findings.count_wrong() {
+            0 => Ok(()),
+            count => Err(CommandError::Wrong { folder: folder.to_owned(), count }),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Direct channels, what a membership shows, how far a member has read, and whom push may reach.
+
+use crate::property::properties;
+use pabal_core::model::{
+    ChannelId, ChannelKind, Membership, MessageId, NotificationLevel, Role, UserId,
+};
+use pabal_core::ports::{DirectoryError, PushTarget, SettingsChange};
+
+use super::{Dir, at_once, channel_id, direct, group, people, roles, user};
+
+pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
+    properties! { fresh() =>
+        a_pair_has_one_direct_channel
+        concurrent_calls_make_one_direct_channel
+        a_direct_channel_needs_two_known_users
+        a_direct_channel_with_an_id_in_use_is_refused
+        each_of_a_pair_sees_the_other
+        a_direct_channel_is_for_ever_the_same
+        a_block_shows_to_the_blocked_in_direct_channels
+        memberships_are_listed_by_id_and_agree_with_each_one
+        reading_never_moves_back
+        the_furthest_of_concurrent_reads_stands
+        only_members_read
+        push_reaches_members_as_they_have_set
+    }
+}
+
+async fn open(directory: &Dir, users: [UserId; 2], number: u64) -> ChannelId {
+    let (channel, _) = directory.direct_channel(users, direct(number)).await.expect("a channel");
+    channel.channel_id
+}
+
+async fn place(directory: &Dir, user_id: UserId, channel_id: ChannelId) -> Membership {
+    let place = directory.membership(user_id, channel_id).await.expect("a membership");
+    place.expect("a member")
+}
+
+async fn a_pair_has_one_direct_channel(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    let made = directory.direct_channel([two, one], direct(10)).await.expect("a channel");
+    assert_eq!(made, (direct(10), true));
+    for (users, number) in [([two, one], 11), ([one, two], 12), ([one, two], 10)] {
+        let found = directory.direct_channel(users, direct(number)).await.expect("a channel");
+        assert_eq!(found, (direct(10), false));
+    }
+    for (users, number) in [([three, one], 11), ([two, three], 12)] {
+        let made = directory.direct_channel(users, direct(number)).await.expect("a channel");
+        assert_eq!(made, (direct(number), true), "another pair has another channel");
+    }
+}
+
+async fn concurrent_calls_make_one_direct_channel(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    let answers = at_once(&directory, 0..24, move |directory, number| {
+        let users = if number % 2 == 0 { [one, two] } else { [two, one] };
+        // Some of them repeat each other.
+        directory.direct_channel(users, direct(10 + number / 2))
+    })
+    .await;
+    let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a channel")).collect();
+    assert_eq!(answers.iter().filter(|(_, made)| *made).count(), 1);
+    assert!(answers.iter().all(|(channel, _)| *channel == answers[0].0), "{answers:?}");
+    for user_id in [one, two] {
+        assert_eq!(directory.memberships(user_id).await.expect("memberships").len(), 1);
+    }
+}
+
+async fn a_direct_channel_needs_two_known_users(directory: Dir) {
+    let [one] = people(&directory).await;
+    let [stranger, other] = [UserId::new(98), UserId::new(99)];
+    let cases = [
+        ([one, stranger], stranger),
+        ([stranger, one], stranger),
+        ([other, stranger], other),
+        ([one, one], one),
+    ];
+    for (users, unknown) in cases {
+        let refused = directory.direct_channel(users, direct(10)).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
+    }
+    assert!(directory.memberships(one).await.expect("memberships").is_empty());
+    assert!(directory.members(channel_id(10)).await.expect("members").is_empty());
+}
+
+async fn a_direct_channel_with_an_id_in_use_is_refused(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    directory.create_group(group(10), one, vec![]).await.expect("a group");
+    open(&directory, [one, two], 11).await;
+    for number in [10, 11] {
+        let refused = directory.direct_channel([one, three], direct(number)).await;
+        assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
+    }
+    assert!(directory.memberships(three).await.expect("memberships").is_empty());
+    assert_eq!(open(&directory, [one, three], 12).await, channel_id(12));
+}
+
+async fn each_of_a_pair_sees_the_other(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    let id = open(&directory, [two, one], 10).await;
+    for (me, peer) in [(one, two), (two, one)] {
+        let expected = Membership {
+            channel: direct(10),
+            role: Role::Member,
+            peer: Some(peer),
+            blocked: false,
+            read_up_to: MessageId::new(0),
+        };
+        assert_eq!(place(&directory, me, id).await, expected);
+    }
+    assert_eq!(directory.membership(three, id).await.expect("no member"), None);
+    assert_eq!(roles(&directory, id).await, [(one, Role::Member), (two, Role::Member)]);
+}
+
+async fn a_direct_channel_is_for_ever_the_same(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    let id = open(&directory, [one, two], 10).await;
+    for (user_id, role) in [(three, None), (one, Some(Role::Owner))] {
+        let refused = directory.put_member(id, user_id, role, 10).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    }
+    let refused = directory.rename_group(id, "Us".into()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    assert!(!directory.remove_member(id, one).await.expect("no group"));
+    assert!(!directory.delete_group(id).await.expect("no group"));
+    assert_eq!(roles(&directory, id).await, [(one, Role::Member), (two, Role::Member)]);
+    assert_eq!(place(&directory, one, id).await.channel, direct(10));
+}
+
+async fn a_block_shows_to_the_blocked_in_direct_channels(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    let pair = open(&directory, [one, two], 10).await;
+    let other_pair = open(&directory, [two, three], 11).await;
+    directory.create_group(group(12), one, vec![two]).await.expect("a group");
+    let blocked = async |user_id, id| {
+        let place = place(&directory, user_id, id).await;
+        let listed = directory.memberships(user_id).await.expect("memberships");
+        assert!(listed.contains(&place), "both ways of asking agree");
+        place.blocked
+    };
+    directory.block(one, two).await.expect("a block");
+    assert!(blocked(two, pair).await, "the blocked one may not send");
+    assert!(!blocked(one, pair).await, "the one who blocks may");
+    assert!(!blocked(two, other_pair).await, "others did not block");
+    for user_id in [one, two] {
+        assert!(!blocked(user_id, channel_id(12)).await, "a group knows no blocks");
+    }
+    directory.block(two, one).await.expect("a block");
+    assert!(blocked(one, pair).await && blocked(two, pair).await);
+    directory.unblock(one, two).await.expect("an end");
+    assert!(blocked(one, pair).await && !blocked(two, pair).await);
+}
+
+async fn memberships_are_listed_by_id_and_agree_with_each_one(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    directory.create_group(group(30), two, vec![one]).await.expect("a group");
+    open(&directory, [one, two], 20).await;
+    directory.create_group(group(10), one, vec![three]).await.expect("a group");
+    open(&directory, [two, three], 15).await;
+    directory.mark_read(channel_id(20), one, MessageId::new(5)).await.expect("a read");
+    let listed = directory.memberships(one).await.expect("memberships");
+    let ids: Vec<_> = listed.iter().map(|place| place.channel.channel_id.get()).collect();
+    assert_eq!(ids, [10, 20, 30]);
+    let seen: Vec<_> = listed.iter().map(|place| (place.channel.kind, place.role)).collect();
+    let expected = [
+        (ChannelKind::Group, Role::Owner),
+        (ChannelKind::Direct, Role::Member),
+        (ChannelKind::Group, Role::Member),
+    ];
+    assert_eq!(seen, expected);
+    for listed in listed {
+        assert_eq!(place(&directory, one, listed.channel.channel_id).await, listed);
+        assert_eq!(listed.peer.is_some(), listed.channel.kind == ChannelKind::Direct);
+    }
+}
+
+async fn reading_never_moves_back(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    let [pair, team] = [open(&directory, [one, two], 10).await, channel_id(11)];
+    directory.create_group(group(11), one, vec![two]).await.expect("a group");
+    for id in [pair, team] {
+        let largest = i64::MAX as u64;
+        let reads =
+            [(0, false), (7, true), (7, false), (3, false), (8, true), (largest, true), (9, false)];
+        let mut furthest = 0;
+        for (up_to, moves) in reads {
+            let moved = directory.mark_read(id, one, MessageId::new(up_to)).await.expect("a read");
+            assert_eq!(moved, moves, "to {up_to}");
+            furthest = furthest.max(up_to);
+            assert_eq!(place(&directory, one, id).await.read_up_to.get(), furthest);
+        }
+        assert_eq!(place(&directory, two, id).await.read_up_to.get(), 0, "each reads alone");
+    }
+}
+
+async fn the_furthest_of_concurrent_reads_stands(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    let id = open(&directory, [one, two], 10).await;
+    let moved = at_once(&directory, 0..24, move |directory, number| {
+        directory.mark_read(id, one, MessageId::new(1 + number * 7 % 24))
+    })
+    .await;
+    assert!(moved.into_iter().any(|moved| moved.expect("a read")));
+    assert_eq!(place(&directory, one, id).await.read_up_to.get(), 24);
+}
+
+async fn only_members_read(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    let id = open(&directory, [one, two], 10).await;
+    for (channel_id, user_id) in [(id, three), (id, UserId::new(99)), (channel_id(99), one)] {
+        let moved = directory.mark_read(channel_id, user_id, MessageId::new(5)).await;
+        assert!(!moved.expect("a read"));
+    }
+    assert_eq!(directory.membership(three, id).await.expect("no member"), None);
+}
+
+async fn push_reaches_members_as_they_have_set(directory: Dir) {
+    let [one, two, three, _outside] = people(&directory).await;
+    directory.create_group(group(10), three, vec![two, one]).await.expect("a group");
+    let pair = open(&directory, [three, two], 11).await;
+    for (user_id, level) in [(one, NotificationLevel::None), (three, NotificationLevel::Mentions)] {
+        let change = SettingsChange { notifications: Some(level), ..Default::default() };
+        directory.change_settings(user_id, change).await.expect("a change");
+    }
+    // A setting of another kind leaves the level at its default.
+    let change = SettingsChange { share_read: Some(false), ..Default::default() };
+    directory.change_settings(two, change).await.expect("a change");
+    let target = |user_id: UserId, level| PushTarget {
+        user_id,
+        username: user(user_id.get()).username,
+        level,
+    };
+    let [first, second, third] = [
+        target(one, NotificationLevel::None),
+        target(two, NotificationLevel::All),
+        target(three, NotificationLevel::Mentions),
+    ];
+    let targets = directory.push_targets(channel_id(10)).await.expect("targets");
+    assert_eq!(targets, [first, second.clone(), third.clone()]);
+    assert_eq!(directory.push_targets(pair).await.expect("targets"), [second, third]);
+    directory.remove_member(channel_id(10), two).await.expect("a removal");
+    let targets = directory.push_targets(channel_id(10)).await.expect("targets");
+    assert!(targets.iter().all(|target| target.user_id != two), "who left is not told");
+}

@@ -1,0 +1,254 @@
+//! Groups: who makes, names, joins and leads them. Who leaves is in [`super::succession`].
+
+use crate::property::properties;
+use pabal_core::model::{Channel, Membership, MessageId, Role, UserId};
+use pabal_core::ports::DirectoryError;
+
+use super::{Dir, at_once, channel_id, direct, group, people, roles};
+
+pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
+    properties! { fresh() =>
+        a_group_has_its_owner_and_members_once
+        a_group_of_a_stranger_is_refused
+        a_group_with_an_id_in_use_is_refused
+        one_of_many_concurrent_groups_of_an_id_is_made
+        a_group_is_renamed
+        a_deleted_group_is_gone_for_everyone
+        a_new_member_has_the_stated_role_or_none
+        a_member_keeps_their_role_unless_one_is_stated
+        a_last_owner_stays_owner
+        the_last_of_owners_who_step_down_at_once_stays
+        only_known_users_join_known_groups
+        a_full_group_takes_nobody_new
+        concurrent_joins_keep_the_bound
+        one_of_many_concurrent_joins_of_a_user_is_new
+    }
+}
+
+/// No bound that these tests reach.
+pub(super) const ROOMY: usize = 100;
+pub(super) const GROUP: u64 = 10;
+
+pub(super) async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
+    directory.put_member(channel_id(GROUP), user_id, role, ROOMY).await.expect("a member")
+}
+
+pub(super) async fn remove(directory: &Dir, user_id: UserId) -> bool {
+    directory.remove_member(channel_id(GROUP), user_id).await.expect("a removal")
+}
+
+pub(super) async fn make(directory: &Dir, owner: UserId, members: &[UserId]) {
+    directory.create_group(group(GROUP), owner, members.to_vec()).await.expect("a group");
+}
+
+pub(super) async fn now(directory: &Dir) -> Vec<(UserId, Role)> {
+    roles(directory, channel_id(GROUP)).await
+}
+
+pub(super) async fn assert_gone(directory: &Dir, everyone: &[UserId]) {
+    let id = channel_id(GROUP);
+    assert!(now(directory).await.is_empty());
+    assert!(directory.push_targets(id).await.expect("targets").is_empty());
+    for user_id in everyone {
+        assert_eq!(directory.membership(*user_id, id).await.expect("none"), None);
+        let listed = directory.memberships(*user_id).await.expect("memberships");
+        assert!(listed.iter().all(|place| place.channel.channel_id != id));
+        assert!(!directory.remove_member(id, *user_id).await.expect("no group"));
+        assert!(!directory.mark_read(id, *user_id, MessageId::new(1)).await.expect("no group"));
+        let refused = directory.put_member(id, *user_id, None, ROOMY).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    }
+    let refused = directory.rename_group(id, "Ghosts".into()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    assert!(!directory.delete_group(id).await.expect("no group"));
+}
+
+async fn a_group_has_its_owner_and_members_once(directory: Dir) {
+    let [one, two, three, four] = people(&directory).await;
+    make(&directory, three, &[two, three, one, two, three]).await;
+    let expected = [(one, Role::Member), (two, Role::Member), (three, Role::Owner)];
+    assert_eq!(now(&directory).await, expected);
+    let place = directory.membership(three, channel_id(GROUP)).await.expect("a membership");
+    let expected = Membership {
+        channel: group(GROUP),
+        role: Role::Owner,
+        peer: None,
+        blocked: false,
+        read_up_to: MessageId::new(0),
+    };
+    assert_eq!(place, Some(expected));
+    assert_eq!(directory.membership(four, channel_id(GROUP)).await.expect("none"), None);
+    directory.create_group(group(GROUP + 1), four, vec![]).await.expect("a group of one");
+    assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, [(four, Role::Owner)]);
+}
+
+async fn a_group_of_a_stranger_is_refused(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    let [stranger, other] = [UserId::new(99), UserId::new(98)];
+    let cases = [(stranger, vec![one]), (one, vec![two, stranger, other]), (stranger, vec![other])];
+    for (owner, members) in cases {
+        let refused = directory.create_group(group(GROUP), owner, members).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    }
+    assert_gone(&directory, &[one, two]).await;
+    make(&directory, one, &[two]).await;
+}
+
+async fn a_group_with_an_id_in_use_is_refused(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    make(&directory, one, &[two]).await;
+    directory.direct_channel([one, two], direct(GROUP + 1)).await.expect("a channel");
+    for number in [GROUP, GROUP + 1] {
+        let refused = directory.create_group(group(number), three, vec![]).await;
+        assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
+    }
+    assert!(directory.memberships(three).await.expect("memberships").is_empty());
+    assert_eq!(now(&directory).await, [(one, Role::Owner), (two, Role::Member)]);
+}
+
+async fn one_of_many_concurrent_groups_of_an_id_is_made(directory: Dir) {
+    let ids: [UserId; 8] = people(&directory).await;
+    let answers = at_once(&directory, ids, |directory, owner| {
+        directory.create_group(group(GROUP), owner, vec![])
+    })
+    .await;
+    let made: Vec<UserId> =
+        ids.into_iter().zip(&answers).filter(|(_, a)| a.is_ok()).map(|(id, _)| id).collect();
+    assert_eq!(made.len(), 1);
+    for refused in answers.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, DirectoryError::IdTaken), "{refused:?}");
+    }
+    assert_eq!(now(&directory).await, [(made[0], Role::Owner)]);
+}
+
+async fn a_group_is_renamed(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    make(&directory, one, &[two]).await;
+    let expected = Channel { name: Some("파발".into()), ..group(GROUP) };
+    let renamed = directory.rename_group(channel_id(GROUP), "파발".into()).await;
+    assert_eq!(renamed.expect("a group"), expected);
+    for user_id in [one, two] {
+        let listed = directory.memberships(user_id).await.expect("memberships");
+        assert_eq!(listed[0].channel, expected);
+    }
+    let refused = directory.rename_group(channel_id(99), "None".into()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+}
+
+async fn a_deleted_group_is_gone_for_everyone(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    make(&directory, one, &[two]).await;
+    directory.create_group(group(GROUP + 1), one, vec![two]).await.expect("a group");
+    assert!(directory.delete_group(channel_id(GROUP)).await.expect("a group"));
+    assert_gone(&directory, &[one, two]).await;
+    let expected = [(one, Role::Owner), (two, Role::Member)];
+    assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, expected);
+}
+
+async fn a_new_member_has_the_stated_role_or_none(directory: Dir) {
+    let [one, two, three, four] = people(&directory).await;
+    make(&directory, four, &[]).await;
+    assert_eq!(put(&directory, three, None).await, (true, Role::Member));
+    assert_eq!(put(&directory, two, Some(Role::Admin)).await, (true, Role::Admin));
+    assert_eq!(put(&directory, one, Some(Role::Owner)).await, (true, Role::Owner));
+    let expected =
+        [(one, Role::Owner), (two, Role::Admin), (three, Role::Member), (four, Role::Owner)];
+    assert_eq!(now(&directory).await, expected);
+    let place = directory.membership(two, channel_id(GROUP)).await.expect("a membership");
+    assert_eq!(place.map(|place| place.role), Some(Role::Admin));
+}
+
+async fn a_member_keeps_their_role_unless_one_is_stated(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    make(&directory, one, &[two]).await;
+    for role in [Role::Admin, Role::Owner, Role::Member] {
+        assert_eq!(put(&directory, two, Some(role)).await, (false, role));
+        for _ in 0..2 {
+            assert_eq!(put(&directory, two, None).await, (false, role));
+            assert_eq!(now(&directory).await, [(one, Role::Owner), (two, role)]);
+        }
+    }
+}
+
+async fn a_last_owner_stays_owner(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    make(&directory, one, &[two]).await;
+    for role in [None, Some(Role::Member), Some(Role::Admin), Some(Role::Owner)] {
+        assert_eq!(put(&directory, one, role).await, (false, Role::Owner));
+    }
+    put(&directory, two, Some(Role::Owner)).await;
+    assert_eq!(put(&directory, one, Some(Role::Member)).await, (false, Role::Member));
+    assert_eq!(put(&directory, two, Some(Role::Member)).await, (false, Role::Owner));
+    assert_eq!(now(&directory).await, [(one, Role::Member), (two, Role::Owner)]);
+}
+
+async fn the_last_of_owners_who_step_down_at_once_stays(directory: Dir) {
+    let ids: [UserId; 6] = people(&directory).await;
+    make(&directory, ids[0], &ids).await;
+    for user_id in ids {
+        put(&directory, user_id, Some(Role::Owner)).await;
+    }
+    let answers = at_once(&directory, ids, |directory, user_id| {
+        directory.put_member(channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
+    })
+    .await;
+    let stayed = answers.into_iter().filter(|a| matches!(a, Ok((false, Role::Owner)))).count();
+    assert_eq!(stayed, 1);
+    let owners = now(&directory).await.into_iter().filter(|(_, role)| *role == Role::Owner).count();
+    assert_eq!(owners, 1);
+}
+
+async fn only_known_users_join_known_groups(directory: Dir) {
+    let [one] = people(&directory).await;
+    make(&directory, one, &[]).await;
+    let stranger = UserId::new(99);
+    let refused = directory.put_member(channel_id(GROUP), stranger, None, ROOMY).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    let refused = directory.put_member(channel_id(99), one, None, ROOMY).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    assert_eq!(now(&directory).await, [(one, Role::Owner)]);
+}
+
+async fn a_full_group_takes_nobody_new(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    make(&directory, one, &[]).await;
+    let join =
+        async |user_id, role| directory.put_member(channel_id(GROUP), user_id, role, 2).await;
+    assert_eq!(join(two, None).await.expect("a member"), (true, Role::Member));
+    for role in [None, Some(Role::Owner)] {
+        let refused = join(three, role).await;
+        assert!(matches!(refused, Err(DirectoryError::GroupFull)), "{refused:?}");
+    }
+    let changed = join(two, Some(Role::Admin)).await.expect("who is in needs no room");
+    assert_eq!(changed, (false, Role::Admin));
+    remove(&directory, one).await;
+    assert_eq!(join(three, None).await.expect("there is room"), (true, Role::Member));
+}
+
+async fn concurrent_joins_keep_the_bound(directory: Dir) {
+    const AT_MOST: usize = 6;
+    let ids: [UserId; 16] = people(&directory).await;
+    make(&directory, ids[0], &[]).await;
+    let others = ids.into_iter().skip(1);
+    let answers = at_once(&directory, others, |directory, user_id| {
+        directory.put_member(channel_id(GROUP), user_id, None, AT_MOST)
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), AT_MOST - 1);
+    for refused in answers.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, DirectoryError::GroupFull), "{refused:?}");
+    }
+    assert_eq!(now(&directory).await.len(), AT_MOST);
+}
+
+async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    make(&directory, one, &[]).await;
+    let answers = at_once(&directory, 0..16, move |directory, _| {
+        directory.put_member(channel_id(GROUP), two, None, ROOMY)
+    })
+    .await;
+    let new = answers.into_iter().filter(|a| a.as_ref().expect("a member").0).count();
+    assert_eq!(new, 1);
+    assert_eq!(now(&directory).await, [(one, Role::Owner), (two, Role::Member)]);
+}

@@ -1,0 +1,179 @@
+//! Friends and blocks.
+
+use crate::property::properties;
+use pabal_core::model::{Friend, FriendState, UserId};
+use pabal_core::ports::DirectoryError;
+
+use super::{Dir, at_once, people};
+
+pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
+    properties! { fresh() =>
+        a_request_is_seen_from_both_sides
+        a_repeated_request_changes_nothing
+        two_who_asked_are_friends
+        two_who_ask_at_once_are_friends
+        friends_are_listed_by_id_and_only_ones_own
+        either_side_ends_a_friendship_or_a_request
+        a_friendship_that_ended_begins_with_a_request
+        nobody_befriends_strangers_or_themselves
+        blocks_are_listed_by_id_and_only_ones_own
+        a_block_and_its_end_are_idempotent
+        nobody_blocks_strangers_or_themselves
+    }
+}
+
+async fn befriend(directory: &Dir, user_id: UserId, other: UserId) -> FriendState {
+    directory.befriend(user_id, other).await.expect("a request")
+}
+
+/// How it stands between two users, seen from each.
+async fn views(directory: &Dir, one: UserId, two: UserId) -> [Option<FriendState>; 2] {
+    let mut views = [None; 2];
+    for (view, (from, to)) in views.iter_mut().zip([(one, two), (two, one)]) {
+        let friends = directory.friends(from).await.expect("friends");
+        *view = friends.iter().find(|friend| friend.user_id == to).map(|friend| friend.state);
+    }
+    views
+}
+
+const ASKED: [Option<FriendState>; 2] = [Some(FriendState::Requested), Some(FriendState::Received)];
+const FRIENDS: [Option<FriendState>; 2] = [Some(FriendState::Friends); 2];
+const NOTHING: [Option<FriendState>; 2] = [None; 2];
+
+async fn a_request_is_seen_from_both_sides(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    assert_eq!(befriend(&directory, two, one).await, FriendState::Requested);
+    assert_eq!(views(&directory, two, one).await, ASKED);
+    assert_eq!(views(&directory, one, three).await, NOTHING);
+    assert_eq!(views(&directory, two, three).await, NOTHING);
+}
+
+async fn a_repeated_request_changes_nothing(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    for _ in 0..3 {
+        assert_eq!(befriend(&directory, one, two).await, FriendState::Requested);
+        assert_eq!(views(&directory, one, two).await, ASKED);
+    }
+}
+
+async fn two_who_asked_are_friends(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    befriend(&directory, one, two).await;
+    assert_eq!(befriend(&directory, two, one).await, FriendState::Friends);
+    assert_eq!(views(&directory, one, two).await, FRIENDS);
+    assert_eq!(befriend(&directory, one, two).await, FriendState::Friends);
+    assert_eq!(befriend(&directory, two, one).await, FriendState::Friends);
+    assert_eq!(views(&directory, one, two).await, FRIENDS);
+}
+
+async fn two_who_ask_at_once_are_friends(directory: Dir) {
+    let ids: [UserId; 8] = people(&directory).await;
+    for (index, one) in ids.into_iter().enumerate() {
+        for two in ids.into_iter().skip(index + 1) {
+            let requests = [(one, two), (two, one), (one, two), (two, one)];
+            let answers = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
+            let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a request")).collect();
+            assert_eq!(views(&directory, one, two).await, FRIENDS);
+            assert!(answers.contains(&FriendState::Friends), "the last to ask: {answers:?}");
+            assert!(!answers.contains(&FriendState::Received), "who asked: {answers:?}");
+        }
+    }
+}
+
+async fn friends_are_listed_by_id_and_only_ones_own(directory: Dir) {
+    let [one, two, three, four] = people(&directory).await;
+    befriend(&directory, two, four).await;
+    befriend(&directory, three, two).await;
+    befriend(&directory, one, two).await;
+    befriend(&directory, two, one).await;
+    befriend(&directory, three, four).await;
+    let expected = [
+        Friend { user_id: one, state: FriendState::Friends },
+        Friend { user_id: three, state: FriendState::Received },
+        Friend { user_id: four, state: FriendState::Requested },
+    ];
+    assert_eq!(directory.friends(two).await.expect("friends"), expected);
+    let expected = [Friend { user_id: two, state: FriendState::Friends }];
+    assert_eq!(directory.friends(one).await.expect("friends"), expected);
+}
+
+async fn either_side_ends_a_friendship_or_a_request(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    befriend(&directory, one, three).await;
+    for mutual in [false, true] {
+        for (from, to) in [(one, two), (two, one)] {
+            befriend(&directory, one, two).await;
+            if mutual {
+                befriend(&directory, two, one).await;
+            }
+            assert!(directory.unfriend(from, to).await.expect("an end"));
+            assert_eq!(views(&directory, one, two).await, NOTHING);
+            assert!(!directory.unfriend(from, to).await.expect("again"));
+            assert!(!directory.unfriend(to, from).await.expect("again"));
+        }
+    }
+    assert_eq!(views(&directory, one, three).await, ASKED, "a third is not concerned");
+    assert!(!directory.unfriend(one, UserId::new(99)).await.expect("a stranger"));
+    assert!(!directory.unfriend(UserId::new(99), one).await.expect("a stranger"));
+}
+
+async fn a_friendship_that_ended_begins_with_a_request(directory: Dir) {
+    let [one, two] = people(&directory).await;
+    befriend(&directory, one, two).await;
+    befriend(&directory, two, one).await;
+    directory.unfriend(one, two).await.expect("an end");
+    assert_eq!(befriend(&directory, two, one).await, FriendState::Requested);
+    assert_eq!(views(&directory, two, one).await, ASKED);
+}
+
+async fn nobody_befriends_strangers_or_themselves(directory: Dir) {
+    let [one] = people(&directory).await;
+    let stranger = UserId::new(99);
+    for (from, to, unknown) in
+        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
+    {
+        let refused = directory.befriend(from, to).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
+    }
+    assert!(directory.friends(one).await.expect("friends").is_empty());
+    assert!(directory.friends(stranger).await.expect("friends").is_empty());
+}
+
+async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
+    let [one, two, three, four] = people(&directory).await;
+    for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
+        directory.block(from, to).await.expect("a block");
+    }
+    assert_eq!(directory.blocks(two).await.expect("blocks"), [one, three, four]);
+    assert_eq!(directory.blocks(one).await.expect("blocks"), [two]);
+    assert!(directory.blocks(three).await.expect("blocks").is_empty());
+}
+
+async fn a_block_and_its_end_are_idempotent(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    for blocked in at_once(&directory, 0..8, move |d, _| d.block(one, two)).await {
+        blocked.expect("a block");
+    }
+    directory.block(one, three).await.expect("a block");
+    assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
+    directory.unblock(two, one).await.expect("not the other way round");
+    assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
+    for _ in 0..2 {
+        directory.unblock(one, two).await.expect("an end");
+        assert_eq!(directory.blocks(one).await.expect("blocks"), [three]);
+    }
+    directory.unblock(one, UserId::new(99)).await.expect("a stranger");
+    directory.unblock(UserId::new(99), one).await.expect("a stranger");
+}
+
+async fn nobody_blocks_strangers_or_themselves(directory: Dir) {
+    let [one] = people(&directory).await;
+    let stranger = UserId::new(99);
+    for (from, to, unknown) in
+        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
+    {
+        let refused = directory.block(from, to).await;
+        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
+    }
+    assert!(directory.blocks(one).await.expect("blocks").is_empty());
+}

@@ -1,0 +1,121 @@
+//! What is sent arrives, in order and unchanged. Owns the properties of `send` below the bound.
+
+use bytes::Bytes;
+
+use super::{
+    Inbox, START, assert_holds, assert_rising, delivery, number, numbered, open, receive,
+    spawn_receive,
+};
+use crate::property::{answer, assert_waits, node, properties};
+use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, TokenHash, UserId};
+use pabal_core::ports::{Audience, Delivery, Trace};
+
+pub(super) async fn run(fresh: impl AsyncFn() -> Inbox) {
+    properties! { fresh() =>
+        entries_come_in_the_order_in_which_they_were_sent
+        each_senders_order_is_kept_among_others
+        every_kind_of_delivery_comes_back_as_it_was_given
+        sending_nothing_is_harmless
+        inboxes_are_independent
+    }
+}
+
+async fn entries_come_in_the_order_in_which_they_were_sent(inbox: Inbox) {
+    let a = open(&inbox, "a").await;
+    for start in [0, 10, 20] {
+        inbox.send(&a, numbered(start..start + 10)).await.expect("sends");
+    }
+    assert_holds(&receive(&inbox, "a", START).await, 0..30);
+}
+
+async fn each_senders_order_is_kept_among_others(inbox: Inbox) {
+    open(&inbox, "a").await;
+    let send = |sender: u64| {
+        let inbox = inbox.clone();
+        tokio::spawn(async move {
+            for number in 0..20 {
+                let delivery = delivery(sender * 100 + number);
+                inbox.send(&node("a"), vec![delivery]).await.expect("sends");
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let senders: Vec<_> = (0..5).map(send).collect();
+    for sender in senders {
+        answer(sender).await;
+    }
+    let numbers: Vec<_> = receive(&inbox, "a", START).await.iter().map(number).collect();
+    assert_eq!(numbers.len(), 100);
+    for sender in 0..5 {
+        let of_sender = numbers.iter().filter(|number| *number / 100 == sender);
+        assert!(of_sender.copied().eq(sender * 100..sender * 100 + 20), "{numbers:?}");
+    }
+}
+
+async fn every_kind_of_delivery_comes_back_as_it_was_given(inbox: Inbox) {
+    let a = open(&inbox, "a").await;
+    let given = every_kind();
+    inbox.send(&a, given.clone()).await.expect("sends");
+    let entries = receive(&inbox, "a", START).await;
+    assert_rising(&entries);
+    assert_eq!(entries.into_iter().map(|entry| entry.delivery).collect::<Vec<_>>(), given);
+}
+
+async fn sending_nothing_is_harmless(inbox: Inbox) {
+    let a = open(&inbox, "a").await;
+    inbox.send(&a, Vec::new()).await.expect("sends nothing");
+    let mut receiving = spawn_receive(&inbox, "a", START);
+    assert_waits(&mut receiving).await;
+    inbox.send(&a, numbered(0..1)).await.expect("sends");
+    assert_holds(&answer(receiving).await.expect("receives"), 0..1);
+}
+
+async fn inboxes_are_independent(inbox: Inbox) {
+    let a = open(&inbox, "a").await;
+    let b = open(&inbox, "b").await;
+    let mut receiving = spawn_receive(&inbox, "b", START);
+    inbox.send(&a, numbered(0..3)).await.expect("sends");
+    assert_waits(&mut receiving).await;
+    inbox.send(&b, numbered(3..4)).await.expect("sends");
+    assert_holds(&answer(receiving).await.expect("receives"), 3..4);
+    inbox.forget(&b).await.expect("forgets");
+    assert_holds(&receive(&inbox, "a", START).await, 0..3);
+}
+
+/// Every kind of delivery, with and without what it may lack, and with values that are easily lost.
+fn every_kind() -> Vec<Delivery> {
+    let (channel_id, user_id) = (ChannelId::new(i64::MAX as u64), UserId::new(7));
+    let message = Message {
+        message_id: MessageId::new(1 << 62),
+        channel_id,
+        message_from: user_id,
+        message_to: None,
+        content: "파발 \u{1f40e} \0\r\n\"\\".into(),
+        client_message_id: None,
+    };
+    let named = Message {
+        message_to: Some(UserId::new(8)),
+        client_message_id: Some("x:y z".into()),
+        content: "말".repeat(5_000).into(),
+        ..message.clone()
+    };
+    let event = Bytes::from_static(r#"{"type":"typing","name":"말"}"#.as_bytes());
+    let audiences = [
+        Audience::Channel { channel_id, except: None },
+        Audience::Channel { channel_id, except: Some(user_id) },
+        Audience::Users(Vec::new()),
+        Audience::Users(vec![user_id, UserId::new(0), UserId::new(i64::MAX as u64)]),
+    ];
+    let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
+    let token = Some(TokenHash::of("a token"));
+    [message, named]
+        .map(|message| Delivery::Message { message, accepted_at, trace: Trace::default() })
+        .into_iter()
+        .chain(audiences.map(|audience| Delivery::Event { audience, event: event.clone() }))
+        .chain([true, false].map(|joined| Delivery::Membership { channel_id, user_id, joined }))
+        .chain([Delivery::ChannelEnded { channel_id }])
+        .chain([None, token].map(|token| Delivery::EndSessions { user_id, token }))
+        .chain([delivery(0), delivery(i64::MAX as u64)])
+        .chain([Delivery::Stored { message_id: MessageId::new(5), first_id: MessageId::new(3) }])
+        .collect()
+}
