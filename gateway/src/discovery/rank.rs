@@ -43,7 +43,8 @@ pub fn rank(
     let mut drawn: Vec<_> = ranked
         .into_iter()
         .map(|it| {
-            let log_weight = f64::from(it.node.free_capacity()).ln() - (far(&it) - nearest) / AS_NEAR_KM;
+            let log_weight =
+                f64::from(it.node.free_capacity()).ln() - (far(&it) - nearest) / AS_NEAR_KM;
             // The logarithm of the draw's distance from 1: the weight of a far node is no number.
             let draw: f64 = random.random_range(f64::MIN_POSITIVE..1.0);
             ((-draw.ln()).ln() - log_weight, it)
