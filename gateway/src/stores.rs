@@ -1,5 +1,6 @@
-//! What a node keeps and queues in: its data folder and its memory, or the servers that the
-//! configuration names. The only place, with the commands, that names concrete backends.
+//! Opens the backends of the ports that the configuration names: the data folder and memory, or
+//! Redis, Cassandra and PostgreSQL. Besides the commands of the program, only this module names
+//! backends.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -23,46 +24,47 @@ use crate::backup::Backup;
 use crate::config::{Config, Storage};
 use crate::push::NoPush;
 
-/// Why a store cannot be used.
+/// Why a store cannot be opened. Each error is one line that names the setting or the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoresError {
-    /// The data folder cannot be made.
-    #[error("the data folder {path} cannot be used: {source}")]
+    /// The data folder cannot be created. Do not retry: correct the path or its permissions.
+    #[error("cannot create the data folder {path}: {source}")]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A part of the data folder is gone, and the node would go on as if it had never been.
+    /// A part of the data folder is missing. Starting would create it empty. Do not retry.
     #[error(
-        "the data folder {folder} is damaged: {lost} is gone; `pabal restore` makes one from a backup"
+        "the data folder {folder} is damaged: {lost} is missing; restore a backup with `pabal restore`"
     )]
     Lost {
         /// The folder.
         folder: PathBuf,
-        /// What is missing.
+        /// The part that is missing.
         lost: &'static str,
     },
-    /// It cannot be told whether history holds messages.
+    /// History cannot be read.
     #[error(transparent)]
     Unreadable(#[from] HistoryError),
-    /// History and push queue cannot be opened.
-    #[error("history cannot be opened: {0}")]
+    /// History and the push queue cannot be opened.
+    #[error("cannot open history: {0}")]
     History(#[from] pabal_storage::embedded::OpenError),
     /// The directory cannot be opened.
-    #[error("the directory cannot be opened: {0}")]
+    #[error("cannot open the directory: {0}")]
     Directory(#[from] OpenError),
-    /// A server that the configuration names cannot be used. `why` is one line without passwords.
+    /// A server that the configuration names cannot be used; a retry helps if it was unreachable.
+    /// `why` is one line without passwords.
     #[error("{key}: {why}")]
     Server {
         /// The setting.
         key: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
-    /// A task of the start was cut off.
+    /// A task of the start was cancelled.
     #[error("the start was interrupted")]
     Interrupted,
 }
@@ -73,17 +75,17 @@ impl StoresError {
     }
 }
 
-/// The stores of one node, open.
+/// The open stores of one node. Cloning is cheap; clones share the connections.
 #[derive(Clone)]
 pub struct Stores {
-    /// The accounts in the directory, for operators.
+    /// The accounts in the directory, for commands of operators.
     pub accounts: Arc<dyn Accounts>,
-    /// What `pabal backup` copies: the data folder, if everything that lasts is in it.
+    /// The source of a backup, if all durable data is in the data folder.
     pub backup: Option<Backup>,
     users: Users,
 }
 
-/// Where users and channels are.
+/// The backend of users and channels.
 #[derive(Clone)]
 enum Users {
     Sqlite(SqliteDirectory),
@@ -120,11 +122,11 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
-    /// Opens what `config` names, servers first: what is wrong with them is told before a data folder
-    /// is made.
+    /// Opens the stores that `config` names. Servers come first, so that an error of a server is
+    /// reported before a data folder is created.
     ///
     /// # Errors
-    /// [`StoresError`]. What was opened is closed again.
+    /// [`StoresError`]. Everything that was opened is closed again.
     pub async fn open(config: &Config) -> Result<(Ports, Self), StoresError> {
         let storage = &config.storage;
         let queue = match &storage.queue {
@@ -171,7 +173,7 @@ impl Stores {
         Ok((ports, Self { accounts: users.accounts(), backup, users }))
     }
 
-    /// Closes what has connections or files to close.
+    /// Closes connections and files. Idempotent.
     pub async fn close(&self) {
         self.users.close().await;
     }
@@ -243,7 +245,7 @@ async fn connect_cassandra(
     Ok(store)
 }
 
-/// Opens history and push queue on disk, unless both are elsewhere.
+/// Opens history and the push queue in the data folder, unless servers hold both.
 async fn open_folder(
     storage: &Storage,
     has_queue: bool,
@@ -257,7 +259,8 @@ async fn open_folder(
         return Ok(None);
     }
     let lost = |lost| StoresError::Lost { folder: folder.clone(), lost };
-    // A new folder gets its history first. Half a folder is not taken for a new one.
+    // In a new folder history is created first. A folder with only one of the two is damaged, not
+    // new.
     let whole = storage.history.is_none() && storage.directory.is_none();
     let has_directory = has_content(&folder.join("directory.sqlite"));
     if whole && has_directory && !folder.join("history/pabal-store").exists() {
@@ -269,7 +272,7 @@ async fn open_folder(
         push_capacity: storage.push_queue_notifications,
         ..EmbeddedConfig::default()
     };
-    // First, because its lock keeps a second process away from the whole folder.
+    // History is opened first, because its lock excludes a second process from the whole folder.
     let store = open_history(folder, config).await?;
     if whole && !has_directory && !store.is_empty()? {
         return Err(lost("directory.sqlite"));
@@ -283,8 +286,11 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
     Ok(opened.await.map_err(|_| StoresError::Interrupted)??)
 }
 
-/// Makes the data folder, with its parents, for this user only: messages and password hashes are in
-/// it. A folder that is there keeps the permissions that somebody gave it.
+/// Creates a data folder and its parents. Only this user may read it: it has messages and password
+/// hashes. An existing folder keeps its permissions.
+///
+/// # Errors
+/// Those of the operating system.
 pub fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -293,11 +299,11 @@ pub fn make_private(folder: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     DirBuilder::new().mode(0o700).create(folder)?;
-    // The umask may have taken from the owner, too.
+    // The umask may have removed permissions of the owner as well.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
-/// Whether there is a file with something in it: an empty one is as good as none.
+/// Whether the file exists and is not empty.
 pub fn has_content(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }

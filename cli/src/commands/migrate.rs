@@ -1,4 +1,4 @@
-//! `pabal migrate`: makes the tables of a node's servers, or brings them up to date.
+//! `pabal migrate`: creates the tables on the servers of a node, or updates them.
 
 use clap::Args;
 use pabal_storage::directory::PostgresDirectory;
@@ -7,7 +7,7 @@ use pabal_storage::history::CassandraHistoryStore;
 use super::{CommandError, print};
 use pabal_gateway::config::{Config, ServeFlags, environment};
 
-/// The tables in Cassandra and PostgreSQL.
+/// The flags of `pabal migrate`.
 #[derive(Args, Debug)]
 pub struct MigrateCommand {
     /// The flags of `serve`.
@@ -16,10 +16,10 @@ pub struct MigrateCommand {
 }
 
 impl MigrateCommand {
-    /// Does it. Idempotent. A new release is migrated to before its nodes start.
+    /// Runs the command. Idempotent. Run it with a new release before its nodes start.
     ///
     /// # Errors
-    /// [`CommandError::Server`]; a retry may help where it cannot be reached.
+    /// [`CommandError::Server`]; a retry may succeed if the server was unreachable.
     pub async fn run(&self) -> Result<(), CommandError> {
         let storage = Config::load(&self.flags, environment())?.storage;
         let wrong = |key: &'static str| {
@@ -37,7 +37,9 @@ impl MigrateCommand {
             print("storage.history: the tables are up to date\n")?;
         }
         if storage.directory.is_none() && storage.history.is_none() {
-            print("nothing to do: a data folder is migrated by the node that opens it\n")?;
+            print(
+                "nothing to do: no server is configured, and a node migrates its data folder when it starts\n",
+            )?;
         }
         Ok(())
     }

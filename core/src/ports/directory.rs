@@ -70,8 +70,24 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::UnknownUser`].
     fn change_settings(&self, user_id: UserId, change: SettingsChange) -> Answer<'_, Settings>;
 
-    /// All friends and requests of a user, by user id.
-    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>>;
+    /// The settings of each of `users`, in the order asked; the defaults for a user who set none.
+    /// A constant number of queries for a few hundred users.
+    fn settings_of(&self, users: &[UserId]) -> Answer<'_, Vec<Settings>>;
+
+    /// Friends and requests of a user whose ids are above `after`, by user id; at most `limit`,
+    /// which also bounds what is read from the store.
+    fn friends_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Friend>>;
+
+    /// All friends and requests of a user, by user id. For a page of them see
+    /// [`friends_after`](Self::friends_after).
+    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>> {
+        self.friends_after(user_id, None, usize::MAX)
+    }
 
     /// `user_id` asks `other` to be friends, or accepts: once both have asked they are friends.
     /// Idempotent. Answers how it stands now.
@@ -83,8 +99,17 @@ pub trait Directory: Send + Sync + 'static {
     /// Ends a friendship or a request, on both sides. Idempotent. Answers whether there was one.
     fn unfriend(&self, user_id: UserId, other: UserId) -> Answer<'_, bool>;
 
-    /// Whom a user has blocked, by user id.
-    fn blocks(&self, user_id: UserId) -> Answer<'_, Vec<UserId>>;
+    /// The users whom a user has blocked and whose ids are above `after`, by user id; at most
+    /// `limit`, which also bounds what is read from the store.
+    fn blocks_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<UserId>>;
+
+    /// Whether `user_id` has blocked `other`.
+    fn has_blocked(&self, user_id: UserId, other: UserId) -> Answer<'_, bool>;
 
     /// `user_id` blocks `other`. Idempotent.
     ///
@@ -102,6 +127,9 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`].
     fn direct_channel(&self, users: [UserId; 2], new: Channel) -> Answer<'_, (Channel, bool)>;
 
+    /// The direct channel of two users, if there is one.
+    fn find_direct_channel(&self, users: [UserId; 2]) -> Answer<'_, Option<Channel>>;
+
     /// Makes a group of `owner` and `members` (repeats and the owner among them count once).
     ///
     /// # Errors
@@ -109,8 +137,20 @@ pub trait Directory: Send + Sync + 'static {
     fn create_group(&self, channel: Channel, owner: UserId, members: Vec<UserId>)
     -> Answer<'_, ()>;
 
-    /// All channels of a user, by channel id.
-    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>>;
+    /// The channels of a user whose ids are above `after`, by channel id; at most `limit`, which
+    /// also bounds what is read from the store.
+    fn memberships_after(
+        &self,
+        user_id: UserId,
+        after: Option<ChannelId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Membership>>;
+
+    /// All channels of a user, by channel id: a session subscribes to each of them. For a page of
+    /// them see [`memberships_after`](Self::memberships_after).
+    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
+        self.memberships_after(user_id, None, usize::MAX)
+    }
 
     /// A user's place in one channel; nothing if they have none there.
     fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>>;
@@ -125,8 +165,20 @@ pub trait Directory: Send + Sync + 'static {
     /// history, where nobody may read them.
     fn delete_group(&self, channel_id: ChannelId) -> Answer<'_, bool>;
 
-    /// The members of a channel, by user id; empty if there is no such channel.
-    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>>;
+    /// The members of a channel whose ids are above `after`, by user id; at most `limit`, which
+    /// also bounds what is read from the store. Empty if there is no such channel.
+    fn members_after(
+        &self,
+        channel_id: ChannelId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Member>>;
+
+    /// All members of a channel, by user id; empty if there is no such channel. For a page of them
+    /// see [`members_after`](Self::members_after).
+    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>> {
+        self.members_after(channel_id, None, usize::MAX)
+    }
 
     /// Adds a member to a group, or gives a member this role if one is stated. Without a role a new
     /// member is [`Role::Member`] and an old one stays as they are. A group's last owner stays its
