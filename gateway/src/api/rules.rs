@@ -1,14 +1,14 @@
-//! The rules for names, texts and passwords. One function per rule; each returns the value in the form
-//! in which it is stored.
+//! The rules for names, texts and passwords. One function per rule; each returns the value in the
+//! form in which it is stored.
 
 use pabal_core::protocol::Problem;
 use unicode_normalization::UnicodeNormalization;
 
 /// A username in the form in which it is stored: lower case, in Unicode normalisation form NFKC.
 ///
-/// 2 to 32 letters and digits of any script, `_`, `-` and `.`, beginning and ending with a letter or
-/// digit. `Mina` and `mina` are the same name. So are composed and decomposed Hangul syllables, as
-/// different systems type them.
+/// 2 to 32 letters and digits of any script, `_`, `-` and `.`, beginning and ending with a letter
+/// or digit. `Mina` and `mina` are the same name. So are composed and decomposed Hangul syllables,
+/// as different systems type them.
 pub(super) fn username(text: &str) -> Result<String, Problem> {
     let name: String = username_prefix(text);
     let count = name.chars().count();
