@@ -6,7 +6,8 @@ help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
-	cargo run --release --locked -p pabal-cli -- serve --listen 127.0.0.1:8080 --data data
+	cargo run --release --locked -p pabal-cli --no-default-features --features chat -- \
+		serve --listen 127.0.0.1:8080 --data data
 
 cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, until Ctrl-C
 	cargo build --release --locked -p pabal-cli
@@ -24,25 +25,31 @@ BENCHES = codec ids session log_and_store fanout transports
 
 test: servers ## Everything that must hold: unit, contract, property, end-to-end, server and crash tests
 	cargo test --workspace --locked
+	cargo test --locked --quiet -p pabal-cli --no-default-features --test small_build
 	cargo test --locked --quiet -p pabal-benches $(BENCHES:%=--bench %)
 
 # A target is a module `fuzz`, or several, whose tests begin with its name.
 FUZZ = commands stored configuration websocket
+FUZZ_TESTS = --lib --test api --test commands --test config
 
 fuzz: ## Each fuzz target for a minute, side by side (PABAL_FUZZ_SECONDS=… for another time)
-	cargo test --workspace --locked --lib --test api --test config --no-run
+	cargo test --workspace --locked $(FUZZ_TESTS) --no-run
 	@$(MAKE) --no-print-directory --jobs=$(words $(FUZZ)) $(FUZZ:%=fuzz-%)
 
 fuzz-%:
 	PABAL_FUZZ_SECONDS=$${PABAL_FUZZ_SECONDS:-60} \
-		cargo test --workspace --locked --lib --test api --test config --quiet \
+		cargo test --workspace --locked $(FUZZ_TESTS) --quiet \
 		fuzz::$* -- --test-threads=8 --nocapture
+
+CARGO_DENY = 0.20.2
 
 lint: ## Format, clippy, documentation and dependency policy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo clippy --locked -p pabal-cli --no-default-features -- -D warnings
+	@cargo deny --version 2>/dev/null | grep -qx "cargo-deny $(CARGO_DENY)" || \
+		cargo install --quiet --debug --force --locked cargo-deny --version $(CARGO_DENY)
 	cargo deny --all-features check bans licenses sources
 	@echo "advisories need the RustSec database: cargo deny check advisories"
 
@@ -53,14 +60,14 @@ bench: ## criterion: codec, ids, mailbox, log and store, ports embedded and on s
 	cargo bench --locked -p pabal-benches
 
 measure: ## The whole server against the figures it promises, with progress (about 12 minutes)
-	cargo build --release --locked -p pabal-cli
-	cargo run --release --locked -p pabal-benches --bin measure -- all
+	cargo build --profile dist --locked -p pabal-cli
+	cargo run --profile dist --locked -p pabal-benches --bin measure -- all
 
 lab: ## What each transport costs: measures all of them side by side, and draws lab/report.html (15 minutes; QUICK=1: 2)
-	cargo run --release --locked -p pabal-cli -- lab $(if $(QUICK),--quick)
+	cargo run --profile dist --locked -p pabal-cli -- lab $(if $(QUICK),--quick)
 
 k6: ## k6 on every transport, on a node of its own: make k6 SCENARIO=spike VUS=100 (BASE_URL=… for another)
-	$(if $(BASE_URL),,cargo build --release --locked -p pabal-cli)
+	$(if $(BASE_URL),,cargo build --profile dist --locked -p pabal-cli)
 	benches/k6/run.sh $(SCRIPTS)
 
 doc: ## The documentation of the crates

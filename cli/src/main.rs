@@ -20,7 +20,7 @@ use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::commands::{Cli, Command, CommandError};
+use self::commands::{Cli, Command, CommandError, NotBuilt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,12 +38,17 @@ enum Failure {
     Bind(#[from] BindError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[cfg(feature = "chat")]
     #[error(transparent)]
     Chat(#[from] pabal_terminal::Failure),
+    #[cfg(feature = "lab")]
     #[error(transparent)]
     Lab(#[from] pabal_lab::command::Failure),
+    #[cfg(feature = "load")]
     #[error(transparent)]
     Load(#[from] pabal_load::Failure),
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     #[error("the operating system refused: {0}")]
     System(#[from] io::Error),
     #[error("history could not make a write durable; see the log, and start the node again")]
@@ -65,9 +70,18 @@ fn main() -> ExitCode {
         Command::Check(check) => on_runtime(check.run()),
         Command::Backup(backup) => on_runtime(backup.run()),
         Command::Restore(restore) => on_runtime(restore.run()),
+        #[cfg(feature = "chat")]
         Command::Chat(chat) => pabal_terminal::run(chat).map_err(Failure::from),
+        #[cfg(feature = "lab")]
         Command::Lab(lab) => pabal_lab::command::run(lab).map_err(Failure::from),
+        #[cfg(feature = "load")]
         Command::Load(load) => pabal_load::run(load).map_err(Failure::from),
+        #[cfg(not(feature = "chat"))]
+        Command::Chat(_) => Err(NotBuilt("chat").into()),
+        #[cfg(not(feature = "lab"))]
+        Command::Lab(_) => Err(NotBuilt("lab").into()),
+        #[cfg(not(feature = "load"))]
+        Command::Load(_) => Err(NotBuilt("load").into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

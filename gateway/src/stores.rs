@@ -1,6 +1,17 @@
 //! Opens the backends of the ports that the configuration names: the data folder and memory, or
 //! Redis, Cassandra and PostgreSQL. Besides the commands of the program, only this module names
-//! backends.
+//! backends. A build can leave out the drivers of the servers.
+
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+mod embedded_only;
+
+/// The servers that the configuration names.
+#[cfg(feature = "cluster")]
+use cluster as servers;
+#[cfg(not(feature = "cluster"))]
+use embedded_only as servers;
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -12,13 +23,11 @@ use pabal_core::memory::{
     SystemClock,
 };
 use pabal_core::ports::{
-    Accounts, Clock, Directory, HistoryError, HistoryStore, Ports, PushNotifier,
+    Accounts, BoxFuture, Clock, Directory, HistoryError, HistoryStore, Interest, MessageLog,
+    NodeInbox, NodeRegistry, Ports, Presence, PushNotifier,
 };
-use pabal_storage::directory::{OpenError, PostgresDirectory, SqliteDirectory};
+use pabal_storage::directory::{OpenError, SqliteDirectory};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
-use pabal_storage::error::Why;
-use pabal_storage::history::CassandraHistoryStore;
-use pabal_storage::redis::{ConnectError, InvalidRedisUrl, RedisConfig, RedisStore, RedisUrl};
 
 use crate::backup::Backup;
 use crate::config::{Config, Storage};
@@ -64,15 +73,15 @@ pub enum StoresError {
         /// The cause.
         why: String,
     },
+    /// The configuration names a server whose driver is not part of this build. Do not retry.
+    #[error(
+        "{0} names a server, and this program was built without the drivers of servers; build it \
+         with all features (`cargo build --release -p pabal-cli`)"
+    )]
+    NotBuilt(&'static str),
     /// A task of the start was cancelled.
     #[error("the start was interrupted")]
     Interrupted,
-}
-
-impl StoresError {
-    fn server(key: &'static str) -> impl Fn(pabal_storage::error::ConnectError) -> Self {
-        move |error| Self::Server { key, why: error.to_string() }
-    }
 }
 
 /// The open stores of one node. Cloning is cheap; clones share the connections.
@@ -82,37 +91,7 @@ pub struct Stores {
     pub accounts: Arc<dyn Accounts>,
     /// The source of a backup, if all durable data is in the data folder.
     pub backup: Option<Backup>,
-    users: Users,
-}
-
-/// The backend of users and channels.
-#[derive(Clone)]
-enum Users {
-    Sqlite(SqliteDirectory),
-    Postgres(PostgresDirectory),
-}
-
-impl Users {
-    fn directory(&self) -> Arc<dyn Directory> {
-        match self {
-            Self::Sqlite(directory) => Arc::new(directory.clone()),
-            Self::Postgres(directory) => Arc::new(directory.clone()),
-        }
-    }
-
-    fn accounts(&self) -> Arc<dyn Accounts> {
-        match self {
-            Self::Sqlite(directory) => Arc::new(directory.clone()),
-            Self::Postgres(directory) => Arc::new(directory.clone()),
-        }
-    }
-
-    async fn close(&self) {
-        match self {
-            Self::Sqlite(directory) => directory.close().await,
-            Self::Postgres(directory) => directory.close().await,
-        }
-    }
+    directory: OpenDirectory,
 }
 
 impl std::fmt::Debug for Stores {
@@ -121,128 +100,157 @@ impl std::fmt::Debug for Stores {
     }
 }
 
+/// An open directory, in SQLite or PostgreSQL. [`close`](Self::close) ends its connections.
+#[derive(Clone)]
+pub struct OpenDirectory {
+    directory: Arc<dyn Directory>,
+    accounts: Arc<dyn Accounts>,
+    close: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+impl OpenDirectory {
+    /// The ports of `store`; `close` ends its connections.
+    fn new<S, F>(store: S, close: impl Fn(S) -> F + Send + Sync + 'static) -> Self
+    where
+        S: Directory + Accounts + Clone + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            directory: Arc::new(store.clone()),
+            accounts: Arc::new(store.clone()),
+            close: Arc::new(move || Box::pin(close(store.clone()))),
+        }
+    }
+}
+
+impl OpenDirectory {
+    /// Opens the directory that `storage` names, for a command of an operator: with one connection,
+    /// or in an existing data folder.
+    ///
+    /// # Errors
+    /// [`StoresError`]; a retry may succeed if a server was unreachable.
+    pub fn open_existing(storage: &Storage) -> BoxFuture<'_, Result<Self, StoresError>> {
+        Box::pin(async move {
+            if let Some(directory) = servers::connect_directory(storage, 1).await? {
+                return Ok(directory);
+            }
+            let file = storage.data_dir.join("directory.sqlite");
+            Ok(Self::sqlite(SqliteDirectory::open_existing(file).await?))
+        })
+    }
+
+    fn sqlite(store: SqliteDirectory) -> Self {
+        Self::new(store, |store| async move { store.close().await })
+    }
+
+    /// The accounts in the directory.
+    pub fn accounts(&self) -> &dyn Accounts {
+        &*self.accounts
+    }
+
+    /// Closes the connections or the file. Idempotent.
+    pub async fn close(&self) {
+        (self.close)().await;
+    }
+}
+
+/// Creates or updates the tables on the servers that `storage` names, and returns the settings that
+/// name them. Idempotent.
+///
+/// # Errors
+/// [`StoresError`]; a retry may succeed if a server was unreachable.
+pub fn migrate(storage: &Storage) -> BoxFuture<'_, Result<Vec<&'static str>, StoresError>> {
+    Box::pin(async move { servers::migrate(storage).await })
+}
+
+/// The ports of queues, presence and leases, which are all in memory or all on one server.
+struct Queues {
+    log: Arc<dyn MessageLog>,
+    inbox: Arc<dyn NodeInbox>,
+    presence: Arc<dyn Presence>,
+    interest: Arc<dyn Interest>,
+    registry: Arc<dyn NodeRegistry>,
+    /// The push queue on the same server; `None` for queues in memory.
+    push: Option<Arc<dyn PushNotifier>>,
+}
+
+impl Queues {
+    fn in_memory(storage: &Storage, clock: &Arc<dyn Clock>) -> Self {
+        let (entries, deliveries) = (storage.log_messages_per_partition, storage.inbox_deliveries);
+        Self {
+            log: Arc::new(MemoryMessageLog::new(Arc::clone(clock), entries)),
+            inbox: Arc::new(MemoryNodeInbox::new(deliveries)),
+            presence: Arc::new(MemoryPresence::new()),
+            interest: Arc::new(MemoryInterest::new()),
+            registry: Arc::new(MemoryNodeRegistry::new()),
+            push: None,
+        }
+    }
+}
+
+/// What servers provide; the data folder provides the rest.
+#[derive(Default)]
+struct Servers {
+    queues: Option<Queues>,
+    history: Option<Arc<dyn HistoryStore>>,
+    directory: Option<OpenDirectory>,
+}
+
 impl Stores {
     /// Opens the stores that `config` names. Servers come first, so that an error of a server is
     /// reported before a data folder is created.
     ///
     /// # Errors
     /// [`StoresError`]. Everything that was opened is closed again.
-    pub async fn open(config: &Config) -> Result<(Ports, Self), StoresError> {
-        let storage = &config.storage;
-        let queue = match &storage.queue {
-            Some(url) => Some(connect_redis(url, storage.partitions).await?),
-            None => None,
-        };
-        let remote: Option<Arc<dyn HistoryStore>> = match &storage.history {
-            Some(url) => Some(Arc::new(connect_cassandra(url, storage.partitions).await?)),
-            None => None,
-        };
-        let postgres = match &storage.directory {
-            Some(url) => {
-                let opened = PostgresDirectory::connect(url, storage.directory_connections).await;
-                Some(opened.map_err(StoresError::server("storage.directory"))?)
-            }
-            None => None,
-        };
-        let local = open_folder(storage, queue.is_some()).await?;
-        let users = match postgres {
-            Some(directory) => Users::Postgres(directory),
-            None => {
-                let file = storage.data_dir.join("directory.sqlite");
-                Users::Sqlite(SqliteDirectory::open(file).await?)
-            }
-        };
-        let backup = match (&users, &local, &remote) {
-            (Users::Sqlite(directory), Some(local), None) => {
-                Some(Backup { directory: directory.clone(), history: Arc::clone(&local.history) })
-            }
-            _ => None,
-        };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let history = remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
-        let push: Arc<dyn PushNotifier> = match (&config.push.webhook_url, &queue, local) {
-            (None, ..) => Arc::new(NoPush),
-            (Some(_), Some(queue), _) => {
-                Arc::new(queue.push_notifier(storage.push_queue_notifications))
-            }
-            (Some(_), None, Some(local)) => local.push,
-            (Some(_), None, None) => return Err(StoresError::Interrupted),
-        };
-        let (directory, history) = (users.directory(), history.ok_or(StoresError::Interrupted)?);
-        let ports = ports(storage, queue.as_ref(), clock, directory, history, push);
-        Ok((ports, Self { accounts: users.accounts(), backup, users }))
+    pub fn open(config: &Config) -> BoxFuture<'_, Result<(Ports, Self), StoresError>> {
+        Box::pin(async move {
+            let storage = &config.storage;
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let Servers { queues, history: remote, directory } =
+                servers::connect(storage, &clock).await?;
+            let local = open_folder(storage, queues.is_some()).await?;
+            let (directory, sqlite) = match directory {
+                Some(directory) => (directory, None),
+                None => {
+                    let file = storage.data_dir.join("directory.sqlite");
+                    let sqlite = SqliteDirectory::open(file).await?;
+                    (OpenDirectory::sqlite(sqlite.clone()), Some(sqlite))
+                }
+            };
+            let backup = match (sqlite, &local, &remote) {
+                (Some(directory), Some(local), None) => {
+                    Some(Backup { directory, history: Arc::clone(&local.history) })
+                }
+                _ => None,
+            };
+            let history = remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
+            let queues = queues.unwrap_or_else(|| Queues::in_memory(storage, &clock));
+            let push: Arc<dyn PushNotifier> = match (&config.push.webhook_url, queues.push, local) {
+                (None, ..) => Arc::new(NoPush),
+                (Some(_), Some(push), _) => push,
+                (Some(_), None, Some(local)) => local.push,
+                (Some(_), None, None) => return Err(StoresError::Interrupted),
+            };
+            let ports = Ports {
+                log: queues.log,
+                inbox: queues.inbox,
+                presence: queues.presence,
+                interest: queues.interest,
+                registry: queues.registry,
+                history: history.ok_or(StoresError::Interrupted)?,
+                directory: Arc::clone(&directory.directory),
+                push,
+                clock,
+            };
+            let accounts = Arc::clone(&directory.accounts);
+            Ok((ports, Self { accounts, backup, directory }))
+        })
     }
 
     /// Closes connections and files. Idempotent.
     pub async fn close(&self) {
-        self.users.close().await;
+        self.directory.close().await;
     }
-}
-
-fn ports(
-    storage: &Storage,
-    queue: Option<&RedisStore>,
-    clock: Arc<dyn Clock>,
-    directory: Arc<dyn Directory>,
-    history: Arc<dyn HistoryStore>,
-    push: Arc<dyn PushNotifier>,
-) -> Ports {
-    let (entries, deliveries) = (storage.log_messages_per_partition, storage.inbox_deliveries);
-    match queue {
-        Some(redis) => Ports {
-            log: Arc::new(redis.message_log(Arc::clone(&clock), entries)),
-            inbox: Arc::new(redis.node_inbox(deliveries)),
-            presence: Arc::new(redis.presence()),
-            interest: Arc::new(redis.interest()),
-            registry: Arc::new(redis.node_registry()),
-            history,
-            directory,
-            push,
-            clock,
-        },
-        None => Ports {
-            log: Arc::new(MemoryMessageLog::new(Arc::clone(&clock), entries)),
-            inbox: Arc::new(MemoryNodeInbox::new(deliveries)),
-            presence: Arc::new(MemoryPresence::new()),
-            interest: Arc::new(MemoryInterest::new()),
-            registry: Arc::new(MemoryNodeRegistry::new()),
-            history,
-            directory,
-            push,
-            clock,
-        },
-    }
-}
-
-async fn connect_redis(url: &str, partitions: u16) -> Result<RedisStore, StoresError> {
-    let wrong = |error: ConnectError| {
-        let key = match error {
-            ConnectError::Partitions { .. } => "storage.partitions",
-            _ => "storage.queue",
-        };
-        StoresError::Server { key, why: error.to_string() }
-    };
-    let url: RedisUrl = url.parse().map_err(|error: InvalidRedisUrl| {
-        let (key, why) = ("storage.queue", error.to_string());
-        StoresError::Server { key, why }
-    })?;
-    let store = RedisStore::connect(&url, &RedisConfig::default()).await.map_err(wrong)?;
-    store.keep_to(partitions).await.map_err(wrong)?;
-    Ok(store)
-}
-
-async fn connect_cassandra(
-    url: &str,
-    partitions: u16,
-) -> Result<CassandraHistoryStore, StoresError> {
-    let wrong = StoresError::server("storage.history");
-    let store = CassandraHistoryStore::connect(url).await.map_err(wrong)?;
-    let kept = store.keep_to(url, partitions).await;
-    kept.map_err(|error| match error.why() {
-        Why::Partitions(..) => StoresError::server("storage.partitions")(error),
-        _ => StoresError::server("storage.history")(error),
-    })?;
-    Ok(store)
 }
 
 /// Opens history and the push queue in the data folder, unless servers hold both.

@@ -6,6 +6,7 @@ mod user;
 mod check;
 mod backup;
 mod migrate;
+mod not_built;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use self::backup::{BackupCommand, RestoreCommand};
 pub use self::check::CheckCommand;
 pub use self::config::ConfigCommand;
 pub use self::migrate::MigrateCommand;
+pub(crate) use self::not_built::NotBuilt;
 pub use self::user::UserCommand;
 
 /// A text chat server with interchangeable transports, and its tools.
@@ -48,11 +50,23 @@ pub enum Command {
     /// Restore a data folder from a backup, and check it
     Restore(RestoreCommand),
     /// Open the terminal chat client
+    #[cfg(feature = "chat")]
     Chat(pabal_terminal::Flags),
+    /// Open the terminal chat client (not part of this build)
+    #[cfg(not(feature = "chat"))]
+    Chat(not_built::Flags),
     /// Measure the cost of each transport on this machine, and write a report
+    #[cfg(feature = "lab")]
     Lab(pabal_lab::command::Flags),
+    /// Measure the cost of each transport (not part of this build)
+    #[cfg(not(feature = "lab"))]
+    Lab(not_built::Flags),
     /// Generate load on a server, and check for lost, repeated and reordered messages
+    #[cfg(feature = "load")]
     Load(pabal_load::Flags),
+    /// Generate load on a server (not part of this build)
+    #[cfg(not(feature = "load"))]
+    Load(not_built::Flags),
 }
 
 /// Why a command failed: one line for standard error.
@@ -65,14 +79,9 @@ pub enum CommandError {
     /// The directory cannot be opened.
     #[error("cannot open the directory: {0}")]
     Open(#[from] pabal_storage::directory::OpenError),
-    /// A server that the configuration names cannot be used.
-    #[error("{key}: {why}")]
-    Server {
-        /// The setting.
-        key: &'static str,
-        /// The cause.
-        why: String,
-    },
+    /// The directory, or a server that the configuration names, cannot be used.
+    #[error(transparent)]
+    Stores(#[from] pabal_gateway::stores::StoresError),
     /// The command works on a data folder, but the data is on a server.
     #[error(
         "{0} names a server, and this command works on a data folder only; use the tools of the server"

@@ -7,12 +7,12 @@ use std::io;
 
 use clap::{Args, Subcommand};
 use pabal_core::ports::{Account, Accounts};
-use pabal_storage::directory::{PostgresDirectory, SqliteDirectory};
 
 use super::data::DataFlags;
 use super::{CommandError, print};
 use pabal_gateway::api::password_rule;
 use pabal_gateway::auth::{Passwords, new_token};
+use pabal_gateway::stores::OpenDirectory;
 
 /// How many accounts are read at a time.
 const PAGE: usize = 500;
@@ -64,22 +64,9 @@ impl UserCommand {
     /// [`CommandError`]. No account was changed.
     pub async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load()?;
-        let done = if let Some(url) = &config.storage.directory {
-            let opened = PostgresDirectory::connect(url, 1).await;
-            let directory = opened.map_err(|error| CommandError::Server {
-                key: "storage.directory",
-                why: error.to_string(),
-            })?;
-            let done = self.act(&directory).await;
-            directory.close().await;
-            done
-        } else {
-            let path = config.storage.data_dir.join("directory.sqlite");
-            let directory = SqliteDirectory::open_existing(path).await?;
-            let done = self.act(&directory).await;
-            directory.close().await;
-            done
-        };
+        let directory = OpenDirectory::open_existing(&config.storage).await?;
+        let done = self.act(directory.accounts()).await;
+        directory.close().await;
         print(&done?)?;
         Ok(())
     }

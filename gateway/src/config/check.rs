@@ -1,6 +1,7 @@
 //! The rules for values beyond their types: ranges, and values that depend on each other.
 
 use pabal_core::model::MAX_PARTITIONS;
+#[cfg(feature = "cluster")]
 use pabal_storage::redis::RedisUrl;
 use tracing_subscriber::EnvFilter;
 
@@ -59,6 +60,8 @@ impl Config {
         {
             return wrong("push.webhook_url", "must be an http:// or https:// URL");
         }
+        // Without the driver the node refuses the setting when it opens its stores.
+        #[cfg(feature = "cluster")]
         if let Some(url) = &storage.queue
             && let Err(error) = url.parse::<RedisUrl>()
         {

@@ -14,9 +14,12 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider,
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
 };
 use tokio::runtime::Handle;
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config;
 use crate::https::{Https, HttpsError, client_for};
@@ -90,8 +93,13 @@ impl Exporter {
         Ok(Self(provider))
     }
 
-    pub(super) fn tracer(&self) -> SdkTracer {
-        self.0.tracer("pabal")
+    /// Makes spans of traces of them. Events stay in the log: a trace has spans, ids and nothing else.
+    pub(super) fn layer<S>(&self) -> impl Layer<S>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let layer = tracing_opentelemetry::layer().with_tracer(self.0.tracer("pabal"));
+        layer.with_location(false).with_threads(false)
     }
 
     /// Sends the waiting traces, for at most `limit`, and ends the thread. Blocks; the runtime must

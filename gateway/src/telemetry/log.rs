@@ -64,9 +64,7 @@ pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, TelemetryEr
     let exporter = telemetry.otlp_endpoint.as_ref().map(start).transpose()?;
     let traces = exporter.as_ref().map(|exporter| {
         let ours = Targets::new().with_target(pabal_core::ports::TRACE_TARGET, LevelFilter::TRACE);
-        // Log events are not exported: a trace consists of spans and ids.
-        let layer = tracing_opentelemetry::layer().with_tracer(exporter.tracer());
-        layer.with_location(false).with_threads(false).with_filter(ours)
+        exporter.layer().with_filter(ours)
     });
     if tracing_subscriber::registry().with(lines).with(traces).try_init().is_err() {
         tracing::debug!("logging was already started");

@@ -1,5 +1,6 @@
 //! Log lines, traces of messages, and metrics for Prometheus.
 
+#[cfg_attr(not(feature = "traces"), path = "no_export.rs")]
 mod export;
 mod log;
 mod metrics;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use pabal_core::ports::DirectoryError;
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::migrate::MigrateError;
+#[cfg(feature = "postgres")]
 use sqlx::postgres::PgDatabaseError;
 
+#[cfg(feature = "postgres")]
 use crate::error::{ConnectError, Why};
 
 /// What the tables of PostgreSQL call the rule that no two users have one name.
@@ -96,6 +98,7 @@ fn is_damage(cause: &dyn DatabaseError) -> bool {
     const SQLITE_CORRUPT: i32 = 11;
     const SQLITE_NOTADB: i32 = 26;
     let code = cause.code().unwrap_or_default();
+    #[cfg(feature = "postgres")]
     if cause.try_downcast_ref::<PgDatabaseError>().is_some() {
         return ["XX", "42", "22"].iter().any(|class| code.starts_with(class)) && code != "42501";
     }
@@ -207,6 +210,7 @@ fn write_beside(path: &Path) -> io::Result<()> {
 }
 
 /// What the failure of a first connection to PostgreSQL means.
+#[cfg(feature = "postgres")]
 pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
     let why = match &error {
         sqlx::Error::Database(cause) => {
@@ -225,6 +229,7 @@ pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
 }
 
 /// What the failure of a migration of PostgreSQL means.
+#[cfg(feature = "postgres")]
 pub(super) fn migrate_error(url: &str, error: MigrateError) -> ConnectError {
     let why = match error {
         MigrateError::VersionMissing(version) => Why::Newer(version),

@@ -9,9 +9,11 @@ mod query;
 mod store;
 mod relational;
 mod sqlite;
+#[cfg(feature = "postgres")]
 mod postgres;
 
 pub use error::OpenError;
+#[cfg(feature = "postgres")]
 pub use postgres::PostgresDirectory;
 pub use relational::RelationalDirectory;
 pub use sqlite::{DirectoryReport, SqliteDirectory};

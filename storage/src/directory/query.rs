@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "postgres")]
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+#[cfg(feature = "postgres")]
+use sqlx::{PgConnection, Postgres};
 
 use super::error::Failure;
 
@@ -31,7 +34,11 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
 }
 
-/// A row type that both databases answer.
+/// A row of PostgreSQL, where that is part of the build.
+#[cfg(not(feature = "postgres"))]
+type PgRow = SqliteRow;
+
+/// A row type that both databases return.
 pub trait Readable:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
 {
@@ -129,6 +136,7 @@ macro_rules! session {
     };
 }
 session!(SqliteConnection, Sqlite);
+#[cfg(feature = "postgres")]
 session!(PgConnection, Postgres);
 
 /// Which Rust types stand for which [`Value`].

@@ -9,12 +9,16 @@ mod sent;
 mod positions;
 mod fjall;
 mod verify;
+#[cfg(feature = "cassandra")]
 mod cassandra;
 
+#[cfg(feature = "cassandra")]
 pub use self::cassandra::CassandraHistoryStore;
 pub use self::fjall::FjallHistoryStore;
 
-pub(crate) use codec::{DecodeError, decode_message, encode_message, sent_key};
+#[cfg(feature = "cassandra")]
+pub(crate) use codec::sent_key;
+pub(crate) use codec::{DecodeError, decode_message, encode_message};
 pub(crate) use positions::{StoredPositions, load_positions};
 pub(crate) use sent::ForgetOldSends;
 pub(crate) use stage::AppendStage;

@@ -10,6 +10,7 @@ mod verify;
 
 pub use self::fjall::FjallPushNotifier;
 
+#[cfg(feature = "redis")]
 pub(crate) use codec::{decode, encode};
 pub(crate) use stage::PushStage;
 pub(crate) use verify::verify;
