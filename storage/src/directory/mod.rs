@@ -3,6 +3,7 @@
 //! what both databases have; the tables are made by the migrations of each, in `src/migrations`.
 
 mod error;
+mod migrations;
 mod rows;
 mod sql;
 mod query;

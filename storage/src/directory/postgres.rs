@@ -12,13 +12,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Postgres};
 use tokio::time::timeout;
 
 use super::error::{connect_error, migrate_error};
+use super::migrations::POSTGRES;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
 use crate::error::{ConnectError, Why};
@@ -44,8 +44,6 @@ const BEGIN_SESSION: &str = "\
             CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                 ELSE current_setting('synchronous_commit') END, FALSE)";
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/migrations/postgres");
-
 /// A [`Directory`](pabal_core::ports::Directory) in a PostgreSQL database, 14 or newer.
 ///
 /// A call that takes 10 s, because the server is away, answers nothing or is busy, is
@@ -70,7 +68,7 @@ impl PostgresDirectory {
         let (options, connection) = first_connection(url).await?;
         end(connection).await;
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-        let migrated = MIGRATIONS.run(&pool).await;
+        let migrated = POSTGRES.run(&pool).await;
         pool.close().await;
         migrated.map_err(|error| migrate_error(url, error))
     }
@@ -132,7 +130,7 @@ async fn first_connection(url: &str) -> Result<(PgConnectOptions, PgConnection),
 
 /// That the tables are those that this program knows.
 async fn check_schema(url: &str, connection: &mut PgConnection) -> Result<(), ConnectError> {
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let known = POSTGRES.iter().map(|migration| migration.version).max().unwrap_or_default();
     let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     let failed = |error| connect_error(url, error);
     let version = match table.fetch_one(&mut *connection).await.map_err(failed)? {

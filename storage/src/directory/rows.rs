@@ -6,8 +6,32 @@ use pabal_core::model::{
     MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
 use pabal_core::ports::{Access, Account, Credentials, DirectoryError, Ending, PushTarget};
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 type Read<T> = Result<T, DirectoryError>;
+
+/// Reads a struct from the columns that its fields name; after `|` a field that is a row itself. In place of
+/// sqlx's derive, whose macros compile the drivers a second time for the compiler itself.
+macro_rules! row {
+    ($name:ident: $($column:ident),+ $(| $row:ident)?) => {
+        impl<'r, R> FromRow<'r, R> for $name
+        where
+            R: Row,
+            &'static str: ColumnIndex<R>,
+            bool: Decode<'r, R::Database> + Type<R::Database>,
+            i64: Decode<'r, R::Database> + Type<R::Database>,
+            String: Decode<'r, R::Database> + Type<R::Database>,
+            Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+        {
+            fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+                Ok(Self {
+                    $($column: row.try_get(stringify!($column))?,)+
+                    $($row: FromRow::from_row(row)?,)?
+                })
+            }
+        }
+    };
+}
 
 /// A moment as it is stored: the end of time is the year 294246.
 pub(super) fn stored_moment(moment: Timestamp) -> i64 {
@@ -61,7 +85,6 @@ words!(Role, role_word, role: Member = "member" Admin = "admin" Owner = "owner")
 words!(ChannelKind, kind_word, kind: Direct = "direct" Group = "group");
 words!(NotificationLevel, level_word, level: All = "all" Mentions = "mentions" None = "none");
 
-#[derive(sqlx::FromRow)]
 pub(super) struct UserRow {
     user_id: i64,
     username: String,
@@ -70,6 +93,7 @@ pub(super) struct UserRow {
     avatar_url: String,
     created_at: i64,
 }
+row!(UserRow: user_id, username, display_name, status_text, avatar_url, created_at);
 
 impl UserRow {
     pub(super) fn read(self) -> Read<User> {
@@ -84,12 +108,11 @@ impl UserRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct CredentialsRow {
-    #[sqlx(flatten)]
     user: UserRow,
     password_hash: String,
 }
+row!(CredentialsRow: password_hash | user);
 
 impl CredentialsRow {
     pub(super) fn read(self) -> Read<Credentials> {
@@ -97,13 +120,13 @@ impl CredentialsRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct AccessRow {
     device_id: i64,
     user_id: i64,
     name: String,
     expires_at: i64,
 }
+row!(AccessRow: device_id, user_id, name, expires_at);
 
 impl AccessRow {
     pub(super) fn read(self, token: TokenHash) -> Read<Access> {
@@ -117,12 +140,11 @@ impl AccessRow {
 }
 
 /// An access as a user holds it, with its token.
-#[derive(sqlx::FromRow)]
 pub(super) struct HeldRow {
     token_hash: Vec<u8>,
-    #[sqlx(flatten)]
     access: AccessRow,
 }
+row!(HeldRow: token_hash | access);
 
 impl HeldRow {
     pub(super) fn read(self) -> Read<Access> {
@@ -133,13 +155,12 @@ impl HeldRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct AccountRow {
-    #[sqlx(flatten)]
     user: UserRow,
     disabled: bool,
     devices: i64,
 }
+row!(AccountRow: disabled, devices | user);
 
 impl AccountRow {
     pub(super) fn read(self) -> Read<Account> {
@@ -148,11 +169,11 @@ impl AccountRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct EndingRow {
     number: i64,
     user_id: i64,
 }
+row!(EndingRow: number, user_id);
 
 impl EndingRow {
     pub(super) fn read(self) -> Read<Ending> {
@@ -160,13 +181,13 @@ impl EndingRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct SettingsRow {
     locale: Option<String>,
     notifications: Option<String>,
     share_presence: Option<bool>,
     share_read: Option<bool>,
 }
+row!(SettingsRow: locale, notifications, share_presence, share_read);
 
 impl SettingsRow {
     pub(super) fn read(self) -> Read<Settings> {
@@ -182,12 +203,11 @@ impl SettingsRow {
 }
 
 /// Settings with the user who set them.
-#[derive(sqlx::FromRow)]
 pub(super) struct UserSettingsRow {
     user_id: i64,
-    #[sqlx(flatten)]
     settings: SettingsRow,
 }
+row!(UserSettingsRow: user_id | settings);
 
 impl UserSettingsRow {
     pub(super) fn read(self) -> Read<(UserId, Settings)> {
@@ -195,7 +215,6 @@ impl UserSettingsRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct FriendRow {
     friend_id: i64,
     /// The user has asked.
@@ -203,6 +222,7 @@ pub(super) struct FriendRow {
     /// The friend has asked.
     was_asked: bool,
 }
+row!(FriendRow: friend_id, asked, was_asked);
 
 impl FriendRow {
     pub(super) fn read(self) -> Read<Friend> {
@@ -215,13 +235,13 @@ impl FriendRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct ChannelRow {
     channel_id: i64,
     kind: String,
     name: Option<String>,
     created_at: i64,
 }
+row!(ChannelRow: channel_id, kind, name, created_at);
 
 impl ChannelRow {
     pub(super) fn read(self) -> Read<Channel> {
@@ -234,15 +254,14 @@ impl ChannelRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct MembershipRow {
-    #[sqlx(flatten)]
     channel: ChannelRow,
     role: String,
     peer: Option<i64>,
     blocked: bool,
     read_up_to: i64,
 }
+row!(MembershipRow: role, peer, blocked, read_up_to | channel);
 
 impl MembershipRow {
     pub(super) fn read(self) -> Read<Membership> {
@@ -256,11 +275,11 @@ impl MembershipRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct MemberRow {
     user_id: i64,
     role: String,
 }
+row!(MemberRow: user_id, role);
 
 impl MemberRow {
     pub(super) fn read(self) -> Read<Member> {
@@ -268,12 +287,12 @@ impl MemberRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
 pub(super) struct PushTargetRow {
     user_id: i64,
     username: String,
     notifications: Option<String>,
 }
+row!(PushTargetRow: user_id, username, notifications);
 
 impl PushTargetRow {
     pub(super) fn read(self) -> Read<PushTarget> {

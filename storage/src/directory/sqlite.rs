@@ -16,13 +16,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use pabal_core::ports::DirectoryError;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
 
 pub use verify::DirectoryReport;
 
 use super::OpenError;
+use super::migrations::SQLITE;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
 
@@ -34,8 +34,6 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(15);
 
 /// How long SQLite waits for a writer in another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/migrations/sqlite");
 
 /// A [`Directory`](pabal_core::ports::Directory) in a SQLite file: one connection for writing and
 /// four for reading.
@@ -68,7 +66,7 @@ impl SqliteDirectory {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
         let writer = connections(1).connect_with(writing).await.map_err(unusable)?;
-        if let Err(error) = MIGRATIONS.run(&writer).await {
+        if let Err(error) = SQLITE.run(&writer).await {
             writer.close().await;
             return Err(OpenError::migrate(path.to_owned(), error));
         }
@@ -145,7 +143,7 @@ impl SqliteDirectory {
 
 /// The newest schema version that this program knows.
 fn known_version() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+    SQLITE.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
 /// The schema version of a file.

@@ -1,0 +1,50 @@
+//! The migrations of a database, by number. A file that a release has shipped never changes: the database keeps
+//! its checksum, and a node refuses tables whose checksum it does not know.
+
+use std::sync::LazyLock;
+
+use sqlx::SqlStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// The migrations of SQLite.
+pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator(&[
+        ("directory", include_str!("../migrations/sqlite/0001_directory.sql")),
+        ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
+        ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
+    ])
+});
+
+/// The migrations of PostgreSQL.
+#[cfg(feature = "postgres")]
+pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator(&[("directory", include_str!("../migrations/postgres/0001_directory.sql"))])
+});
+
+fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let numbered = files.iter().zip(1..).map(|(&(description, sql), version)| {
+        let (kind, sql) = (MigrationType::Simple, SqlStr::from_static(sql));
+        Migration::new(version, description.into(), kind, sql, false)
+    });
+    Migrator::with_migrations(numbered.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What databases that exist have recorded: another checksum would make a node refuse them.
+    #[test]
+    fn the_checksums_of_released_migrations_stay_the_same() {
+        let recorded = |migrator: &Migrator| -> Vec<_> {
+            let of = |migration: &Migration| {
+                let start = &migration.checksum[..4];
+                (migration.version, u32::from_be_bytes(start.try_into().expect("48 bytes")))
+            };
+            migrator.iter().map(of).collect()
+        };
+        assert_eq!(recorded(&SQLITE), [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca)]);
+        #[cfg(feature = "postgres")]
+        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc)]);
+    }
+}
