@@ -3,11 +3,11 @@
 //!
 //! One task, one direction:
 //!
-//! 1. Something happens: a key, an event of the server, an answer, a second that has passed. `live` and
-//!    the loop below turn it into an `Input` (`input`).
+//! 1. Something happens: a key, an event of the server, an answer, a second that has passed. `chat`
+//!    turns it into an `Input` (`input`).
 //! 2. `state` takes it in and answers with `Effect`s. It does nothing else, which makes it testable
 //!    without a terminal or a server.
-//! 3. `live` does what the effects say.
+//! 3. `chat` does what the effects say.
 //! 4. `view` draws the state.
 //!
 //! Everything else is small: `text` (columns of Hangul and emoji, lines that break), `clock` (days and
@@ -22,33 +22,25 @@ mod panes;
 mod state;
 mod view;
 mod requests;
-mod live;
+mod chat;
 mod screen;
 mod flags;
 mod sign_in;
-#[cfg(test)]
-mod e2e;
-#[cfg(test)]
-mod pty;
 
 use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream};
+use crossterm::event::EventStream;
 use futures::{FutureExt, StreamExt};
 use pabal_client::{Error, Options};
-use ratatui::layout::Size;
 
-use crate::clock::Clock;
-use crate::input::Input;
-use crate::live::Live;
 use crate::requests::told;
-use crate::screen::{Screen, Signals};
-use crate::state::State;
-use crate::view::Theme;
+use crate::screen::Signals;
 
+pub use crate::chat::Chat;
 pub use crate::flags::Flags;
+pub use crate::screen::Screen;
 
 /// As many inputs are taken in before the screen is drawn again, if they are there already.
 const AT_ONCE: usize = 256;
@@ -94,10 +86,10 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure::NoTerminal);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(chat(flags))
+    runtime.block_on(sign_in_and_chat(flags))
 }
 
-async fn chat(flags: &Flags) -> Result<(), Failure> {
+async fn sign_in_and_chat(flags: &Flags) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut keys = EventStream::new();
     let account = sign_in::sign_in(flags, &mut keys, &mut signals).await?;
@@ -108,19 +100,16 @@ async fn chat(flags: &Flags) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let mut screen = Screen::enter()?;
-    let size = screen.terminal.size()?;
-    let state = State::new(account.user().clone(), Clock::system(), size, policy);
-    let mut live = Live::new(state, account.clone(), connection);
-    let theme = Theme::of_environment();
+    let mut chat = Chat::new(account.clone(), connection, policy, screen.size()?);
     let ended = tokio::select! {
-        ended = converse(&mut live, &mut keys, &mut screen, theme) => ended,
+        ended = converse(&mut chat, &mut keys, &mut screen) => ended,
         () = signals.next() => Ok(()),
     };
     drop(screen);
-    // What the server does not hear now, it finds out by itself.
-    let in_doubt = live.flush(FAREWELL).await;
+    // A farewell that does not reach the server is no loss: the session ends by its timeout.
+    let in_doubt = chat.flush(FAREWELL).await;
     let farewell = async {
-        if flags.remember.is_some() { live.close().await } else { account.log_out().await }
+        if flags.remember.is_some() { chat.close().await } else { account.log_out().await }
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     match in_doubt {
@@ -129,40 +118,31 @@ async fn chat(flags: &Flags) -> Result<(), Failure> {
     }
 }
 
-/// Takes in what happens and draws it, until the user leaves.
+/// Handles inputs and draws, until the user leaves.
 async fn converse(
-    live: &mut Live,
+    chat: &mut Chat,
     keys: &mut EventStream,
     screen: &mut Screen,
-    theme: Theme,
 ) -> Result<(), Failure> {
     loop {
-        screen.terminal.draw(|frame| view::view(&live.state, theme, frame))?;
-        let mut input = next(live, keys).await?;
-        for _ in 0..AT_ONCE {
-            if !live.take(input) {
+        screen.draw(chat)?;
+        if !step(chat, keys).await? {
+            return Ok(());
+        }
+        for _ in 1..AT_ONCE {
+            let Some(continues) = step(chat, keys).now_or_never() else { break };
+            if !continues? {
                 return Ok(());
-            }
-            match next(live, keys).now_or_never() {
-                Some(ready) => input = ready?,
-                None => break,
             }
         }
     }
 }
 
-/// The next thing that happens, at the keyboard or anywhere else. Cancel-safe.
-async fn next(live: &mut Live, keys: &mut EventStream) -> Result<Input, Failure> {
-    loop {
-        let event = tokio::select! {
-            input = live.next() => return Ok(input),
-            event = keys.next() => event.ok_or(Failure::NoTerminal)??,
-        };
-        match event {
-            Event::Key(key) => return Ok(Input::Key(key)),
-            Event::Paste(text) => return Ok(Input::Paste(text)),
-            Event::Resize(width, height) => return Ok(Input::Resize(Size { width, height })),
-            _ => {}
-        }
+/// Handles the next input, of the terminal or of the connection. Returns whether the chat continues.
+/// Cancel-safe.
+async fn step(chat: &mut Chat, keys: &mut EventStream) -> Result<bool, Failure> {
+    tokio::select! {
+        continues = chat.advance() => Ok(continues),
+        event = keys.next() => Ok(chat.handle(event.ok_or(Failure::NoTerminal)??)),
     }
 }

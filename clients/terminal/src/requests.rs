@@ -19,6 +19,7 @@ const WAITING: usize = 1_024;
 type Answered = (Ask, Result<Answer, String>);
 
 /// Requests on their way.
+#[derive(Debug)]
 pub(crate) struct Requests {
     account: Account,
     waiting: VecDeque<Ask>,

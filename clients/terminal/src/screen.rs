@@ -11,12 +11,16 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Size;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::chat::Chat;
 
 /// How a program ends that panicked, as Rust's runtime has it.
 const PANICKED: i32 = 101;
 
 /// A terminal in raw mode: keys come one by one, and nothing is echoed. Ends on drop.
+#[derive(Debug)]
 pub(crate) struct Raw(());
 
 impl Raw {
@@ -33,16 +37,22 @@ impl Drop for Raw {
     }
 }
 
-/// The whole screen. What stood there comes back on drop, and before the words of a panic, which ends
-/// the program, in whichever task it was: without that task there would be no conversation, and no
-/// terminal to tell so.
-pub(crate) struct Screen {
-    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
+/// The whole screen of the terminal at standard output. Its earlier contents and modes come back on
+/// drop, and before the message of a panic. The hook for that stays installed and ends the program with
+/// status 101 after a panic in any task: without that task the chat would be frozen and the terminal
+/// raw.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
     _raw: Raw,
 }
 
 impl Screen {
-    pub(crate) fn enter() -> io::Result<Self> {
+    /// Takes the screen over: raw mode, the alternate screen and bracketed paste.
+    ///
+    /// # Errors
+    /// If standard output is no terminal or it cannot be written.
+    pub fn enter() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -56,6 +66,22 @@ impl Screen {
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
         let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
         Ok(Self { terminal, _raw: raw })
+    }
+
+    /// Its columns and rows.
+    ///
+    /// # Errors
+    /// If the terminal does not report them.
+    pub fn size(&self) -> io::Result<Size> {
+        self.terminal.size()
+    }
+
+    /// Shows the chat as it is now. Only cells that have changed are written.
+    ///
+    /// # Errors
+    /// If the terminal cannot be written.
+    pub fn draw(&mut self, chat: &Chat) -> io::Result<()> {
+        self.terminal.draw(|frame| chat.draw(frame)).map(drop)
     }
 }
 

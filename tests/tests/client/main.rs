@@ -11,7 +11,6 @@ mod bounds;
 mod fallback;
 mod calls;
 mod nodes;
-#[cfg(feature = "tls")]
 mod encrypted;
 
 use pabal_client::{Policy, Transport};

@@ -1,23 +1,21 @@
 //! The whole program but the terminal, against the real server: two users, on every transport.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{Event, KeyCode, KeyEvent};
 use pabal_client::{Client, Options, Policy, Transport};
+use pabal_terminal::Chat;
 use pabal_tests::node::Node;
 use pabal_tests::wait::soon;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
 
-use crate::clock::Clock;
-use crate::input::Input;
-use crate::live::Live;
-use crate::state::{State, transport_name};
-use crate::view::{Theme, view};
-
 const SIZE: Size = Size { width: 100, height: 30 };
 
-/// Somebody at a terminal.
-struct Person(Live);
+/// A user at a chat client.
+struct Person {
+    name: String,
+    chat: Chat,
+}
 
 impl Person {
     async fn new(node: &Node, name: &str, policy: Policy) -> Self {
@@ -25,12 +23,11 @@ impl Person {
         let account = client.sign_up(name, "correct horse").await.unwrap();
         let options = Options { transports: policy, ..Options::default() };
         let connection = account.connect(options).await.unwrap();
-        let state = State::new(account.user().clone(), Clock::utc(), SIZE, policy);
-        Self(Live::new(state, account, connection))
+        Self { name: name.to_owned(), chat: Chat::new(account, connection, policy, SIZE) }
     }
 
     fn press(&mut self, code: KeyCode) {
-        assert!(self.0.take(Input::Key(KeyEvent::from(code))));
+        assert!(self.chat.handle(Event::Key(KeyEvent::from(code))));
     }
 
     fn write(&mut self, text: &str) {
@@ -44,18 +41,17 @@ impl Person {
 
     fn screen(&self) -> String {
         let mut terminal = Terminal::new(TestBackend::new(SIZE.width, SIZE.height)).unwrap();
-        terminal.draw(|frame| view(&self.0.state, Theme::Plain, frame)).unwrap();
+        terminal.draw(|frame| self.chat.draw(frame)).unwrap();
         terminal.backend().to_string()
     }
 
     /// Takes in what happens until the screen shows all of this.
     async fn sees(&mut self, words: &[&str]) {
         let sees = |screen: String| words.iter().all(|words| screen.contains(words));
-        let what = format!("{} sees {words:?}", self.0.state.me.username);
+        let what = format!("{} sees {words:?}", self.name);
         soon(&what, async {
             while !sees(self.screen()) {
-                let input = self.0.next().await;
-                assert!(self.0.take(input));
+                assert!(self.chat.advance().await);
             }
         })
         .await;
@@ -97,22 +93,21 @@ async fn conversation(node: &Node, policy: Policy, transport: &str) {
     at_bob.say(&ann);
     at_bob.sees(&["Lunch  2: "]).await;
     let next = match policy {
-        Policy::Only(Transport::WebSocket) => Transport::Sse,
-        Policy::Only(Transport::Sse) => Transport::LongPolling,
-        Policy::Only(Transport::LongPolling) => Transport::ShortPolling,
-        _ => Transport::WebSocket,
+        Policy::Only(Transport::WebSocket) => "sse",
+        Policy::Only(Transport::Sse) => "long-polling",
+        Policy::Only(Transport::LongPolling) => "polling",
+        _ => "websocket",
     };
     at_ann.press(KeyCode::F(2));
     at_bob.say("김밥?");
-    let stands = format!("● {}", transport_name(next));
-    at_ann.sees(&[&stands, "# Lunch"]).await;
+    at_ann.sees(&[&format!("● {next}"), "# Lunch"]).await;
     at_bob.sees(&["✓  김밥?"]).await;
     at_ann.press(KeyCode::Tab);
     at_ann.press(KeyCode::Home);
     at_ann.press(KeyCode::Enter);
     at_ann.sees(&["김밥?", "requests"]).await;
-    at_ann.0.close().await.unwrap();
-    at_bob.0.close().await.unwrap();
+    at_ann.chat.close().await.unwrap();
+    at_bob.chat.close().await.unwrap();
 }
 
 fn on(policy: Policy, transport: &str) {

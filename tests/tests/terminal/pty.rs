@@ -10,14 +10,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pabal_client::Client;
+use pabal_terminal::Screen;
 use pabal_tests::binary;
 use pabal_tests::node::Node;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-
-use crate::screen::Screen;
 
 const SOON: Duration = Duration::from_secs(60);
 /// What takes the whole screen, and what gives it back, with its cursor and plain pastes.
