@@ -1,4 +1,4 @@
-//! Points in time: RFC 3339 in UTC on the wire, `SystemTime` here.
+//! Times: RFC 3339 in UTC on the wire, `SystemTime` in this crate.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,8 +65,8 @@ fn days_of_month(year: u64, month: u64) -> Option<u64> {
     }
 }
 
-/// Days since 1970-01-01 in the Gregorian calendar. The year is taken to begin in March, which puts
-/// the leap day at its end; months from there are 153 days every five.
+/// Days since 1970-01-01 in the Gregorian calendar; `None` before. The year is counted from March, so that
+/// the leap day is its last day; five months from there have 153 days.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = if month > 2 { year } else { year.checked_sub(1)? };
     let from_march = (month + 9) % 12;
@@ -124,7 +124,11 @@ mod tests {
     /// The calendar as a table, independent of the code under test.
     fn is_in_calendar(year: u64, month: usize, day: u64) -> bool {
         const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let leap = year % 400 == 0 || (year % 4 == 0 && year % 100 != 0);
+        let leap = match (year % 400, year % 100, year % 4) {
+            (0, _, _) => true,
+            (_, 0, _) => false,
+            (_, _, rest) => rest == 0,
+        };
         let leap_day = u64::from(leap && month == 2);
         (1..=12).contains(&month) && (1..=LENGTHS[month - 1] + leap_day).contains(&day)
     }
