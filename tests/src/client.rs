@@ -19,14 +19,14 @@ use crate::wait::SOON;
 
 /// On which transport a device reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum TransportPlan {
     /// Always the same one.
     Steady(Transport),
     /// Another one after each of these intervals, starting with this one.
     Switching(Transport, Duration),
 }
 
-impl Way {
+impl TransportPlan {
     /// The transport of the `round`-th line.
     fn transport(self, round: usize) -> Transport {
         match self {
@@ -72,9 +72,14 @@ struct Position {
 
 impl Client {
     /// Opens a session that catches up from `cursors`, and begins to read.
-    pub async fn start(account: &Account, way: Way, cursors: &Cursors, ledger: &Ledger) -> Self {
+    pub async fn start(
+        account: &Account,
+        plan: TransportPlan,
+        cursors: &Cursors,
+        ledger: &Ledger,
+    ) -> Self {
         let journal = Journal::new(&account.username, cursors);
-        let client = Self::begin(account, way, journal, Position::default(), ledger);
+        let client = Self::begin(account, plan, journal, Position::default(), ledger);
         client.until("has a session", |journal| journal.sessions > 0).await;
         client
     }
@@ -82,18 +87,18 @@ impl Client {
     /// Begins to read a session that is open, behind `after`.
     pub fn resume(
         account: &Account,
-        way: Way,
+        plan: TransportPlan,
         (session, after): (&Session, Id),
         journal: Journal,
         ledger: &Ledger,
     ) -> Self {
         let position = Position { session: Some(session.clone()), after, socket: None };
-        Self::begin(account, way, journal, position, ledger)
+        Self::begin(account, plan, journal, position, ledger)
     }
 
     fn begin(
         account: &Account,
-        way: Way,
+        plan: TransportPlan,
         journal: Journal,
         position: Position,
         ledger: &Ledger,
@@ -103,7 +108,7 @@ impl Client {
             position: Mutex::new(position),
             changed: watch::Sender::default(),
         });
-        let task = tokio::spawn(run(account.clone(), way, Arc::clone(&state)));
+        let task = tokio::spawn(run(account.clone(), plan, Arc::clone(&state)));
         let (account, ledger) = (account.clone(), ledger.clone());
         Self { account, ledger, state, task: Some(task) }
     }
@@ -233,16 +238,16 @@ enum Then {
     Stop,
 }
 
-async fn run(account: Account, way: Way, state: Arc<State>) {
+async fn run(account: Account, plan: TransportPlan, state: Arc<State>) {
     for round in 0.. {
         let Some((session, after)) = session(&account, &state).await else {
             return;
         };
-        let until = match way {
-            Way::Steady(_) => None,
-            Way::Switching(_, every) => Some(Instant::now() + every),
+        let until = match plan {
+            TransportPlan::Steady(_) => None,
+            TransportPlan::Switching(_, every) => Some(Instant::now() + every),
         };
-        let transport = way.transport(round);
+        let transport = plan.transport(round);
         let broken = match Line::open(transport, &account, &session, after).await {
             Ok(line) => {
                 state.note(|journal| journal.lines += 1);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
 use crate::input::{Draft, Effect, Input};
-use crate::requests::{Requests, told};
+use crate::requests::{Requests, describe};
 use crate::state::State;
 use crate::view::{Theme, view};
 
@@ -116,7 +116,7 @@ impl Chat {
         tokio::select! {
             event = self.connection.next(), if !self.ended => match event {
                 Some(Ok(event)) => Input::Event(event),
-                Some(Err(error)) => Input::Ended(told(&error)),
+                Some(Err(error)) => Input::Ended(describe(&error)),
                 None => {
                     self.ended = true;
                     self.line()
@@ -124,9 +124,9 @@ impl Chat {
             },
             Ok(()) = self.line.changed() => self.line(),
             Some((channel_id, draft, outcome)) = self.sends.next() => {
-                Input::Sent(channel_id, draft, outcome.map_err(|error| told(&error)))
+                Input::Sent(channel_id, draft, outcome.map_err(|error| describe(&error)))
             }
-            (ask, answer) = self.requests.next() => Input::Answered(ask, answer),
+            (request, response) = self.requests.next() => Input::Responded(request, response),
             _ = self.seconds.tick() => self.line(),
         }
     }
@@ -150,7 +150,7 @@ impl Chat {
                     self.connection.read(channel_id, message_id);
                 }
                 Effect::Use(policy) => self.connection.use_transports(policy),
-                Effect::Ask(ask) => self.requests.ask(ask),
+                Effect::Request(request) => self.requests.send(request),
                 Effect::Quit => return false,
             }
         }
@@ -161,7 +161,7 @@ impl Chat {
         let handle = self.connection.send(channel_id, content);
         let name = handle.client_message_id().to_owned();
         self.sends.push(async move { (channel_id, draft, handle.await) }.boxed());
-        // Before anything else can come, so that it is known again.
+        // Before the event of the message can arrive, so that the state recognises it.
         let named = Input::Named(channel_id, draft, name);
         let effects = self.state.update(Instant::now(), named);
         self.act(effects);

@@ -1,18 +1,18 @@
-//! Pabal in the terminal: `pabal chat`. Built on [`pabal_client`], which does everything that has to
-//! do with the network.
+//! The terminal chat client: `pabal chat`. Built on [`pabal_client`], which does everything that needs the
+//! network.
 //!
 //! One task, one direction:
 //!
-//! 1. Something happens: a key, an event of the server, an answer, a second that has passed. `chat`
-//!    turns it into an `Input` (`input`).
-//! 2. `state` takes it in and answers with `Effect`s. It does nothing else, which makes it testable
-//!    without a terminal or a server.
-//! 3. `chat` does what the effects say.
+//! 1. A key press, an event of the server, a response or the passing of a second becomes an `Input`
+//!    (`input`).
+//! 2. `state` handles the input and returns `Effect`s. It does nothing else, so it can be tested without a
+//!    terminal or a server.
+//! 3. `chat` carries the effects out.
 //! 4. `view` draws the state.
 //!
-//! Everything else is small: `text` (columns of Hangul and emoji, lines that break), `clock` (days and
-//! hours where the user is), `panes` (where things stand), `screen` (the terminal, given back whatever
-//! happens), `sign_in`, `requests`, `flags`.
+//! The other files are small: `text` (widths of Hangul and emoji, line breaks), `clock` (local days and
+//! hours), `panes` (the layout), `screen` (the terminal, which is restored however the program ends),
+//! `sign_in`, `requests`, `flags`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod text;
@@ -35,49 +35,50 @@ use crossterm::event::EventStream;
 use futures::{FutureExt, StreamExt};
 use pabal_client::{Error, Options};
 
-use crate::requests::told;
+use crate::requests::describe;
 use crate::screen::Signals;
 
 pub use crate::chat::Chat;
 pub use crate::flags::Flags;
 pub use crate::screen::Screen;
 
-/// As many inputs are taken in before the screen is drawn again, if they are there already.
+/// How many inputs that are ready already are handled before the screen is drawn again.
 const AT_ONCE: usize = 256;
-/// How long to wait at the end for what was sent, and for the server to know that the user left.
+/// How long to wait at the end for unconfirmed messages, and as long again for the server to be notified.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Why there was no conversation, or no more. For people; a retry is theirs to decide.
+/// Why `pabal chat` failed. The texts are for the user, who decides on a retry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// What the server or the client says.
-    #[error("{}", told(.0))]
+    /// The server or the connection failed. [`Error::retryable`] says whether a retry can help.
+    #[error("{}", describe(.0))]
     Client(#[from] Error),
-    /// No such user, or another password.
-    #[error("{0} (new here? --sign-up)")]
+    /// There is no such user, or the password is wrong. Do not retry.
+    #[error("{0} (use --sign-up to create the user)")]
     NotLoggedIn(String),
-    /// The two passwords differ.
-    #[error("the passwords are not the same")]
-    NotTheSame,
-    /// No password was given.
-    #[error("nobody logged in")]
-    GivenUp,
-    /// The file to remember things in holds something else.
-    #[error("{} is for another server or user, or no such file at all", .0.display())]
-    SomethingElse(PathBuf),
-    /// The user left before the server had confirmed what was sent; it may be there or not.
-    #[error("{0} sends were not confirmed; look whether they are there")]
+    /// The two passwords of a sign-up differ.
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    /// The user canceled the password prompt.
+    #[error("the log-in was canceled")]
+    Canceled,
+    /// The file of `--remember` belongs to another server or user, or is no token file.
+    #[error("{} holds no token for this server and user; choose another file", .0.display())]
+    WrongTokenFile(PathBuf),
+    /// The user left before these messages were confirmed. The channel may hold them or not.
+    #[error("{0} messages were not confirmed; check whether their channels hold them")]
     InDoubt(usize),
-    /// There is nothing to draw on.
-    #[error("this needs a terminal")]
+    /// Standard output is no terminal, or the terminal was closed.
+    #[error("a terminal is needed")]
     NoTerminal,
-    /// The terminal or the disk fails.
+    /// The terminal or the disk failed.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Runs `pabal chat` until the user leaves. The terminal is as it was afterwards.
+/// Runs `pabal chat` until the user leaves or a signal (SIGTERM, SIGINT, SIGHUP) ends it. The terminal is
+/// restored in every case, a panic included.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -106,7 +107,7 @@ async fn sign_in_and_chat(flags: &Flags) -> Result<(), Failure> {
         () = signals.next() => Ok(()),
     };
     drop(screen);
-    // A farewell that does not reach the server is no loss: the session ends by its timeout.
+    // If the server cannot be notified, it ends the session by its timeout.
     let in_doubt = chat.flush(FAREWELL).await;
     let farewell = async {
         if flags.remember.is_some() { chat.close().await } else { account.log_out().await }

@@ -1,4 +1,4 @@
-//! The terminal itself: taken over at the beginning, given back at the end, whatever the end is.
+//! The terminal: taken over at the beginning, and restored however the program ends.
 
 use std::io::{self, Stdout, stdout};
 use std::sync::Once;
@@ -16,10 +16,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::chat::Chat;
 
-/// How a program ends that panicked, as Rust's runtime has it.
+/// The exit status after a panic, the same as that of Rust's runtime.
 const PANICKED: i32 = 101;
 
-/// A terminal in raw mode: keys come one by one, and nothing is echoed. Ends on drop.
+/// A terminal in raw mode: each key is read at once, and none is echoed. Ends on drop.
 #[derive(Debug)]
 pub(crate) struct Raw(());
 
@@ -32,7 +32,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // Drop cannot report an error, and the program is about to end.
         let _ = disable_raw_mode();
     }
 }
@@ -96,7 +96,7 @@ fn leave() {
     let _ = disable_raw_mode();
 }
 
-/// What asks the program to stop, so that it gives the terminal back first.
+/// The signals that end the program, which restores the terminal first.
 pub(crate) struct Signals([Signal; 3]);
 
 impl Signals {

@@ -22,7 +22,7 @@ pub use kind::Kind;
 pub use report::{Report, Row};
 
 use crate::cluster::{Cluster, Queue};
-use crate::liar::Lie;
+use crate::faulty_proxy::Corruption;
 use load::Load;
 
 /// What is to be run.
@@ -32,8 +32,9 @@ pub struct Plan {
     pub seed: u64,
     /// For how long new faults begin; absent, until each kind was there once.
     pub duration: Option<Duration>,
-    /// What is done on the way to some clients, to see that it is found out. There are no faults then.
-    pub lies: Vec<Lie>,
+    /// How faulty proxies corrupt what some clients receive, which the oracle must detect. The cluster
+    /// meets no faults then.
+    pub corruptions: Vec<Corruption>,
 }
 
 /// How much of the time the act with a Redis that fails over takes.
@@ -54,7 +55,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Miss
     let redis = Box::new(Redis::start().await?);
     let act = Act { queue: Queue::Alone(redis), kinds: &Kind::ALONE, lasts: first };
     act.play(plan, &mut random, &mut report, &mut tell).await?;
-    if report.violations.is_empty() && plan.lies.is_empty() {
+    if report.violations.is_empty() && plan.corruptions.is_empty() {
         let queue = Queue::Watched(Box::new(RedisSentinel::start().await?));
         let act = Act { queue, kinds: &Kind::WATCHED, lasts: last };
         act.play(plan, &mut random, &mut report, &mut tell).await?;
@@ -78,7 +79,7 @@ impl Act {
     ) -> Result<(), Missing> {
         tell("three nodes start");
         let cluster = Cluster::start(self.queue).await?;
-        let load = Load::start(&cluster, &plan.lies).await;
+        let load = Load::start(&cluster, &plan.corruptions).await;
         let began = Instant::now();
         let mut rows = Vec::new();
         if !load.moves().await {
@@ -98,7 +99,7 @@ impl Act {
                 break;
             }
             let Some(kind) = kinds.pop() else { break };
-            if !plan.lies.is_empty() && kind != Kind::Nothing {
+            if !plan.corruptions.is_empty() && kind != Kind::Nothing {
                 continue;
             }
             sleep(Duration::from_millis(random.random_range(500..1_000))).await;

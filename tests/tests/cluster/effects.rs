@@ -2,7 +2,7 @@
 
 use http::Method;
 use pabal_tests::account::{Cursors, id};
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::cluster::Cluster;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
@@ -10,18 +10,20 @@ use pabal_tests::wait;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stage::{cast, doors, ways};
+use crate::stage::{cast, doors, plans};
 
 pub(crate) async fn logout(cluster: &Cluster) {
     let doors = doors(cluster);
     let [ann] = cast(&doors, ["ann"]).await;
     let ledger = Ledger::default();
     let mut devices = Vec::new();
-    for (way, door) in ways().zip(doors.iter().cycle()) {
-        devices.push(Client::start(&ann.via(door), way, &Cursors::new(), &ledger).await);
+    for (plan, door) in plans().zip(doors.iter().cycle()) {
+        devices.push(Client::start(&ann.via(door), plan, &Cursors::new(), &ledger).await);
     }
     let other = ann.log_in().await;
-    let stays = Client::start(&other, Way::Steady(Transport::Sse), &Cursors::new(), &ledger).await;
+    let stays =
+        Client::start(&other, TransportPlan::Steady(Transport::Sse), &Cursors::new(), &ledger)
+            .await;
     let began = Instant::now();
     ann.via(doors[1]).must(Method::POST, "/v1/logout", None, 204).await;
     for door in doors {
@@ -39,8 +41,8 @@ pub(crate) async fn membership(cluster: &Cluster) {
     let doors = doors(cluster);
     let [ann, bob, carl] = cast(&doors, ["ann", "bob", "carl"]).await;
     let ledger = Ledger::default();
-    let way = Way::Steady(Transport::WebSocket);
-    let c = Client::start(&carl, way, &Cursors::new(), &ledger).await;
+    let plan = TransportPlan::Steady(Transport::WebSocket);
+    let c = Client::start(&carl, plan, &Cursors::new(), &ledger).await;
     let channel = ann.group(&[&bob]).await;
     let path = format!("/v1/channels/{channel}/members/{}", carl.user_id);
     let says = json!({"content": "?"});

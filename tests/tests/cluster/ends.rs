@@ -6,7 +6,7 @@ use futures::future::{join, join_all, join3};
 use http::Method;
 use pabal_tests::account::{Account, Cursors, id};
 use pabal_tests::address::Address;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::cluster::{Cluster, PARTITIONS};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
@@ -16,7 +16,7 @@ use pabal_tests::wait;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stage::{cast, doors, finish, listen, ways};
+use crate::stage::{cast, doors, finish, listen, plans};
 
 /// The nodes that a client is told of.
 async fn discovered(account: &Account, at: &Address) -> Vec<String> {
@@ -51,8 +51,8 @@ pub(crate) async fn of_a_killed_node(cluster: &Cluster) {
     befriend(&ann, &bob).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let way = Way::Steady(Transport::LongPolling);
-    let a = listen(&ann, way, &[channel], &ledger).await;
+    let plan = TransportPlan::Steady(Transport::LongPolling);
+    let a = listen(&ann, plan, &[channel], &ledger).await;
     let session = bob.open(None).await;
     let online = |online: bool| {
         move |journal: &Journal| {
@@ -98,7 +98,7 @@ pub(crate) async fn of_a_killed_node(cluster: &Cluster) {
     .await;
     eprintln!("its partitions are shared out after {:?}", began.elapsed());
     // He comes back elsewhere, and catches up.
-    let b = listen(&bob.via(doors[2]), way, &[channel], &ledger).await;
+    let b = listen(&bob.via(doors[2]), plan, &[channel], &ledger).await;
     b.holds(channel, last).await;
     cluster.nodes[1].restart(Port::Same).await;
     cluster.shared_out().await;
@@ -110,8 +110,8 @@ pub(crate) async fn of_a_drained_node(cluster: &Cluster) {
     let doors = doors(cluster);
     let [ann, bob] = cast(&doors, ["ann", "bob"]).await;
     let ledger = Ledger::default();
-    let way = Way::Steady(Transport::WebSocket);
-    let b = Client::start(&bob.via(doors[1]), way, &Cursors::new(), &ledger).await;
+    let plan = TransportPlan::Steady(Transport::WebSocket);
+    let b = Client::start(&bob.via(doors[1]), plan, &Cursors::new(), &ledger).await;
     // A node that stops takes no connections: who has none yet cannot be told.
     b.until("reads", |journal| journal.lines > 0).await;
     cluster.nodes[1].ask_to_stop();
@@ -168,8 +168,8 @@ pub(crate) async fn rolling_restart(cluster: &Cluster) {
     let channel = users[0].group(&others).await;
     let ledger = Ledger::default();
     let mut devices = Vec::new();
-    for (user, way) in users.iter().zip(ways()) {
-        devices.push(listen(user, way, &[channel], &ledger).await);
+    for (user, plan) in users.iter().zip(plans()) {
+        devices.push(listen(user, plan, &[channel], &ledger).await);
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let talk = join_all(devices.iter().map(async |device| {

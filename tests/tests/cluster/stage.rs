@@ -7,7 +7,7 @@ use futures::future::join_all;
 use pabal_servers::Missing;
 use pabal_tests::account::{Account, Cursors, Id, Message};
 use pabal_tests::address::Address;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::cluster::Cluster;
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
@@ -80,9 +80,9 @@ pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
 }
 
 /// All ways of reading.
-pub(crate) fn ways() -> impl Iterator<Item = Way> {
-    let steady = Transport::ALL.map(Way::Steady).into_iter();
-    steady.chain([Way::Switching(Transport::LongPolling, Duration::from_millis(300))])
+pub(crate) fn plans() -> impl Iterator<Item = TransportPlan> {
+    let steady = Transport::ALL.map(TransportPlan::Steady).into_iter();
+    steady.chain([TransportPlan::Switching(Transport::LongPolling, Duration::from_millis(300))])
 }
 
 /// Signs up as many users as there are names, each at the next of these addresses.
@@ -100,12 +100,12 @@ pub(crate) fn doors(cluster: &Cluster) -> [&Address; 3] {
 /// Starts a device that wants all of these channels.
 pub(crate) async fn listen(
     account: &Account,
-    way: Way,
+    plan: TransportPlan,
     channels: &[Id],
     ledger: &Ledger,
 ) -> Client {
     let start: Cursors = channels.iter().map(|channel| (*channel, 0)).collect();
-    Client::start(account, way, &start, ledger).await
+    Client::start(account, plan, &start, ledger).await
 }
 
 /// Waits until every device holds what history holds of these channels, and judges the whole story.

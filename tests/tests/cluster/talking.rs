@@ -5,19 +5,19 @@ use pabal_tests::account::Account;
 use pabal_tests::cluster::Cluster;
 use pabal_tests::ledger::Ledger;
 
-use crate::stage::{cast, doors, finish, listen, ways};
+use crate::stage::{cast, doors, finish, listen, plans};
 
 pub(crate) async fn on_different_nodes(cluster: &Cluster) {
-    for way in ways() {
+    for plan in plans() {
         let users = cast(&doors(cluster), ["ann", "bob", "carl"]).await;
         let [ann, bob, carl] = &users;
         let channels = [ann.direct(bob).await, carl.group(&[ann, bob]).await];
         let [direct, group] = channels;
         assert_eq!(bob.direct(ann).await, direct, "one channel, on whichever node one asks");
         let ledger = Ledger::default();
-        let a = listen(ann, way, &channels, &ledger).await;
-        let b = listen(bob, way, &channels, &ledger).await;
-        let c = listen(carl, way, &[group], &ledger).await;
+        let a = listen(ann, plan, &channels, &ledger).await;
+        let b = listen(bob, plan, &channels, &ledger).await;
+        let c = listen(carl, plan, &[group], &ledger).await;
         for (number, device) in [&a, &b, &c].into_iter().enumerate() {
             let (session, _) = device.position();
             let node = session.expect("a session").document["node"].clone();
@@ -55,8 +55,8 @@ pub(crate) async fn behind_a_balancer(cluster: &Cluster) {
     let channel = users[0].group(&others).await;
     let ledger = Ledger::default();
     let mut devices = Vec::new();
-    for (user, way) in users.iter().zip(ways()) {
-        devices.push(listen(user, way, &[channel], &ledger).await);
+    for (user, plan) in users.iter().zip(plans()) {
+        devices.push(listen(user, plan, &[channel], &ledger).await);
     }
     for round in 0..20 {
         join_all(devices.iter().map(async |device| {

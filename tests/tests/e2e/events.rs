@@ -2,7 +2,7 @@
 
 use http::Method;
 use pabal_tests::account::{Account, Cursors, id};
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::node::Node;
@@ -24,7 +24,7 @@ fn has(journal: &Journal, kind: &str, user: &Account) -> bool {
     journal.events_of(kind).any(|event| id(&event["user_id"]) == user.user_id)
 }
 
-pub(crate) async fn reach_whom_they_should(way: Way) {
+pub(crate) async fn reach_whom_they_should(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob, carl, eve] = cast(node.address(), ["ann", "bob", "carl", "eve"]).await;
     let (ledger, none) = (Ledger::default(), Cursors::new());
@@ -34,12 +34,12 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
         let answer = one.call(Method::PUT, &path, None).await.expect("an answer");
         assert!(answer.status.is_success(), "{}", answer.json);
     }
-    let a = Client::start(&ann, way, &none, &ledger).await;
-    let c = Client::start(&carl, way, &none, &ledger).await;
-    let e = Client::start(&eve, way, &none, &ledger).await;
+    let a = Client::start(&ann, plan, &none, &ledger).await;
+    let c = Client::start(&carl, plan, &none, &ledger).await;
+    let e = Client::start(&eve, plan, &none, &ledger).await;
 
     // Presence follows the session, and friends are told.
-    let b = Client::start(&bob, way, &none, &ledger).await;
+    let b = Client::start(&bob, plan, &none, &ledger).await;
     let online = |journal: &Journal, online: bool| {
         journal
             .events_of("presence")
@@ -56,7 +56,7 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
 
     // Read: all members, one's own other devices among them.
     let (_, message) = ann.say(channel, "read this", None).await;
-    let tablet = Client::start(&bob.log_in().await, way, &none, &ledger).await;
+    let tablet = Client::start(&bob.log_in().await, plan, &none, &ledger).await;
     let read = json!({"id": "r", "type": "read", "channel_id": channel.to_string(),
                       "message_id": message.message_id.to_string()});
     let reply = command(&bob, &b, read).await;
@@ -88,14 +88,14 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     assert!(eve.events.is_empty() && eve.messages.is_empty(), "{:?}", eve.events);
 }
 
-pub(crate) async fn membership_takes_effect(way: Way) {
+pub(crate) async fn membership_takes_effect(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob, carl] = cast(node.address(), ["ann", "bob", "carl"]).await;
     let ledger = Ledger::default();
     let listening = [&ann, &bob, &carl];
     let mut clients = Vec::new();
     for user in listening {
-        clients.push(Client::start(user, way, &Cursors::new(), &ledger).await);
+        clients.push(Client::start(user, plan, &Cursors::new(), &ledger).await);
     }
     let channel = ann.group(&[&bob]).await;
     let of_channel = |journal: &Journal, action: &str| {

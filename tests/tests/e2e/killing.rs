@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use pabal_tests::account::Id;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
 use pabal_tests::node::{Node, Port};
@@ -44,11 +44,11 @@ pub(crate) async fn at_twenty_moments() {
         [ann.group(&[bob, carl, dora, emil]).await, bob.group(&[ann, carl, dora, emil]).await];
     let ledger = Ledger::default();
     let start = channels.iter().map(|channel| (*channel, 0)).collect();
-    let ways = Transport::ALL.map(Way::Steady).into_iter();
-    let ways = ways.chain([Way::Switching(Transport::WebSocket, SWITCH)]);
+    let plans = Transport::ALL.map(TransportPlan::Steady).into_iter();
+    let plans = plans.chain([TransportPlan::Switching(Transport::WebSocket, SWITCH)]);
     let mut devices = Vec::new();
-    for (user, way) in users.iter().zip(ways) {
-        devices.push(Client::start(user, way, &start, &ledger).await);
+    for (user, plan) in users.iter().zip(plans) {
+        devices.push(Client::start(user, plan, &start, &ledger).await);
     }
     let stop = AtomicBool::new(false);
     let talk = join_all(devices.iter().flat_map(|device| {

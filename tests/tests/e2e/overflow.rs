@@ -1,7 +1,7 @@
 //! A mailbox holds 1,024 events or 1 MiB. What does not fit is announced by a `resync`, and the
 //! device fetches it: nothing is dropped silently.
 
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::node::Node;
@@ -10,18 +10,18 @@ use pabal_tests::proxy::FaultProxy;
 use crate::stage::{cast, finish, from_the_start, lines, listen};
 
 /// Nobody reads the session while more is said than it holds.
-pub(crate) async fn while_away(way: Way) {
+pub(crate) async fn while_away(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let session = bob.open(Some(&from_the_start(channel))).await;
-    let author = listen(&ann, way, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(1_300), &ledger).await;
     author.holds(channel, ledger.newest(channel)).await;
     let journal = Journal::new("bob", &from_the_start(channel));
-    let device = Client::resume(&bob, way, (&session, session.next), journal, &ledger);
+    let device = Client::resume(&bob, plan, (&session, session.next), journal, &ledger);
     // It goes on live while the device is still fetching.
     for number in 0..30 {
         author.send(channel, &format!("meanwhile {number}")).await;
@@ -33,13 +33,13 @@ pub(crate) async fn while_away(way: Way) {
 }
 
 /// The connection stands but nothing moves on it: 6 MiB are more than mailbox and sockets hold.
-pub(crate) async fn of_a_stalled_reader(way: Way) {
+pub(crate) async fn of_a_stalled_reader(plan: TransportPlan) {
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let device = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
+    let device = listen(&bob.via(proxy.address()), plan, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(3), &ledger).await;
     device.holds(channel, ledger.newest(channel)).await;
@@ -57,14 +57,14 @@ pub(crate) async fn of_a_stalled_reader(way: Way) {
 
 /// A session opened with cursors behind which lies more than a mailbox holds: one `resync` for all
 /// of it.
-pub(crate) async fn of_catch_up(way: Way) {
+pub(crate) async fn of_catch_up(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(1_100), &ledger).await;
-    let device = listen(&bob, way, channel, &ledger).await;
+    let device = listen(&bob, plan, channel, &ledger).await;
     device.holds(channel, ledger.newest(channel)).await;
     ann.say_many(&speaking, channel, &lines(5), &ledger).await;
     let (history, journals) = finish(channel, &ledger, &ann, [device]).await;

@@ -1,16 +1,16 @@
 //! `after` says where a device stands: what lies behind it comes again, what it confirmed does not.
 
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::line::{Break, Line, ServerSentEvents, Transport};
 use pabal_tests::node::Node;
 use pabal_tests::wait;
 
 use crate::stage::{cast, lines, read_events, refusal};
 
-pub(crate) async fn resume_at_a_position(way: Way) {
-    let transports = match way {
-        Way::Steady(transport) => vec![transport],
-        Way::Switching(..) => Transport::ALL.to_vec(),
+pub(crate) async fn resume_at_a_position(plan: TransportPlan) {
+    let transports = match plan {
+        TransportPlan::Steady(transport) => vec![transport],
+        TransportPlan::Switching(..) => Transport::ALL.to_vec(),
     };
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;

@@ -2,7 +2,7 @@
 //! message.
 
 use futures::future::join_all;
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
 use pabal_tests::node::{Node, Port};
@@ -11,17 +11,17 @@ use pabal_tests::sending::Route;
 use crate::stage::{cast, finish, listen};
 
 /// Two devices of one user say the same thing by all routes at the same time.
-pub(crate) async fn on_all_routes_at_once(way: Way) {
+pub(crate) async fn on_all_routes_at_once(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let (channel, other) = (ann.direct(&bob).await, ann.group(&[&bob]).await);
     let (ledger, ledger_of_other) = (Ledger::default(), Ledger::default());
     let tablet = ann.log_in().await;
     let devices = [
-        listen(&ann, way, channel, &ledger).await,
-        listen(&tablet, Way::Steady(Transport::WebSocket), channel, &ledger).await,
+        listen(&ann, plan, channel, &ledger).await,
+        listen(&tablet, TransportPlan::Steady(Transport::WebSocket), channel, &ledger).await,
     ];
-    let receiver = listen(&bob, way, channel, &ledger).await;
+    let receiver = listen(&bob, plan, channel, &ledger).await;
     for round in 0..8 {
         let (name, content) = (Ledger::name("ann"), format!("round {round}"));
         ledger.begin(channel, ann.user_id, &name, &content);
@@ -54,13 +54,13 @@ pub(crate) async fn on_all_routes_at_once(way: Way) {
 }
 
 /// The first one was acknowledged, then the node died and came back elsewhere.
-pub(crate) async fn after_a_crash(way: Way) {
+pub(crate) async fn after_a_crash(plan: TransportPlan) {
     let node = Node::start(&[]).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let sender = listen(&ann, way, channel, &ledger).await;
-    let receiver = listen(&bob, way, channel, &ledger).await;
+    let sender = listen(&ann, plan, channel, &ledger).await;
+    let receiver = listen(&bob, plan, channel, &ledger).await;
     let mut said = Vec::new();
     for route in Route::ALL {
         let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));

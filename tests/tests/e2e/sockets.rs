@@ -2,7 +2,7 @@
 //! with, the session is one like any other.
 
 use pabal_tests::account::Cursors;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Handshake, Line, Transport, WebSocket};
@@ -12,21 +12,21 @@ use serde_json::json;
 
 use crate::stage::{cast, finish, from_the_start, lines, listen};
 
-pub(crate) async fn in_one_step(way: Way) {
-    one_step(way, Handshake::to("/v1/websocket")).await;
+pub(crate) async fn in_one_step(plan: TransportPlan) {
+    one_step(plan, Handshake::to("/v1/websocket")).await;
 }
 
 /// The token comes as a subprotocol, because browsers cannot set headers.
-pub(crate) async fn of_a_browser(way: Way) {
-    one_step(way, Handshake::to("/v1/websocket").as_browser()).await;
+pub(crate) async fn of_a_browser(plan: TransportPlan) {
+    one_step(plan, Handshake::to("/v1/websocket").as_browser()).await;
 }
 
-async fn one_step(way: Way, handshake: Handshake<'_>) {
+async fn one_step(plan: TransportPlan, handshake: Handshake<'_>) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let author = listen(&ann, way, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(10), &ledger).await;
     // Acknowledged is not yet delivered: a session opened before might receive some.
@@ -77,8 +77,8 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     drop(line);
     let held = ledger_before(&ledger, &names[0]);
     let journal = Journal::new("bob", &Cursors::from([(channel, held)]));
-    let device = Client::resume(&bob, way, (&session, 0), journal, &ledger);
-    let whole = Client::start(&bob, way, &from_the_start(channel), &ledger).await;
+    let device = Client::resume(&bob, plan, (&session, 0), journal, &ledger);
+    let whole = Client::start(&bob, plan, &from_the_start(channel), &ledger).await;
     let (history, journals) = finish(channel, &ledger, &ann, [device, whole, author]).await;
     assert_eq!(history.len(), 14);
     assert_eq!(journals[0].count(channel), 4);

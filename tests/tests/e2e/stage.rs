@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use pabal_tests::account::{Account, Cursors, Id, Message, Session};
 use pabal_tests::address::Address;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Batch, Break, Line, Transport};
@@ -37,8 +37,13 @@ pub(crate) fn from_the_start(channel_id: Id) -> Cursors {
 }
 
 /// Starts a device that wants all of a channel.
-pub(crate) async fn listen(account: &Account, way: Way, channel_id: Id, ledger: &Ledger) -> Client {
-    Client::start(account, way, &from_the_start(channel_id), ledger).await
+pub(crate) async fn listen(
+    account: &Account,
+    plan: TransportPlan,
+    channel_id: Id,
+    ledger: &Ledger,
+) -> Client {
+    Client::start(account, plan, &from_the_start(channel_id), ledger).await
 }
 
 /// Short contents that can be told apart.

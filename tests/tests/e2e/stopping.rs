@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Break, Transport};
 use pabal_tests::node::{Node, Port};
@@ -15,14 +15,14 @@ use crate::stage::{cast, finish, listen, open, read_to_the_end};
 /// How long a node may take to stop that has nothing hanging.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn drain(way: Way) {
-    let transport = way.first();
+pub(crate) async fn drain(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::start(&[]).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let devices =
-        [listen(&ann, way, channel, &ledger).await, listen(&bob, way, channel, &ledger).await];
+        [listen(&ann, plan, channel, &ledger).await, listen(&bob, plan, channel, &ledger).await];
     // One line is looked at closely; that user hears nothing else.
     let [watcher] = cast(node.address(), ["watcher"]).await;
     let session = watcher.open(None).await;

@@ -1,4 +1,4 @@
-//! The whole program but the terminal, against the real server: two users, on every transport.
+//! The chat client without its terminal against the real server: two users, on every transport.
 
 use crossterm::event::{Event, KeyCode, KeyEvent};
 use pabal_client::{Client, Options, Policy, Transport};
@@ -45,7 +45,7 @@ impl Person {
         terminal.backend().to_string()
     }
 
-    /// Takes in what happens until the screen shows all of this.
+    /// Handles inputs until the screen shows all of these texts.
     async fn sees(&mut self, words: &[&str]) {
         let sees = |screen: String| words.iter().all(|words| screen.contains(words));
         let what = format!("{} sees {words:?}", self.name);
@@ -62,29 +62,29 @@ async fn conversation(node: &Node, policy: Policy, transport: &str) {
     let (ann, bob) = (format!("ann.{transport}"), format!("bob.{transport}"));
     let mut at_ann = Person::new(node, &ann, policy).await;
     let mut at_bob = Person::new(node, &bob, policy).await;
-    at_ann.sees(&[transport, "n: talk to somebody"]).await;
+    at_ann.sees(&[transport, "n: new conversation"]).await;
     at_ann.press(KeyCode::F(4));
-    at_ann.say("nobody.at.all");
-    at_ann.sees(&["there is no user nobody.at.all"]).await;
-    for _ in 0.."nobody.at.all".len() {
+    at_ann.say("unknown.user");
+    at_ann.sees(&["there is no user unknown.user"]).await;
+    for _ in 0.."unknown.user".len() {
         at_ann.press(KeyCode::Backspace);
     }
     at_ann.say(&bob);
-    at_ann.sees(&["write here"]).await;
+    at_ann.sees(&["type a message"]).await;
     at_ann.say("are you there?");
     at_ann.sees(&["✓  are you there?"]).await;
-    // One unread message of somebody who was unknown a moment ago.
+    // One unread message, of a user whose name was requested just now.
     at_bob.sees(&[&ann, "1 "]).await;
     at_bob.press(KeyCode::Enter);
     at_bob.sees(&["are you there?"]).await;
     at_ann.sees(&["✓✓ are you there?"]).await;
     at_bob.write("y");
-    at_ann.sees(&[&format!("{bob} is writing…")]).await;
+    at_ann.sees(&[&format!("{bob} is typing…")]).await;
     at_bob.say("es!");
     at_ann.sees(&["yes!"]).await;
-    // Friends see each other come.
+    // Friends see each other's presence.
     at_ann.press(KeyCode::F(7));
-    at_ann.sees(&["was asked to be your friend"]).await;
+    at_ann.sees(&["has received your friend request"]).await;
     at_bob.press(KeyCode::F(7));
     at_bob.sees(&["are friends", "● online"]).await;
     // A group, and a message in it while the transport changes.
