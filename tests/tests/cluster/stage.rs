@@ -1,4 +1,4 @@
-//! The cluster that the scenarios share, one after the other, and how their stories are judged.
+//! The cluster that the scenarios share one after another, and how their results are checked.
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use pabal_tests::oracle::expect_whole;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-/// No scenario takes longer, even on a machine that is busy.
+/// The limit of a scenario, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Of all tests, because the proxies of the cluster live in it.
@@ -27,7 +27,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
 
-/// A scenario that fails leaves behind who knows what: the next one gets another cluster.
+/// A scenario that fails leaves a cluster in an unknown state: the next one gets a new cluster.
 struct Leave;
 
 impl Drop for Leave {
@@ -40,7 +40,7 @@ impl Drop for Leave {
     }
 }
 
-/// Ends with the last test that wants it.
+/// Ends when the last test drops it.
 async fn shared() -> Result<Arc<Cluster>, Missing> {
     let mut shared = SHARED.lock().await;
     if let Some(cluster) = shared.upgrade() {
@@ -54,7 +54,7 @@ async fn shared() -> Result<Arc<Cluster>, Missing> {
 /// One scenario at a time: they stop nodes, and the machine is small.
 static STAGE: Mutex<()> = Mutex::const_new(());
 
-/// Runs what has a cluster of its own, while nothing else runs.
+/// Runs a scenario with a cluster of its own, while no other one runs.
 pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
     RUNTIME.block_on(async {
         let _alone = STAGE.lock().await;
@@ -62,10 +62,10 @@ pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
     })
 }
 
-/// Runs a scenario to its end, on a cluster that is whole and has nobody else on it.
+/// Runs a scenario to its end, alone on a complete cluster.
 pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
     RUNTIME.block_on(async {
-        // While it waits for its turn, the cluster stays.
+        // The cluster is kept while the scenario waits for its turn.
         let _kept = shared().await;
         let _alone = STAGE.lock().await;
         let cluster = match shared().await {
@@ -73,13 +73,13 @@ pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
             Err(missing) => return missing.leave_out(),
         };
         let _leave = Leave;
-        cluster.shared_out().await;
+        cluster.partitions_assigned().await;
         let ended = tokio::time::timeout(DEADLINE, scenario(&cluster)).await;
         assert!(ended.is_ok(), "the scenario took longer than {DEADLINE:?}");
     });
 }
 
-/// All ways of reading.
+/// Every transport, and switching between them.
 pub(crate) fn plans() -> impl Iterator<Item = TransportPlan> {
     let steady = Transport::ALL.map(TransportPlan::Steady).into_iter();
     steady.chain([TransportPlan::Switching(Transport::LongPolling, Duration::from_millis(300))])
@@ -92,12 +92,12 @@ pub(crate) async fn cast<const N: usize>(at: &[&Address], names: [&str; N]) -> [
     accounts.try_into().expect("one a name")
 }
 
-/// Where each node is reached.
+/// The address of each node for clients.
 pub(crate) fn doors(cluster: &Cluster) -> [&Address; 3] {
     [0, 1, 2].map(|node: usize| cluster.doors[node].address())
 }
 
-/// Starts a device that wants all of these channels.
+/// Starts a device that reads these channels from their beginning.
 pub(crate) async fn listen(
     account: &Account,
     plan: TransportPlan,
@@ -108,7 +108,7 @@ pub(crate) async fn listen(
     Client::start(account, plan, &start, ledger).await
 }
 
-/// Waits until every device holds what history holds of these channels, and judges the whole story.
+/// Waits until every device holds what history holds of these channels, and checks that everything agrees.
 pub(crate) async fn finish(
     channels: &[Id],
     ledger: &Ledger,

@@ -87,7 +87,7 @@ pub(crate) async fn change_of_transport_under_load(plan: TransportPlan) {
 
 /// The server wrote a batch and the client never got it: the same `after` gives the same again, on
 /// every transport.
-pub(crate) async fn lost_answer_to_a_read(plan: TransportPlan) {
+pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
     let transport = plan.first();
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
@@ -122,7 +122,7 @@ pub(crate) async fn lost_answer_to_a_read(plan: TransportPlan) {
         }
     };
     let ((after, broken), ()) =
-        wait::soon("a lost answer", join(read, proxy.lose_an_answer(since))).await;
+        wait::soon("a lost answer", join(read, proxy.lose_a_response(since))).await;
     assert!(matches!(broken, Break::Connection(_)), "{broken}");
     let first =
         read_events(Transport::ShortPolling, &bob, &session, after, 6 - after as usize).await;
@@ -137,7 +137,7 @@ pub(crate) async fn lost_answer_to_a_read(plan: TransportPlan) {
 }
 
 /// The server stored a message and the sender never heard of it: repeating gives the first one.
-pub(crate) async fn lost_answer_to_a_send(plan: TransportPlan) {
+pub(crate) async fn lost_response_to_a_send(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
@@ -166,7 +166,7 @@ pub(crate) async fn lost_answer_to_a_send(plan: TransportPlan) {
                     .find(|message| message.client_message_id.as_ref() == Some(&name))
             };
             let stored = wait::until("the message is stored", stored).await;
-            proxy.lose_an_answer(0).await;
+            proxy.lose_a_response(0).await;
             stored
         };
         let send = sender.try_send(route, channel, &name, &content);
@@ -175,7 +175,7 @@ pub(crate) async fn lost_answer_to_a_send(plan: TransportPlan) {
         let (status, first) = ann.say(channel, &content, Some(&name)).await;
         assert_eq!((status, &first), (200, &stored), "a repeat gives the first message");
         for again in Route::ALL {
-            let repeated = sender.insist(again, channel, &name, &content).await;
+            let repeated = sender.repeat_by(again, channel, &name, &content).await;
             assert_eq!(repeated, stored.message_id, "by {again:?}");
         }
         ledger.acknowledge(&name, stored.message_id);

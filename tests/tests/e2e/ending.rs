@@ -23,8 +23,8 @@ fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16
             assert_eq!(said["code"], code, "what the server says before it closes");
         }
         (Transport::Sse, Break::Closed { code: closed, .. }) => assert_eq!(*closed, close_code),
-        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(answer)) => {
-            assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{broken}");
+        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(response)) => {
+            assert_eq!((response.status.as_u16(), response.code()), (status, code), "{broken}");
         }
         _ => panic!("{transport:?}: {broken}"),
     }
@@ -106,7 +106,7 @@ pub(crate) async fn deleted_session(plan: TransportPlan) {
     assert_eq!((again.status.as_u16(), again.code()), (410, "session_gone"));
     let stranger = ann.open(None).await;
     let refused = refusal(transport, &bob, &stranger, 0).await;
-    assert!(matches!(refused, Break::Refused(answer) if answer.status == 403), "not one's own");
+    assert!(matches!(refused, Break::Refused(response) if response.status == 403), "not one's own");
 
     let ledger = Ledger::default();
     let device = listen(&bob, plan, channel, &ledger).await;

@@ -1,4 +1,4 @@
-//! Every scenario on every transport, against the real program.
+//! Every scenario on every transport, against the real server.
 //!
 //! A scenario is a function of the plan by which its devices choose transports: one transport throughout,
 //! or another one every few hundred milliseconds. The table below makes each pair a test of its own:
@@ -63,11 +63,11 @@ on_every_transport! {
     catch_up_by_socket_frame: catching_up::by_socket_frame,
     resume_after_cut_connections: broken::resume_after_cut_connections,
     change_of_transport_under_load: broken::change_of_transport_under_load,
-    lost_answer_to_a_read: broken::lost_answer_to_a_read,
-    lost_answer_to_a_send: broken::lost_answer_to_a_send,
+    lost_response_to_a_read: broken::lost_response_to_a_read,
+    lost_response_to_a_send: broken::lost_response_to_a_send,
     slow_network: broken::slow_network,
     abandoned_reads: broken::abandoned_reads,
-    overflow_while_away: overflow::while_away,
+    overflow_without_a_reader: overflow::without_a_reader,
     overflow_of_a_stalled_reader: overflow::of_a_stalled_reader,
     catch_up_with_more_than_fits: overflow::of_catch_up,
     repeated_send: repeating::on_all_routes_at_once,
@@ -81,7 +81,7 @@ on_every_transport! {
     resume_at_a_position: positions::resume_at_a_position,
     socket_in_one_step: sockets::in_one_step,
     socket_of_a_browser: sockets::of_a_browser,
-    events_reach_whom_they_should: events::reach_whom_they_should,
+    events_reach_the_right_users: events::reach_the_right_users,
     membership_takes_effect: events::membership_takes_effect,
     drain: stopping::drain,
     a_lost_message_is_detected: corrupted::lost_message,

@@ -1,5 +1,5 @@
-//! A mailbox holds 1,024 events or 1 MiB. What does not fit is announced by a `resync`, and the
-//! device fetches it: nothing is dropped silently.
+//! A mailbox holds 1,024 events or 1 MiB. Events that do not fit are announced by a `resync`, and the device
+//! fetches them: none is dropped silently.
 
 use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
@@ -9,8 +9,8 @@ use pabal_tests::proxy::FaultProxy;
 
 use crate::stage::{cast, finish, from_the_start, lines, listen};
 
-/// Nobody reads the session while more is said than it holds.
-pub(crate) async fn while_away(plan: TransportPlan) {
+/// No connection reads the session while more messages are sent than it holds.
+pub(crate) async fn without_a_reader(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
@@ -22,17 +22,17 @@ pub(crate) async fn while_away(plan: TransportPlan) {
     author.holds(channel, ledger.newest(channel)).await;
     let journal = Journal::new("bob", &from_the_start(channel));
     let device = Client::resume(&bob, plan, (&session, session.next), journal, &ledger);
-    // It goes on live while the device is still fetching.
+    // New messages are sent while the device is still fetching.
     for number in 0..30 {
         author.send(channel, &format!("meanwhile {number}")).await;
     }
     let (history, journals) = finish(channel, &ledger, &ann, [author, device]).await;
     assert_eq!(history.len(), 1_330);
-    assert!(journals[1].resyncs >= 1, "the mailbox cannot have held all of it");
-    assert_eq!(journals[1].sessions, 0, "in the session it had");
+    assert!(journals[1].resyncs >= 1, "the mailbox cannot have held every event");
+    assert_eq!(journals[1].sessions, 0, "the device kept its session");
 }
 
-/// The connection stands but nothing moves on it: 6 MiB are more than mailbox and sockets hold.
+/// The connection is open but stalled: 6 MiB are more than mailbox and sockets hold.
 pub(crate) async fn of_a_stalled_reader(plan: TransportPlan) {
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
@@ -52,11 +52,11 @@ pub(crate) async fn of_a_stalled_reader(plan: TransportPlan) {
     let (history, journals) = finish(channel, &ledger, &ann, [device]).await;
     assert_eq!(history.len(), 406);
     let Journal { resyncs, sessions, .. } = &journals[0];
-    assert!(*resyncs >= 1 || *sessions > 1, "the mailbox cannot have held all of it");
+    assert!(*resyncs >= 1 || *sessions > 1, "the mailbox cannot have held every event");
 }
 
-/// A session opened with cursors behind which lies more than a mailbox holds: one `resync` for all
-/// of it.
+/// A session is opened with cursors after which there are more messages than a mailbox holds: one `resync`
+/// announces them.
 pub(crate) async fn of_catch_up(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;

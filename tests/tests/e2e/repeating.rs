@@ -10,7 +10,7 @@ use pabal_tests::sending::Route;
 
 use crate::stage::{cast, finish, listen};
 
-/// Two devices of one user say the same thing by all routes at the same time.
+/// Two devices of one user send the same message by all routes at the same time.
 pub(crate) async fn on_all_routes_at_once(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -28,17 +28,17 @@ pub(crate) async fn on_all_routes_at_once(plan: TransportPlan) {
         let mut sends = Vec::new();
         for device in &devices {
             for route in Route::ALL {
-                sends.push(device.insist(route, channel, &name, &content));
-                sends.push(device.insist(route, channel, &name, &content));
+                sends.push(device.repeat_by(route, channel, &name, &content));
+                sends.push(device.repeat_by(route, channel, &name, &content));
             }
         }
         for message_id in join_all(sends).await {
             ledger.acknowledge(&name, message_id);
         }
-        // What it says now does not matter: the first message stands.
+        // The text of a repeat does not matter: the first message is kept.
         let (status, first) = ann.say(channel, "something else", Some(&name)).await;
         assert_eq!((status, first.content.as_str()), (200, content.as_str()));
-        // The name counts for its sender and channel only.
+        // A name is unique within its sender and channel only.
         let (status, _) = ann.say(other, &content, Some(&name)).await;
         assert_eq!(status, 201);
         ledger_of_other.begin(other, ann.user_id, &name, &content);
@@ -53,7 +53,7 @@ pub(crate) async fn on_all_routes_at_once(plan: TransportPlan) {
     assert_eq!(bob.history(other, 0).await.len(), 10);
 }
 
-/// The first one was acknowledged, then the node died and came back elsewhere.
+/// The send was acknowledged; then the node was killed and restarted on another port.
 pub(crate) async fn after_a_crash(plan: TransportPlan) {
     let node = Node::start(&[]).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -65,7 +65,7 @@ pub(crate) async fn after_a_crash(plan: TransportPlan) {
     for route in Route::ALL {
         let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));
         ledger.begin(channel, ann.user_id, &name, &content);
-        let message_id = sender.insist(route, channel, &name, &content).await;
+        let message_id = sender.repeat_by(route, channel, &name, &content).await;
         ledger.acknowledge(&name, message_id);
         said.push((name, content, message_id));
     }
@@ -75,7 +75,7 @@ pub(crate) async fn after_a_crash(plan: TransportPlan) {
         assert_eq!((status, first.message_id, &first.content), (200, *message_id, content));
     }
     let later = sender.send(channel, "after the crash").await;
-    assert!(said.iter().all(|(_, _, message_id)| later > *message_id), "ids go on rising");
+    assert!(said.iter().all(|(_, _, message_id)| later > *message_id), "ids continue to rise");
     let (history, _) = finish(channel, &ledger, &ann, [sender, receiver]).await;
     assert_eq!(history.len(), Route::ALL.len() + 1);
 }

@@ -1,5 +1,5 @@
-//! `GET /v1/websocket`: a session and a socket in one step; whatever transport the device goes on
-//! with, the session is one like any other.
+//! `GET /v1/websocket`: a session and a socket in one step. The session is like any other, whichever transport the
+//! device uses next.
 
 use pabal_tests::account::Cursors;
 use pabal_tests::client::{Client, TransportPlan};
@@ -29,7 +29,7 @@ async fn one_step(plan: TransportPlan, handshake: Handshake<'_>) {
     let author = listen(&ann, plan, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(10), &ledger).await;
-    // Acknowledged is not yet delivered: a session opened before might receive some.
+    // An acknowledged message may not be delivered yet: an earlier session might receive some.
     author.holds(channel, ledger.newest(channel)).await;
     let (socket, session) =
         WebSocket::open_session(&bob, handshake).await.expect("a session in one step");
@@ -70,7 +70,8 @@ async fn one_step(plan: TransportPlan, handshake: Handshake<'_>) {
     let replies = writer.commands(&wrong, SOON).await.expect("a reply");
     assert_eq!(replies[0]["error"]["code"], "invalid", "{}", replies[0]);
 
-    // The session started at now: its own four come as events. It goes on with another transport.
+    // The session began without history: its own four messages are events. It continues on another
+    // transport.
     let mut line = Line::WebSocket(socket);
     let first = line.read(0, SOON).await.expect("a batch");
     assert_eq!(first.events[0]["message"]["content"], "one");
@@ -98,7 +99,7 @@ async fn refuse_strangers(account: &pabal_tests::account::Account) {
     for handshake in [Handshake::to("/v1/websocket"), Handshake::to("/v1/websocket").as_browser()] {
         let refused = WebSocket::open(&stranger, handshake).await.expect_err("no token");
         let status = match &refused {
-            pabal_tests::line::Break::Refused(answer) => answer.status.as_u16(),
+            pabal_tests::line::Break::Refused(response) => response.status.as_u16(),
             other => panic!("{other}"),
         };
         assert_eq!(status, 401);

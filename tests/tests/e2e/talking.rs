@@ -1,4 +1,4 @@
-//! People talk: 1:1, in a group, many at once.
+//! Conversations: direct, in a group, many at once.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ pub(crate) async fn direct_conversation(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
-    assert_eq!(bob.direct(&ann).await, channel, "one channel, whoever asks");
+    assert_eq!(bob.direct(&ann).await, channel, "both users get the same channel");
     let ledger = Ledger::default();
     let devices =
         [listen(&ann, plan, channel, &ledger).await, listen(&bob, plan, channel, &ledger).await];
     for turn in 0..12 {
         let message_id = devices[turn % 2].send(channel, &format!("turn {turn} 안녕 🐎")).await;
-        // What is acknowledged can be read at once, by anybody.
+        // Every member can read an acknowledged message at once.
         let (page, _) = devices[(turn + 1) % 2]
             .account()
             .page(channel, message_id - 1)
             .await
-            .expect("history answers");
+            .expect("a page of history");
         assert_eq!(page[0].message_id, message_id);
         for device in &devices {
             device.holds(channel, message_id).await;
@@ -60,7 +60,7 @@ pub(crate) async fn group_conversation(plan: TransportPlan) {
     assert_eq!(history.len(), 20);
     assert!(history.iter().all(|message| message.to.is_none()));
     let overheard = eve.stop().await;
-    assert_eq!(overheard.count(channel), 0, "nobody else hears it");
+    assert_eq!(overheard.count(channel), 0, "no other user receives it");
 }
 
 /// Two devices of each of four users send at the same time, by all routes.

@@ -1,4 +1,4 @@
-//! Nothing happens for a while.
+//! Silence: no event for a while.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use crate::stage::{cast, finish, listen, open, refusal};
 
-/// How often the server of [`a_quiet_reader_keeps_its_session`] shows that it is there.
+/// The ping interval of the server in [`a_quiet_reader_keeps_its_session`].
 const PING_MS: u64 = 150;
-/// How long its sessions live with nobody reading.
+/// The resume window of its sessions.
 const RESUME_WINDOW_MS: u64 = 1_500;
 
-/// A short poll is answered at once and empty, a long poll at its deadline and says so, the streams
-/// stay open; afterwards each delivers.
+/// A short poll returns at once without events, a long poll at its deadline, which it reports, and the streams
+/// stay open. Afterwards each of them delivers.
 pub(crate) async fn deadline_without_news(plan: TransportPlan) {
     let transports = match plan {
         TransportPlan::Steady(transport) => vec![transport],
@@ -37,7 +37,7 @@ pub(crate) async fn deadline_without_news(plan: TransportPlan) {
             let timeout = transport == Transport::LongPolling;
             assert_eq!(quiet, Batch { timeout, ..Batch::empty(after) });
             if timeout {
-                assert!(began.elapsed() >= wait, "{transport:?} was answered before its deadline");
+                assert!(began.elapsed() >= wait, "{transport:?} returned before its deadline");
             }
             assert!(began.elapsed() < wait + SOON / 3, "{:?}", began.elapsed());
         }
@@ -49,8 +49,8 @@ pub(crate) async fn deadline_without_news(plan: TransportPlan) {
     }
 }
 
-/// Whoever reads keeps the session, however quiet it is, and the streams are pinged; a session that
-/// nobody reads ends with its resume window.
+/// A reader keeps its session during silence, and streams are pinged. A session without a reader ends with its
+/// resume window.
 pub(crate) async fn a_quiet_reader_keeps_its_session(plan: TransportPlan) {
     let (ping, window) = (PING_MS.to_string(), RESUME_WINDOW_MS.to_string());
     let node = Node::start(&[
@@ -81,8 +81,8 @@ pub(crate) async fn a_quiet_reader_keeps_its_session(plan: TransportPlan) {
     assert!(refused.is_gone(), "{refused}");
 }
 
-/// A client that answers no ping is taken for gone after two of them: its connection ends, its
-/// session does not, and it goes on in it.
+/// A client that acknowledges no ping is considered lost after two of them: its connection ends, its session
+/// does not, and the client continues in it.
 pub(crate) async fn a_reader_that_falls_silent(plan: TransportPlan) {
     let ping = PING_MS.to_string();
     let node = Node::start(&[("PABAL_LIMITS_PING_INTERVAL_MS", &ping)]).await;
@@ -103,7 +103,7 @@ pub(crate) async fn a_reader_that_falls_silent(plan: TransportPlan) {
     proxy.stall(false);
     let (_, journals) = finish(channel, &ledger, &ann, [device, author]).await;
     if plan == TransportPlan::Steady(Transport::WebSocket) {
-        assert!(journals[0].lines > lines, "the server gave the connection up");
+        assert!(journals[0].lines > lines, "the server closed the connection");
     }
     assert_eq!(journals[0].sessions, 1, "and kept the session");
 }
