@@ -1,4 +1,4 @@
-//! A signed-up user and the calls of the API service that scenarios need.
+//! A signed-up user and the API calls that scenarios need.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,50 +8,50 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::address::Address;
-use crate::http::{ANSWER_WITHIN, Answer, Ask, Http, NoAnswer};
+use crate::http::{Call, Http, JsonResponse, NoResponse, RESPONSE_WITHIN};
 use crate::ledger::Ledger;
 
-/// A 64-bit id or cursor, which the wire carries as a decimal string.
+/// A 64-bit id or cursor, which is a decimal string on the wire.
 pub type Id = u64;
 
 /// The highest message id held, by channel.
 pub type Cursors = BTreeMap<Id, Id>;
 
-/// Reads a decimal string.
+/// Parses a decimal string.
 ///
 /// # Panics
-/// If it is none: ids are never JSON numbers.
+/// If the value is not one: ids are never JSON numbers.
 pub fn id(value: &Value) -> Id {
     let text = value.as_str().and_then(|text| text.parse().ok());
     text.unwrap_or_else(|| panic!("not a decimal string: {value}"))
 }
 
-/// Cursors as the wire carries them.
+/// Cursors as they are on the wire.
 pub fn cursors_json(cursors: &Cursors) -> Value {
     let pairs =
         cursors.iter().map(|(channel, cursor)| (channel.to_string(), json!(cursor.to_string())));
     Value::Object(pairs.collect())
 }
 
-/// A message as any client sees it.
+/// A message as clients receive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its id.
     pub message_id: Id,
-    /// Where it was said.
+    /// The channel.
     pub channel_id: Id,
-    /// Who said it.
+    /// The sender.
     pub from: Id,
-    /// To whom, in a direct channel.
+    /// The other user of a direct channel.
     pub to: Option<Id>,
-    /// What was said.
+    /// The text.
     pub content: String,
     /// The sender's name for it.
     pub client_message_id: Option<String>,
 }
 
 impl Message {
-    /// Reads the JSON form, requiring what the contract requires.
+    /// Parses the JSON form and checks what the contract requires.
     pub fn of(value: &Value) -> Self {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         assert!(text("created_at").is_some_and(|at| at.ends_with('Z')), "no time: {value}");
@@ -73,12 +73,12 @@ pub struct Session {
     pub session_id: String,
     /// The position before its first event.
     pub next: Id,
-    /// All that the server said of it.
+    /// The whole session document.
     pub document: Value,
 }
 
 impl Session {
-    /// Reads the session document.
+    /// Parses a session document.
     pub fn of(document: &Value) -> Self {
         let session_id = document["session_id"].as_str();
         Self {
@@ -88,7 +88,7 @@ impl Session {
         }
     }
 
-    /// A path below the session's.
+    /// A path below that of the session.
     pub fn path(&self, rest: &str) -> String {
         format!("/v1/sessions/{}{rest}", self.session_id)
     }
@@ -117,10 +117,11 @@ impl Account {
         let username = format!("{name}{count}");
         let body = json!({"username": username, "password": PASSWORD});
         let http = Http::default();
-        let ask = Ask { body: Some(&body), ..Ask::new(Method::POST, "/v1/users") };
-        let answer = http.call(address, ask, ANSWER_WITHIN).await.expect("the node answers");
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json);
-        Self::of(&answer.json, username, address.clone())
+        let ask = Call { body: Some(&body), ..Call::new(Method::POST, "/v1/users") };
+        let response =
+            http.call(address, ask, RESPONSE_WITHIN).await.expect("a response of the node");
+        assert_eq!(response.status, StatusCode::CREATED, "{}", response.json);
+        Self::of(&response.json, username, address.clone())
     }
 
     /// Logs the same user in once more, as another device.
@@ -140,12 +141,12 @@ impl Account {
         }
     }
 
-    /// The same device by another way, such as a proxy, with connections of its own.
+    /// The same device through another address, such as a proxy, with connections of its own.
     pub fn via(&self, address: &Address) -> Self {
         Self { address: address.clone(), http: Http::default(), ..self.clone() }
     }
 
-    /// Where it calls.
+    /// The address of its calls.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -158,32 +159,32 @@ impl Account {
     /// A call with the token.
     ///
     /// # Errors
-    /// [`NoAnswer`].
+    /// [`NoResponse`].
     pub async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Answer, NoAnswer> {
-        self.call_within(method, path, body, ANSWER_WITHIN).await
+    ) -> Result<JsonResponse, NoResponse> {
+        self.call_within(method, path, body, RESPONSE_WITHIN).await
     }
 
     /// A call with the token and a deadline.
     ///
     /// # Errors
-    /// [`NoAnswer`].
+    /// [`NoResponse`].
     pub async fn call_within(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         within: Duration,
-    ) -> Result<Answer, NoAnswer> {
-        let ask = Ask { token: Some(&self.token), body, ..Ask::new(method, path) };
+    ) -> Result<JsonResponse, NoResponse> {
+        let ask = Call { token: Some(&self.token), body, ..Call::new(method, path) };
         self.http.call(&self.address, ask, within).await
     }
 
-    /// A call that has to be answered with `status`; gives the body.
+    /// A call whose response must have `status`. Returns the body.
     pub async fn must(
         &self,
         method: Method,
@@ -191,18 +192,18 @@ impl Account {
         body: Option<&Value>,
         status: u16,
     ) -> Value {
-        let answer = self.call(method.clone(), path, body).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.json);
-        answer.json
+        let response = self.call(method.clone(), path, body).await;
+        let response = response.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        assert_eq!(response.status.as_u16(), status, "{method} {path}: {}", response.json);
+        response.json
     }
 
     /// The direct channel with another user.
     pub async fn direct(&self, with: &Account) -> Id {
         let path = format!("/v1/direct/{}", with.user_id);
-        let answer = self.call(Method::PUT, &path, None).await.expect("the node answers");
-        assert!(answer.status.is_success(), "{}", answer.json);
-        id(&answer.json["channel"]["channel_id"])
+        let response = self.call(Method::PUT, &path, None).await.expect("a response of the node");
+        assert!(response.status.is_success(), "{}", response.json);
+        id(&response.json["channel"]["channel_id"])
     }
 
     /// A new group with these members.
@@ -213,13 +214,13 @@ impl Account {
         id(&json["channel"]["channel_id"])
     }
 
-    /// All that a channel holds beyond `after`, page by page.
+    /// Every message of a channel after `after`, read page by page.
     pub async fn history(&self, channel_id: Id, after: Id) -> Vec<Message> {
         let mut messages: Vec<Message> = Vec::new();
         loop {
             let from = messages.last().map_or(after, |message| message.message_id);
             let (mut page, has_more) =
-                self.page(channel_id, from).await.expect("history is answered");
+                self.page(channel_id, from).await.expect("a page of history");
             messages.append(&mut page);
             if !has_more {
                 return messages;
@@ -227,59 +228,63 @@ impl Account {
         }
     }
 
-    /// One page of a channel beyond `after`, oldest first, and whether there is more.
+    /// One page of a channel after `after`, the oldest first, and whether there are more messages.
     ///
     /// # Errors
-    /// [`NoAnswer`], which stands also for an answer that may be another one later.
-    pub async fn page(&self, channel_id: Id, after: Id) -> Result<(Vec<Message>, bool), NoAnswer> {
+    /// [`NoResponse`]; also for a response after which a retry may succeed.
+    pub async fn page(
+        &self,
+        channel_id: Id,
+        after: Id,
+    ) -> Result<(Vec<Message>, bool), NoResponse> {
         let path = format!("/v1/channels/{channel_id}/messages?after={after}&limit=200");
-        let answer = self.call(Method::GET, &path, None).await?;
-        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
-            return Err(NoAnswer::Connection(answer.code().to_owned()));
+        let response = self.call(Method::GET, &path, None).await?;
+        if response.status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(NoResponse::Connection(response.code().to_owned()));
         }
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.json);
-        let messages = answer.json["messages"].as_array().expect("a list of messages");
-        let has_more = answer.json["has_more"].as_bool().expect("has_more");
-        assert!(!has_more || !messages.is_empty(), "more, but nothing here: {path}");
+        assert_eq!(response.status, StatusCode::OK, "{path}: {}", response.json);
+        let messages = response.json["messages"].as_array().expect("a list of messages");
+        let has_more = response.json["has_more"].as_bool().expect("has_more");
+        assert!(!has_more || !messages.is_empty(), "has_more with an empty page: {path}");
         Ok((messages.iter().map(Message::of).collect(), has_more))
     }
 
     /// Opens a session; with `cursors`, catching up from there.
     ///
     /// # Errors
-    /// The answer, if it is not 201; [`NoAnswer`].
+    /// The response, if it is not 201; [`NoResponse`].
     pub async fn try_open(
         &self,
         cursors: Option<&Cursors>,
-    ) -> Result<Result<Session, Answer>, NoAnswer> {
+    ) -> Result<Result<Session, JsonResponse>, NoResponse> {
         let body = match cursors {
             Some(cursors) => json!({ "channels": cursors_json(cursors) }),
             None => json!({}),
         };
-        let answer = self.call(Method::POST, "/v1/sessions", Some(&body)).await?;
-        if answer.status != StatusCode::CREATED {
-            return Ok(Err(answer));
+        let response = self.call(Method::POST, "/v1/sessions", Some(&body)).await?;
+        if response.status != StatusCode::CREATED {
+            return Ok(Err(response));
         }
-        Ok(Ok(Session::of(&answer.json)))
+        Ok(Ok(Session::of(&response.json)))
     }
 
-    /// Opens a session, which has to succeed.
+    /// Opens a session, which must succeed.
     pub async fn open(&self, cursors: Option<&Cursors>) -> Session {
-        match self.try_open(cursors).await.expect("the node answers") {
+        match self.try_open(cursors).await.expect("a response of the node") {
             Ok(session) => session,
-            Err(answer) => panic!("no session: {} {}", answer.status, answer.json),
+            Err(response) => panic!("no session: {} {}", response.status, response.json),
         }
     }
 
-    /// Ends a session, which has to be there.
+    /// Ends a session, which must exist.
     pub async fn close(&self, session: &Session) {
         self.must(Method::DELETE, &session.path(""), None, 204).await;
     }
 
-    /// Says something once by `POST …/messages`, which has to be answered.
+    /// Sends a message once by `POST …/messages`, which must succeed.
     ///
     /// # Panics
-    /// If the answer is neither 201 nor 200.
+    /// If the status is neither 201 nor 200.
     pub async fn say(
         &self,
         channel_id: Id,
@@ -291,12 +296,13 @@ impl Account {
             body["client_message_id"] = json!(name);
         }
         let path = format!("/v1/channels/{channel_id}/messages");
-        let answer = self.call(Method::POST, &path, Some(&body)).await.expect("the node answers");
-        assert!(answer.status.is_success(), "{path}: {}", answer.json);
-        (answer.status.as_u16(), Message::of(&answer.json["message"]))
+        let response =
+            self.call(Method::POST, &path, Some(&body)).await.expect("a response of the node");
+        assert!(response.status.is_success(), "{path}: {}", response.json);
+        (response.status.as_u16(), Message::of(&response.json["message"]))
     }
 
-    /// Says many things in few requests, by commands of a session.
+    /// Sends many messages in few requests, by commands of a session.
     pub async fn say_many(
         &self,
         session: &Session,
@@ -304,7 +310,7 @@ impl Account {
         contents: &[String],
         ledger: &Ledger,
     ) {
-        // A body holds 256 KiB and 256 commands.
+        // A request has at most 256 KiB and 256 commands.
         let longest = contents.iter().map(String::len).max().unwrap_or(1);
         for some in contents.chunks((200_000 / (longest + 200)).clamp(1, 200)) {
             let named: Vec<_> =
@@ -318,7 +324,7 @@ impl Account {
             let json = self.must(Method::POST, &session.path("/commands"), Some(&body), 200).await;
             for (reply, (name, _)) in json["replies"].as_array().expect("replies").iter().zip(named)
             {
-                assert_eq!(reply["id"], json!(name), "replies stand in the order of the commands");
+                assert_eq!(reply["id"], json!(name), "replies are in the order of the commands");
                 ledger.acknowledge(&name, id(&reply["message_id"]));
             }
         }

@@ -1,4 +1,4 @@
-//! Where something listens: a cell, because a node may come back on another port while clients run.
+//! The address of a listener, which may change: a node may restart on another port while clients run.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ impl Default for Address {
 }
 
 impl Address {
-    /// An address that is this for now.
+    /// An address with this value.
     pub fn new(at: SocketAddr) -> Self {
         Self { at: Arc::new(Mutex::new(at)) }
     }
@@ -26,12 +26,12 @@ impl Address {
         Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    /// What it is now.
+    /// The current value.
     pub fn get(&self) -> SocketAddr {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves everybody who looks from now on.
+    /// Changes the address for all clones.
     pub fn set(&self, at: SocketAddr) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }

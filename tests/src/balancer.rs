@@ -1,5 +1,5 @@
-//! A load balancer as dumb as they come: each connection to the next node in turn that takes it,
-//! whatever it is for. It neither looks into requests nor remembers clients.
+//! A simple load balancer: it relays each connection to the next node in turn that accepts it. It neither
+//! parses requests nor remembers clients.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::address::Address;
 
-/// A proxy in front of several nodes. Ends with its connections when dropped.
+/// A proxy in front of several nodes. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Balancer {
     address: Address,
@@ -17,25 +17,25 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer in front of these, on a free port.
+    /// A balancer in front of `nodes`, on a free port.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no free port.
     pub async fn before(nodes: Vec<Address>) -> Self {
         Self::on(0, nodes).await.expect("a free port")
     }
 
-    /// A balancer in front of these, on this port of the loopback interface.
+    /// A balancer in front of `nodes`, on this port of the loopback interface.
     ///
     /// # Errors
-    /// If somebody else has it.
+    /// If the port is in use.
     pub async fn on(port: u16, nodes: Vec<Address>) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = Address::new(listener.local_addr().expect("a bound port"));
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             for turn in 0usize.. {
-                // Those that have ended are not kept.
+                // Connections that have ended are removed.
                 while connections.try_join_next().is_some() {}
                 let Ok((client, _)) = listener.accept().await else {
                     return;
@@ -49,7 +49,7 @@ impl Balancer {
         Ok(Self { address, accepting })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -61,7 +61,7 @@ impl Drop for Balancer {
     }
 }
 
-/// To the first of `nodes` that is there.
+/// Relays to the first of `nodes` that accepts a connection.
 async fn relay(mut client: TcpStream, nodes: Vec<Address>) {
     let mut server = None;
     for node in nodes {
@@ -76,6 +76,6 @@ async fn relay(mut client: TcpStream, nodes: Vec<Address>) {
     if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
         return;
     }
-    // Either end may break the connection whenever it likes.
+    // Either side may close the connection at any time.
     let _ = copy_bidirectional(&mut client, &mut server).await;
 }

@@ -1,17 +1,17 @@
-//! Where the `pabal` binary is: built on first use, with the profile and target folder of what runs.
+//! The `pabal` binary: built on first use, with the profile and target folder of the running test.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The path of the built binary. `PABAL_BINARY` names another one, which is not built.
+/// The path of the built binary. `PABAL_BINARY` names another one, which is used without a build.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| std::env::var_os("PABAL_BINARY").map_or_else(build, PathBuf::from))
 }
 
-/// Cargo itself says where the binary came to lie, whatever the target folder and triple.
+/// Builds the binary. Cargo reports its path, which depends on the target folder and triple.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -19,7 +19,7 @@ fn build() -> PathBuf {
         .args(["--message-format=json-render-diagnostics", "--profile", &profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit());
-    // The variables that `cargo test` sets for this package are not meant for another one's build.
+    // The variables that `cargo test` sets for this package must not reach the build of another one.
     for (name, _) in std::env::vars_os() {
         if is_of_this_package(&name) {
             cargo.env_remove(name);
@@ -41,8 +41,7 @@ fn is_of_this_package(name: &OsString) -> bool {
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
-/// The profile that what runs was built with: the folder it is in, or for a test the one above
-/// `deps`.
+/// The profile of the running program: the name of its folder, or for a test of the folder above `deps`.
 fn profile() -> String {
     let executable = std::env::current_exe().expect("a program knows its path");
     let folders = executable.ancestors().skip(1).filter_map(Path::file_name);

@@ -1,5 +1,5 @@
-//! A device: reads its session on a transport, or on changing ones, survives what the contract lets
-//! a client survive, and keeps a journal of all it received.
+//! A device: reads its session on one transport or on changing ones, recovers from every failure that the
+//! contract allows, and keeps a journal of what it received.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,16 +17,16 @@ use crate::ledger::Ledger;
 use crate::line::{Batch, Break, Line, Socket, Transport};
 use crate::wait::SOON;
 
-/// On which transport a device reads.
+/// On which transports a device reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Always the same one.
+pub enum TransportPlan {
+    /// One transport throughout.
     Steady(Transport),
-    /// Another one after each of these intervals, starting with this one.
+    /// The next transport after each interval, beginning with this one.
     Switching(Transport, Duration),
 }
 
-impl Way {
+impl TransportPlan {
     /// The transport of the `round`-th line.
     fn transport(self, round: usize) -> Transport {
         match self {
@@ -35,18 +35,18 @@ impl Way {
         }
     }
 
-    /// The one it starts with.
+    /// The first transport.
     pub fn first(self) -> Transport {
         self.transport(0)
     }
 }
 
-/// How long one read waits for news.
+/// How long one read waits for events.
 const READ_FOR: Duration = Duration::from_secs(5);
-/// How long a client rests before it tries again what failed.
+/// How long a client pauses before a retry.
 const REST: Duration = Duration::from_millis(15);
 
-/// A device at work. Dropping it stops it.
+/// A running device. Dropping it stops it.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) account: Account,
@@ -62,7 +62,7 @@ pub(crate) struct State {
     changed: watch::Sender<()>,
 }
 
-/// Where the device stands.
+/// The session of the device and its position in it.
 #[derive(Clone, Debug, Default)]
 struct Position {
     session: Option<Session>,
@@ -72,28 +72,33 @@ struct Position {
 
 impl Client {
     /// Opens a session that catches up from `cursors`, and begins to read.
-    pub async fn start(account: &Account, way: Way, cursors: &Cursors, ledger: &Ledger) -> Self {
+    pub async fn start(
+        account: &Account,
+        plan: TransportPlan,
+        cursors: &Cursors,
+        ledger: &Ledger,
+    ) -> Self {
         let journal = Journal::new(&account.username, cursors);
-        let client = Self::begin(account, way, journal, Position::default(), ledger);
+        let client = Self::begin(account, plan, journal, Position::default(), ledger);
         client.until("has a session", |journal| journal.sessions > 0).await;
         client
     }
 
-    /// Begins to read a session that is open, behind `after`.
+    /// Begins to read an open session after `after`.
     pub fn resume(
         account: &Account,
-        way: Way,
+        plan: TransportPlan,
         (session, after): (&Session, Id),
         journal: Journal,
         ledger: &Ledger,
     ) -> Self {
         let position = Position { session: Some(session.clone()), after, socket: None };
-        Self::begin(account, way, journal, position, ledger)
+        Self::begin(account, plan, journal, position, ledger)
     }
 
     fn begin(
         account: &Account,
-        way: Way,
+        plan: TransportPlan,
         journal: Journal,
         position: Position,
         ledger: &Ledger,
@@ -103,7 +108,7 @@ impl Client {
             position: Mutex::new(position),
             changed: watch::Sender::default(),
         });
-        let task = tokio::spawn(run(account.clone(), way, Arc::clone(&state)));
+        let task = tokio::spawn(run(account.clone(), plan, Arc::clone(&state)));
         let (account, ledger) = (account.clone(), ledger.clone());
         Self { account, ledger, state, task: Some(task) }
     }
@@ -115,26 +120,26 @@ impl Client {
         self
     }
 
-    /// Whose device it is.
+    /// The account of the device.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Its session, if it has one now, and the position behind which it reads.
+    /// Its session, if it has one now, and the position after which it reads.
     pub fn position(&self) -> (Option<Session>, Id) {
         let position = self.state.position();
         (position.session.clone(), position.after)
     }
 
-    /// Looks at the journal.
+    /// Reads the journal.
     pub fn look<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
         look(&self.state.journal())
     }
 
-    /// Waits until the journal shows something.
+    /// Waits until the journal fulfils a condition.
     ///
     /// # Panics
-    /// If it shows a violation first, if the reader failed, or after [`SOON`].
+    /// If it holds a violation first, if the reader failed, or after [`SOON`].
     pub async fn until(&self, what: &str, shows: impl Fn(&Journal) -> bool) {
         let name = &self.account.username;
         let deadline = Instant::now() + SOON;
@@ -151,7 +156,7 @@ impl Client {
             };
             assert!(!ended, "{name} stopped reading before: {what}; {report}");
             assert!(Instant::now() < deadline, "{name}, not within {SOON:?}: {what}; {report}");
-            // A reader that fails changes nothing, so look again now and then.
+            // A reader that fails does not change the journal, so check again at intervals.
             let again = (Instant::now() + Duration::from_millis(200)).min(deadline);
             let _ = timeout_at(again, changed.changed()).await;
         }
@@ -163,7 +168,7 @@ impl Client {
         self.until(&what, |journal| journal.cursor(channel_id) >= message_id).await;
     }
 
-    /// Stops reading without a word to the server, and gives the journal.
+    /// Stops reading without notifying the server, and returns the journal.
     ///
     /// # Panics
     /// If the reader had failed.
@@ -227,22 +232,22 @@ impl State {
     }
 }
 
-/// Whether the client goes on.
+/// Whether the client continues.
 enum Then {
     Again,
     Stop,
 }
 
-async fn run(account: Account, way: Way, state: Arc<State>) {
+async fn run(account: Account, plan: TransportPlan, state: Arc<State>) {
     for round in 0.. {
         let Some((session, after)) = session(&account, &state).await else {
             return;
         };
-        let until = match way {
-            Way::Steady(_) => None,
-            Way::Switching(_, every) => Some(Instant::now() + every),
+        let until = match plan {
+            TransportPlan::Steady(_) => None,
+            TransportPlan::Switching(_, every) => Some(Instant::now() + every),
         };
-        let transport = way.transport(round);
+        let transport = plan.transport(round);
         let broken = match Line::open(transport, &account, &session, after).await {
             Ok(line) => {
                 state.note(|journal| journal.lines += 1);
@@ -261,7 +266,7 @@ async fn run(account: Account, way: Way, state: Arc<State>) {
     }
 }
 
-/// The session the device has, or a new one that catches up from what it holds.
+/// The session of the device, or a new one that catches up from the messages it holds.
 async fn session(account: &Account, state: &State) -> Option<(Session, Id)> {
     loop {
         {
@@ -277,8 +282,8 @@ async fn session(account: &Account, state: &State) -> Option<(Session, Id)> {
                     Position { after: session.next, session: Some(session), socket: None };
                 state.note(|journal| journal.sessions += 1);
             }
-            Ok(Err(answer)) => {
-                let broken = Break::Refused(Box::new(answer));
+            Ok(Err(response)) => {
+                let broken = Break::Refused(Box::new(response));
                 if matches!(recover(state, &broken).await, Then::Stop) {
                     return None;
                 }
@@ -288,7 +293,7 @@ async fn session(account: &Account, state: &State) -> Option<(Session, Id)> {
     }
 }
 
-/// Reads until the line breaks or its time is over.
+/// Reads until the line breaks or its interval is over.
 async fn read(
     account: &Account,
     state: &State,
@@ -309,7 +314,7 @@ async fn read(
         {
             socket.ack(batch.next).await;
         }
-        // Only now: whoever takes the position over has everything before it.
+        // Only now, so that a client that continues from the position holds every event before it.
         state.position().after = batch.next;
     }
     None
@@ -326,7 +331,7 @@ async fn take(account: &Account, state: &State, after: Id, batch: &Batch) {
     }
 }
 
-/// Pages a channel from the device's cursor up to where the resync says that events go on.
+/// Pages a channel from the device's cursor up to the message with which the resync says that events continue.
 async fn fetch(account: &Account, state: &State, resync: Resync) {
     let Resync { channel_id, upto } = resync;
     loop {
@@ -350,7 +355,7 @@ async fn fetch(account: &Account, state: &State, resync: Resync) {
     }
 }
 
-/// What a client does about a line that gives no more.
+/// How a client recovers after a line has ended.
 async fn recover(state: &State, broken: &Break) -> Then {
     if broken.is_unauthenticated() {
         state.note(|journal| journal.logged_out = true);
@@ -361,7 +366,7 @@ async fn recover(state: &State, broken: &Break) -> Then {
         return Then::Again;
     }
     if broken.is_replaced() {
-        // The device has one line at a time, but one that it gave up may reach the server late.
+        // The device has one line at a time, but a canceled one may reach the server late.
         state.note(|journal| journal.replaced += 1);
         return Then::Again;
     }
@@ -369,9 +374,9 @@ async fn recover(state: &State, broken: &Break) -> Then {
         sleep(REST).await;
         return Then::Again;
     }
-    let refused = matches!(broken, Break::Refused(answer) if answer.code() == "invalid");
+    let refused = matches!(broken, Break::Refused(response) if response.code() == "invalid");
     state.violation(if refused {
-        Violation::PositionRefused { answer: broken.to_string() }
+        Violation::PositionRefused { response: broken.to_string() }
     } else {
         Violation::Unexpected { what: broken.to_string() }
     });

@@ -1,6 +1,5 @@
-//! Three nodes on one Redis, one PostgreSQL and one Cassandra, on loopback ports, with a proxy that
-//! injects faults at each place where a network would be: between clients and each node, and between
-//! each node and Redis.
+//! Three nodes on one Redis, one PostgreSQL and one Cassandra, on loopback ports. Proxies inject faults on every
+//! network path: between clients and each node, and between each node and Redis.
 //!
 //! ```text
 //! clients → balancer → door of n1 → n1 → line of n1 → Redis
@@ -23,17 +22,17 @@ use crate::node::{Node, Port};
 use crate::proxy::FaultProxy;
 use crate::wait;
 
-/// How many nodes there are.
+/// The number of nodes.
 pub const NODES: usize = 3;
-/// How long others count on a node that is not heard of: short, so that tests wait less.
+/// The lease of a node: short, so that tests wait less.
 pub const LEASE: Duration = Duration::from_secs(3);
-/// As many partitions as the nodes share.
+/// The number of partitions, which the nodes share.
 pub const PARTITIONS: f64 = 16.0;
 
-/// What a node's clock is set by, where it is installed: libfaketime, which Debian has a package of.
+/// The library that sets a node's clock, if it is installed: libfaketime, a package of Debian.
 const FAKETIME: &str = "libfaketimeMT.so.1";
 
-/// The servers that are slow to start, for all clusters of a process.
+/// The servers that are slow to start, shared by every cluster of a process.
 #[derive(Debug)]
 pub struct Stores {
     postgres: &'static Postgres,
@@ -41,7 +40,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Starts them, or takes those that run.
+    /// Starts them, or returns the running ones.
     ///
     /// # Errors
     /// [`Missing`].
@@ -55,28 +54,28 @@ impl Stores {
     }
 }
 
-/// What the nodes queue in.
+/// The queue of the nodes.
 #[derive(Debug)]
 pub enum Queue {
-    /// One Redis, which each node reaches by a proxy of its own.
+    /// One Redis, which each node reaches through a proxy of its own.
     Alone(Box<Redis>),
-    /// A primary with a replica, which a Sentinel makes primary when the primary is gone. Nodes learn
-    /// its address from the Sentinel, so there are no proxies.
+    /// A primary with a replica, which a Sentinel promotes when the primary fails. Nodes learn its address
+    /// from the Sentinel, so there are no proxies.
     Watched(Box<RedisSentinel>),
 }
 
 /// Nodes `n1` to `n3`. All processes end when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Before all nodes.
+    /// In front of all nodes.
     pub balancer: Balancer,
-    /// Before each node: where clients reach it, and where the others send clients to.
+    /// In front of each node: the address for clients, to which other nodes redirect them as well.
     pub doors: Vec<FaultProxy>,
     /// The nodes. They reach each other without a proxy.
     pub nodes: Vec<Node>,
-    /// Between each node and Redis, unless that is watched.
+    /// Between each node and Redis; none with a Sentinel.
     pub lines: Vec<FaultProxy>,
-    /// What they queue in.
+    /// Their queue.
     pub queue: Queue,
     clocks: Option<Clocks>,
 }
@@ -89,7 +88,7 @@ struct Clocks {
 }
 
 impl Clocks {
-    /// If the library is installed.
+    /// `None` if the library is not installed.
     fn installed() -> Option<Self> {
         let folders = fs::read_dir("/usr/lib").ok()?.flatten();
         let libraries = folders.map(|folder| folder.path().join("faketime").join(FAKETIME));
@@ -103,13 +102,13 @@ impl Clocks {
     }
 
     fn set(&self, node: usize, offset_seconds: i64) {
-        // In one step, or the node might read half of it.
+        // Atomically, or the node might read an incomplete file.
         let (file, new) = (self.file(node), self.file(node).with_extension("new"));
         fs::write(&new, format!("{offset_seconds:+}")).expect("the folder takes a file");
         fs::rename(new, file).expect("the folder takes a file");
     }
 
-    /// The environment of a process whose clock can be set. Its monotonic clock stays what it is.
+    /// The environment of a process whose clock can be set. Its monotonic clock is not changed.
     fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
         self.set(node, 0);
         vec![
@@ -129,18 +128,18 @@ impl Cluster {
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the cluster does not become ready.
     pub async fn on_its_own() -> Result<Self, Missing> {
         Self::start(Queue::Alone(Box::new(Redis::start().await?))).await
     }
 
-    /// Starts a cluster with stores of its own and waits until all nodes own their share.
+    /// Starts a cluster with stores of its own and waits until every node owns partitions.
     ///
     /// # Errors
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the cluster does not become ready.
     pub async fn start(queue: Queue) -> Result<Self, Missing> {
         let stores = Stores::shared().await?;
         let (directory, history) = (stores.postgres.database().await, stores.cassandra.keyspace());
@@ -167,7 +166,7 @@ impl Cluster {
                 ("PABAL_SERVER_PUBLIC_URL", format!("http://{}", door.address().get())),
                 ("PABAL_SERVER_TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#.to_owned()),
                 ("PABAL_SERVER_RECONNECT_AFTER_MS", "500".to_owned()),
-                // Before senders lose patience, so that they learn it from the node.
+                // Shorter than the deadline of senders, so that the node reports it.
                 ("PABAL_LIMITS_CONFIRM_WITHIN_MS", "4000".to_owned()),
                 ("PABAL_STORAGE_QUEUE", url),
                 ("PABAL_STORAGE_HISTORY", history.clone()),
@@ -185,12 +184,12 @@ impl Cluster {
         let cluster = Self { balancer: balancer.await, doors, nodes, lines, queue, clocks };
         let all = cluster.nodes.iter().map(|node| node.restart(Port::Same));
         futures::future::join_all(all).await;
-        cluster.shared_out().await;
+        cluster.partitions_assigned().await;
         Ok(cluster)
     }
 
-    /// Waits until the nodes own all partitions, each of them some.
-    pub async fn shared_out(&self) {
+    /// Waits until every partition has an owner and every node owns at least one.
+    pub async fn partitions_assigned(&self) {
         wait::until("all partitions have an owner", async || {
             let mut owned = Vec::new();
             for node in &self.nodes {
@@ -202,15 +201,14 @@ impl Cluster {
         .await;
     }
 
-    /// Sets the wall clock of a node off by so much, while it runs; false if this machine has no way
-    /// to do it.
+    /// Shifts the wall clock of a running node. Returns false if this machine does not support it.
     pub fn set_clock(&self, node: usize, offset_seconds: i64) -> bool {
         let clocks = self.clocks.as_ref();
         clocks.inspect(|clocks| clocks.set(node, offset_seconds)).is_some()
     }
 }
 
-/// Makes the tables, as an operator does.
+/// Creates the tables, as an operator does.
 ///
 /// # Panics
 /// If it fails.
@@ -219,7 +217,7 @@ pub async fn migrate(directory: &str, history: &str) {
     command.arg("migrate").env("PABAL_STORAGE_HISTORY", history);
     command.env("PABAL_STORAGE_DIRECTORY", directory);
     let output = tokio::task::spawn_blocking(move || command.output());
-    let output = output.await.expect("it is waited for").expect("the binary runs");
+    let output = output.await.expect("the task ends").expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the tables are not made: {said}");
+    assert!(output.status.success(), "the migration failed: {said}");
 }

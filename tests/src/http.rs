@@ -1,4 +1,4 @@
-//! Plain HTTP: one request, one answer or the word that none came.
+//! Plain HTTP: one request, and its response or the reason why there is none.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 
-/// How long an answer may take, unless the caller says.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a response may take by default.
+pub const RESPONSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// An HTTP client with its own connections.
 #[derive(Clone, Debug)]
@@ -24,38 +24,38 @@ pub struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// An answer of the server, whatever its status.
+/// A response of the server, with any status.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct JsonResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body as JSON; null if it is none.
+    /// Its body as JSON; null if it is not JSON.
     pub json: Value,
 }
 
-impl Answer {
-    /// The stable word of a problem, if it is one.
+impl JsonResponse {
+    /// The code of a problem; empty for other responses.
     pub fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
     }
 }
 
-/// No answer came. Whether the request was carried out is unknown.
+/// There was no response. The server may have acted on the request.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// The connection was refused, or broke.
+pub enum NoResponse {
+    /// The connection was refused or broke.
     #[error("the connection broke: {0}")]
     Connection(String),
-    /// It took too long.
-    #[error("no answer within {0:?}")]
+    /// The response took too long.
+    #[error("no response within {0:?}")]
     Deadline(Duration),
 }
 
-/// A request to come.
+/// A request.
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
+pub struct Call<'a> {
     /// Its method.
     pub method: Method,
     /// Its path, with the query.
@@ -64,11 +64,11 @@ pub struct Ask<'a> {
     pub token: Option<&'a str>,
     /// The JSON body, if any.
     pub body: Option<&'a Value>,
-    /// One more header.
+    /// An additional header.
     pub header: Option<(HeaderName, String)>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Call<'a> {
     /// A request without token or body.
     pub fn new(method: Method, path: &'a str) -> Self {
         Self { method, path, token: None, body: None, header: None }
@@ -84,30 +84,34 @@ impl Default for Http {
 }
 
 impl Http {
-    /// Sends a request and waits for the whole answer, at most `within`.
+    /// Sends a request and waits for the whole response, at most `within`.
     ///
     /// # Errors
-    /// [`NoAnswer`].
+    /// [`NoResponse`].
     pub async fn call(
         &self,
         at: &Address,
-        ask: Ask<'_>,
+        ask: Call<'_>,
         within: Duration,
-    ) -> Result<Answer, NoAnswer> {
-        let answer = async {
+    ) -> Result<JsonResponse, NoResponse> {
+        let response = async {
             let (parts, body) = self.open(at, ask).await?.into_parts();
             let body = body.collect().await.map_err(|error| broke(&error))?.to_bytes();
             let json = serde_json::from_slice(&body).unwrap_or_default();
-            Ok(Answer { status: parts.status, headers: parts.headers, json })
+            Ok(JsonResponse { status: parts.status, headers: parts.headers, json })
         };
-        timeout(within, answer).await.unwrap_or(Err(NoAnswer::Deadline(within)))
+        timeout(within, response).await.unwrap_or(Err(NoResponse::Deadline(within)))
     }
 
-    /// Sends a request and waits for the head of the answer only.
+    /// Sends a request and waits for the head of the response only.
     ///
     /// # Errors
-    /// [`NoAnswer`].
-    pub async fn open(&self, at: &Address, ask: Ask<'_>) -> Result<Response<Incoming>, NoAnswer> {
+    /// [`NoResponse`].
+    pub async fn open(
+        &self,
+        at: &Address,
+        ask: Call<'_>,
+    ) -> Result<Response<Incoming>, NoResponse> {
         let mut request =
             Request::builder().method(ask.method).uri(format!("http://{}{}", at.get(), ask.path));
         if let Some(token) = ask.token {
@@ -128,13 +132,13 @@ impl Http {
     }
 }
 
-/// The error with what lies below it, which says why.
-fn broke(error: &dyn std::error::Error) -> NoAnswer {
+/// The error with its sources, which name the reason.
+fn broke(error: &dyn std::error::Error) -> NoResponse {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(below) = source {
         text = format!("{text}: {below}");
         source = below.source();
     }
-    NoAnswer::Connection(text)
+    NoResponse::Connection(text)
 }

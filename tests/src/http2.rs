@@ -1,5 +1,5 @@
-//! HTTP/2 by hand, for clients that no library would be: frames as RFC 9113 section 4 has them, and
-//! header blocks without compression (RFC 7541 section 6.2.2).
+//! HTTP/2 frame by frame, for misbehaving clients that no library offers: frames of RFC 9113, section 4, and
+//! header blocks without compression (RFC 7541, section 6.2.2).
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,18 +21,18 @@ pub mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
-/// The flag of SETTINGS and PING frames that answer one.
+/// The flag of SETTINGS and PING frames that acknowledge one.
 pub const ACK: u8 = 1;
 /// The flag of the last frame of a stream.
 pub const END_STREAM: u8 = 1;
 /// The flag of the last frame of a header block.
 pub const END_HEADERS: u8 = 4;
-/// The setting that says how much may be sent on a new stream.
+/// The setting with the flow-control window of a new stream.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
-/// The error of whom there is too much of, RFC 9113 section 7.
+/// The error code for excessive load, RFC 9113, section 7.
 pub const ENHANCE_YOUR_CALM: u32 = 0xb;
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// One of [`kind`].
@@ -41,7 +41,7 @@ pub struct Frame {
     pub flags: u8,
     /// The stream, or 0.
     pub stream: u32,
-    /// What is in it.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
@@ -62,8 +62,8 @@ pub struct Frames(OwnedReadHalf);
 pub struct Http2(OwnedWriteHalf);
 
 impl Http2 {
-    /// Connects and says the preface with these settings. With `receive_bytes` the system holds little
-    /// of what comes and is not read.
+    /// Connects and sends the preface with these settings. `receive_bytes` limits how many received bytes the
+    /// system buffers.
     ///
     /// # Errors
     /// If there is no connection.
@@ -103,7 +103,7 @@ impl Http2 {
         self.write(&frame(kind, flags, stream, payload)).await
     }
 
-    /// Sends what was framed before.
+    /// Sends bytes that are framed already.
     ///
     /// # Errors
     /// If the connection broke.
@@ -113,7 +113,7 @@ impl Http2 {
 }
 
 impl Frames {
-    /// The next frame; nothing, if the server closed.
+    /// The next frame; `None` if the server has closed the connection.
     ///
     /// # Errors
     /// If the connection broke.
@@ -131,7 +131,7 @@ impl Frames {
     }
 }
 
-/// A frame as it is sent.
+/// The bytes of a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a payload that a frame can have");
     let mut frame = length.to_be_bytes()[1..].to_vec();

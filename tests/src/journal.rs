@@ -1,5 +1,5 @@
-//! What one device received, checked event by event against what the contract promises a client:
-//! positions without holes, ids that rise in each channel, nothing twice.
+//! What one device received, checked event by event against the guarantees of the contract: positions without
+//! holes, ids that rise in each channel, no repeats.
 
 use std::collections::BTreeMap;
 
@@ -9,80 +9,80 @@ use tokio::time::Instant;
 use crate::account::{Cursors, Id, Message, id};
 use crate::line::Batch;
 
-/// What a client saw that it must never see.
+/// A broken guarantee that a client has observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A batch's `next` does not fit the events it holds and the position it was asked behind.
+    /// The `next` of a batch does not match its events and the position of the read.
     WrongNext {
-        /// The position asked behind.
+        /// The position of the read.
         after: Id,
-        /// How many events came.
+        /// How many events the batch held.
         events: usize,
-        /// What the batch said.
+        /// The `next` of the batch.
         next: Id,
     },
-    /// A message came that the device had already.
+    /// A message was delivered that the device held already.
     Repeated {
-        /// Which.
+        /// The message.
         message_id: Id,
     },
-    /// A message came behind one with a higher id.
+    /// A message was delivered after one with a higher id.
     Reordered {
-        /// Which.
+        /// The message.
         message_id: Id,
-        /// What the device had by then.
+        /// The highest id that the device held by then.
         cursor: Id,
     },
-    /// The server refused a position that the client had from the server.
+    /// The server refused a position that it had given to the client.
     PositionRefused {
-        /// What it answered.
-        answer: String,
+        /// The response.
+        response: String,
     },
-    /// The server closed or answered in a way that the contract does not know here.
+    /// The server closed or responded in a way that the contract does not allow here.
     Unexpected {
         /// What it did.
         what: String,
     },
 }
 
-/// A part of a channel that has to be fetched.
+/// A part of a channel that must be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resync {
-    /// Of which channel.
+    /// The channel.
     pub channel_id: Id,
-    /// Up to which message.
+    /// The last message of the part.
     pub upto: Id,
 }
 
-/// The record of a device.
+/// The journal of a device.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
-    /// Whose it is, for people.
+    /// The name of the device, for reports.
     pub name: String,
     /// Where each channel began for this device.
     pub started_at: Cursors,
-    /// The messages, in the order in which they came.
+    /// The messages, in the order of delivery.
     pub messages: BTreeMap<Id, Vec<Message>>,
-    /// When each of them came.
+    /// When each of them was delivered.
     pub arrived: BTreeMap<Id, Vec<Instant>>,
-    /// The events that are no messages, in order.
+    /// The other events, in the order of delivery.
     pub events: Vec<Value>,
-    /// What must never have happened.
+    /// The broken guarantees.
     pub violations: Vec<Violation>,
-    /// How many resyncs there were.
+    /// The number of resyncs.
     pub resyncs: usize,
-    /// How many sessions.
+    /// The number of sessions.
     pub sessions: usize,
     /// How many times a line was opened.
     pub lines: usize,
-    /// How many lines were closed in favour of another one.
+    /// How many lines the server closed because another one replaced them.
     pub replaced: usize,
     /// Whether the token ended.
     pub logged_out: bool,
 }
 
 impl Journal {
-    /// The record of a device that holds messages up to these.
+    /// The journal of a device that holds messages up to these.
     pub fn new(name: impl Into<String>, cursors: &Cursors) -> Self {
         Self { name: name.into(), started_at: cursors.clone(), ..Self::default() }
     }
@@ -106,7 +106,7 @@ impl Journal {
         messages.map_or(began, |message| message.message_id)
     }
 
-    /// How many messages of a channel came.
+    /// How many messages of a channel were delivered.
     pub fn count(&self, channel_id: Id) -> usize {
         self.messages.get(&channel_id).map_or(0, Vec::len)
     }
@@ -116,7 +116,7 @@ impl Journal {
         self.events.iter().filter(move |event| event["type"] == kind)
     }
 
-    /// Checks the form of a batch that was asked for behind `after`.
+    /// Checks a batch that was read after `after`.
     pub fn batch(&mut self, after: Id, batch: &Batch) {
         let events = batch.events.len();
         if batch.next != after + events as Id {
@@ -124,7 +124,7 @@ impl Journal {
         }
     }
 
-    /// Takes an event. Gives what has to be fetched before the next one is taken.
+    /// Notes an event. Returns what must be fetched before the next event is noted.
     pub fn event(&mut self, event: &Value) -> Option<Resync> {
         match event["type"].as_str() {
             Some("message") => {
@@ -145,7 +145,7 @@ impl Journal {
         }
     }
 
-    /// Takes a message, whether it came as an event or was fetched.
+    /// Notes a message, which was delivered as an event or fetched.
     pub fn message(&mut self, message: Message) {
         let (message_id, cursor) = (message.message_id, self.cursor(message.channel_id));
         let held = self.messages.entry(message.channel_id).or_default();
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_message_is_seen() {
+    fn a_repeated_message_is_detected() {
         assert_eq!(violations(&[11, 12, 11]), [Violation::Repeated { message_id: 11 }]);
         assert_eq!(violations(&[11, 11]), [Violation::Repeated { message_id: 11 }]);
     }
 
     #[test]
-    fn a_late_smaller_id_is_seen() {
+    fn a_late_smaller_id_is_detected() {
         let late = Violation::Reordered { message_id: 12, cursor: 15 };
         assert_eq!(violations(&[11, 15, 12]), [late]);
         let below_start = Violation::Reordered { message_id: 9, cursor: 10 };
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_in_the_positions_is_seen() {
+    fn a_hole_in_the_positions_is_detected() {
         let mut journal = Journal::default();
         let batch =
             |events: usize, next| Batch { events: vec![message(1); events], next, timeout: false };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resync_says_what_to_fetch() {
+    fn a_resync_names_what_to_fetch() {
         let mut journal = Journal::default();
         let event = json!({"type": "resync", "channel_id": "7", "cur_max_message_id": "20"});
         assert_eq!(journal.event(&event), Some(Resync { channel_id: 7, upto: 20 }));

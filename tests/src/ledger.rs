@@ -1,4 +1,4 @@
-//! What senders asked for and what they were told: one book for all senders of a scenario.
+//! Sends and their acknowledgements: one ledger for all senders of a scenario.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +11,11 @@ use crate::account::Id;
 /// One send, through all its repetitions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Where.
+    /// The channel.
     pub channel_id: Id,
-    /// Who.
+    /// The sender.
     pub from: Id,
-    /// What.
+    /// The text.
     pub content: String,
     /// The sender's name for it.
     pub client_message_id: String,
@@ -25,7 +25,7 @@ pub struct Entry {
     pub acknowledged: Option<(Instant, Id)>,
 }
 
-/// The book. Clones are the same book.
+/// The ledger. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
@@ -39,7 +39,7 @@ impl Ledger {
         format!("{username}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Notes that a send is about to be tried for the first time.
+    /// Notes a send before its first attempt.
     pub fn begin(&self, channel_id: Id, from: Id, client_message_id: &str, content: &str) {
         let entry = Entry {
             channel_id,
@@ -68,12 +68,12 @@ impl Ledger {
         }
     }
 
-    /// Notes that a sender was told to repeat what may have been accepted: `not_confirmed`.
+    /// Notes that a send failed with `not_confirmed`.
     pub fn not_confirmed(&self) {
         self.not_confirmed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often senders were told so.
+    /// How many attempts failed with `not_confirmed`.
     pub fn count_not_confirmed(&self) -> u64 {
         self.not_confirmed.load(Ordering::Relaxed)
     }

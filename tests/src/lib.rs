@@ -19,6 +19,6 @@ pub mod http2;
 pub mod metrics;
 pub mod wait;
 pub mod balancer;
-pub mod liar;
+pub mod faulty_proxy;
 pub mod cluster;
 pub mod faults;

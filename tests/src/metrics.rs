@@ -1,4 +1,4 @@
-//! What a node counts, read from its administration listener.
+//! The metrics of a node, read from its administration listener.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::wait;
 
-/// The metrics page at one moment: values by series, as `name{label="value"}`.
+/// A snapshot of the metrics page: values by series, as `name{label="value"}`.
 #[derive(Clone, Debug)]
 pub struct Metrics(BTreeMap<String, f64>);
 
@@ -16,16 +16,16 @@ impl Metrics {
     /// Reads the page of the administration listener at `address`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no listener.
     pub async fn read(address: SocketAddr) -> Self {
         let page = wait::soon("the metrics page", Self::try_read(address)).await;
         page.expect("an administration listener")
     }
 
-    /// The same, where the node may be down.
+    /// The same for a node that may be down.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// If the node cannot be reached.
     pub async fn try_read(address: SocketAddr) -> std::io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -48,12 +48,12 @@ impl Metrics {
         *self.0.get(series).unwrap_or_else(|| panic!("no series {series} in {:?}", self.0))
     }
 
-    /// Memory in RAM, in MiB.
+    /// The resident memory in MiB.
     pub fn mebibytes(&self) -> f64 {
         self.get("process_resident_memory_bytes") / f64::from(1 << 20)
     }
 
-    /// How many read from a session by `transport`.
+    /// How many connections read a session by `transport`.
     pub fn attached(&self, transport: &str) -> f64 {
         self.get(&format!("pabal_transport_attached{{transport=\"{transport}\"}}"))
     }

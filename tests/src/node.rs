@@ -18,12 +18,12 @@ use crate::address::Address;
 use crate::metrics::Metrics;
 use crate::{binary, wait};
 
-/// A running node. Its folder goes with it; its log is shown if the test fails.
+/// A running node. Its folder is removed with it; its log is shown if the test fails.
 #[derive(Debug)]
 pub struct Node {
     folder: TempDir,
     address: Address,
-    /// Where it listens, of the addresses that this machine has.
+    /// The address of this machine at which it listens.
     ip: IpAddr,
     administration: Option<SocketAddr>,
     settings: Vec<(String, String)>,
@@ -37,12 +37,12 @@ struct Running {
     reader: Option<JoinHandle<()>>,
 }
 
-/// On which port a node comes back.
+/// The port of a node after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// The one it had.
+    /// The same port.
     Same,
-    /// Any other free one.
+    /// Another free port.
     Other,
 }
 
@@ -68,7 +68,7 @@ impl Node {
     }
 
     /// A node whose metrics can be read, which [`restart`](Self::restart) with [`Port::Same`] starts
-    /// on this port of the loopback interface: others can be told of it before it runs.
+    /// on this port of the loopback interface. Its address is known before it runs.
     pub fn to_come(port: u16, settings: &[(&str, &str)]) -> Self {
         let ip = Ipv4Addr::LOCALHOST.into();
         let node = Self::new(ip, Some(spare_for_administration()), settings);
@@ -89,33 +89,32 @@ impl Node {
         }
     }
 
-    /// Runs in a process group of its own: a Ctrl-C in the terminal reaches whoever started the node,
-    /// and the node only through them.
+    /// Runs the node in a process group of its own: Ctrl-C in the terminal reaches the program that started
+    /// it and not the node.
     #[must_use]
     pub fn apart(mut self) -> Self {
         self.apart = true;
         self
     }
 
-    /// What a node that is watched counts now.
+    /// The metrics of a node that was started with an administration listener.
     ///
     /// # Panics
-    /// If it is not.
+    /// If it was not.
     pub async fn metrics(&self) -> Metrics {
-        Metrics::read(self.administration.expect("the node is watched")).await
+        Metrics::read(self.administration.expect("an administration listener")).await
     }
 
-    /// The same, if it answers.
+    /// The same; `None` if the node does not respond.
     ///
     /// # Panics
-    /// If it is not watched.
+    /// If it was not started with an administration listener.
     pub async fn try_metrics(&self) -> Option<Metrics> {
-        let read = Metrics::try_read(self.administration.expect("the node is watched"));
+        let read = Metrics::try_read(self.administration.expect("an administration listener"));
         tokio::time::timeout(Duration::from_secs(2), read).await.ok()?.ok()
     }
 
-    /// The node that scenarios share which neither stop nor configure theirs. It ends with the last
-    /// of them that holds it.
+    /// The node of scenarios that neither stop nor configure theirs. It ends when the last of them drops it.
     pub async fn shared() -> Arc<Self> {
         static SHARED: tokio::sync::Mutex<Weak<Node>> = tokio::sync::Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;

@@ -1,5 +1,5 @@
-//! The verdict on a scenario: what senders were told, what the channel holds and what every device
-//! received have to be one story. Nothing lost, repeated or reordered.
+//! The verdict on a scenario: acknowledgements, the content of the channel and the journal of every device must
+//! agree. No message is lost, repeated or reordered.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,14 @@ use crate::account::{Id, Message};
 use crate::journal::{Journal, Violation};
 use crate::ledger::{Entry, Ledger};
 
-/// A way in which the story does not hold together.
+/// A contradiction between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An acknowledged send is not in the channel under the id that was told, or not as it was said.
+    /// The channel does not hold an acknowledged send under its id, or holds another text.
     Acknowledged {
         /// The sender's name for it.
         client_message_id: String,
-        /// What stands there.
+        /// What the channel holds under that id.
         found: Option<Message>,
     },
     /// A send became more than one message.
@@ -22,17 +22,17 @@ pub enum Fault {
         /// The sender's name for it.
         client_message_id: String,
     },
-    /// The channel holds what nobody said.
+    /// The channel holds a message that no device sent.
     NeverSaid {
-        /// Which message.
+        /// The message.
         message_id: Id,
     },
-    /// History does not rise.
+    /// The ids of history do not rise.
     HistoryOrder {
-        /// The message that stands behind a higher one.
+        /// The message that follows a higher id.
         message_id: Id,
     },
-    /// A message got a smaller id than one that was acknowledged before it was first said.
+    /// A message has a smaller id than one that was acknowledged before its send began.
     LateSmallerId {
         /// The message.
         message_id: Id,
@@ -46,23 +46,23 @@ pub enum Fault {
         /// The message.
         message_id: Id,
     },
-    /// A device received what history does not hold, or not as history holds it.
+    /// A device received a message that history does not hold, or holds differently.
     Altered {
         /// The device.
         name: String,
         /// The message.
         message_id: Id,
     },
-    /// A device saw what it must never see.
+    /// A device observed a broken guarantee.
     Seen {
         /// The device.
         name: String,
-        /// What it saw.
+        /// The broken guarantee.
         violation: Violation,
     },
 }
 
-/// Judges one channel. `history` is all it holds, as read from the server.
+/// The faults of one channel. `history` is its whole content, as read from the server.
 pub fn judge(
     channel_id: Id,
     ledger: &Ledger,
@@ -79,7 +79,7 @@ pub fn judge(
     faults
 }
 
-/// Judges one channel and shows what is wrong.
+/// Checks one channel and shows its faults.
 ///
 /// # Panics
 /// If there is any fault.
@@ -138,7 +138,7 @@ fn judge_history(said: &[&Entry], history: &[Message]) -> Vec<Fault> {
     faults
 }
 
-/// Ids have to rise with time: what was acknowledged before another send began lies below it.
+/// Ids must rise with time: a message that was acknowledged before another send began has the smaller id.
 fn judge_order(said: &[&Entry]) -> Vec<Fault> {
     let mut stored: Vec<_> = said
         .iter()
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn an_id_below_one_acknowledged_before_is_found() {
-        // The ledger notes them one after the other, so each began after the one before was told.
+        // The ledger notes them one after another, so each began after the previous acknowledgement.
         let faults = judge(7, &ledger([2, 1]), &history(&[1, 2]), &[]);
         assert_eq!(faults, [Fault::LateSmallerId { message_id: 1, acknowledged: 2 }]);
     }

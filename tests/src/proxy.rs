@@ -1,5 +1,5 @@
-//! A TCP proxy that does to connections what networks do: cut, delay, stall, lose an answer that the
-//! server has written; and what proxies do to requests: refuse them, hold their answers back.
+//! A TCP proxy that injects the faults of networks (cut, delay, stall, lose a response that the server has
+//! written) and of proxies (refuse a request, hold its response back).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use crate::wait;
 const REFUSAL: &[u8] =
     b"HTTP/1.1 403 Forbidden\r\ncontent-length: 7\r\nconnection: close\r\n\r\nproxied";
 
-/// How much is passed on at a time.
+/// How many bytes are relayed at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// The receive buffer towards the server: small, so that a stall reaches the server soon.
 const RECEIVE_BYTES: u32 = 8 * 1024;
 
-/// A proxy in front of a node. Ends with its connections when dropped.
+/// A proxy in front of a node. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: Address,
@@ -30,22 +30,22 @@ pub struct FaultProxy {
     accepting: JoinHandle<()>,
 }
 
-/// What is wrong with the network now.
+/// The current faults.
 #[derive(Clone, Debug, Default)]
 struct Faults {
     /// Connections of an earlier generation are cut.
     generation: u64,
-    /// How long every chunk is held back, both ways.
+    /// The delay of every chunk, in both directions.
     delay: Duration,
     /// Nothing is read from the server.
     stalled: bool,
-    /// What the server writes is read and thrown away.
+    /// Bytes of the server are read and discarded.
     swallowing: bool,
     /// New connections are closed at once.
     blocked: bool,
-    /// Requests whose path has one of these in it are answered like this.
+    /// Requests whose path contains one of these get this response.
     refused: (Vec<&'static str>, Arc<[u8]>),
-    /// The answers to requests whose path has one of these in it never arrive.
+    /// Responses to requests whose path contains one of these never arrive.
     held: Vec<&'static str>,
 }
 
@@ -56,7 +56,7 @@ struct Counts {
 }
 
 impl FaultProxy {
-    /// A proxy without faults, which follows the node from port to port.
+    /// A proxy without faults, which follows the node to another port.
     pub async fn to(node: &Address) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = Address::new(listener.local_addr().expect("a bound port"));
@@ -89,32 +89,32 @@ impl FaultProxy {
         &self.address
     }
 
-    /// How many connections there have been.
+    /// How many connections were accepted so far.
     pub fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// Breaks every connection that stands now.
+    /// Breaks every connection that is open now.
     pub fn cut(&self) {
         self.faults.send_modify(|faults| faults.generation += 1);
     }
 
-    /// Holds every chunk back for so long, both ways.
+    /// Delays every chunk in both directions.
     pub fn delay(&self, delay: Duration) {
         self.faults.send_modify(|faults| faults.delay = delay);
     }
 
-    /// Stops reading from the server, or goes on.
+    /// Stops reading from the server, or continues.
     pub fn stall(&self, stalled: bool) {
         self.faults.send_modify(|faults| faults.stalled = stalled);
     }
 
-    /// Begins to throw away what the server writes, or stops doing so.
+    /// Begins to discard the bytes of the server, or stops it.
     pub fn swallow(&self, swallowing: bool) {
         self.faults.send_modify(|faults| faults.swallowing = swallowing);
     }
 
-    /// Cuts the network off, or puts it back: what stands is broken, what is new is closed at once.
+    /// Interrupts the network, or restores it. Open connections break; meanwhile new ones are closed at once.
     pub fn block(&self, blocked: bool) {
         self.faults.send_modify(|faults| {
             faults.blocked = blocked;
@@ -122,32 +122,31 @@ impl FaultProxy {
         });
     }
 
-    /// Refuses requests to paths with one of these in them, as a proxy does that does not know what
-    /// they are.
+    /// Refuses requests to paths that contain one of these, as a proxy does that does not support them.
     pub fn refuse(&self, paths: &[&'static str]) {
-        self.answer(paths, REFUSAL);
+        self.respond(paths, REFUSAL);
     }
 
-    /// Answers requests to paths with one of these in them itself, and closes the connection.
-    pub fn answer(&self, paths: &[&'static str], answer: &[u8]) {
-        self.faults.send_modify(|faults| faults.refused = (paths.to_vec(), answer.into()));
+    /// Sends this response to requests to paths that contain one of these, and closes the connection.
+    pub fn respond(&self, paths: &[&'static str], response: &[u8]) {
+        self.faults.send_modify(|faults| faults.refused = (paths.to_vec(), response.into()));
     }
 
-    /// Holds back the answers to requests to paths with one of these in them, as a proxy does that
-    /// waits for their end.
+    /// Holds back the responses to requests to paths that contain one of these, as a proxy does that waits for
+    /// their end.
     pub fn hold(&self, paths: &[&'static str]) {
         self.faults.send_modify(|faults| faults.held = paths.to_vec());
     }
 
-    /// How many bytes the server wrote in vain.
+    /// How many bytes of the server were discarded.
     pub fn swallowed_bytes(&self) -> u64 {
         self.counts.swallowed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until the server has written an answer in vain, then breaks the connections and lets
-    /// the next ones through.
-    pub async fn lose_an_answer(&self, since: u64) {
-        wait::until("the server writes an answer that gets lost", async || {
+    /// Waits until a response of the server was discarded, then breaks the connections and relays the next
+    /// ones.
+    pub async fn lose_a_response(&self, since: u64) {
+        wait::until("a response of the server is discarded", async || {
             (self.swallowed_bytes() > since).then_some(())
         })
         .await;
@@ -190,12 +189,12 @@ async fn relay(
         () = pass_down(from_server, &mut to_client, watched, counts, &holds) => None,
     };
     if let Some(answer) = refused {
-        // The client may be gone by now.
+        // The client may have closed the connection by now.
         let _ = to_client.write_all(&answer).await;
     }
 }
 
-/// If it ends with a request that is refused, gives the answer to it.
+/// Relays requests. Returns the response to a request that is refused, with which it ends.
 async fn pass_up(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -223,8 +222,8 @@ async fn pass_up(
     None
 }
 
-/// Whether a chunk begins with a request to one of these paths. Clients write the head of a request
-/// at once.
+/// Whether a chunk begins with a request to one of these paths. Clients write the head of a request in one
+/// piece.
 fn asks_for(chunk: &[u8], paths: &[&str]) -> bool {
     let line = chunk.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);

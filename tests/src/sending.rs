@@ -1,4 +1,4 @@
-//! Sending as a careful client does: under a name of its own, repeated until it is acknowledged.
+//! Sending as a client should: under a name of its own, repeated until it is acknowledged.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::account::{Id, id};
 use crate::client::Client;
 use crate::ledger::Ledger;
 
-/// How a command travels.
+/// How a message is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `POST /v1/channels/{channel_id}/messages`.
@@ -23,7 +23,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// All of them.
+    /// Every route.
     pub const ALL: [Self; 3] = [Self::Messages, Self::Commands, Self::Frame];
 }
 
@@ -31,20 +31,19 @@ impl Route {
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long the attempts may take together: longer than any outage in these tests.
 const GIVE_UP: Duration = Duration::from_secs(90);
-/// How long a sender rests before it repeats.
+/// How long a sender pauses before it repeats.
 const REST: Duration = Duration::from_millis(15);
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 enum Outcome {
     Acknowledged(Id),
-    /// Unknown, or refused for now: repeat.
+    /// Unknown, or refused temporarily: repeat.
     Repeat(String),
     Refused(String),
 }
 
 impl Client {
-    /// Says something under a fresh name, on changing routes, until it is acknowledged. Gives the
-    /// message's id.
+    /// Sends a message under a new name, on changing routes, until it is acknowledged. Returns its id.
     pub async fn send(&self, channel_id: Id, content: &str) -> Id {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = Ledger::name(&self.account.username);
@@ -56,7 +55,7 @@ impl Client {
         message_id
     }
 
-    /// One attempt by one route, whatever comes of it.
+    /// One attempt by one route.
     ///
     /// # Errors
     /// Why it was not acknowledged.
@@ -73,8 +72,8 @@ impl Client {
         }
     }
 
-    /// Repeats by one route until there is an answer.
-    pub async fn insist(&self, route: Route, channel_id: Id, name: &str, content: &str) -> Id {
+    /// Repeats a send by one route until it is acknowledged.
+    pub async fn repeat_by(&self, route: Route, channel_id: Id, name: &str, content: &str) -> Id {
         self.repeat(channel_id, name, content, std::iter::repeat(route)).await
     }
 
@@ -119,12 +118,14 @@ impl Client {
                 let call = self.account.call_within(Method::POST, &path, Some(&body), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
-                    Ok(answer) if answer.status == 200 => of_reply(&answer.json["replies"][0]),
+                    Ok(response) if response.status == 200 => {
+                        of_reply(&response.json["replies"][0])
+                    }
                     // The reader opens another session.
-                    Ok(answer) if answer.code() == "session_gone" => {
+                    Ok(response) if response.code() == "session_gone" => {
                         Outcome::Repeat("session_gone".into())
                     }
-                    Ok(answer) => of_problem(&answer.json),
+                    Ok(response) => of_problem(&response.json),
                 }
             }
             _ => {
@@ -132,10 +133,10 @@ impl Client {
                 let call = self.account.call_within(Method::POST, &path, Some(&said), ATTEMPT);
                 match call.await {
                     Err(error) => Outcome::Repeat(error.to_string()),
-                    Ok(answer) if matches!(answer.status.as_u16(), 200 | 201) => {
-                        Outcome::Acknowledged(id(&answer.json["message"]["message_id"]))
+                    Ok(response) if matches!(response.status.as_u16(), 200 | 201) => {
+                        Outcome::Acknowledged(id(&response.json["message"]["message_id"]))
                     }
-                    Ok(answer) => of_problem(&answer.json),
+                    Ok(response) => of_problem(&response.json),
                 }
             }
         }

@@ -1,14 +1,14 @@
-//! Waiting for conditions with a deadline. Nothing in these tests sleeps for luck.
+//! Waiting for conditions with a deadline. No test sleeps and hopes.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that should happen soon, on a machine that is busy.
+/// How long a condition may take that is fulfilled soon, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// Awaits `future`, at most [`SOON`].
+/// Awaits `future`, at most for [`SOON`].
 ///
 /// # Panics
 /// At the deadline, with `what`.
@@ -19,7 +19,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again and again until there is an answer, at most [`SOON`].
+/// Checks repeatedly until there is a value, at most for [`SOON`].
 ///
 /// # Panics
 /// At the deadline, with `what`.

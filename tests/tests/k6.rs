@@ -1,5 +1,5 @@
-//! The k6 scripts, each for a few seconds: they pass against a node, and fail against one that loses,
-//! repeats or swaps messages.
+//! The k6 scripts, each for a few seconds: they pass against a node, and fail behind a faulty proxy that
+//! loses, repeats or reorders messages.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use pabal_tests::address::Address;
-use pabal_tests::liar::{Liar, Lie};
+use pabal_tests::faulty_proxy::{Corruption, FaultyProxy};
 use pabal_tests::node::Node;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,12 +16,12 @@ use tokio::time::timeout;
 
 /// No run takes longer, even on a machine that is busy.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// A lie is told at every so manieth message.
+/// Every fifth message is corrupted.
 const EVERY: u64 = 5;
-/// What k6 ends with if a threshold was not kept to.
+/// The exit code of k6 after a threshold was crossed.
 const CROSSED: i32 = 99;
 
-/// A few people who talk much, and nothing that depends on how fast the machine is.
+/// A few busy users, and no threshold that depends on how fast the machine is.
 const SETTINGS: [(&str, &str); 8] = [
     ("VUS", "6"),
     ("GROUP", "3"),
@@ -53,33 +53,41 @@ async fn mixed() {
     smoke("mixed", "soak").await;
 }
 
-/// Each script in another scenario, so that all four are run.
+/// Each script runs another scenario, so that all four are covered.
 async fn smoke(script: &str, scenario: &str) {
     let Some(k6) = k6().await else { return };
     let run = Run { k6: &k6, script, scenario };
     let node = Node::shared().await;
     let (output, report) = run.against(node.address(), &[]).await;
-    assert!(output.status.success(), "{script}: {}", said(&output));
-    assert!(said(&output).contains("nothing lost, repeated or out of order"), "{}", said(&output));
-    assert_eq!(broken(&report), Vec::<String>::new(), "{report}");
-    let lies = [(Lie::Lose, "lost"), (Lie::Repeat, "repeated"), (Lie::Reorder, "reordered")];
-    let found_out = lies.map(async |(lie, is_called)| {
-        let liar = Liar::before(node.address(), lie, EVERY).await;
-        // What was lied away never comes.
-        let (output, report) = run.against(liar.address(), &[("SETTLE_S", "3")]).await;
-        assert!(liar.lies() > 0, "{script}: no lie was told: {}", said(&output));
+    assert!(output.status.success(), "{script}: {}", text(&output));
+    assert!(text(&output).contains("nothing lost, repeated or out of order"), "{}", text(&output));
+    assert_eq!(crossed(&report), Vec::<String>::new(), "{report}");
+    let corruptions = [
+        (Corruption::Lose, "lost"),
+        (Corruption::Repeat, "repeated"),
+        (Corruption::Reorder, "reordered"),
+    ];
+    let detected = corruptions.map(async |(corruption, name)| {
+        let proxy = FaultyProxy::before(node.address(), corruption, EVERY).await;
+        // A lost message never arrives, so a short wait for it is enough.
+        let (output, report) = run.against(proxy.address(), &[("SETTLE_S", "3")]).await;
+        assert!(proxy.corrupted() > 0, "{script}: nothing was corrupted: {}", text(&output));
         let status = output.status.code();
-        assert_eq!(status, Some(CROSSED), "{script} believes {lie:?}: {}", said(&output));
-        let calls_it = |metric: &String| metric.starts_with(&format!("{is_called}{{"));
-        assert!(broken(&report).iter().any(calls_it), "{script}, {lie:?}: {}", said(&output));
+        assert_eq!(status, Some(CROSSED), "{script}, {corruption:?}: {}", text(&output));
+        let is_named = |metric: &String| metric.starts_with(&format!("{name}{{"));
+        assert!(
+            crossed(&report).iter().any(is_named),
+            "{script}, {corruption:?}: {}",
+            text(&output)
+        );
     });
-    join_all(found_out).await;
+    join_all(detected).await;
 }
 
-/// Where k6 is, built if it is not there. Without Go there is none, which is said; where it must not
-/// be left out, as in CI, that fails.
+/// The path of k6, which is built if it is missing. Without Go it cannot be built: the test is then skipped
+/// with a message, or fails where skipping is not allowed, as in CI.
 async fn k6() -> Option<PathBuf> {
-    // One of the tests builds it.
+    // Only one of the tests builds it.
     static BUILDING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _building = BUILDING.lock().await;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
@@ -96,7 +104,7 @@ async fn k6() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8_lossy(&installed.stdout).trim()))
 }
 
-/// Where the scripts are.
+/// The folder of the scripts.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/k6")
 }
@@ -109,7 +117,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What k6 said, and the report that the script left.
+    /// The output of k6, and the report that the script wrote.
     async fn against(&self, server: &Address, more: &[(&str, &str)]) -> (Output, Value) {
         let Self { k6, script, scenario } = self;
         let results = TempDir::with_prefix("pabal-k6-").expect("a folder for the report");
@@ -130,20 +138,21 @@ impl Run<'_> {
         let output = output.expect("k6 runs");
         let report = std::fs::read(results.path().join(format!("{script}-{scenario}.json")));
         let report = report.ok().and_then(|json| serde_json::from_slice(&json).ok());
-        let report = report.unwrap_or_else(|| panic!("{script} left no report: {}", said(&output)));
+        let report =
+            report.unwrap_or_else(|| panic!("{script} wrote no report: {}", text(&output)));
         (output, report)
     }
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     format!("{stdout}\n{stderr}")
 }
 
-/// The metrics whose thresholds were not kept to.
-fn broken(report: &Value) -> Vec<String> {
+/// The metrics whose thresholds were crossed.
+fn crossed(report: &Value) -> Vec<String> {
     let thresholds = report["thresholds"].as_array().expect("a list of thresholds");
     assert!(!thresholds.is_empty(), "{report}");
-    let broken = thresholds.iter().filter(|threshold| threshold["ok"] != true);
-    broken.map(|threshold| threshold["metric"].as_str().expect("a metric").to_owned()).collect()
+    let crossed = thresholds.iter().filter(|threshold| threshold["ok"] != true);
+    crossed.map(|threshold| threshold["metric"].as_str().expect("a metric").to_owned()).collect()
 }

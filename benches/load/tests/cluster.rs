@@ -90,7 +90,7 @@ async fn nodes_that_drain_and_die_cost_sessions_and_nothing_else() {
     assert!(drained > 0, "somebody has moved");
 
     cluster.nodes[0].restart(Port::Same).await;
-    cluster.shared_out().await;
+    cluster.partitions_assigned().await;
     cluster.nodes[1].kill();
     until("some have new sessions", async || (sessions(&crowds) > drained).then_some(())).await;
     all_go_on(&crowds).await;

@@ -4,7 +4,7 @@
 use std::process::{Output, Stdio};
 
 use pabal_tests::binary;
-use pabal_tests::liar::{Liar, Lie};
+use pabal_tests::faulty_proxy::{Corruption, FaultyProxy};
 use pabal_tests::node::Node;
 use pabal_tests::wait::soon;
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,14 +67,14 @@ async fn a_clean_run_prints_a_table_and_writes_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_repeats_itself_fails_it() {
     let node = Node::shared().await;
-    let liar = Liar::before(node.address(), Lie::Repeat, 20).await;
-    let url = format!("http://{}", liar.address().get());
+    let proxy = FaultyProxy::before(node.address(), Corruption::Repeat, 20).await;
+    let url = format!("http://{}", proxy.address().get());
     let honest = format!("http://{}", node.address().get());
     let output = load(&url, &["--transport", "sse", "--speak-url", &honest]).await;
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(liar.lies() > 0);
-    assert!(told.ends_with(&format!("pabal: {} repeated\n", liar.lies())), "{told}");
+    assert!(proxy.corrupted() > 0);
+    assert!(told.ends_with(&format!("pabal: {} repeated\n", proxy.corrupted())), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

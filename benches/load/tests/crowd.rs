@@ -7,7 +7,7 @@ use futures::future::join_all;
 use pabal_load::{
     Counts, Crowd, Headers, Histogram, Http, People, Plan, Schedule, Target, Transport, Verdict,
 };
-use pabal_tests::liar::{Liar, Lie};
+use pabal_tests::faulty_proxy::{Corruption, FaultyProxy};
 use pabal_tests::node::{Node, Port};
 use pabal_tests::proxy::FaultProxy;
 use pabal_tests::wait::until;
@@ -176,35 +176,35 @@ async fn a_crash_of_the_server_costs_sessions_and_nothing_else() {
     }
 }
 
-/// A proxy lies to the clients, and each lie is found: not one more, not one less.
+/// A proxy corrupts messages, and exactly those are reported.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_lie_is_counted() {
+async fn every_corrupted_message_is_counted() {
     let node = Node::shared().await;
-    let lies = [Lie::Lose, Lie::Repeat, Lie::Reorder];
-    let pairs = ALL.into_iter().flat_map(|transport| lies.map(|lie| (transport, lie)));
-    join_all(pairs.map(|(transport, lie)| lied_to(&node, transport, lie))).await;
+    let corruptions = [Corruption::Lose, Corruption::Repeat, Corruption::Reorder];
+    let pairs = ALL.into_iter().flat_map(|transport| corruptions.map(|corruption| (transport, corruption)));
+    join_all(pairs.map(|(transport, corruption)| corrupted(&node, transport, corruption))).await;
 }
 
-async fn lied_to(node: &Node, transport: Transport, lie: Lie) {
-    let liar = Liar::before(node.address(), lie, 25).await;
-    let target = Target::new(format!("http://{}", liar.address().get()));
+async fn corrupted(node: &Node, transport: Transport, corruption: Corruption) {
+    let proxy = FaultyProxy::before(node.address(), corruption, 25).await;
+    let target = Target::new(format!("http://{}", proxy.address().get()));
     let mut people = People::gather(&target, &plan(transport)).await.unwrap();
-    // Speakers are told the truth, or lies would be told to those who do not listen.
+    // Speakers bypass the proxy: it would corrupt messages that no listener reads.
     people.speak_at(&format!("http://{}", node.address().get())).await.unwrap();
     let mut crowd = people.connect().await.unwrap();
     crowd.talk(Schedule::steady(600.0, 5)).unwrap();
-    until("lies are told", async || (liar.lies() >= 10).then_some(())).await;
+    until("messages are corrupted", async || (proxy.corrupted() >= 10).then_some(())).await;
     // What is lost is never heard, so there is nothing to wait for.
-    let patience = if lie == Lie::Repeat { WITHIN } else { Duration::from_secs(5) };
+    let patience = if corruption == Corruption::Repeat { WITHIN } else { Duration::from_secs(5) };
     let verdict = crowd.leave(patience).await;
     let Verdict { lost, repeated, reordered } = verdict;
-    let told = liar.lies();
-    match lie {
-        Lie::Lose => assert_eq!((lost, repeated, reordered), (told, 0, 0), "{transport:?}"),
-        Lie::Repeat => assert_eq!((lost, repeated, reordered), (0, told, 0), "{transport:?}"),
+    let corrupted = proxy.corrupted();
+    match corruption {
+        Corruption::Lose => assert_eq!((lost, repeated, reordered), (corrupted, 0, 0), "{transport:?}"),
+        Corruption::Repeat => assert_eq!((lost, repeated, reordered), (0, corrupted, 0), "{transport:?}"),
         // One that was to come behind the next of its channel may have waited for it in vain.
         _ => {
-            assert_eq!((repeated, reordered), (0, told), "{transport:?}");
+            assert_eq!((repeated, reordered), (0, corrupted), "{transport:?}");
             assert!(lost <= 20, "{transport:?}: {verdict:?}");
         }
     }

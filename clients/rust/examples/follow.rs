@@ -1,4 +1,4 @@
-//! Prints what comes to a user, on the transport of one's choice:
+//! Prints the events of a user, on a transport of your choice:
 //! `cargo run -p pabal-client --example follow -- --username mina --password … --transport sse`.
 
 use std::time::Duration;
@@ -8,19 +8,19 @@ use pabal_client::{Client, Error, Event, Options, Policy, Transport};
 
 #[derive(Debug, Parser)]
 struct Flags {
-    /// Where the server is.
+    /// The URL of the server.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
     #[arg(long)]
     username: String,
     #[arg(long, env = "PABAL_PASSWORD", hide_env_values = true)]
     password: String,
-    /// Signs the user up first.
+    /// Sign the user up first.
     #[arg(long)]
     sign_up: bool,
     #[arg(long, value_enum, default_value = "auto")]
     transport: Choice,
-    /// Ends after so many events.
+    /// End after this many events.
     #[arg(long)]
     events: Option<usize>,
 }
@@ -59,19 +59,19 @@ async fn main() -> Result<(), Error> {
     let mut connection = account.connect(options).await?;
     let mut state = connection.watch();
     println!("{} follows", account.user().username);
-    let mut left = flags.events.unwrap_or(usize::MAX);
-    while left > 0 {
+    let mut remaining = flags.events.unwrap_or(usize::MAX);
+    while remaining > 0 {
         tokio::select! {
             event = connection.next() => match event {
                 Some(Ok(Event::Message(message))) => {
                     let to = message.channel_id;
                     println!("{} to {to}: {}", message.message_from, message.content);
                     connection.read(to, message.message_id);
-                    left -= 1;
+                    remaining -= 1;
                 }
                 Some(event) => {
                     println!("{:?}", event?);
-                    left -= 1;
+                    remaining -= 1;
                 }
                 None => return Ok(()),
             },

@@ -1,4 +1,4 @@
-//! Two users sign up and talk: `cargo run -p pabal-client --example hello -- http://127.0.0.1:8080`.
+//! Two users sign up and exchange messages: `cargo run -p pabal-client --example hello -- http://127.0.0.1:8080`.
 
 use pabal_client::{Client, Connection, Error, Event, Options};
 
@@ -15,14 +15,14 @@ async fn main() -> Result<(), Error> {
     let mut at_joon = joon.connect(Options::default()).await?;
 
     let sent = at_mina.send(channel.channel_id, "안녕, joon!");
-    println!("mina says it as {}", sent.client_message_id());
-    println!("it is durable as {}", sent.await?);
+    println!("mina sent {}", sent.client_message_id());
+    println!("durable as {}", sent.await?);
 
-    println!("joon hears: {}", next_message(&mut at_joon).await?);
+    println!("joon received: {}", next_message(&mut at_joon).await?);
     at_joon.send(channel.channel_id, "hello, mina").await?;
-    // One's own messages come too, so that all devices of a user stay in step.
-    println!("mina hears: {}", next_message(&mut at_mina).await?);
-    println!("mina hears: {}", next_message(&mut at_mina).await?);
+    // A user's own messages are events as well, so that all devices of the user agree.
+    println!("mina received: {}", next_message(&mut at_mina).await?);
+    println!("mina received: {}", next_message(&mut at_mina).await?);
 
     println!("{:?}", at_mina.status());
     at_mina.close().await?;

@@ -5,16 +5,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
-use crate::connect::{Connection, Options};
 use crate::error::Error;
 use crate::ids::{DeviceId, UserId};
 use crate::model::User;
 use crate::token::Token;
 
-/// A user who is logged in: everything a user may do. Cheap to clone.
+/// A user who is logged in on this device: every call of the API, one request each. Cheap to clone.
 ///
-/// Every call may fail with `unauthenticated` (log in), `unavailable` or `draining` (retry), and
-/// with [`Error::Unreachable`] (retry what is idempotent: all but making a group).
+/// # Errors
+/// Besides the errors that it names, every call may fail with
+/// - `unauthenticated`: the token has ended; log in again;
+/// - `rate_limited`, `unavailable`, `draining`: retry, after [`Error::retry_after`] if it is given;
+/// - [`Error::Unreachable`]: the server may have acted. A retry is safe for every call except
+///   [`create_group`](Self::create_group);
+/// - [`Error::Foreign`]: a proxy responded instead; see [`Error::retryable`].
 #[derive(Clone, Debug)]
 pub struct Account {
     pub(crate) client: Client,
@@ -33,55 +37,44 @@ impl Account {
         Self { client, token, user, device_id }
     }
 
-    /// The user as they were when they logged in.
+    /// The user's profile at the time of the log-in; see [`me`](Self::me) for the current one.
     pub fn user(&self) -> &User {
         &self.user
     }
 
-    /// Their id.
+    /// The user's id.
     pub fn user_id(&self) -> UserId {
         self.user.user_id
     }
 
-    /// The device that this log-in made; unknown of a log-in that was resumed.
+    /// The device that this log-in created; `None` after [`Client::resume`].
     pub fn device_id(&self) -> Option<DeviceId> {
         self.device_id
     }
 
-    /// What [`Client::resume`] goes on with.
+    /// The token of this log-in, for [`Client::resume`].
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// The server it is logged in to.
+    /// The server.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Ends the token on every node. Connections that were made with it end with `unauthenticated`.
+    /// Ends the token on every node. Connections that use it end with `unauthenticated`.
     ///
     /// # Errors
-    /// See [`Account`].
+    /// See [`Account`]. `unauthenticated` means that the token had ended before.
     pub async fn log_out(&self) -> Result<(), Error> {
         self.done(Method::POST, "/v1/logout").await
-    }
-
-    /// Connects: from now on messages come, on whatever transport gets through.
-    ///
-    /// Answers when the first session stands: what is said afterwards is received. While the server
-    /// is away it waits and tries again, so put a timeout around it if that is not wanted.
-    ///
-    /// # Errors
-    /// What cannot get better by waiting, `unauthenticated` above all. Do not retry.
-    pub async fn connect(&self, options: Options) -> Result<Connection, Error> {
-        Connection::open(self, options).await
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.client.call(Method::GET, path, Some(&self.token), None::<&()>).await
     }
 
-    pub(crate) async fn tell<T: DeserializeOwned>(
+    pub(crate) async fn write<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -90,9 +83,9 @@ impl Account {
         self.client.call(method, path, Some(&self.token), Some(body)).await
     }
 
-    /// Asks for something that answers nothing.
+    /// Sends a request whose response has no body of interest.
     pub(crate) async fn done(&self, method: Method, path: &str) -> Result<(), Error> {
         let url = self.client.base.at(path)?;
-        self.client.ask(method, url, Some(&self.token), None::<&()>).await.map(drop)
+        self.client.request(method, url, Some(&self.token), None::<&()>).await.map(drop)
     }
 }

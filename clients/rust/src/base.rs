@@ -1,11 +1,11 @@
-//! Where a server is, and how its answers' URLs are followed from there.
+//! The URL of a server, and how the URLs in its responses are resolved.
 
 use http::Uri;
 use http::uri::Authority;
 
 use crate::error::Error;
 
-/// The URL of a server: scheme, host and port, perhaps a path in front of everything.
+/// The URL of a server: scheme, host, port, and a prefix of every path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
     pub(crate) secure: bool,
@@ -23,7 +23,7 @@ impl Base {
             _ => return Err(wrong()),
         };
         let authority = uri.authority().cloned().ok_or_else(wrong)?;
-        // A password in a URL ends up in logs.
+        // A password in a URL would be written to logs.
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(wrong());
         }
@@ -31,7 +31,7 @@ impl Base {
         Ok(Self { secure, authority, prefix })
     }
 
-    /// The URL of a path of the contract, `/v1/…`.
+    /// The URL of a path of the API, `/v1/…`.
     pub(crate) fn at(&self, path: &str) -> Result<Uri, Error> {
         let scheme = if self.secure { "https" } else { "http" };
         let Self { authority, prefix, .. } = self;
@@ -39,7 +39,7 @@ impl Base {
         text.parse().map_err(|_| Error::Configuration(format!("not a URL: {text:?}")))
     }
 
-    /// The URL that an answer names, relative or absolute. Never less encrypted than this one.
+    /// The URL that a response names, relative or absolute. Encrypted if this server is.
     pub(crate) fn resolve(&self, url: &str) -> Result<Uri, Error> {
         if url.starts_with('/') {
             return self.at(url);
@@ -52,12 +52,12 @@ impl Base {
         format!("{scheme}://{authority}{path}").parse().map_err(|_| wrong())
     }
 
-    /// The server that an answer points at. Never less encrypted than this one.
+    /// The server that a response names. Encrypted if this server is.
     pub(crate) fn moved(&self, url: &str) -> Result<Self, Error> {
         let uri = self.resolve(url)?;
         let authority = uri.authority().cloned().unwrap_or_else(|| self.authority.clone());
         let secure = uri.scheme_str() == Some("https");
-        // The URL may be that of the session or transport asked for; what is before is the prefix.
+        // The URL may be that of a session or transport; the part before `/v1/` is the prefix.
         let path = uri.path();
         let prefix = path.split("/v1/").next().unwrap_or(path).trim_end_matches('/').to_owned();
         Ok(Self { secure, authority, prefix })
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_followed_and_never_into_the_open() {
+    fn urls_of_responses_are_resolved_and_never_lose_encryption() {
         let base = Base::parse("https://chat.example/pabal/").unwrap();
         let url = |text: &str| base.resolve(text).unwrap().to_string();
         assert_eq!(url("/v1/sessions/a/poll"), "https://chat.example/pabal/v1/sessions/a/poll");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_refused() {
+    fn urls_that_name_no_server_are_rejected() {
         for text in ["", "chat.example", "ftp://x", "http://u:p@x", "http://x/?a=b"] {
             assert!(Base::parse(text).is_err(), "{text}");
         }

@@ -1,25 +1,24 @@
-//! A server to talk to, and ways to become somebody there.
+//! A server: how to reach it, and the calls that need no account.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Uri};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::account::Account;
 use crate::base::Base;
 use crate::error::Error;
-use crate::http::{Ask, Http, json};
-use crate::ids::DeviceId;
-use crate::model::{Discovered, Situation, User};
+use crate::http::{Call, Http, json};
+use crate::model::{Discovered, Situation};
 use crate::tls::Tls;
 use crate::token::Token;
 
-/// A Pabal server, or any node of a cluster. Cheap to clone; clones share connections.
+/// A Pabal server, or any node of a cluster. Cheap to clone; clones share a pool of connections (HTTP/1.1).
 ///
-/// Calls are not repeated by themselves: [`Error::retryable`] says which may be. (A
-/// [`Connection`](crate::Connection) does repeat, by rules of its own.)
+/// Each call is one request. Calls are not retried: [`Error::retryable`] says which may be. (A
+/// [`Connection`](crate::Connection) retries by its own rules.) The exception is invisible to the caller: an
+/// idempotent request is repeated once if the server closed an idle connection at that moment.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) base: Base,
@@ -28,7 +27,7 @@ pub struct Client {
     pub(crate) request_timeout: Duration,
 }
 
-/// How a [`Client`] is made.
+/// Configures a [`Client`].
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     url: String,
@@ -37,8 +36,8 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Trusts this certificate authority too, besides those of the system: one or more certificates
-    /// as PEM text.
+    /// Trusts this certificate authority in addition to those of the system: one or more certificates as
+    /// PEM text. May be called several times.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -46,17 +45,18 @@ impl ClientBuilder {
         self
     }
 
-    /// How long an answer may take; 20 s unless said. A long poll has its own wait on top.
+    /// How long a response may take; 20 s by default. The wait of a long poll is added to it.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// The client. Connects to nothing yet.
+    /// Builds the client. Opens no connection yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] if the URL is none of a server, or a certificate cannot be read.
+    /// [`Error::Configuration`] if the URL is not that of a server (scheme `http` or `https`, no user name,
+    /// no query), if it needs the feature `tls`, or if a certificate cannot be read. Do not retry.
     pub fn build(self) -> Result<Client, Error> {
         let Self { url, authorities, request_timeout } = self;
         let base = Base::parse(&url)?;
@@ -66,25 +66,10 @@ impl ClientBuilder {
     }
 }
 
-/// Body of a sign-up or log-in.
-#[derive(Serialize)]
-struct Credentials<'a> {
-    username: &'a str,
-    password: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_name: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct LoggedIn {
-    user: User,
-    token: Token,
-    device_id: DeviceId,
-}
-
 impl Client {
-    /// Begins to make a client of the server at `url`: `http://…` or, with the feature `tls`,
-    /// `https://…`.
+    /// Configures a client of the server at `url`: `http://…` or, with the feature `tls`, `https://…`. A
+    /// path is a prefix of every request. A client of an `https` URL never uses an unencrypted connection,
+    /// whatever URLs the server names.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             url: url.into(),
@@ -93,61 +78,11 @@ impl Client {
         }
     }
 
-    /// Makes a user and logs them in.
-    ///
-    /// Usernames have 2 to 32 letters and digits of any script, `_`, `-` and `.`; passwords 8 to 256
-    /// bytes.
+    /// Which nodes are near and have free capacity, and which transport suits the client. Needs no account.
     ///
     /// # Errors
-    /// `username_taken`, `invalid`: do not retry. `rate_limited`, `unavailable`: retry.
-    pub async fn sign_up(&self, username: &str, password: &str) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: None };
-        let answer = self.call(Method::POST, "/v1/users", None, Some(&body)).await?;
-        Ok(self.account(answer))
-    }
-
-    /// Logs a user in on a new device. Earlier log-ins stay valid.
-    ///
-    /// # Errors
-    /// `unauthenticated`: no such user, or another password. `rate_limited`, `unavailable`: retry.
-    pub async fn log_in(&self, username: &str, password: &str) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: None };
-        let answer = self.call(Method::POST, "/v1/login", None, Some(&body)).await?;
-        Ok(self.account(answer))
-    }
-
-    /// The same, with what the user calls this device: up to 64 characters.
-    ///
-    /// # Errors
-    /// As [`log_in`](Self::log_in).
-    pub async fn log_in_on(
-        &self,
-        device_name: &str,
-        username: &str,
-        password: &str,
-    ) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: Some(device_name) };
-        let answer = self.call(Method::POST, "/v1/login", None, Some(&body)).await?;
-        Ok(self.account(answer))
-    }
-
-    /// Goes on with a token of an earlier log-in, after asking the server whether it still holds.
-    ///
-    /// # Errors
-    /// `unauthenticated` if it has ended: log in.
-    pub async fn resume(&self, token: Token) -> Result<Account, Error> {
-        #[derive(Deserialize)]
-        struct Me {
-            user: User,
-        }
-        let me: Me = self.call(Method::GET, "/v1/me", Some(&token), None::<&()>).await?;
-        Ok(Account::new(self.clone(), token, me.user, None))
-    }
-
-    /// Where to connect, and how. Needs no log-in.
-    ///
-    /// # Errors
-    /// `invalid` for a location that is none.
+    /// `invalid` for a location outside of ±90° and ±180°: do not retry. `unavailable`,
+    /// [`Error::Unreachable`]: retry.
     pub async fn discover(&self, situation: &Situation) -> Result<Discovered, Error> {
         let mut query = Vec::new();
         if let Some((north, east)) = situation.location {
@@ -163,12 +98,7 @@ impl Client {
         self.call(Method::GET, &path, None, None::<&()>).await
     }
 
-    fn account(&self, answer: LoggedIn) -> Account {
-        let LoggedIn { user, token, device_id } = answer;
-        Account::new(self.clone(), token, user, Some(device_id))
-    }
-
-    /// Asks for a JSON document.
+    /// Sends a request and parses the JSON of its response.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -176,12 +106,12 @@ impl Client {
         token: Option<&Token>,
         body: Option<&impl Serialize>,
     ) -> Result<T, Error> {
-        let answer = self.ask(method, self.base.at(path)?, token, body).await?;
-        Ok(json(&answer)?)
+        let response = self.request(method, self.base.at(path)?, token, body).await?;
+        Ok(json(&response)?)
     }
 
-    /// Asks for something to be done.
-    pub(crate) async fn ask(
+    /// Sends a request and returns the body of its response.
+    pub(crate) async fn request(
         &self,
         method: Method,
         url: Uri,
@@ -189,13 +119,12 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<Bytes, Error> {
         let body = body.map(to_json).transpose()?;
-        let ask = Ask { method, url, token, body, within: self.request_timeout };
-        Ok(self.http.call(ask).await?)
+        let call = Call { method, url, token, body, within: self.request_timeout };
+        Ok(self.http.call(call).await?)
     }
 }
 
-/// A body.
-pub(crate) fn to_json(body: &impl Serialize) -> Result<Bytes, Error> {
+fn to_json(body: &impl Serialize) -> Result<Bytes, Error> {
     let text = serde_json::to_vec(body);
     text.map(Bytes::from).map_err(|error| Error::Configuration(error.to_string()))
 }

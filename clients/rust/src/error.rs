@@ -1,42 +1,42 @@
-//! What goes wrong, and whether to try again.
+//! Errors, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Why something could not be done.
+/// Why a call, a send or a connection failed. [`retryable`](Self::retryable) says whether a retry can help.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server refused. Retry if [`Problem::retryable`].
+    /// The server refused the request. Retry if [`Problem::retryable`].
     #[error("{0}")]
     Problem(Box<Problem>),
-    /// There was no connection, it was cut, or no answer came in time. The server may have acted.
-    /// Retry what is idempotent.
-    #[error("no answer from the server: {0}")]
+    /// No connection was established, it broke, or there was no response in time. The server may have
+    /// acted. Retry idempotent calls.
+    #[error("no response from the server: {0}")]
     Unreachable(String),
-    /// The answer is none that a Pabal server gives; a proxy's, perhaps. Retry if the status says
-    /// that it is passing (429, 502, 503, 504).
-    #[error("not an answer of Pabal (status {status}): {detail}")]
+    /// The response is not one of a Pabal server; a proxy may have sent it. Retry if the status says that
+    /// the failure is temporary (429, 502, 503, 504).
+    #[error("not a response of a Pabal server (status {status}): {detail}")]
     Foreign {
         /// The HTTP status.
         status: u16,
-        /// What is wrong with it.
+        /// What is wrong with the response, for people.
         detail: String,
     },
-    /// A send was not confirmed before its deadline. The channel holds the message or does not; a
-    /// repeat with the same `client_message_id` is safe for 24 hours.
+    /// A send was not confirmed before its deadline. The channel may hold the message. A retry with the same
+    /// `client_message_id` is safe for 24 hours.
     #[error("the send was not confirmed in time")]
     NotConfirmed,
-    /// As many sends wait already as [`Options`](crate::Options) allows. Retry when one of them is
-    /// done.
+    /// As many sends are waiting as [`Options::sends`](crate::Options::sends) allows. Retry when one of them
+    /// has finished.
     #[error("too many sends are waiting")]
     TooManySends,
-    /// The connection was closed by its owner. Do not retry on it.
+    /// The connection has ended. Do not retry on it.
     #[error("the connection is closed")]
     Closed,
-    /// The client was told something that makes no sense: a URL, a certificate. Do not retry.
+    /// A value that the caller passed cannot be used: a URL, a certificate, a token. Do not retry.
     #[error("{0}")]
     Configuration(String),
 }
@@ -52,7 +52,7 @@ impl Error {
         }
     }
 
-    /// The server's word for it, if the server said anything.
+    /// The server's code for the refusal; `None` for other errors.
     pub fn code(&self) -> Option<&Code> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    /// After how long to try again, where the server said so.
+    /// How long to wait before a retry, if the server named a time.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem(problem) => problem.retry_after,
@@ -68,43 +68,43 @@ impl Error {
         }
     }
 
-    /// Whether the token is at its end: log in.
+    /// Whether the token has ended, so that the user has to log in again.
     pub fn is_unauthenticated(&self) -> bool {
         self.code() == Some(&Code::Unauthenticated)
     }
 }
 
-/// What the server says about a refusal (RFC 9457).
+/// Why the server refused a request: a problem document (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// What programs may switch on.
+    /// The kind of problem, for programs. Stable between versions.
     pub code: Code,
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// What happened, for people.
+    /// What happened, for people. The text may change between versions.
     pub detail: String,
-    /// After how long to try again, where the server knows.
+    /// How long to wait before a retry, if the server named a time; millisecond precision.
     pub retry_after: Option<Duration>,
-    /// Which fields are wrong.
+    /// The fields of the request that are invalid; empty unless the code is [`Code::Invalid`].
     pub errors: Vec<FieldError>,
-    /// Where to go instead.
+    /// The URL of the node to use instead, if the server named one.
     pub url: Option<String>,
 }
 
-/// One wrong field of a request.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct FieldError {
-    /// Its name.
+    /// The name of the field.
     pub field: String,
-    /// What it must be.
+    /// What the field must be, for people.
     #[serde(default)]
     pub detail: String,
 }
 
 impl Problem {
-    /// Whether the same request may succeed later (429 and 503).
+    /// Whether the same request may succeed later: status 429 and 503.
     pub fn retryable(&self) -> bool {
         matches!(self.status, 429 | 503)
     }
@@ -137,12 +137,12 @@ impl<'de> Deserialize<'de> for Problem {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// The server's stable word for a refusal.
+        /// The kind of a problem. Codes are stable between versions of the server; new ones may be added.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {
             $($(#[$doc])* $name,)+
-            /// One that this version does not know.
+            /// A code that this version of the crate does not know.
             Other(String),
         }
 
@@ -154,7 +154,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The word as it stands on the wire.
+            /// The code as it is on the wire.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$name => $text,)+
@@ -166,35 +166,36 @@ macro_rules! codes {
 }
 
 codes! {
-    /// 401: no token, or one that is unknown or has ended. Log in.
+    /// 401: the token is missing, unknown or has ended. Log in; do not retry.
     Unauthenticated = "unauthenticated",
-    /// 403: the caller is not in this channel.
+    /// 403: the caller is not a member of this channel, or it does not exist. Do not retry.
     NotAMember = "not_a_member",
-    /// 403: the other user has blocked the caller.
+    /// 403: the other user has blocked the caller. Do not retry.
     Blocked = "blocked",
-    /// 403: the caller may not do this.
+    /// 403: the caller's role does not allow this. Do not retry.
     Forbidden = "forbidden",
-    /// 404: there is no such thing.
+    /// 404: the resource does not exist. Do not retry.
     NotFound = "not_found",
-    /// 409: somebody has this username.
+    /// 409: the username is in use. Do not retry.
     UsernameTaken = "username_taken",
-    /// 410: the session has ended.
+    /// 410: the session has ended. Open another one; a [`Connection`](crate::Connection) does so by itself.
     SessionGone = "session_gone",
-    /// 413: larger than the limit that the detail names.
+    /// 413: the request is larger than the limit that the detail names. Do not retry.
     TooLarge = "too_large",
-    /// 421: the session lives elsewhere, at `url`.
+    /// 421: another node, at [`Problem::url`], has the session. A [`Connection`](crate::Connection) follows
+    /// by itself.
     WrongNode = "wrong_node",
-    /// 422: a field is not what it must be.
+    /// 422: [`Problem::errors`] names the fields that are invalid. Do not retry.
     Invalid = "invalid",
-    /// 429: too many, or too fast.
+    /// 429: the caller exceeds a rate or a limit. Retry after [`Problem::retry_after`].
     RateLimited = "rate_limited",
-    /// 500: a defect of the server.
+    /// 500: a defect of the server. Do not retry at once.
     Internal = "internal",
-    /// 503: something the server needs is away.
+    /// 503: a store that the server needs is unavailable. Retry.
     Unavailable = "unavailable",
-    /// 503: the node is about to stop.
+    /// 503: the node is about to stop. Retry on another node.
     Draining = "draining",
-    /// 503: the send may or may not have been accepted; it may be repeated.
+    /// 503: the channel may hold the message. Retry with the same `client_message_id`.
     NotConfirmed = "not_confirmed",
 }
 
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_read_with_what_it_says_about_repeating() {
+    fn a_problem_is_parsed_with_its_advice_on_retries() {
         let json = r#"{"type":"urn:pabal:problem:rate_limited","title":"Too many requests",
             "status":429,"detail":"slow down","code":"rate_limited","retry_after_ms":1500}"#;
         let problem: Problem = serde_json::from_str(json).unwrap();

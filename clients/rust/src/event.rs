@@ -1,4 +1,4 @@
-//! What comes by itself.
+//! The events that a connection yields, and the batches in which they arrive.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -8,64 +8,64 @@ use crate::model::{ChannelKind, Message, Role};
 
 /// What a [`Connection`](crate::Connection) yields.
 ///
-/// Messages are complete: each once, in rising order of ids within a channel. The other events tell
-/// of a moment or a state, and those of a time in which the client was away for longer than the
-/// server kept its session are not made up for.
+/// Messages are complete: each one once, in rising order of ids within a channel. The other events describe a
+/// moment or a state. They are lost if the client was unreachable for longer than the server keeps its
+/// session (60 s by default).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message was stored. The caller's own come too, from all of their devices.
+    /// A message is durable. The caller's own messages are yielded as well, from all of their devices.
     Message(Message),
-    /// A member has read up to there.
+    /// A member has read a channel. Yielded for the caller's other devices as well.
     Read {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
-        /// Who.
+        /// The member.
         user_id: UserId,
-        /// Up to which message.
+        /// The last message that the member has read.
         message_id: MessageId,
     },
-    /// A member is writing.
+    /// A member is typing. There is no event for the end of it.
     Typing {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
-        /// Who.
+        /// The member.
         user_id: UserId,
     },
-    /// A friend connected or left.
+    /// A friend who shares their presence connected or disconnected.
     Presence {
-        /// Who.
+        /// The friend.
         user_id: UserId,
-        /// Whether they are connected now.
+        /// Whether the friend is connected now.
         online: bool,
     },
-    /// A channel came, changed or went.
+    /// A channel of the caller was added, renamed or deleted.
     Channel {
-        /// What happened to it.
+        /// What happened to the channel.
         action: ChannelAction,
-        /// Which.
+        /// The channel.
         channel_id: ChannelId,
-        /// What kind of conversation.
+        /// Its kind.
         kind: ChannelKind,
-        /// A group's name.
+        /// Its name; only groups have one.
         name: Option<String>,
     },
-    /// Somebody came to a channel, left it, or has another role there.
+    /// The membership or role of a user in a channel changed.
     Member {
-        /// Where.
+        /// The channel.
         channel_id: ChannelId,
-        /// Who.
+        /// The user.
         user_id: UserId,
-        /// Whether they are a member now.
+        /// Whether the user is a member now.
         joined: bool,
-        /// What they may do, if they are.
+        /// The role of a member; `None` for a user who has left.
         role: Option<Role>,
     },
-    /// An event that this version does not know.
+    /// An event of a type that this version of the crate does not know.
     Other {
-        /// Its type; empty if it has none.
+        /// The type; empty if the event has none.
         kind: String,
-        /// All of it.
+        /// The whole event, as the server sent it.
         json: String,
     },
 }
@@ -75,13 +75,13 @@ pub enum Event {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ChannelAction {
-    /// It was made, or the caller came to it.
+    /// It was created, or the caller became a member.
     Added,
-    /// It has another name.
+    /// Its name changed.
     Renamed,
-    /// It is no more.
+    /// It was deleted.
     Deleted,
-    /// What this version does not know.
+    /// An action that this version of the crate does not know.
     #[serde(other)]
     Unknown,
 }
@@ -143,7 +143,7 @@ enum Wire {
 }
 
 impl Arrived {
-    pub(crate) fn of(json: &str) -> Self {
+    pub(crate) fn parse(json: &str) -> Self {
         #[derive(Deserialize)]
         struct Typed {
             #[serde(default, rename = "type")]
@@ -175,7 +175,7 @@ impl Arrived {
     }
 }
 
-/// The one document that every transport delivers.
+/// The document that every transport delivers.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<Box<RawValue>>,
@@ -184,14 +184,15 @@ pub(crate) struct Batch {
     pub(crate) timeout: bool,
 }
 
-/// A batch that does not follow what came before it: something was lost on the way.
+/// Events are missing between the position and a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole;
 
 impl Batch {
-    /// The events behind `position`. A session's numbers have no holes, so the first of a batch is
-    /// known by its last; what was received before, on another transport perhaps, is left out.
-    pub(crate) fn behind(&self, position: Seq) -> Result<&[Box<RawValue>], Hole> {
+    /// The events after `position`. The numbers of a session have no holes, so the number of the first event
+    /// follows from that of the last. Events that were received before, perhaps on another transport, are
+    /// left out.
+    pub(crate) fn after(&self, position: Seq) -> Result<&[Box<RawValue>], Hole> {
         let count = self.events.len() as u64;
         let before = self.next.0.checked_sub(count).ok_or(Hole)?;
         let known = position.0.checked_sub(before).ok_or(Hole)?;
@@ -212,31 +213,32 @@ mod tests {
     }
 
     #[test]
-    fn events_are_typed_and_what_is_not_known_is_kept() {
-        let typing = Arrived::of(r#"{"type":"typing","channel_id":"7","user_id":"1","new":1}"#);
+    fn events_are_typed_and_unknown_ones_are_kept() {
+        let typing = Arrived::parse(r#"{"type":"typing","channel_id":"7","user_id":"1","new":1}"#);
         let (channel_id, user_id) = (ChannelId::new(7), UserId::new(1));
         assert_eq!(typing, Arrived::Event(Event::Typing { channel_id, user_id }));
         let json = r#"{"type":"reaction","emoji":"🐎"}"#;
-        let Arrived::Event(Event::Other { kind, json: kept }) = Arrived::of(json) else {
-            panic!("known?");
+        let Arrived::Event(Event::Other { kind, json: kept }) = Arrived::parse(json) else {
+            panic!("the type is known");
         };
         assert_eq!((kind.as_str(), kept.as_str()), ("reaction", json));
-        let resync = Arrived::of(r#"{"type":"resync","channel_id":"7","cur_max_message_id":"9"}"#);
+        let resync =
+            Arrived::parse(r#"{"type":"resync","channel_id":"7","cur_max_message_id":"9"}"#);
         assert_eq!(resync, Arrived::Resync(channel_id));
-        assert!(matches!(Arrived::of("[]"), Arrived::Event(Event::Other { .. })));
+        assert!(matches!(Arrived::parse("[]"), Arrived::Event(Event::Other { .. })));
     }
 
     proptest! {
-        /// Whatever overlapping pieces a session is read in, every event is taken once, in order.
+        /// A session that is read in overlapping batches yields every event once, in order.
         #[test]
-        fn overlapping_batches_give_every_event_once(
+        fn overlapping_batches_yield_every_event_once(
             pieces in proptest::collection::vec((0u64..20, 0u64..20), 0..40),
         ) {
             let (mut position, mut taken) = (Seq::default(), Vec::new());
             for (back, on) in pieces {
                 let from = position.0.saturating_sub(back);
                 let batch = batch(from, from + on);
-                let fresh = batch.behind(position).expect("no hole");
+                let fresh = batch.after(position).expect("no hole");
                 taken.extend(fresh.iter().map(|event| event.get().to_owned()));
                 position = position.max(batch.next);
             }
@@ -245,9 +247,9 @@ mod tests {
         }
 
         #[test]
-        fn a_hole_is_noticed(position in 0u64..50, gap in 1u64..10, count in 0u64..10) {
+        fn a_hole_is_detected(position in 0u64..50, gap in 1u64..10, count in 0u64..10) {
             let batch = batch(position + gap, position + gap + count);
-            prop_assert_eq!(batch.behind(Seq(position)).err(), Some(Hole));
+            prop_assert_eq!(batch.after(Seq(position)).err(), Some(Hole));
         }
     }
 }

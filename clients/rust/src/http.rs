@@ -1,4 +1,4 @@
-//! Requests and answers. Knows problems, and nothing of what is asked.
+//! HTTP requests and their responses. Knows problem documents, but no API call.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -15,45 +15,46 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Problem};
-use crate::net::{Connector, Meter, within};
+use crate::meter::Meter;
+use crate::net::{Connector, within};
 use crate::tls::Tls;
 use crate::token::Token;
 
-/// The largest answer: a batch has about 1 MiB, a page of 200 messages of 16 KiB three.
-const MOST_BYTES: usize = 32 << 20;
-/// Below the server's 75 s, so that a connection is not used the moment it is closed.
+/// The largest response that is read. A batch has about 1 MiB, a page of 200 messages of 16 KiB about 3 MiB.
+const RESPONSE_BYTES_MAX: usize = 32 << 20;
+/// Shorter than the server's 75 s, so that a connection is not reused at the moment the server closes it.
 const IDLE: Duration = Duration::from_secs(30);
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("pabal-client/", env!("CARGO_PKG_VERSION")));
 
-/// Connections to servers. Clones share them.
+/// An HTTP client with a pool of connections, which clones share.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
 }
 
-/// A request.
+/// A request and its time limit.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     pub(crate) url: Uri,
     pub(crate) token: Option<&'a Token>,
     pub(crate) body: Option<Bytes>,
-    /// How long the whole answer may take.
+    /// How long the whole response may take.
     pub(crate) within: Duration,
 }
 
-/// Why there is no answer to work with.
+/// Why there is no usable response.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// No connection could be made: nothing was asked.
+    /// No connection was established, so the server has not seen the request.
     NoConnection(String),
-    /// The connection broke, or the answer took too long.
+    /// The connection broke or the response took too long. The server may have acted.
     Cut(String),
-    /// The server refused.
+    /// The server refused the request.
     Problem(Box<Problem>),
-    /// Somebody answered who is not Pabal.
+    /// The response is not one of a Pabal server: its status, and what is wrong with it.
     Foreign(u16, String),
 }
 
@@ -96,37 +97,37 @@ impl Http {
         self.connector.meter()
     }
 
-    /// Asks, and waits for the head of the answer; the body is still to come. Ends the connection if
-    /// it is dropped before.
-    pub(crate) async fn open(&self, ask: Ask<'_>) -> Result<Response<Incoming>, Failure> {
+    /// Sends a request and waits for the head of the response; the body follows. If the future is dropped,
+    /// the connection is closed.
+    pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response<Incoming>, Failure> {
         self.meter().requests.fetch_add(1, Ordering::Relaxed);
-        let mut request = Request::builder().method(ask.method).uri(ask.url);
-        if let Some(token) = ask.token {
+        let mut request = Request::builder().method(call.method).uri(call.url);
+        if let Some(token) = call.token {
             request = request.header(AUTHORIZATION, token.bearer());
         }
-        if ask.body.is_some() {
+        if call.body.is_some() {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let request = request
             .header(USER_AGENT, AGENT)
-            .body(Full::new(ask.body.unwrap_or_default()))
+            .body(Full::new(call.body.unwrap_or_default()))
             .map_err(|error| Failure::Cut(error.to_string()))?;
-        let answer = within(ask.within, self.client.request(request)).await;
-        answer.ok_or_else(late)?.map_err(|error| {
+        let response = within(call.within, self.client.request(request)).await;
+        response.ok_or_else(late)?.map_err(|error| {
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             if error.is_connect() { Failure::NoConnection(why) } else { Failure::Cut(why) }
         })
     }
 
-    /// Asks for a whole answer: its body, if the status is a good one. A server may close a connection
-    /// that was kept at the moment it is used again; what is idempotent is then asked once more (RFC
-    /// 9110 section 9.2.2).
-    pub(crate) async fn call(&self, ask: Ask<'_>) -> Result<Bytes, Failure> {
-        let limit = ask.within;
-        let again = ask.method.is_idempotent().then(|| ask.clone());
+    /// Sends a request and returns the body of the response if its status is a success. A server may close
+    /// an idle connection at the moment it is reused; an idempotent request is then repeated once (RFC 9110,
+    /// section 9.2.2).
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Bytes, Failure> {
+        let limit = call.within;
+        let repeat = call.method.is_idempotent().then(|| call.clone());
         let whole = async {
-            let response = match (self.open(ask).await, again) {
-                (Err(Failure::Cut(_)), Some(again)) => self.open(again).await?,
+            let response = match (self.open(call).await, repeat) {
+                (Err(Failure::Cut(_)), Some(repeat)) => self.open(repeat).await?,
                 (opened, _) => opened?,
             };
             let (status, body) = collect(response).await?;
@@ -136,26 +137,26 @@ impl Http {
     }
 }
 
-/// The rest of an answer.
+/// Reads the body of a response.
 pub(crate) async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), Failure> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
     Ok((status, body.map_err(|error| Failure::Cut(error.to_string()))?.to_bytes()))
 }
 
-/// What an answer with a bad status says.
+/// The failure that a response with an error status means.
 pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => Failure::Problem(Box::new(problem)),
-        Err(_) => Failure::Foreign(status.as_u16(), "no problem document".into()),
+        Err(_) => Failure::Foreign(status.as_u16(), "the body is no problem document".into()),
     }
 }
 
-/// Reads the JSON of an answer.
+/// Parses the JSON of a response.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| Failure::Foreign(200, error.to_string()))
 }
 
 fn late() -> Failure {
-    Failure::Cut("no answer in time".into())
+    Failure::Cut("no response in time".into())
 }

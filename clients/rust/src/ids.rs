@@ -1,4 +1,4 @@
-//! Ids: 64-bit numbers that travel as decimal strings.
+//! Ids: 64-bit numbers, which are decimal strings on the wire.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
 
-/// Text that should have been an id and is none: a decimal number below 2^64.
+/// The text is not an id: a decimal number below 2⁶⁴. Do not retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: ids are decimal numbers")]
 pub struct InvalidId;
@@ -23,7 +23,7 @@ macro_rules! id {
                 Self(number)
             }
 
-            /// Its number.
+            /// The number of this id.
             pub const fn get(self) -> u64 {
                 self.0
             }
@@ -61,21 +61,21 @@ macro_rules! id {
 id! {
     /// A user.
     UserId,
-    /// One of a user's devices; every log-in makes one.
+    /// A device of a user. Every log-in creates one.
     DeviceId,
-    /// A conversation.
+    /// A channel: a conversation of two users or of a group.
     ChannelId,
-    /// A message. Ids rise with time, so a later message of a channel has a larger one; 0 stands
-    /// before every message.
+    /// A message. Within a channel, ids rise in the order of the messages. 41 bits are milliseconds since
+    /// 2024-01-01 UTC, 10 bits the partition, 12 bits a sequence (the layout of Snowflake).
     MessageId,
 }
 
 impl MessageId {
-    /// Before every message.
+    /// Smaller than the id of every message: the cursor of a device that holds none.
     pub const START: Self = Self(0);
 }
 
-/// The number of an event in its session.
+/// The number of an event in its session: 1, 2, 3…; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seq(pub(crate) u64);
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_travel_as_decimal_strings() {
+    fn ids_are_decimal_strings_on_the_wire() {
         let id: ChannelId = serde_json::from_str("\"7219834113228800\"").unwrap();
         assert_eq!(id, ChannelId::new(7_219_834_113_228_800));
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"7219834113228800\"");

@@ -1,5 +1,5 @@
-//! A client of Pabal: sign up, talk, and receive every message once, in order, on whatever transport
-//! gets through.
+//! A client of Pabal: sign up, send messages, and receive every message once and in order, on any transport
+//! that works.
 //!
 //! ```no_run
 //! use pabal_client::{Client, Event, Options};
@@ -21,14 +21,14 @@
 //! # }
 //! ```
 //!
-//! - [`Client`] is a server: sign up, log in, discover.
+//! - [`Client`] is a server: sign up, log in, discover nodes.
 //! - [`Account`] is a user on this device: every call of the API, one request each.
-//! - [`Connection`] is what happens by itself: a stream of [`Event`]s, sends that are repeated until they
-//!   are confirmed, reconnecting, falling back from WebSocket over SSE and long polling to short
-//!   polling, and up again. What it guarantees stands there.
-//! - [`Error`] says what went wrong and whether to try again.
+//! - [`Connection`] works by itself: it yields [`Event`]s, repeats sends until they are confirmed, reconnects,
+//!   and falls back from WebSocket over SSE and long polling to short polling, and up again. Its
+//!   documentation states what it guarantees.
+//! - [`Error`] says what failed and whether a retry can help.
 //!
-//! It needs tokio, takes time only from tokio, and imports nothing of the server.
+//! The crate needs tokio, takes time only from tokio, and depends on no package of the server.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod ids;
@@ -36,12 +36,14 @@ mod time;
 mod error;
 mod token;
 mod base;
+mod meter;
 mod tls;
 mod net;
 mod http;
 mod model;
 mod client;
 mod account;
+mod log_in;
 mod api;
 mod event;
 mod connect;

@@ -1,4 +1,4 @@
-//! What the API speaks of: users, channels, messages. Plain values, named as in the contract.
+//! The values of the API: users, channels, messages. Fields are named as in the API.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -8,304 +8,306 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ChannelId, MessageId, UserId};
 use crate::time;
 
-/// For each channel the highest message id that a device holds: what it needs to miss nothing.
+/// For each channel the highest message id that a device holds. A device that stores these continues without
+/// a gap and without repeats.
 pub type Cursors = BTreeMap<ChannelId, MessageId>;
 
-/// A user as everybody sees them.
+/// The public profile of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct User {
-    /// Their id.
+    /// The user's id; it never changes.
     pub user_id: UserId,
-    /// What they log in with; lower case.
+    /// The unique name that the user logs in with, in lower case: 2 to 32 characters.
     pub username: String,
-    /// What others see.
+    /// The name that others see: up to 64 characters.
     #[serde(default)]
     pub display_name: String,
-    /// A line about now; empty if none.
+    /// A short text about the user's current status: up to 140 characters; empty if there is none.
     #[serde(default)]
     pub status_text: String,
-    /// Where their picture is; empty if none.
+    /// The URL of the user's picture: up to 2,048 bytes; empty if there is none.
     #[serde(default)]
     pub avatar_url: String,
-    /// When they signed up.
+    /// When the user signed up.
     #[serde(deserialize_with = "time::deserialize")]
     pub created_at: SystemTime,
 }
 
-/// What to change of one's profile; `None` stays as it is.
+/// Changes to the caller's profile; a field that is `None` keeps its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ProfileChange {
     /// 1 to 64 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// Up to 140 characters; empty for none.
+    /// Up to 140 characters; an empty text removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_text: Option<String>,
-    /// An http or https URL of up to 2,048 bytes; empty for none.
+    /// An `http` or `https` URL of up to 2,048 bytes; an empty text removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar_url: Option<String>,
 }
 
-/// What is pushed to a user who is offline.
+/// Which messages are pushed to a user whose devices do not confirm them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Notifications {
     /// Every message.
     All,
-    /// Mentions and direct messages.
+    /// Mentions and messages of direct channels.
     Mentions,
-    /// Nothing.
+    /// None.
     None,
-    /// What this version does not know.
+    /// A value that this version of the crate does not know.
     #[serde(other, skip_serializing)]
     Unknown,
 }
 
-/// What a user has set for themselves.
+/// The settings of a user, which only that user sees.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Settings {
     /// A language tag (BCP 47).
     pub locale: String,
-    /// What is pushed while offline.
+    /// Which messages are pushed.
     pub notifications: Notifications,
-    /// Whether friends are told when this user connects and leaves.
+    /// Whether friends are notified when this user connects and disconnects.
     pub share_presence: bool,
-    /// Whether others are told how far this user has read.
+    /// Whether other members are notified how far this user has read.
     pub share_read: bool,
 }
 
-/// What to change of one's settings; `None` stays as it is.
+/// Changes to the caller's settings; a field that is `None` keeps its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SettingsChange {
     /// A language tag such as `en` or `ko-KR`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// What is pushed while offline.
+    /// Which messages are pushed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Notifications>,
-    /// Whether friends are told when this user connects and leaves.
+    /// Whether friends are notified when this user connects and disconnects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_presence: Option<bool>,
-    /// Whether others are told how far this user has read.
+    /// Whether other members are notified how far this user has read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_read: Option<bool>,
 }
 
-/// Somebody whom the caller asked, who asked the caller, or both.
+/// A friend of the caller, or a user with a friend request to or from the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Friend {
-    /// Who.
+    /// The other user.
     pub user_id: UserId,
-    /// How they stand to the caller.
+    /// The state of the friendship.
     pub state: FriendState,
-    /// Whether they are connected now; only of friends who share it.
+    /// Whether the friend is connected now; `false` unless the friend shares their presence.
     #[serde(default)]
     pub online: bool,
 }
 
-/// How two users stand to each other, seen from the caller.
+/// The state of a friendship, as the caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FriendState {
-    /// The caller asked.
+    /// The caller has sent a request.
     Requested,
-    /// The other user asked.
+    /// The other user has sent a request.
     Received,
-    /// Both asked.
+    /// The request was accepted.
     Friends,
-    /// What this version does not know.
+    /// A value that this version of the crate does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// What kind of conversation a channel is.
+/// The kind of a channel; it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ChannelKind {
-    /// Two users, for ever the same.
+    /// Exactly two users, who stay the same.
     Direct,
     /// Any number of members.
     Group,
-    /// What this version does not know.
+    /// A value that this version of the crate does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// What a member may do in a group.
+/// What a member of a group may do. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
-    /// Read and write.
+    /// Read and send.
     Member,
-    /// Add and remove members, rename.
+    /// Add and remove members, rename the group.
     Admin,
-    /// Everything.
+    /// Delete the group, change roles.
     Owner,
-    /// What this version does not know.
+    /// A value that this version of the crate does not know.
     #[serde(other, skip_serializing)]
     Unknown,
 }
 
-/// A channel as the caller, a member of it, has it.
+/// A channel of the caller, with the caller's role and read position.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Channel {
-    /// Its id.
+    /// The id of the channel; it never changes.
     pub channel_id: ChannelId,
-    /// What kind of conversation.
+    /// The kind of the channel.
     pub kind: ChannelKind,
-    /// A group's name.
+    /// The name of a group: 1 to 100 characters; a direct channel has none.
     #[serde(default)]
     pub name: Option<String>,
-    /// When it was made.
+    /// When it was created.
     #[serde(deserialize_with = "time::deserialize")]
     pub created_at: SystemTime,
-    /// What the caller may do.
+    /// The caller's role.
     pub role: Role,
     /// The other user of a direct channel.
     #[serde(default)]
     pub peer_user_id: Option<UserId>,
-    /// The newest message; [`MessageId::START`] if there is none.
+    /// The id of the newest message; [`MessageId::START`] if there is none.
     pub last_message_id: MessageId,
-    /// Up to which message the caller has read.
+    /// The last message that the caller has read.
     #[serde(default)]
     pub read_up_to: MessageId,
-    /// Messages of others that the caller has not read, counted up to 1,000.
+    /// How many messages of others the caller has not read; counted up to 1,000.
     #[serde(default)]
     pub unread: u64,
 }
 
-/// Somebody in a channel.
+/// A member of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Member {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// What they may do.
+    /// The member's role.
     pub role: Role,
 }
 
-/// A message. Immutable.
+/// A message of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Message {
-    /// Rises within a channel.
+    /// The id of the message. Ids rise within a channel.
     pub message_id: MessageId,
-    /// Where it was said.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// Who said it.
+    /// The sender.
     pub message_from: UserId,
-    /// The other user, in a direct channel.
+    /// The other user of a direct channel; `None` in a group.
     #[serde(default)]
     pub message_to: Option<UserId>,
-    /// What was said.
+    /// The text: 1 byte to 16 KiB of UTF-8.
     pub content: String,
-    /// When it was accepted.
+    /// When the server accepted it; millisecond precision.
     #[serde(deserialize_with = "time::deserialize")]
     pub created_at: SystemTime,
-    /// The sender's own name for it, by which a device knows its own again.
+    /// The sender's name for the message, by which the sending device recognises it.
     #[serde(default)]
     pub client_message_id: Option<String>,
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page<T> {
-    /// Its entries.
+    /// The entries of this page.
     pub entries: Vec<T>,
-    /// Whether there are more beyond the last of them.
+    /// Whether the list continues after the last entry.
     pub has_more: bool,
 }
 
-/// Which messages of a channel to read. At most 200 at a time.
+/// Which messages of a channel to read. A page has at most 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PageFrom {
-    /// The newest, newest first.
+    /// The newest messages, the newest first.
     Newest,
-    /// Ids above this one, oldest first.
+    /// Messages with ids above this one, the oldest first.
     After(MessageId),
-    /// Ids below this one, newest first.
+    /// Messages with ids below this one, the newest first.
     Before(MessageId),
-    /// On both sides of this one, oldest first.
+    /// Messages before and after this one, the oldest first.
     Around(MessageId),
 }
 
-/// What a channel holds beyond a cursor.
+/// The messages of a channel after a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Beyond {
-    /// Oldest first.
+    /// The messages, the oldest first.
     pub messages: Vec<Message>,
-    /// The cursor to go on from.
+    /// The cursor with which to continue.
     pub cur_max_message_id: MessageId,
-    /// Whether more lies beyond it.
+    /// Whether there are more messages after that cursor.
     pub has_more: bool,
 }
 
-/// What a client tells discovery of itself. Each may be left out.
+/// What a client states about itself for discovery. Every field is optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Situation {
-    /// Degrees north and degrees east.
+    /// Latitude (−90 to 90) and longitude (−180 to 180) in degrees. Without it the server may use the
+    /// client's address.
     pub location: Option<(f64, f64)>,
-    /// Messages a second expected.
+    /// How many messages per second the client expects.
     pub message_rate: Option<f64>,
-    /// How long a message may take to arrive.
+    /// The highest delivery latency that suits the client; sent in milliseconds.
     pub latency: Option<Duration>,
 }
 
-/// Where to connect, and how.
+/// The result of discovery.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Discovered {
-    /// The best first.
+    /// Nodes that accept sessions, the best first: near, and with free capacity. May be empty.
     pub nodes: Vec<Node>,
-    /// Which transport suits the client.
+    /// The transport that suits the client.
     pub advice: Advice,
 }
 
-/// A node that takes sessions.
+/// A node that accepts sessions.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Node {
-    /// Its name.
+    /// The name of the node.
     pub node: String,
-    /// Its HTTP interface: what a [`Client`](crate::Client) is built with.
+    /// The URL to build a [`Client`](crate::Client) with.
     pub url: String,
-    /// Where to open a WebSocket in one step.
+    /// The URL for opening a session and a WebSocket in one step.
     pub websocket_url: String,
-    /// Where it stands.
+    /// The region of the node; empty if it is unknown.
     #[serde(default)]
     pub region: String,
-    /// How far it is, if both sides said where they are.
+    /// The great-circle distance to the client in kilometres, if both locations are known.
     #[serde(default)]
     pub distance_km: Option<f64>,
-    /// Sessions it has.
+    /// How many sessions the node has.
     #[serde(default)]
     pub load: u64,
-    /// Sessions it takes.
+    /// How many sessions the node accepts.
     #[serde(default)]
     pub capacity: u64,
 }
 
-/// Which transport suits the client.
+/// The transport that suits a client.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Advice {
-    /// As it is named in the session document: `polling`, `long_polling`, `websocket`, `sse`.
+    /// The name of the transport: `polling`, `long_polling`, `websocket` or `sse`.
     pub transport: String,
-    /// How often to poll, in milliseconds, for `polling`.
+    /// For `polling`: the interval between requests, in milliseconds.
     #[serde(default)]
     pub poll_interval_ms: Option<u64>,
-    /// For people.
+    /// The reason for the advice, for people.
     #[serde(default)]
     pub why: String,
 }

@@ -1,10 +1,9 @@
-//! Sockets: TCP, and TLS where the URL says so, with every byte that goes through counted.
+//! Connections: TCP, and TLS if the URL asks for it.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -14,17 +13,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::meter::{Counted, Meter};
 use crate::tls::Tls;
+#[cfg(feature = "tls")]
+use crate::tls::TlsStream;
 
-/// What went through some sockets.
-#[derive(Debug, Default)]
-pub(crate) struct Meter {
-    pub(crate) requests: AtomicU64,
-    pub(crate) received_bytes: AtomicU64,
-    pub(crate) sent_bytes: AtomicU64,
-}
-
-/// Makes connections.
+/// Opens connections, whose traffic one meter counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     tls: Option<Tls>,
@@ -40,21 +34,24 @@ impl Connector {
         &self.meter
     }
 
-    /// Connects to where `url` points; encrypted for `https` and `wss`.
+    /// Connects to the host of `url`; encrypted for `https` and `wss`.
     pub(crate) async fn connect(&self, url: &Uri) -> io::Result<Stream> {
         let secure = matches!(url.scheme_str(), Some("https" | "wss"));
         let host = url.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let tcp = TcpStream::connect((host, port)).await?;
-        // Requests are written at once and whole: Nagle's algorithm could only delay them.
+        // Each request is one write: Nagle's algorithm could only delay it.
         tcp.set_nodelay(true)?;
-        let counted = Counted { tcp, meter: Arc::clone(&self.meter) };
+        let counted = Counted::new(tcp, Arc::clone(&self.meter));
         if !secure {
             return Ok(Stream::Plain(counted));
         }
-        let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("TLS is not set up"))?;
-        tls.connect(host, counted).await
+        let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("TLS is not configured"))?;
+        #[cfg(feature = "tls")]
+        return Ok(Stream::Tls(Box::new(tls.connect(host, counted).await?)));
+        #[cfg(not(feature = "tls"))]
+        match *tls {}
     }
 }
 
@@ -73,55 +70,12 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A TCP connection that counts.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    tcp: TcpStream,
-    meter: Arc<Meter>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let outcome = Pin::new(&mut self.tcp).poll_read(cx, into);
-        let read = into.filled().len() - before;
-        self.meter.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
-        outcome
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.tcp).poll_write(cx, from);
-        if let Poll::Ready(Ok(written)) = &outcome {
-            self.meter.sent_bytes.fetch_add(*written as u64, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
 /// A connection, encrypted or not.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(Counted),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<Counted>>),
+    Tls(Box<TlsStream>),
 }
 
 macro_rules! either {
@@ -168,7 +122,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The same, as hyper wants it.
+/// A stream with the traits that hyper requires.
 #[derive(Debug)]
 pub(crate) struct Io(TokioIo<Stream>);
 
@@ -206,7 +160,7 @@ impl Connection for Io {
     }
 }
 
-/// Awaits `future`, at most `within`.
+/// Awaits `future`, at most for `within`; `None` if that was not enough.
 pub(crate) async fn within<T>(
     within: std::time::Duration,
     future: impl Future<Output = T>,

@@ -1,4 +1,4 @@
-//! TLS by rustls: the system's certificates, and those the caller adds.
+//! TLS by rustls, with the system's certificate authorities and those that the caller adds.
 
 #[cfg(feature = "tls")]
 mod enabled {
@@ -11,9 +11,11 @@ mod enabled {
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
     use crate::error::Error;
-    use crate::net::{Counted, Stream};
+    use crate::meter::Counted;
 
-    /// Whom to trust, and how to speak.
+    pub(crate) type TlsStream = tokio_rustls::client::TlsStream<Counted>;
+
+    /// The trusted authorities and the parameters of a handshake.
     #[derive(Clone)]
     pub(crate) struct Tls(TlsConnector);
 
@@ -24,11 +26,11 @@ mod enabled {
     }
 
     impl Tls {
-        /// Trusts the system's certificate authorities and those in `added`, each PEM text.
+        /// Trusts the system's certificate authorities and those in `added`, each of them PEM text.
         pub(crate) fn new(added: &[Vec<u8>]) -> Result<Self, Error> {
             let wrong = |what: &dyn std::fmt::Display| Error::Configuration(format!("TLS: {what}"));
             let mut roots = RootCertStore::empty();
-            // What of the system's store cannot be read is simply not trusted.
+            // A certificate of the system's store that cannot be read is not trusted.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             for pem in added {
                 for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -45,32 +47,24 @@ mod enabled {
             Ok(Self(TlsConnector::from(Arc::new(config))))
         }
 
-        pub(crate) async fn connect(&self, host: &str, stream: Counted) -> io::Result<Stream> {
+        pub(crate) async fn connect(&self, host: &str, stream: Counted) -> io::Result<TlsStream> {
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            let stream = self.0.connect(name, stream).await?;
-            Ok(Stream::Tls(Box::new(stream)))
+            self.0.connect(name, stream).await
         }
     }
 }
 
 #[cfg(not(feature = "tls"))]
 mod disabled {
-    use std::io;
-
     use crate::error::Error;
-    use crate::net::{Counted, Stream};
 
-    /// Never there: the feature `tls` is off.
+    /// Has no value: the feature `tls` is off.
     #[derive(Clone, Debug)]
     pub(crate) enum Tls {}
 
     impl Tls {
         pub(crate) fn new(_: &[Vec<u8>]) -> Result<Self, Error> {
-            Err(Error::Configuration("https needs the feature `tls`".into()))
-        }
-
-        pub(crate) async fn connect(&self, _: &str, _: Counted) -> io::Result<Stream> {
-            match *self {}
+            Err(Error::Configuration("an https URL needs the feature `tls` of pabal-client".into()))
         }
     }
 }
@@ -78,4 +72,4 @@ mod disabled {
 #[cfg(not(feature = "tls"))]
 pub(crate) use disabled::Tls;
 #[cfg(feature = "tls")]
-pub(crate) use enabled::Tls;
+pub(crate) use enabled::{Tls, TlsStream};

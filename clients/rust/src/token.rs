@@ -1,4 +1,4 @@
-//! The secret that stands for a user on a device.
+//! The secret that identifies a user on a device.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// A bearer token. Whoever has it is the user: it is not shown by `Debug`, and never sent in a URL.
+/// A bearer token (RFC 6750). It grants everything that its user may do, so `Debug` does not show it, and it
+/// is sent only in the `Authorization` header and never in a URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     text: String,
@@ -15,19 +16,21 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token that was kept from an earlier log-in.
+    /// A token that was stored after an earlier log-in. The server is not asked; see
+    /// [`Client::resume`](crate::Client::resume).
     ///
     /// # Errors
-    /// [`Error::Configuration`] if it has characters that no token has.
+    /// [`Error::Configuration`] if the text cannot be sent in a header. Do not retry.
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        let mut bearer = HeaderValue::try_from(format!("Bearer {text}"))
-            .map_err(|_| Error::Configuration("not a token".into()))?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {text}")).map_err(|_| {
+            Error::Configuration("not a token: it has characters that a header cannot carry".into())
+        })?;
         bearer.set_sensitive(true);
         Ok(Self { text, bearer })
     }
 
-    /// The secret itself, to be kept where others cannot read it.
+    /// The secret itself. Store it where only the user can read it.
     pub fn reveal(&self) -> &str {
         &self.text
     }

@@ -1,21 +1,21 @@
-//! Points in time as people where the user is read them.
+//! Times in the time zone of the user.
 
 use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-/// The clock on the wall.
+/// A time zone.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock(TimeZone);
 
 impl Clock {
-    /// Where this program runs.
+    /// The time zone of the system.
     pub(crate) fn system() -> Self {
         Self(TimeZone::system())
     }
 
-    /// Everywhere the same.
+    /// UTC, for tests.
     #[cfg(test)]
     pub(crate) fn utc() -> Self {
         Self(TimeZone::UTC)
@@ -36,7 +36,7 @@ impl Clock {
         self.at(time).strftime("%A, %-d %B %Y").to_string()
     }
 
-    /// Whether both are on one day.
+    /// Whether both times are on the same day.
     pub(crate) fn same_day(&self, one: SystemTime, other: SystemTime) -> bool {
         self.at(one).date() == self.at(other).date()
     }

@@ -5,30 +5,30 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use pabal_client::{Policy, Transport};
 
-/// The flags of `pabal chat`. A password is asked for, or taken from the variable `PABAL_PASSWORD`.
+/// The flags of `pabal chat`. The password is prompted for, or read from the variable `PABAL_PASSWORD`.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// Where the server is.
+    /// URL of the server.
     #[arg(long, value_name = "URL", env = "PABAL_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
-    /// Who you are.
+    /// User name.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: String,
-    /// How messages come.
+    /// Transport of the messages.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) transport: Choice,
-    /// Makes this user first.
+    /// Create this user first.
     #[arg(long)]
     pub(crate) sign_up: bool,
-    /// Keeps you logged in between runs, by a token in this file that only you can read.
+    /// Stay logged in between runs by a token in this file, which only you can read.
     #[arg(long, value_name = "FILE")]
     pub(crate) remember: Option<PathBuf>,
 }
 
-/// How messages come.
+/// The transport of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choice {
-    /// The best that gets through.
+    /// The best one that works.
     Auto,
     Websocket,
     Sse,

@@ -1,4 +1,4 @@
-//! What the state is told, and what it wants done: the two ends of everything in between.
+//! The inputs of the state, and the effects that it returns.
 
 use crossterm::event::KeyEvent;
 use pabal_client::{
@@ -7,90 +7,89 @@ use pabal_client::{
 };
 use ratatui::layout::Size;
 
-/// Something happened.
+/// Something that happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A key was pressed.
     Key(KeyEvent),
     /// Text was pasted.
     Paste(String),
-    /// The terminal has another size.
+    /// The size of the terminal changed.
     Resize(Size),
-    /// Something came from the server.
+    /// The connection yielded an event.
     Event(Event),
-    /// The connection has ended for good, and why.
+    /// The connection has ended, for this reason.
     Ended(String),
-    /// What the connection is doing, and what it has cost until now; comes every second, and when it
-    /// changes.
+    /// The state of the connection and its traffic so far: every second, and when the state changes.
     Line(State, Cost),
-    /// A message has got the name under which it will come back.
+    /// The `client_message_id` of a send, which the event of the message will carry.
     Named(ChannelId, Draft, String),
-    /// A message is durable, or was refused.
+    /// A send has succeeded or failed.
     Sent(ChannelId, Draft, Result<MessageId, String>),
-    /// A request was answered.
-    Answered(Ask, Result<Answer, String>),
+    /// A request has succeeded or failed.
+    Responded(Request, Result<Response, String>),
 }
 
-/// The number of a message of one's own, before it has an id.
+/// The number of a message of the user's own, before it has an id.
 pub(crate) type Draft = u64;
 
-/// Something is to be done.
+/// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Say this.
+    /// Send a message.
     Send(ChannelId, Draft, String),
-    /// Tell that the user is writing.
+    /// Announce that the user is typing.
     Typing(ChannelId),
-    /// Tell how far the user has read.
+    /// Report how far the user has read.
     Read(ChannelId, MessageId),
     /// Use these transports.
     Use(Policy),
-    /// Ask the server.
-    Ask(Ask),
-    /// End.
+    /// Send a request.
+    Request(Request),
+    /// End the program.
     Quit,
 }
 
-/// A request.
+/// A request to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum Request {
     /// All conversations.
     Channels,
     /// One of them.
     Channel(ChannelId),
-    /// Friends, and who wants to be one.
+    /// Friends and friend requests.
     Friends,
-    /// Who that is.
+    /// The profile of a user.
     User(UserId),
-    /// Messages older than this one; the newest without.
+    /// Messages before this one; the newest ones without it.
     History(ChannelId, Option<MessageId>),
-    /// Who is in a group.
+    /// The members of a group.
     Members(ChannelId),
-    /// The direct conversation with whoever has this name.
+    /// The direct conversation with the user of this name.
     Direct(String),
     /// The direct conversation with a user.
     DirectWith(UserId),
-    /// A new group, with the users of these names.
+    /// A new group with the users of these names.
     Group(String, Vec<String>),
-    /// A user of this name into a group.
+    /// Adds the user of this name to a group.
     Add(ChannelId, String),
-    /// To be friends with a user.
+    /// Requests or accepts a friendship.
     Befriend(UserId),
-    /// A message whose send failed, again under the same name.
+    /// Sends a failed message again under the same name.
     Repeat(ChannelId, Draft, String, String),
 }
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Response {
     Channels(Vec<Channel>),
     Channel(Channel),
     Friends(Vec<Friend>),
     User(User),
-    /// Newest first, and whether there are older ones.
+    /// The newest first, and whether there are older ones.
     History(Vec<Message>, bool),
     Members(Vec<Member>),
-    /// A conversation to go to, and who was found on the way.
+    /// A conversation to open, and the users that were looked up for it.
     Opened(Channel, Vec<User>),
     Added(User),
     Befriended(Friend),

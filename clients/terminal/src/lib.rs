@@ -1,18 +1,18 @@
-//! Pabal in the terminal: `pabal chat`. Built on [`pabal_client`], which does everything that has to
-//! do with the network.
+//! The terminal chat client: `pabal chat`. Built on [`pabal_client`], which does everything that needs the
+//! network.
 //!
 //! One task, one direction:
 //!
-//! 1. Something happens: a key, an event of the server, an answer, a second that has passed. `live` and
-//!    the loop below turn it into an `Input` (`input`).
-//! 2. `state` takes it in and answers with `Effect`s. It does nothing else, which makes it testable
-//!    without a terminal or a server.
-//! 3. `live` does what the effects say.
+//! 1. A key press, an event of the server, a response or the passing of a second becomes an `Input`
+//!    (`input`).
+//! 2. `state` handles the input and returns `Effect`s. It does nothing else, so it can be tested without a
+//!    terminal or a server.
+//! 3. `chat` carries the effects out.
 //! 4. `view` draws the state.
 //!
-//! Everything else is small: `text` (columns of Hangul and emoji, lines that break), `clock` (days and
-//! hours where the user is), `panes` (where things stand), `screen` (the terminal, given back whatever
-//! happens), `sign_in`, `requests`, `flags`.
+//! The other files are small: `text` (widths of Hangul and emoji, line breaks), `clock` (local days and
+//! hours), `panes` (the layout), `screen` (the terminal, which is restored however the program ends),
+//! `sign_in`, `requests`, `flags`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod text;
@@ -22,70 +22,63 @@ mod panes;
 mod state;
 mod view;
 mod requests;
-mod live;
+mod chat;
 mod screen;
 mod flags;
 mod sign_in;
-#[cfg(test)]
-mod e2e;
-#[cfg(test)]
-mod pty;
 
 use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream};
+use crossterm::event::EventStream;
 use futures::{FutureExt, StreamExt};
 use pabal_client::{Error, Options};
-use ratatui::layout::Size;
 
-use crate::clock::Clock;
-use crate::input::Input;
-use crate::live::Live;
-use crate::requests::told;
-use crate::screen::{Screen, Signals};
-use crate::state::State;
-use crate::view::Theme;
+use crate::requests::describe;
+use crate::screen::Signals;
 
+pub use crate::chat::Chat;
 pub use crate::flags::Flags;
+pub use crate::screen::Screen;
 
-/// As many inputs are taken in before the screen is drawn again, if they are there already.
+/// How many inputs that are ready already are handled before the screen is drawn again.
 const AT_ONCE: usize = 256;
-/// How long to wait at the end for what was sent, and for the server to know that the user left.
+/// How long to wait at the end for unconfirmed messages, and as long again for the server to be notified.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Why there was no conversation, or no more. For people; a retry is theirs to decide.
+/// Why `pabal chat` failed. The texts are for the user, who decides on a retry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// What the server or the client says.
-    #[error("{}", told(.0))]
+    /// The server or the connection failed. [`Error::retryable`] says whether a retry can help.
+    #[error("{}", describe(.0))]
     Client(#[from] Error),
-    /// No such user, or another password.
-    #[error("{0} (new here? --sign-up)")]
+    /// There is no such user, or the password is wrong. Do not retry.
+    #[error("{0} (use --sign-up to create the user)")]
     NotLoggedIn(String),
-    /// The two passwords differ.
-    #[error("the passwords are not the same")]
-    NotTheSame,
-    /// No password was given.
-    #[error("nobody logged in")]
-    GivenUp,
-    /// The file to remember things in holds something else.
-    #[error("{} is for another server or user, or no such file at all", .0.display())]
-    SomethingElse(PathBuf),
-    /// The user left before the server had confirmed what was sent; it may be there or not.
-    #[error("{0} sends were not confirmed; look whether they are there")]
+    /// The two passwords of a sign-up differ.
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    /// The user canceled the password prompt.
+    #[error("the log-in was canceled")]
+    Canceled,
+    /// The file of `--remember` belongs to another server or user, or is no token file.
+    #[error("{} holds no token for this server and user; choose another file", .0.display())]
+    WrongTokenFile(PathBuf),
+    /// The user left before these messages were confirmed. The channel may hold them or not.
+    #[error("{0} messages were not confirmed; check whether their channels hold them")]
     InDoubt(usize),
-    /// There is nothing to draw on.
-    #[error("this needs a terminal")]
+    /// Standard output is no terminal, or the terminal was closed.
+    #[error("a terminal is needed")]
     NoTerminal,
-    /// The terminal or the disk fails.
+    /// The terminal or the disk failed.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Runs `pabal chat` until the user leaves. The terminal is as it was afterwards.
+/// Runs `pabal chat` until the user leaves or a signal (SIGTERM, SIGINT, SIGHUP) ends it. The terminal is
+/// restored in every case, a panic included.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -94,10 +87,10 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure::NoTerminal);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(chat(flags))
+    runtime.block_on(sign_in_and_chat(flags))
 }
 
-async fn chat(flags: &Flags) -> Result<(), Failure> {
+async fn sign_in_and_chat(flags: &Flags) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut keys = EventStream::new();
     let account = sign_in::sign_in(flags, &mut keys, &mut signals).await?;
@@ -108,19 +101,16 @@ async fn chat(flags: &Flags) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let mut screen = Screen::enter()?;
-    let size = screen.terminal.size()?;
-    let state = State::new(account.user().clone(), Clock::system(), size, policy);
-    let mut live = Live::new(state, account.clone(), connection);
-    let theme = Theme::of_environment();
+    let mut chat = Chat::new(account.clone(), connection, policy, screen.size()?);
     let ended = tokio::select! {
-        ended = converse(&mut live, &mut keys, &mut screen, theme) => ended,
+        ended = converse(&mut chat, &mut keys, &mut screen) => ended,
         () = signals.next() => Ok(()),
     };
     drop(screen);
-    // What the server does not hear now, it finds out by itself.
-    let in_doubt = live.flush(FAREWELL).await;
+    // If the server cannot be notified, it ends the session by its timeout.
+    let in_doubt = chat.flush(FAREWELL).await;
     let farewell = async {
-        if flags.remember.is_some() { live.close().await } else { account.log_out().await }
+        if flags.remember.is_some() { chat.close().await } else { account.log_out().await }
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     match in_doubt {
@@ -129,40 +119,31 @@ async fn chat(flags: &Flags) -> Result<(), Failure> {
     }
 }
 
-/// Takes in what happens and draws it, until the user leaves.
+/// Handles inputs and draws, until the user leaves.
 async fn converse(
-    live: &mut Live,
+    chat: &mut Chat,
     keys: &mut EventStream,
     screen: &mut Screen,
-    theme: Theme,
 ) -> Result<(), Failure> {
     loop {
-        screen.terminal.draw(|frame| view::view(&live.state, theme, frame))?;
-        let mut input = next(live, keys).await?;
-        for _ in 0..AT_ONCE {
-            if !live.take(input) {
+        screen.draw(chat)?;
+        if !step(chat, keys).await? {
+            return Ok(());
+        }
+        for _ in 1..AT_ONCE {
+            let Some(continues) = step(chat, keys).now_or_never() else { break };
+            if !continues? {
                 return Ok(());
-            }
-            match next(live, keys).now_or_never() {
-                Some(ready) => input = ready?,
-                None => break,
             }
         }
     }
 }
 
-/// The next thing that happens, at the keyboard or anywhere else. Cancel-safe.
-async fn next(live: &mut Live, keys: &mut EventStream) -> Result<Input, Failure> {
-    loop {
-        let event = tokio::select! {
-            input = live.next() => return Ok(input),
-            event = keys.next() => event.ok_or(Failure::NoTerminal)??,
-        };
-        match event {
-            Event::Key(key) => return Ok(Input::Key(key)),
-            Event::Paste(text) => return Ok(Input::Paste(text)),
-            Event::Resize(width, height) => return Ok(Input::Resize(Size { width, height })),
-            _ => {}
-        }
+/// Handles the next input, of the terminal or of the connection. Returns whether the chat continues.
+/// Cancel-safe.
+async fn step(chat: &mut Chat, keys: &mut EventStream) -> Result<bool, Failure> {
+    tokio::select! {
+        continues = chat.advance() => Ok(continues),
+        event = keys.next() => Ok(chat.handle(event.ok_or(Failure::NoTerminal)??)),
     }
 }

@@ -1,13 +1,13 @@
-//! Where everything stands on the screen. A narrow one shows the list or the conversation, whichever
-//! the user works with.
+//! The layout of the screen. A narrow screen shows either the list or the conversation, whichever has the
+//! focus.
 
 use ratatui::layout::{Constraint, Layout, Rect};
 
-/// Columns from which on the list stands beside the conversation.
+/// From this many columns on, the list and the conversation are side by side.
 const WIDE: u16 = 60;
-/// Rows that the text being written takes at most.
+/// The most rows of the text that is being written.
 const WRITING: usize = 5;
-/// Columns that stand before it.
+/// Columns of the prompt before it.
 pub(crate) const PROMPT: u16 = 2;
 
 /// The parts of the screen; those that are not shown are empty.
@@ -18,7 +18,7 @@ pub(crate) struct Panes {
     pub(crate) rule: Rect,
     pub(crate) title: Rect,
     pub(crate) timeline: Rect,
-    /// Who is typing, and what went wrong.
+    /// Users who are typing, and errors.
     pub(crate) notice: Rect,
     pub(crate) prompt: Rect,
     pub(crate) writing: Rect,
@@ -26,13 +26,13 @@ pub(crate) struct Panes {
 }
 
 impl Panes {
-    /// Whether there is room for the list and the conversation side by side.
+    /// Whether the list and the conversation fit side by side.
     pub(crate) fn wide(columns: u16) -> bool {
         columns >= WIDE
     }
 
-    /// The parts of `area`. `in_list`: the user works with the list. `rows`: as many rows as what is
-    /// being written has when it has so many columns.
+    /// The parts of `area`. `in_list`: the list has the focus. `rows`: the number of rows of the text that is
+    /// being written, for a number of columns.
     pub(crate) fn of(area: Rect, in_list: bool, rows: impl Fn(usize) -> usize) -> Self {
         let [main, status] =
             Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);

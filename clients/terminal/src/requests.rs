@@ -1,5 +1,5 @@
-//! Requests on their way: a few at a time, the others in a queue with a bound. They are polled by whoever
-//! waits for the next answer, so that none outlives the program's one task.
+//! Requests: a few in flight, the others in a bounded queue. They are polled by the caller of `next`, so none
+//! outlives the program's one task.
 
 use std::collections::VecDeque;
 
@@ -9,22 +9,23 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use pabal_client::{Account, ChannelId, Error, PageFrom, User};
 
-use crate::input::{Answer, Ask};
+use crate::input::{Request, Response};
 
-/// Requests at a time.
+/// How many requests are in flight at a time.
 const AT_A_TIME: usize = 4;
-/// Requests that wait.
+/// How many requests may wait.
 const WAITING: usize = 1_024;
 
-type Answered = (Ask, Result<Answer, String>);
+type Responded = (Request, Result<Response, String>);
 
-/// Requests on their way.
+/// Requests that are waiting or in flight.
+#[derive(Debug)]
 pub(crate) struct Requests {
     account: Account,
-    waiting: VecDeque<Ask>,
-    running: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// What there was no room for.
-    refused: VecDeque<Ask>,
+    waiting: VecDeque<Request>,
+    running: FuturesUnordered<BoxFuture<'static, Responded>>,
+    /// Requests for which the queue was full.
+    refused: VecDeque<Request>,
 }
 
 impl Requests {
@@ -37,20 +38,20 @@ impl Requests {
         }
     }
 
-    /// Asks, when it is its turn. Without room the answer is a refusal.
-    pub(crate) fn ask(&mut self, ask: Ask) {
+    /// Sends a request in its turn. While the queue is full the response is an error.
+    pub(crate) fn send(&mut self, request: Request) {
         if self.waiting.len() < WAITING {
-            self.waiting.push_back(ask);
+            self.waiting.push_back(request);
         } else if self.refused.len() < WAITING {
-            self.refused.push_back(ask);
+            self.refused.push_back(request);
         }
         self.start();
     }
 
-    /// The next answer; never comes while nothing was asked. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Answered {
-        if let Some(ask) = self.refused.pop_front() {
-            return (ask, Err("too many requests are waiting".into()));
+    /// The next response; pending while there is no request. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Responded {
+        if let Some(request) = self.refused.pop_front() {
+            return (request, Err("too many requests are waiting".into()));
         }
         match self.running.next().await {
             Some(answered) => {
@@ -63,29 +64,29 @@ impl Requests {
 
     fn start(&mut self) {
         while self.running.len() < AT_A_TIME
-            && let Some(ask) = self.waiting.pop_front()
+            && let Some(request) = self.waiting.pop_front()
         {
             let account = self.account.clone();
-            let answer = async move {
-                let answer = answer(&account, &ask).await.map_err(|refusal| refusal.0);
-                (ask, answer)
+            let response = async move {
+                let response = perform(&account, &request).await.map_err(|refusal| refusal.0);
+                (request, response)
             };
-            self.running.push(answer.boxed());
+            self.running.push(response.boxed());
         }
     }
 }
 
-/// Why there is no answer, for people.
+/// Why a request failed, for people.
 struct Refusal(String);
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self(told(&error))
+        Self(describe(&error))
     }
 }
 
-/// What went wrong, for people: the server's own words, where it said any.
-pub(crate) fn told(error: &Error) -> String {
+/// A description of an error for people: the detail that the server gave, if it gave one.
+pub(crate) fn describe(error: &Error) -> String {
     let Error::Problem(problem) = error else { return error.to_string() };
     let fields = problem.errors.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.detail));
     let fields: Vec<_> = fields.collect();
@@ -97,61 +98,63 @@ pub(crate) fn told(error: &Error) -> String {
     }
 }
 
-async fn answer(account: &Account, ask: &Ask) -> Result<Answer, Refusal> {
-    Ok(match ask {
-        Ask::Channels => {
+async fn perform(account: &Account, request: &Request) -> Result<Response, Refusal> {
+    Ok(match request {
+        Request::Channels => {
             let (mut all, mut from) = (Vec::new(), None);
             loop {
                 let page = account.channels(from).await?;
                 from = page.entries.last().map(|channel| channel.channel_id);
                 all.extend(page.entries);
                 if !page.has_more || from.is_none() {
-                    break Answer::Channels(all);
+                    break Response::Channels(all);
                 }
             }
         }
-        Ask::Channel(channel_id) => Answer::Channel(account.channel(*channel_id).await?),
-        Ask::Friends => Answer::Friends(account.friends(None).await?.entries),
-        Ask::User(user_id) => Answer::User(account.user_of(*user_id).await?),
-        Ask::History(channel_id, before) => {
+        Request::Channel(channel_id) => Response::Channel(account.channel(*channel_id).await?),
+        Request::Friends => Response::Friends(account.friends(None).await?.entries),
+        Request::User(user_id) => Response::User(account.user_of(*user_id).await?),
+        Request::History(channel_id, before) => {
             let from = before.map_or(PageFrom::Newest, PageFrom::Before);
             let page = account.messages(*channel_id, from).await?;
-            Answer::History(page.entries, page.has_more)
+            Response::History(page.entries, page.has_more)
         }
-        Ask::Members(channel_id) => {
-            Answer::Members(account.members(*channel_id, None).await?.entries)
+        Request::Members(channel_id) => {
+            Response::Members(account.members(*channel_id, None).await?.entries)
         }
-        Ask::Direct(name) => {
+        Request::Direct(name) => {
             let user = find(account, name).await?;
-            Answer::Opened(account.direct(user.user_id).await?, vec![user])
+            Response::Opened(account.direct(user.user_id).await?, vec![user])
         }
-        Ask::DirectWith(user_id) => Answer::Opened(account.direct(*user_id).await?, Vec::new()),
-        Ask::Group(name, members) => {
+        Request::DirectWith(user_id) => {
+            Response::Opened(account.direct(*user_id).await?, Vec::new())
+        }
+        Request::Group(name, members) => {
             let mut users = Vec::new();
             for member in members {
                 users.push(find(account, member).await?);
             }
             let ids: Vec<_> = users.iter().map(|user| user.user_id).collect();
-            Answer::Opened(account.create_group(name, &ids).await?, users)
+            Response::Opened(account.create_group(name, &ids).await?, users)
         }
-        Ask::Add(channel_id, name) => add(account, *channel_id, name).await?,
-        Ask::Befriend(user_id) => Answer::Befriended(account.befriend(*user_id).await?),
-        Ask::Repeat(channel_id, _, content, name) => {
-            Answer::Repeated(account.post_message(*channel_id, content, name).await?)
+        Request::Add(channel_id, name) => add(account, *channel_id, name).await?,
+        Request::Befriend(user_id) => Response::Befriended(account.befriend(*user_id).await?),
+        Request::Repeat(channel_id, _, content, name) => {
+            Response::Repeated(account.post_message(*channel_id, content, name).await?)
         }
     })
 }
 
-async fn add(account: &Account, channel_id: ChannelId, name: &str) -> Result<Answer, Refusal> {
+async fn add(account: &Account, channel_id: ChannelId, name: &str) -> Result<Response, Refusal> {
     let user = find(account, name).await?;
     account.put_member(channel_id, user.user_id, None).await?;
-    Ok(Answer::Added(user))
+    Ok(Response::Added(user))
 }
 
-/// The user of exactly this name.
+/// The user with exactly this name.
 async fn find(account: &Account, name: &str) -> Result<User, Refusal> {
     let name = name.trim_start_matches('@').to_lowercase();
     let found = account.find_users(&name).await?.entries;
-    let nobody = || Refusal(format!("there is no user {name}"));
-    found.into_iter().find(|user| user.username == name).ok_or_else(nobody)
+    let unknown = || Refusal(format!("there is no user {name}"));
+    found.into_iter().find(|user| user.username == name).ok_or_else(unknown)
 }

@@ -1,4 +1,4 @@
-//! The terminal itself: taken over at the beginning, given back at the end, whatever the end is.
+//! The terminal: taken over at the beginning, and restored however the program ends.
 
 use std::io::{self, Stdout, stdout};
 use std::sync::Once;
@@ -11,12 +11,16 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Size;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How a program ends that panicked, as Rust's runtime has it.
+use crate::chat::Chat;
+
+/// The exit status after a panic, the same as that of Rust's runtime.
 const PANICKED: i32 = 101;
 
-/// A terminal in raw mode: keys come one by one, and nothing is echoed. Ends on drop.
+/// A terminal in raw mode: each key is read at once, and none is echoed. Ends on drop.
+#[derive(Debug)]
 pub(crate) struct Raw(());
 
 impl Raw {
@@ -28,21 +32,27 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // Drop cannot report an error, and the program is about to end.
         let _ = disable_raw_mode();
     }
 }
 
-/// The whole screen. What stood there comes back on drop, and before the words of a panic, which ends
-/// the program, in whichever task it was: without that task there would be no conversation, and no
-/// terminal to tell so.
-pub(crate) struct Screen {
-    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
+/// The whole screen of the terminal at standard output. Its earlier contents and modes come back on
+/// drop, and before the message of a panic. The hook for that stays installed and ends the program with
+/// status 101 after a panic in any task: without that task the chat would be frozen and the terminal
+/// raw.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
     _raw: Raw,
 }
 
 impl Screen {
-    pub(crate) fn enter() -> io::Result<Self> {
+    /// Takes the screen over: raw mode, the alternate screen and bracketed paste.
+    ///
+    /// # Errors
+    /// If standard output is no terminal or it cannot be written.
+    pub fn enter() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -57,6 +67,22 @@ impl Screen {
         let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
         Ok(Self { terminal, _raw: raw })
     }
+
+    /// Its columns and rows.
+    ///
+    /// # Errors
+    /// If the terminal does not report them.
+    pub fn size(&self) -> io::Result<Size> {
+        self.terminal.size()
+    }
+
+    /// Shows the chat as it is now. Only cells that have changed are written.
+    ///
+    /// # Errors
+    /// If the terminal cannot be written.
+    pub fn draw(&mut self, chat: &Chat) -> io::Result<()> {
+        self.terminal.draw(|frame| chat.draw(frame)).map(drop)
+    }
 }
 
 impl Drop for Screen {
@@ -70,7 +96,7 @@ fn leave() {
     let _ = disable_raw_mode();
 }
 
-/// What asks the program to stop, so that it gives the terminal back first.
+/// The signals that end the program, which restores the terminal first.
 pub(crate) struct Signals([Signal; 3]);
 
 impl Signals {

@@ -1,4 +1,4 @@
-//! Becoming somebody: by what was remembered, or by a password that is asked for.
+//! Log-in and sign-up: with a stored token, or with a password that is prompted for.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write, stderr};
@@ -11,10 +11,11 @@ use pabal_client::{Account, Client, Token};
 
 use crate::Failure;
 use crate::flags::Flags;
-use crate::requests::told;
+use crate::requests::describe;
 use crate::screen::{Raw, Signals};
 
-/// Where a password may stand instead of being asked for. On a command line everybody could read it.
+/// The variable with the password, which replaces the prompt. There is no flag for it, because every user of
+/// the machine can read command lines.
 const PASSWORD: &str = "PABAL_PASSWORD";
 
 /// Logs in or signs up.
@@ -26,7 +27,7 @@ pub(crate) async fn sign_in(
     let client = Client::builder(&flags.url).build()?;
     let file = flags.remember.as_deref();
     if let Some(file) = file
-        && let Some(token) = remembered(file, flags)?
+        && let Some(token) = stored_token(file, flags)?
     {
         match client.resume(token).await {
             Err(error) if error.is_unauthenticated() => {}
@@ -36,15 +37,15 @@ pub(crate) async fn sign_in(
     let account = match std::env::var(PASSWORD) {
         Ok(password) => enter(&client, flags, &password).await?,
         Err(_) => {
-            let password = ask(&format!("Password of {}: ", flags.user), keys, signals).await?;
-            if flags.sign_up && ask("The same again: ", keys, signals).await? != password {
-                return Err(Failure::NotTheSame);
+            let password = prompt(&format!("Password for {}: ", flags.user), keys, signals).await?;
+            if flags.sign_up && prompt("Repeat the password: ", keys, signals).await? != password {
+                return Err(Failure::PasswordsDiffer);
             }
             enter(&client, flags, &password).await?
         }
     };
     if let Some(file) = file {
-        remember(file, flags, &account)?;
+        store_token(file, flags, &account)?;
     }
     Ok(account)
 }
@@ -55,13 +56,13 @@ async fn enter(client: &Client, flags: &Flags, password: &str) -> Result<Account
     }
     let account = client.log_in_on("terminal", &flags.user, password).await;
     account.map_err(|error| match error.is_unauthenticated() {
-        true => Failure::NotLoggedIn(told(&error)),
+        true => Failure::NotLoggedIn(describe(&error)),
         false => error.into(),
     })
 }
 
-/// Asks for a secret: what is typed is not shown.
-async fn ask(
+/// Prompts for a secret, which is not echoed.
+async fn prompt(
     words: &str,
     keys: &mut EventStream,
     signals: &mut Signals,
@@ -69,18 +70,18 @@ async fn ask(
     let mut err = stderr();
     write!(err, "{words}").and_then(|()| err.flush())?;
     let raw = Raw::enter()?;
-    let answer = typed(keys, signals).await;
+    let secret = typed(keys, signals).await;
     drop(raw);
     writeln!(err)?;
-    answer
+    secret
 }
 
 async fn typed(keys: &mut EventStream, signals: &mut Signals) -> Result<String, Failure> {
     let mut secret = String::new();
     loop {
         let event = tokio::select! {
-            event = keys.next() => event.ok_or(Failure::GivenUp)??,
-            () = signals.next() => return Err(Failure::GivenUp),
+            event = keys.next() => event.ok_or(Failure::Canceled)??,
+            () = signals.next() => return Err(Failure::Canceled),
         };
         let key = match event {
             Event::Paste(text) => {
@@ -93,8 +94,8 @@ async fn typed(keys: &mut EventStream, signals: &mut Signals) -> Result<String, 
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Enter => return Ok(secret),
-            KeyCode::Esc => return Err(Failure::GivenUp),
-            KeyCode::Char('c' | 'd') if control => return Err(Failure::GivenUp),
+            KeyCode::Esc => return Err(Failure::Canceled),
+            KeyCode::Char('c' | 'd') if control => return Err(Failure::Canceled),
             KeyCode::Char('u') if control => secret.clear(),
             KeyCode::Char(letter) if !control => secret.push(letter),
             KeyCode::Backspace => drop(secret.pop()),
@@ -103,8 +104,9 @@ async fn typed(keys: &mut EventStream, signals: &mut Signals) -> Result<String, 
     }
 }
 
-/// Three lines: the server, the user, the token. It is nobody else's business what another server's is.
-fn remembered(file: &Path, flags: &Flags) -> Result<Option<Token>, Failure> {
+/// Reads the stored token. The file has three lines: the server, the user and the token. A token of another
+/// server or user is never sent.
+fn stored_token(file: &Path, flags: &Flags) -> Result<Option<Token>, Failure> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -115,13 +117,13 @@ fn remembered(file: &Path, flags: &Flags) -> Result<Option<Token>, Failure> {
         (Some(url), Some(user), Some(token)) if url == flags.url && user == flags.user => {
             Ok(Some(Token::new(token)?))
         }
-        _ => Err(Failure::SomethingElse(file.to_owned())),
+        _ => Err(Failure::WrongTokenFile(file.to_owned())),
     }
 }
 
-fn remember(file: &Path, flags: &Flags, account: &Account) -> Result<(), Failure> {
-    // One that is there was read before, and its token has ended. A new one is nobody else's from its
-    // first moment.
+fn store_token(file: &Path, flags: &Flags, account: &Account) -> Result<(), Failure> {
+    // An existing file was read before, and its token has ended. The file is created anew, so that other
+    // users cannot read it at any moment.
     if let Err(error) = fs::remove_file(file)
         && error.kind() != ErrorKind::NotFound
     {

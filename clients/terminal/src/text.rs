@@ -1,5 +1,5 @@
-//! Text as a terminal shows it: how many columns it takes, where lines break, and what of it must
-//! not reach the terminal at all.
+//! Text on a terminal: its width in columns, its line breaks, and the characters that must not reach the
+//! terminal.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
@@ -9,14 +9,14 @@ pub(crate) fn width(text: &str) -> usize {
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 
-/// Text of others without what would steer the terminal or turn the order of letters around.
+/// Text without the characters that control the terminal or change the direction of writing.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\n' => out.push('\n'),
             '\t' => out.push_str("    "),
-            // Explicit directions (UAX #9): they would reach beyond the message.
+            // Explicit directions (UAX #9) would affect the text after the message.
             '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => {}
             control if control.is_control() => {}
             other => out.push(other),
@@ -25,12 +25,12 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// The same on one line.
+/// The same as [`clean`], on one line.
 pub(crate) fn line(text: &str) -> String {
     clean(text).replace('\n', " ")
 }
 
-/// As much of a line as fits, with `…` where something is missing.
+/// As much of a line as fits, with `…` at the end if it was cut.
 pub(crate) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -51,8 +51,8 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     out
 }
 
-/// Breaks text into lines of at most `columns`: behind spaces and between wide letters, in the
-/// middle of a word only if it fits nowhere. Spaces at a break are not shown.
+/// Breaks text into lines of at most `columns`: after spaces and between wide letters, and within a word only
+/// if it is longer than a line. Spaces at a break are not shown.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(2);
     text.split('\n').flat_map(|line| wrap_line(line, columns)).collect()
@@ -60,7 +60,7 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
 
 fn wrap_line(line: &str, columns: usize) -> Vec<String> {
     let mut out = Vec::new();
-    // Byte positions: where the line begins, and where it may be broken.
+    // Byte positions: the beginning of the line, and the last position where it may be broken.
     let (mut start, mut may_break, mut taken) = (0, 0, 0);
     for (at, grapheme) in line.grapheme_indices(true) {
         let wide = grapheme.width();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_ends_in_dots() {
+    fn a_line_that_is_cut_ends_in_dots() {
         assert_eq!(fit("mina", 4), "mina");
         assert_eq!(fit("minari", 4), "min…");
         assert_eq!(fit("안녕하", 4), "안…");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn others_do_not_steer_the_terminal() {
+    fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[2Jb\r\u{7}\tc\nd\u{202e}e"), "a[2Jb    c\nde");
         assert_eq!(line("a\nb"), "a b");
     }

@@ -31,7 +31,7 @@ fn is(answer: &Answer, status: u16, code: &str, shown: &str) {
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_json_or_not_the_right_one() {
+async fn malformed_and_mistyped_bodies_are_invalid() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -91,7 +91,7 @@ async fn bodies_that_are_no_json_or_not_the_right_one() {
 }
 
 #[tokio::test]
-async fn more_than_fits() {
+async fn requests_beyond_a_size_limit_are_refused() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -145,7 +145,7 @@ async fn more_than_fits() {
 }
 
 #[tokio::test]
-async fn channels_and_sessions_that_are_not_the_callers() {
+async fn channels_and_sessions_of_other_users_are_refused() {
     let node = Node::start().await;
     let [ann, bob, eve] =
         [node.sign_up("ann").await, node.sign_up("bob").await, node.sign_up("eve").await];
@@ -208,7 +208,7 @@ async fn channels_and_sessions_that_are_not_the_callers() {
 }
 
 #[tokio::test]
-async fn positions_that_cannot_be() {
+async fn positions_that_the_session_does_not_hold_are_invalid() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -246,7 +246,7 @@ async fn positions_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn a_second_poll_ends_the_first_with_nothing() {
+async fn a_second_poll_ends_the_first_with_an_empty_batch() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -284,7 +284,7 @@ fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn floods_of_http_2_frames_end_with_their_connection() {
+async fn a_flood_of_http_2_frames_ends_with_its_connection() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     // GET http://x/ in HPACK, all but the authority from the static table.
@@ -336,7 +336,7 @@ async fn floods_of_http_2_frames_end_with_their_connection() {
 }
 
 #[tokio::test]
-async fn many_connections_at_once_are_all_served_and_all_given_back() {
+async fn many_connections_at_once_are_served_and_their_sockets_closed() {
     const MANY: usize = 800;
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;

@@ -27,7 +27,7 @@ fn preflight(path: &str, origin: &str) -> String {
 }
 
 #[tokio::test]
-async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
+async fn pages_of_listed_origins_may_read_every_kind_of_response() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -67,7 +67,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_for_listed_origins_only() {
+async fn a_preflight_succeeds_for_listed_origins_only() {
     let node = start().await;
     let mut line = Line::open(&node).await;
     for path in ["/v1/login", "/v1/sessions", "/v1/sessions/x/poll", "/v1/sessions/x/commands"] {
@@ -96,7 +96,7 @@ async fn a_preflight_is_answered_for_listed_origins_only() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_for_listed_pages_own_pages_and_whoever_is_no_page() {
+async fn a_websocket_is_open_to_listed_pages_own_pages_and_clients_that_are_not_pages() {
     let public = |config: &mut pabal_gateway::config::Config| {
         let listed = "https://chat.example.org".to_owned();
         config.server.allowed_origins = vec![listed.try_into().unwrap()];
@@ -129,7 +129,7 @@ async fn a_websocket_is_for_listed_pages_own_pages_and_whoever_is_no_page() {
 }
 
 #[tokio::test]
-async fn every_answer_but_a_polls_has_an_id() {
+async fn every_response_but_that_of_a_poll_has_an_id() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -159,7 +159,7 @@ async fn every_answer_but_a_polls_has_an_id() {
 }
 
 #[tokio::test]
-async fn answers_tell_browsers_what_not_to_do() {
+async fn responses_restrict_what_browsers_do_with_them() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     for path in ["/v1/me", "/v1/nothing", "/v1/sessions/x/shoes"] {
@@ -181,7 +181,7 @@ async fn answers_tell_browsers_what_not_to_do() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_poll_is_small() {
+async fn the_response_to_a_poll_is_small() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;

@@ -54,7 +54,7 @@ fn few(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn frames_are_taken_within_tls() {
+async fn frames_are_handled_within_tls() {
     let (certificate, trust) = Certificate::new();
     let open = async |node: &Node, person: &Person| {
         Raw::over(Line::open_tls(node, &trust).await, person).await
@@ -72,7 +72,7 @@ async fn frames_are_taken_within_tls() {
 }
 
 #[tokio::test]
-async fn frames_are_taken_within_a_stream_of_http_2() {
+async fn frames_are_handled_within_a_stream_of_http_2() {
     let node = Node::start_with(many).await;
     let ann = node.sign_up("ann").await;
     // All on one connection, which bears with every one of them.

@@ -299,7 +299,7 @@ pub(crate) async fn hold(cases: Vec<Case>, open: impl AsyncFn() -> Raw) {
 }
 
 #[tokio::test]
-async fn frames_are_taken_as_the_rfc_says() {
+async fn frames_are_handled_as_rfc_6455_says() {
     let node = Node::start_with(|config| config.limits.sessions_per_user = 1_000).await;
     let ann = node.sign_up("ann").await;
     hold(cases(), async || Raw::open(&node, &ann).await).await;
@@ -319,7 +319,7 @@ async fn a_reason_that_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test]
-async fn control_frames_without_end_are_answered_without_growing() {
+async fn a_flood_of_control_frames_does_not_grow_the_write_buffer() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let mut raw = Raw::open(&node, &ann).await;
@@ -361,7 +361,7 @@ async fn contents(person: &Person, channel_id: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_a_close_is_done_and_answered_before_it_is() {
+async fn commands_before_a_close_are_carried_out_and_replied_to_before_it() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -392,7 +392,7 @@ async fn what_was_asked_before_a_close_is_done_and_answered_before_it_is() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_the_end_of_a_connection_is_done() {
+async fn commands_before_the_end_of_a_connection_are_carried_out() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;

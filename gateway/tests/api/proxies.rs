@@ -47,7 +47,7 @@ fn health(more: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_client_behind_a_proxy_has_its_own_pace_whatever_it_pretends() {
+async fn each_client_of_a_proxy_has_its_own_rate_limit_whatever_it_claims() {
     let node = start().await;
     let mut line = Line::open(&node).await;
     assert!(spend(&mut line, &health("x-forwarded-for: 192.0.2.1\r\n")).await >= FREE);
@@ -64,7 +64,7 @@ async fn each_client_behind_a_proxy_has_its_own_pace_whatever_it_pretends() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_and_what_contradicts_itself_counts_for_the_proxy() {
+async fn malformed_and_contradictory_headers_count_for_the_proxy() {
     let node = start().await;
     let mut line = Line::open(&node).await;
     spend(&mut line, &health("")).await;
@@ -79,7 +79,7 @@ async fn what_makes_no_sense_and_what_contradicts_itself_counts_for_the_proxy() 
 }
 
 #[tokio::test]
-async fn who_is_no_proxy_is_not_believed() {
+async fn a_client_that_is_not_a_proxy_cannot_name_another_client() {
     let node = start().await;
     let mut line = from(&node, [127, 0, 0, 2]).await;
     let mut number = 0;
@@ -98,7 +98,7 @@ async fn who_is_no_proxy_is_not_believed() {
 }
 
 #[tokio::test]
-async fn polls_and_http_2_go_by_the_same_address() {
+async fn polls_and_http_2_count_for_the_same_address() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -132,7 +132,7 @@ async fn polls_and_http_2_go_by_the_same_address() {
 }
 
 #[tokio::test]
-async fn log_ins_are_counted_for_the_client() {
+async fn log_ins_count_for_the_client() {
     let node = Node::start_with(|config| {
         config.server.trusted_proxies = vec![Network::try_from("127.0.0.0/8".to_owned()).unwrap()];
         config.limits.rate_limits = true;

@@ -65,7 +65,7 @@ async fn heard(ears: &Ears, person: &Person) -> usize {
 }
 
 #[tokio::test]
-async fn who_never_reads_is_closed_and_loses_nothing() {
+async fn a_client_that_never_reads_is_disconnected_and_loses_nothing() {
     let node = start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -96,7 +96,7 @@ async fn who_never_reads_is_closed_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn who_never_finishes_a_request_is_closed() {
+async fn a_client_that_never_finishes_a_request_is_disconnected() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;

@@ -40,7 +40,7 @@ async fn polls_and_all_other_requests_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_poll_in_pieces_is_the_same_poll() {
+async fn a_poll_that_arrives_in_pieces_is_served_as_one() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -58,7 +58,7 @@ async fn a_poll_in_pieces_is_the_same_poll() {
 }
 
 #[tokio::test]
-async fn requests_that_were_sent_ahead_are_answered_in_order() {
+async fn pipelined_requests_are_served_in_order() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -86,7 +86,7 @@ async fn requests_that_were_sent_ahead_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
+async fn pipelined_requests_beyond_the_read_ahead_limit_wait_in_the_socket() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -101,7 +101,7 @@ async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
 }
 
 #[tokio::test]
-async fn a_stream_is_one_answer_among_others() {
+async fn a_stream_is_one_response_among_others() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -131,7 +131,7 @@ async fn a_stream_is_one_answer_among_others() {
 }
 
 #[tokio::test]
-async fn a_waiting_read_ends_with_its_client() {
+async fn a_parked_read_ends_when_its_client_disconnects() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     for (transport, read) in [("long_polling", "long-poll"), ("sse", "events")] {
@@ -152,7 +152,7 @@ async fn a_waiting_read_ends_with_its_client() {
 }
 
 #[tokio::test]
-async fn polls_that_are_not_plain_are_answered_all_the_same() {
+async fn polls_that_are_not_plain_are_served_by_hyper() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -204,7 +204,7 @@ async fn polls_that_are_not_plain_are_answered_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_parked_poll_is_told_of_the_end_and_closed() {
+async fn a_parked_poll_gets_the_draining_event_and_its_connection_is_closed() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -219,7 +219,7 @@ async fn a_parked_poll_is_told_of_the_end_and_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_only_polled_may_ask_for_something_else_at_any_time() {
+async fn a_connection_that_has_only_polled_may_send_any_other_request_later() {
     let within = Duration::from_millis(50);
     let node = Node::start_with(|config| {
         config.server.first_request_timeout_ms = within.as_millis().try_into().unwrap();

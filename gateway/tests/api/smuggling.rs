@@ -56,7 +56,7 @@ fn shapes() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn nobody_hides_a_request_in_another() {
+async fn a_request_hidden_in_another_is_not_served() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;

@@ -133,7 +133,7 @@ async fn several_websockets_share_a_connection() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_handshake_is_a_problem_here_too() {
+async fn a_refused_handshake_over_http_2_is_a_problem() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let mut client = connect(&node).await;
@@ -157,7 +157,7 @@ async fn what_is_wrong_with_a_handshake_is_a_problem_here_too() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_read_is_closed_though_its_client_talks() {
+async fn a_stream_that_is_not_read_is_closed_although_its_client_sends_frames() {
     let node = Node::start_with(|config| config.limits.ping_interval_ms = 300).await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
@@ -184,7 +184,7 @@ async fn a_stream_that_is_not_read_is_closed_though_its_client_talks() {
 }
 
 #[tokio::test]
-async fn headers_that_are_too_long_are_refused_and_the_connection_goes_on() {
+async fn headers_that_are_too_long_are_refused_and_the_connection_stays_open() {
     let node = Node::start().await;
     let mut client = connect(&node).await;
     let mut ask = async |bytes: usize| {

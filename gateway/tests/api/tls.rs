@@ -166,7 +166,7 @@ async fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
 }
 
 #[tokio::test]
-async fn a_wrong_certificate_is_said_in_one_line() {
+async fn a_wrong_certificate_is_reported_in_one_line() {
     let (certificate, _) = Certificate::new();
     let (other, _) = Certificate::new();
     let file = |name: &str, text: &str| {
@@ -217,7 +217,7 @@ async fn a_wrong_certificate_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_valid_now_is_complained_of_and_used() {
+async fn a_certificate_that_is_not_valid_is_reported_and_used() {
     let (certificate, _) = Certificate::new();
     let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
     // The last seconds of 2025-01-31 and of 2025-03-01.
@@ -240,7 +240,7 @@ async fn a_certificate_that_is_not_valid_now_is_complained_of_and_used() {
 }
 
 #[tokio::test]
-async fn when_the_certificate_in_use_ends_is_a_metric() {
+async fn the_expiry_of_the_certificate_in_use_is_a_metric() {
     let (certificate, _) = Certificate::new();
     let trust = certificate.renew_for((2024, 1, 1), (2122, 1, 1));
     let node = start(&certificate).await;
@@ -256,7 +256,7 @@ async fn when_the_certificate_in_use_ends_is_a_metric() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_shake_hands_is_closed() {
+async fn a_client_that_does_not_finish_the_handshake_is_disconnected() {
     let (certificate, _) = Certificate::new();
     let node = start_with(&certificate, |config| {
         config.server.first_request_timeout_ms = 300;

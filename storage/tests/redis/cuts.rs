@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pabal_core::model::{ChannelId, Draft, MessageId, NodeId, Partition, Timestamp, UserId};
 use pabal_core::ports::*;
-use pabal_servers::cutter::{Cutter, Way};
+use pabal_servers::cutter::{Cutter, Direction};
 use pabal_servers::{Redis, started};
 use pabal_storage::redis::{RedisConfig, RedisStore};
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ impl Cut {
         mut verify: impl AsyncFnMut(u64),
     ) {
         let (mut number, mut cuts) = (0, 0);
-        for way in [Way::There, Way::Back] {
+        for way in [Direction::ToServer, Direction::ToClients] {
             for bytes in 0.. {
                 self.cutter.cut_after(way, bytes);
                 let ended = timeout(BOUND, call(number)).await;
@@ -220,13 +220,13 @@ async fn connecting() {
     let cutter = Cutter::to(redis.port()).await;
     let url = format!("redis://127.0.0.1:{}", cutter.port());
     let whole = {
-        let before = cutter.passed(Way::There);
+        let before = cutter.passed(Direction::ToServer);
         store(&url).await;
-        cutter.passed(Way::There) - before
+        cutter.passed(Direction::ToServer) - before
     };
     assert!(whole > 20, "{whole} bytes");
     for bytes in 0..whole {
-        cutter.cut_after(Way::There, bytes);
+        cutter.cut_after(Direction::ToServer, bytes);
         let url = url.parse().expect("an address");
         let config = RedisConfig::default();
         let connected = RedisStore::connect(&url, &config);

@@ -202,5 +202,5 @@ async fn answers(port: u16) -> bool {
         connection.read_exact(&mut first)?;
         std::io::Result::Ok(first[0] == ANSWER)
     });
-    asked.await.is_ok_and(|answer| answer.unwrap_or(false))
+    asked.await.is_ok_and(|response| response.unwrap_or(false))
 }

@@ -11,13 +11,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From clients to the server.
-    There,
+    ToServer,
     /// From the server to clients.
-    Back,
+    ToClients,
 }
 
 /// A proxy in front of a server. Ends with its connections when dropped.
@@ -68,10 +68,10 @@ impl Cutter {
 
     /// Cuts the connection behind the next `bytes` that go this way, whichever connection carries
     /// them. From then on all passes.
-    pub fn cut_after(&self, way: Way, bytes: u64) {
+    pub fn cut_after(&self, direction: Direction, bytes: u64) {
         self.state.cut.store(false, Ordering::SeqCst);
         let bytes = i64::try_from(bytes).unwrap_or(ALL);
-        self.state.left[way as usize].store(bytes, Ordering::SeqCst);
+        self.state.left[direction as usize].store(bytes, Ordering::SeqCst);
     }
 
     /// Takes a cut back that has not happened; answers whether it had.
@@ -83,8 +83,8 @@ impl Cutter {
     }
 
     /// How many bytes have passed this way.
-    pub fn passed(&self, way: Way) -> u64 {
-        self.state.passed[way as usize].load(Ordering::SeqCst)
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.state.passed[direction as usize].load(Ordering::SeqCst)
     }
 }
 
@@ -105,8 +105,8 @@ async fn relay(client: TcpStream, state: Arc<State>) {
     let (from_server, to_server) = server.into_split();
     // Whichever ends first takes the other with it.
     tokio::select! {
-        () = pass(from_client, to_server, &state, Way::There) => {}
-        () = pass(from_server, to_client, &state, Way::Back) => {}
+        () = pass(from_client, to_server, &state, Direction::ToServer) => {}
+        () = pass(from_server, to_client, &state, Direction::ToClients) => {}
     }
 }
 
@@ -114,9 +114,9 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     state: &State,
-    way: Way,
+    direction: Direction,
 ) {
-    let (left, passed) = (&state.left[way as usize], &state.passed[way as usize]);
+    let (left, passed) = (&state.left[direction as usize], &state.passed[direction as usize]);
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(size @ 1..) = from.read(&mut chunk).await {
         let before = left.load(Ordering::SeqCst);

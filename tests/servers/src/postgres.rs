@@ -100,8 +100,8 @@ impl Postgres {
     /// If it cannot.
     pub async fn database(&self) -> String {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let answer = self.command(&format!("CREATE DATABASE {name}")).await;
-        assert_eq!(answer, "CREATE DATABASE", "the server makes a database");
+        let response = self.command(&format!("CREATE DATABASE {name}")).await;
+        assert_eq!(response, "CREATE DATABASE", "the server makes a database");
         self.url(USER, PASSWORD, &name)
     }
 

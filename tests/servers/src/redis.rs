@@ -85,8 +85,8 @@ impl Redis {
         let port = |port: u16| vec![("tls-port", port.to_string())];
         let mut redis = Self::start_on(&settings, port).await?;
         redis.certificates = Some(files);
-        let answer = redis.command(&["CONFIG", "GET", "tls-port"]).await;
-        let port = answer.lines().last().and_then(|port| port.parse().ok()).expect("a port");
+        let response = redis.command(&["CONFIG", "GET", "tls-port"]).await;
+        let port = response.lines().last().and_then(|port| port.parse().ok()).expect("a port");
         Ok((redis, port))
     }
 
@@ -213,8 +213,8 @@ impl Redis {
     /// # Panics
     /// If it cannot.
     pub async fn snapshot(&self) {
-        let answer = self.command(&["SAVE"]).await;
-        assert_eq!(answer, "OK", "the server saves");
+        let response = self.command(&["SAVE"]).await;
+        assert_eq!(response, "OK", "the server saves");
     }
 }
 
@@ -234,8 +234,8 @@ fn to_run(command: &[String]) -> Command {
 
 /// Whether it serves commands, be it only to those who say who they are.
 async fn answers(cli: &Path, port: u16) -> bool {
-    let answer = ask(cli, port, &["PING"]).await;
-    answer == "PONG" || answer.contains("NOAUTH")
+    let response = ask(cli, port, &["PING"]).await;
+    response == "PONG" || response.contains("NOAUTH")
 }
 
 async fn ask(cli: &Path, port: u16, words: &[&str]) -> String {

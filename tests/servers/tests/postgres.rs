@@ -19,12 +19,12 @@ async fn what_was_committed_survives_a_kill_on_the_same_port() {
 async fn a_paused_server_answers_when_it_goes_on() {
     let postgres = started!(Postgres::start());
     postgres.pause();
-    let answer = postgres.command("SELECT 1");
-    tokio::pin!(answer);
-    let waited = tokio::time::timeout(Duration::from_millis(300), &mut answer).await;
+    let response = postgres.command("SELECT 1");
+    tokio::pin!(response);
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut response).await;
     assert!(waited.is_err(), "a paused server answers nothing");
     postgres.resume();
-    assert_eq!(answer.await, "1");
+    assert_eq!(response.await, "1");
 }
 
 #[tokio::test]

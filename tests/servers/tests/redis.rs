@@ -27,12 +27,12 @@ async fn a_server_without_its_journal_begins_at_its_snapshot() {
 async fn a_paused_server_answers_when_it_goes_on() {
     let redis = started!(Redis::start());
     redis.pause();
-    let answer = redis.command(&["PING"]);
-    tokio::pin!(answer);
-    let waited = tokio::time::timeout(std::time::Duration::from_millis(200), &mut answer).await;
+    let response = redis.command(&["PING"]);
+    tokio::pin!(response);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(200), &mut response).await;
     assert!(waited.is_err(), "a paused server answers nothing");
     redis.resume();
-    assert_eq!(answer.await, "PONG");
+    assert_eq!(response.await, "PONG");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! `make faults`: a cluster under load meets faults. Progress while it runs, a row a fault and the
-//! verdict at the end; fails if anything was lost, repeated or out of order.
+//! `make faults`: a cluster under load meets faults. Prints the progress, one row per fault and the verdict.
+//! Fails if any message was lost, repeated or reordered.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,28 +10,32 @@ use pabal_tests::faults::{Plan, Report, run};
 use rand::RngExt;
 
 const USAGE: &str =
-    "faults [--seed NUMBER] [--runs NUMBER] [--duration SECONDS] [--lie lose|repeat|reorder|forget|late]
+    "faults [--seed NUMBER] [--runs NUMBER] [--duration SECONDS] [--corruption lose|repeat|reorder|forget|late]
        [--json FILE] [--logs FOLDER]
-  --runs      as many runs, of this seed and those behind it
-  --duration  how long new faults begin; without it, each kind of fault comes once
-  --lie       what is done on the way to a client, and has to be found out; may be repeated
-  --json      adds the figures to a file, a line a run
-  --logs      where the nodes' logs go if the run fails";
+  --runs        number of runs, with this seed and the following ones
+  --duration    time in which new faults begin; by default each kind of fault happens once
+  --corruption  how a faulty proxy corrupts what one client receives, which must be detected; may be
+                given several times (an older name is --lie)
+  --json        file to which the figures are appended, one line per run
+  --logs        folder for the logs of the nodes if a run fails";
 
-struct Asked {
+struct Flags {
     plan: Plan,
     runs: u64,
     json: Option<String>,
     logs: Option<String>,
 }
 
-fn asked() -> Result<Asked, String> {
-    let mut plan =
-        Plan { seed: rand::rng().random_range(0..1_000_000), duration: None, lies: Vec::new() };
+fn flags() -> Result<Flags, String> {
+    let mut plan = Plan {
+        seed: rand::rng().random_range(0..1_000_000),
+        duration: None,
+        corruptions: Vec::new(),
+    };
     let (mut runs, mut json, mut logs) = (1, None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{word}: a value is missing"))?;
+        let value = words.next().ok_or_else(|| format!("{word}: the value is missing"))?;
         let wrong = |error: &dyn std::fmt::Display| format!("{word} {value}: {error}");
         match word.as_str() {
             "--seed" => plan.seed = value.parse().map_err(|error| wrong(&error))?,
@@ -40,19 +44,21 @@ fn asked() -> Result<Asked, String> {
                 let seconds = value.trim_end_matches('s').parse().map_err(|error| wrong(&error))?;
                 plan.duration = Some(Duration::from_secs(seconds));
             }
-            "--lie" => plan.lies.push(value.parse().map_err(|error| wrong(&error))?),
+            "--corruption" | "--lie" => {
+                plan.corruptions.push(value.parse().map_err(|error| wrong(&error))?)
+            }
             "--json" => json = Some(value),
             "--logs" => logs = Some(value),
-            _ => return Err(format!("{word} is not known")),
+            _ => return Err(format!("unknown flag {word}")),
         }
     }
-    Ok(Asked { plan, runs, json, logs })
+    Ok(Flags { plan, runs, json, logs })
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Asked { plan, runs, json, logs } = match asked() {
-        Ok(asked) => asked,
+    let Flags { plan, runs, json, logs } = match flags() {
+        Ok(flags) => flags,
         Err(error) => {
             eprintln!("{error}\n{USAGE}");
             return ExitCode::from(2);
@@ -70,7 +76,7 @@ async fn main() -> ExitCode {
         };
         println!("\n{report}\n");
         if let Err(error) = keep(&report, json.as_deref(), logs.as_deref()) {
-            eprintln!("the report is not kept: {error}");
+            eprintln!("the report cannot be written: {error}");
             return ExitCode::from(2);
         }
         if !report.violations.is_empty() {

@@ -1,4 +1,4 @@
-//! The faults: each is done to a cluster and taken back.
+//! The faults: each one is injected into a cluster and ended.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, LEASE, NODES, Queue};
 use crate::node::Port;
 use crate::proxy::FaultProxy;
 
-/// How long a failover waits for somebody who can take over.
+/// How long a failover waits for a replica that can be promoted.
 const REPLICA_WITHIN: Duration = Duration::from_secs(30);
 
 /// A kind of fault.
@@ -20,30 +20,31 @@ const REPLICA_WITHIN: Duration = Duration::from_secs(30);
 pub enum Kind {
     /// `kill -9` of a node, and its restart.
     Kill,
-    /// SIGSTOP of a node beyond its lease, and SIGCONT: it goes on as the owner of what others own.
+    /// SIGSTOP of a node for longer than its lease, then SIGCONT: it continues as an owner although other nodes
+    /// own its partitions.
     Pause,
-    /// SIGTERM and restart of all nodes, one after the other.
+    /// SIGTERM and restart of all nodes, one after another.
     RollingRestart,
-    /// The wall clock of a node an hour off, and right again.
+    /// The wall clock of a node is an hour off for a while.
     ClockStep,
-    /// `kill -9` of Redis, and its restart on what it had written.
+    /// `kill -9` of Redis, and its restart with its data.
     RedisRestart,
-    /// `kill -9` of the primary Redis: its replica takes over.
+    /// `kill -9` of the primary Redis: its replica is promoted.
     RedisFailover,
-    /// Connections between nodes and Redis break again and again.
+    /// Connections between nodes and Redis break repeatedly.
     RedisCut,
-    /// A node cannot reach Redis for longer than its lease, but everything else.
+    /// A node cannot reach Redis for longer than its lease; it reaches everything else.
     RedisAway,
-    /// Everything between nodes and Redis takes longer.
+    /// Calls between nodes and Redis are delayed.
     RedisSlow,
-    /// Connections between clients and nodes break again and again, and are slow.
+    /// Connections between clients and nodes break repeatedly and are slow.
     Clients,
-    /// None, for as long as one might take.
+    /// No fault, for the time that one takes.
     Nothing,
 }
 
 impl Kind {
-    /// Those of a cluster on one Redis.
+    /// The faults of a cluster on one Redis.
     pub const ALONE: [Self; 10] = [
         Self::Kill,
         Self::Pause,
@@ -56,11 +57,10 @@ impl Kind {
         Self::Clients,
         Self::Nothing,
     ];
-    /// Those of a cluster on a Redis that fails over.
+    /// The faults of a cluster on a Redis that fails over.
     pub const WATCHED: [Self; 2] = [Self::RedisFailover, Self::Kill];
 
-    /// Does it, and takes it back. Answers what was done in words; nothing if it cannot be done here
-    /// and now.
+    /// Injects the fault and ends it. Returns a description; `None` if it is impossible here and now.
     pub(super) async fn inflict(self, cluster: &Cluster, random: &mut StdRng) -> Option<String> {
         let node = random.random_range(0..NODES);
         let name = format!("n{}", node + 1);
@@ -85,7 +85,7 @@ impl Kind {
                     let status = node.ended().await;
                     assert!(status.success(), "a clean exit: {status}");
                     node.restart(Port::Same).await;
-                    cluster.shared_out().await;
+                    cluster.partitions_assigned().await;
                 }
                 Some("all".to_owned())
             }
@@ -96,7 +96,7 @@ impl Kind {
                 }
                 sleep(time(3_000..5_000)).await;
                 cluster.set_clock(node, 0);
-                // It looks at its clock's file once a second.
+                // The node reads the file of its clock once a second.
                 sleep(Duration::from_secs(1)).await;
                 Some(format!("{name} {}", if offset > 0 { "ahead" } else { "behind" }))
             }
@@ -109,11 +109,11 @@ impl Kind {
             }
             Self::RedisFailover => {
                 let Queue::Watched(servers) = &cluster.queue else { return None };
-                // The one that failed last time may not be back yet.
+                // The server that failed last time may not be ready yet.
                 let primary = timeout(REPLICA_WITHIN, servers.settled()).await.ok()?;
                 servers.servers[primary].kill();
                 servers.failed_over_to(1 - primary).await;
-                // It believes to be primary still, until it is told otherwise.
+                // It considers itself primary until the Sentinel reconfigures it.
                 servers.servers[primary].restart().await;
                 Some("the primary".to_owned())
             }
@@ -162,7 +162,7 @@ impl Kind {
     }
 }
 
-/// One of them or all, and which in words.
+/// One of them or all of them, with a description.
 fn some(lines: &[FaultProxy], node: usize, all: bool) -> (Vec<&FaultProxy>, String) {
     if all {
         return (lines.iter().collect(), "all".to_owned());
@@ -180,7 +180,7 @@ impl fmt::Display for Kind {
             Self::RedisRestart => "kill -9 of Redis",
             Self::RedisFailover => "failover of Redis",
             Self::RedisCut => "connections to Redis cut",
-            Self::RedisAway => "Redis away beyond a lease",
+            Self::RedisAway => "Redis unavailable beyond a lease",
             Self::RedisSlow => "connections to Redis slow",
             Self::Clients => "connections of clients cut",
             Self::Nothing => "no fault",

@@ -1,4 +1,4 @@
-//! The people: a device on each transport, twice over and through the balancer, in groups and 1:1.
+//! The load: ten devices, on every transport and through the balancer, in groups and direct channels.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use tokio::time::{sleep, timeout};
 
 use super::report::Story;
 use crate::account::{Account, Cursors, Id};
-use crate::client::{Client, Way};
+use crate::client::{Client, TransportPlan};
 use crate::cluster::Cluster;
+use crate::faulty_proxy::{Corruption, FaultyProxy};
 use crate::ledger::Ledger;
-use crate::liar::{Liar, Lie};
 use crate::line::Transport;
 use crate::oracle::judge;
 use crate::wait::SOON;
 
-/// How long a sender rests between two messages.
+/// How long a sender pauses between two messages.
 const REST: Duration = Duration::from_millis(250);
 /// How often a switching device changes its transport.
 const SWITCH: Duration = Duration::from_millis(700);
-/// Devices that poll, of which each is lied to in another way.
-const DECEIVED: [usize; 5] = [0, 1, 5, 6, 4];
-/// They are lied to at every so manieth message.
-const LIE_EVERY: u64 = 5;
-/// How long is waited in the end for those who may never get what they were lied out of.
-const LIED_TO: Duration = Duration::from_secs(5);
-/// Of a group, as many devices send.
+/// The devices behind faulty proxies: each has a corruption of its own.
+const BEHIND_FAULTY_PROXY: [usize; 5] = [0, 1, 5, 6, 4];
+/// Every fifth message for them is corrupted.
+const CORRUPT_EVERY: u64 = 5;
+/// How long to wait in the end for devices behind faulty proxies, which may never hold every message.
+const CORRUPTED_WITHIN: Duration = Duration::from_secs(5);
+/// How many devices of a channel send.
 const SENDERS: usize = 3;
 
 pub(super) struct Load {
@@ -37,18 +37,18 @@ pub(super) struct Load {
     devices: Vec<Arc<Client>>,
     channels: Vec<Channel>,
     stop: Arc<AtomicBool>,
-    lanes: Vec<JoinHandle<()>>,
-    liars: Vec<Liar>,
+    senders: Vec<JoinHandle<()>>,
+    faulty_proxies: Vec<FaultyProxy>,
 }
 
-/// A conversation, and the devices that are in it.
+/// A channel and the devices of its members.
 struct Channel {
     id: Id,
     members: Vec<usize>,
 }
 
 impl Load {
-    pub(super) async fn start(cluster: &Cluster, lies: &[Lie]) -> Self {
+    pub(super) async fn start(cluster: &Cluster, corruptions: &[Corruption]) -> Self {
         let balancer = cluster.balancer.address();
         let names = ["ann", "bob", "carl", "dora", "emil", "fritz", "gina", "hans", "ida", "jan"];
         let mut users = join_all(names.map(|name| Account::sign_up(balancer, name))).await;
@@ -61,35 +61,36 @@ impl Load {
             let id = users[one].direct(&users[other]).await;
             channels.push(Channel { id, members: vec![one, other] });
         }
-        let mut liars = Vec::new();
-        for (lie, deceived) in lies.iter().zip(DECEIVED) {
-            let liar = Liar::before(balancer, *lie, LIE_EVERY).await;
-            users[deceived] = users[deceived].via(liar.address());
-            liars.push(liar);
+        let mut faulty_proxies = Vec::new();
+        for (corruption, device) in corruptions.iter().zip(BEHIND_FAULTY_PROXY) {
+            let proxy = FaultyProxy::before(balancer, *corruption, CORRUPT_EVERY).await;
+            users[device] = users[device].via(proxy.address());
+            faulty_proxies.push(proxy);
         }
         let ledger = Ledger::default();
-        let steady = Transport::ALL.map(Way::Steady).into_iter();
-        let ways = steady.chain([Way::Switching(Transport::LongPolling, SWITCH)]).cycle();
+        let steady = Transport::ALL.map(TransportPlan::Steady).into_iter();
+        let plans =
+            steady.chain([TransportPlan::Switching(Transport::LongPolling, SWITCH)]).cycle();
         let devices =
-            join_all(users.iter().zip(ways).enumerate().map(async |(number, (user, way))| {
+            join_all(users.iter().zip(plans).enumerate().map(async |(number, (user, plan))| {
                 let mine = channels.iter().filter(|channel| channel.members.contains(&number));
                 let start: Cursors = mine.map(|channel| (channel.id, 0)).collect();
-                Arc::new(Client::start(user, way, &start, &ledger).await)
+                Arc::new(Client::start(user, plan, &start, &ledger).await)
             }));
         let devices = devices.await;
         let stop = Arc::<AtomicBool>::default();
-        let mut lanes = Vec::new();
+        let mut senders = Vec::new();
         for channel in &channels {
             for member in channel.members.iter().take(SENDERS) {
                 let (device, stop) = (Arc::clone(&devices[*member]), Arc::clone(&stop));
-                lanes.push(tokio::spawn(talk(device, channel.id, stop)));
+                senders.push(tokio::spawn(talk(device, channel.id, stop)));
             }
         }
-        Self { ledger, devices, channels, stop, lanes, liars }
+        Self { ledger, devices, channels, stop, senders, faulty_proxies }
     }
 
-    /// Waits until every channel has something new that was acknowledged, and everybody in it has
-    /// that; false if that does not come about.
+    /// Waits until a new message of every channel was acknowledged and delivered to all of its members.
+    /// Returns false if that does not happen in time.
     pub(super) async fn moves(&self) -> bool {
         let before: Vec<_> = self.channels.iter().map(|it| self.ledger.newest(it.id)).collect();
         let all = async {
@@ -109,13 +110,13 @@ impl Load {
         timeout(SOON, all).await.is_ok()
     }
 
-    /// Ends the talk, waits until everybody has everything, and judges.
+    /// Stops the senders, waits until every device holds every message, and collects the faults.
     pub(super) async fn finish(self, cluster: &Cluster) -> Story {
-        let Self { ledger, devices, channels, stop, lanes, liars } = self;
+        let Self { ledger, devices, channels, stop, senders, faulty_proxies } = self;
         let mut violations = Vec::new();
         stop.store(true, Ordering::Relaxed);
-        for lane in lanes {
-            if let Err(error) = lane.await {
+        for sender in senders {
+            if let Err(error) = sender.await {
                 violations.push(match error.try_into_panic() {
                     Ok(panic) => match panic.downcast::<String>() {
                         Ok(text) => format!("a sender: {text}"),
@@ -125,11 +126,11 @@ impl Load {
                 });
             }
         }
-        // By a way that nobody lies on.
+        // Through a node's own proxy, which corrupts no response.
         let reader = devices[0].account().via(cluster.doors[0].address());
         let histories = channels.iter().map(async |channel| {
-            let who = if channel.members.contains(&0) { 0 } else { channel.members[0] };
-            let account = devices[who].account().via(reader.address());
+            let member = if channel.members.contains(&0) { 0 } else { channel.members[0] };
+            let account = devices[member].account().via(reader.address());
             account.history(channel.id, 0).await
         });
         let histories = join_all(histories).await;
@@ -143,9 +144,9 @@ impl Load {
                 }
             }
         };
-        // Who has not got everything by then has lost it: the judge says what.
-        let patience = if liars.is_empty() { SOON } else { LIED_TO };
-        let _ = timeout(patience, hold).await;
+        // A device that does not hold a message by then has lost it; the oracle names the message.
+        let limit = if faulty_proxies.is_empty() { SOON } else { CORRUPTED_WITHIN };
+        let _ = timeout(limit, hold).await;
         let journals: Vec<_> =
             devices.iter().map(|device| device.look(|journal| journal.clone())).collect();
         for (channel, history) in channels.iter().zip(&histories) {
@@ -154,7 +155,7 @@ impl Load {
             let faults = judge(channel.id, &ledger, history, &members);
             violations.extend(faults.iter().map(|fault| format!("{fault:?}")));
         }
-        // A device's own observations are in the verdict on each of its channels.
+        // Violations that a device saw itself are reported for each of its channels.
         violations.sort_unstable();
         violations.dedup();
         let channels = channels.into_iter().map(|channel| (channel.id, channel.members)).collect();
@@ -162,7 +163,7 @@ impl Load {
     }
 }
 
-/// One message after the other, each until it is acknowledged.
+/// Sends one message after another, each until it is acknowledged.
 async fn talk(device: Arc<Client>, channel: Id, stop: Arc<AtomicBool>) {
     for number in 0u64.. {
         if stop.load(Ordering::Relaxed) {

@@ -1,8 +1,8 @@
-//! People talk on a cluster while it meets one fault after the other, and in the end everything that
-//! was acknowledged and everything that was delivered has to be one story. The order of the faults,
-//! their victims and their lengths follow from a seed; what the machine makes of them does not.
+//! A cluster under load meets one fault after another. In the end acknowledgements, history and the journals of
+//! all devices must agree. The order of the faults, their victims and their lengths follow from a seed; the
+//! timing of the machine does not.
 //!
-//! A run has two acts, on clusters of their own: one whose nodes reach Redis by proxies, and one whose
+//! A run has two acts, each on a cluster of its own: one whose nodes reach Redis through proxies, and one whose
 //! Redis fails over.
 
 mod kind;
@@ -22,30 +22,31 @@ pub use kind::Kind;
 pub use report::{Report, Row};
 
 use crate::cluster::{Cluster, Queue};
-use crate::liar::Lie;
+use crate::faulty_proxy::Corruption;
 use load::Load;
 
-/// What is to be run.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// From which all choices follow.
+    /// The seed from which every choice follows.
     pub seed: u64,
-    /// For how long new faults begin; absent, until each kind was there once.
+    /// For how long new faults begin; `None`: until each kind has happened once.
     pub duration: Option<Duration>,
-    /// What is done on the way to some clients, to see that it is found out. There are no faults then.
-    pub lies: Vec<Lie>,
+    /// How faulty proxies corrupt what some clients receive, which the oracle must detect. The cluster
+    /// meets no faults then.
+    pub corruptions: Vec<Corruption>,
 }
 
-/// How much of the time the act with a Redis that fails over takes.
+/// The share of the time for the act with a Redis that fails over.
 const LAST_ACT: f64 = 0.3;
 
-/// Runs it, telling what happens line by line.
+/// Runs the plan, and passes a line of progress for each event to `tell`.
 ///
 /// # Errors
 /// [`Missing`].
 ///
 /// # Panics
-/// If the cluster does not come up.
+/// If the cluster does not become ready.
 pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Missing> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut report = Report { seed: plan.seed, ..Report::default() };
@@ -54,7 +55,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Miss
     let redis = Box::new(Redis::start().await?);
     let act = Act { queue: Queue::Alone(redis), kinds: &Kind::ALONE, lasts: first };
     act.play(plan, &mut random, &mut report, &mut tell).await?;
-    if report.violations.is_empty() && plan.lies.is_empty() {
+    if report.violations.is_empty() && plan.corruptions.is_empty() {
         let queue = Queue::Watched(Box::new(RedisSentinel::start().await?));
         let act = Act { queue, kinds: &Kind::WATCHED, lasts: last };
         act.play(plan, &mut random, &mut report, &mut tell).await?;
@@ -76,13 +77,13 @@ impl Act {
         report: &mut Report,
         tell: &mut impl FnMut(&str),
     ) -> Result<(), Missing> {
-        tell("three nodes start");
+        tell("three nodes are starting");
         let cluster = Cluster::start(self.queue).await?;
-        let load = Load::start(&cluster, &plan.lies).await;
+        let load = Load::start(&cluster, &plan.corruptions).await;
         let began = Instant::now();
         let mut rows = Vec::new();
         if !load.moves().await {
-            report.violations.push("nobody hears anything, without any fault".to_owned());
+            report.violations.push("no message is delivered, without any fault".to_owned());
         }
         let mut kinds = Vec::new();
         while report.violations.is_empty() {
@@ -98,13 +99,13 @@ impl Act {
                 break;
             }
             let Some(kind) = kinds.pop() else { break };
-            if !plan.lies.is_empty() && kind != Kind::Nothing {
+            if !plan.corruptions.is_empty() && kind != Kind::Nothing {
                 continue;
             }
             sleep(Duration::from_millis(random.random_range(500..1_000))).await;
             let (at, told_before) = (Instant::now(), load.ledger.count_not_confirmed());
             let Some(what) = kind.inflict(&cluster, random).await else {
-                tell(&format!("{kind} is left out: it cannot be done here and now"));
+                tell(&format!("{kind} is skipped: it is impossible here and now"));
                 rows.push(Row::left_out(kind));
                 continue;
             };
@@ -112,7 +113,7 @@ impl Act {
             let recovered = load.moves().await;
             let until = Instant::now();
             tell(&format!(
-                "{:>6.1} s  {kind}: {what}, for {:.1} s; all is well {:.1} s later; {} messages",
+                "{:>6.1} s  {kind}: {what}, for {:.1} s; recovered {:.1} s later; {} messages",
                 (at - began).as_secs_f64(),
                 lasted.as_secs_f64(),
                 (until - at - lasted).as_secs_f64(),
@@ -121,7 +122,7 @@ impl Act {
             let not_confirmed = load.ledger.count_not_confirmed() - told_before;
             rows.push(Row::of(kind, what, (began, at, lasted, until), not_confirmed));
             if !recovered {
-                report.violations.push(format!("delivery stands still for good after {kind}"));
+                report.violations.push(format!("delivery does not recover after {kind}"));
             }
         }
         let logs = || cluster.nodes.iter().map(crate::node::Node::log).collect();

@@ -1,4 +1,4 @@
-//! What a run shows: a row a fault with how long delivery stood still, and what must never be.
+//! The report of a run: one row per fault with the longest interruption of delivery, and the violations.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::account::Id;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 
-/// What came of a run.
+/// The report of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// From which the run followed.
+    /// The seed of the run.
     pub seed: u64,
     /// The faults, in their order.
     pub rows: Vec<Row>,
@@ -22,11 +22,11 @@ pub struct Report {
     pub messages: usize,
     /// How many were delivered to devices.
     pub deliveries: usize,
-    /// How often senders were told `not_confirmed`, all told.
+    /// How many attempts to send failed with `not_confirmed`, in total.
     pub not_confirmed: u64,
-    /// What must never be. Empty, or the run has failed.
+    /// The violations. The run has failed unless there are none.
     pub violations: Vec<String>,
-    /// What the nodes logged, if it has.
+    /// The logs of the nodes, if the run has failed.
     pub logs: Vec<String>,
 }
 
@@ -35,14 +35,14 @@ pub struct Report {
 pub struct Row {
     /// Its kind.
     pub kind: Kind,
-    /// To what it was done; nothing if it could not be done.
+    /// What it was injected into; `None` if it was skipped.
     pub what: Option<String>,
     /// How long after the beginning of its act.
     pub at: Duration,
-    /// How long it lasted until it was taken back.
+    /// How long it lasted.
     pub lasted: Duration,
-    /// The longest time around it for which nobody in a channel got anything new: of each channel,
-    /// the shortest first.
+    /// For each channel the longest time around the fault without a delivery to any member, the shortest
+    /// first.
     pub channels: Vec<Duration>,
     /// The same for single devices in single channels.
     pub devices: Vec<Duration>,
@@ -86,7 +86,7 @@ impl Row {
         self.devices.sort_unstable();
     }
 
-    /// Of the channels that stood still the longest, and of the middle one.
+    /// The values of the worst channel and of the median one.
     fn standstill(&self) -> (Duration, Duration) {
         let longest = self.channels.last().copied().unwrap_or_default();
         let median = self.channels.get(self.channels.len() / 2).copied().unwrap_or_default();
@@ -94,17 +94,17 @@ impl Row {
     }
 }
 
-/// The longest time between two arrivals one behind the other, as far as it lies in a window.
+/// The longest time between two consecutive deliveries, as far as it lies in a window.
 fn longest_gap(arrived: &[Instant], (from, until): (Instant, Instant)) -> Option<Duration> {
     let pairs = arrived.windows(2).filter(|pair| pair[1] >= from && pair[0] <= until);
     pairs.map(|pair| pair[1] - pair[0]).max()
 }
 
-/// All that was said and heard in an act.
+/// What was sent and delivered in an act.
 pub(super) struct Story {
     pub(super) ledger: Ledger,
     pub(super) journals: Vec<Journal>,
-    /// The channels, and which of the devices are in each.
+    /// The channels with the devices of their members.
     pub(super) channels: Vec<(Id, Vec<usize>)>,
     pub(super) violations: Vec<String>,
 }
@@ -128,7 +128,7 @@ impl Report {
         }
     }
 
-    /// For programs.
+    /// The report as JSON.
     pub fn json(&self) -> Value {
         let ms = |time: Duration| json!(time.as_secs_f64() * 1e3);
         let rows = self.rows.iter().filter_map(|row| {

@@ -1,4 +1,4 @@
-//! One device's way of reading its session at a moment: a transport, and the connection it holds.
+//! A line: the transport and the connection by which a device reads its session.
 
 mod polling;
 mod sse;
@@ -14,26 +14,26 @@ pub use sse::ServerSentEvents;
 pub use websocket::{Handshake, Socket, WebSocket};
 
 use crate::account::{Account, Id, Session, id};
-use crate::http::{Answer, NoAnswer};
+use crate::http::{JsonResponse, NoResponse};
 
 /// A transport of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Answered at once.
+    /// The server responds at once.
     ShortPolling,
-    /// Answered when there is something.
+    /// The server responds when there is an event.
     LongPolling,
-    /// One connection, both ways.
+    /// One connection in both directions.
     WebSocket,
-    /// One answer that goes on.
+    /// One response that does not end.
     Sse,
 }
 
 impl Transport {
-    /// All of them, in the order in which a switching client goes round.
+    /// Every transport, in the order of a switching client.
     pub const ALL: [Self; 4] = [Self::ShortPolling, Self::LongPolling, Self::WebSocket, Self::Sse];
 
-    /// The one after this one.
+    /// The next transport in that order.
     #[must_use]
     pub fn following(self) -> Self {
         let at = Self::ALL.iter().position(|it| *it == self).unwrap_or_default();
@@ -41,19 +41,19 @@ impl Transport {
     }
 }
 
-/// Some events as a transport delivered them.
+/// Events as a transport delivered them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// The events, in order.
     pub events: Vec<Value>,
-    /// The position behind the last of them.
+    /// The position after the last of them.
     pub next: Id,
-    /// Whether the server said that its deadline passed.
+    /// Whether the server reported that its deadline has passed.
     pub timeout: bool,
 }
 
 impl Batch {
-    /// Reads the document of the contract.
+    /// Parses the batch document.
     pub fn of(document: &Value) -> Self {
         let events = document["events"].as_array();
         Self {
@@ -63,77 +63,77 @@ impl Batch {
         }
     }
 
-    /// No events: the position stays.
+    /// A batch without events, at the same position.
     pub fn empty(after: Id) -> Self {
         Self { events: Vec::new(), next: after, timeout: false }
     }
 }
 
-/// Why a line gives no more.
+/// Why a line has ended.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Break {
-    /// The connection is gone; the session may live.
+    /// The connection broke; the session may still exist.
     #[error(transparent)]
-    Connection(#[from] NoAnswer),
-    /// The server answered with a problem.
+    Connection(#[from] NoResponse),
+    /// The server responded with a problem.
     #[error("answered {} {}", .0.status, .0.json)]
-    Refused(Box<Answer>),
+    Refused(Box<JsonResponse>),
     /// The server closed a stream with a code, perhaps after an error frame.
     #[error("closed with {code}, having said {said:?}")]
     Closed {
         /// The close code.
         code: u16,
-        /// What the last error frame said.
+        /// The problem of the last error frame.
         said: Option<Value>,
     },
 }
 
 impl Break {
-    /// A stream that ended without a word.
+    /// A stream that ended without a close code.
     pub(crate) fn silent(why: impl ToString) -> Self {
-        Self::Connection(NoAnswer::Connection(why.to_string()))
+        Self::Connection(NoResponse::Connection(why.to_string()))
     }
 
-    /// The session is no more: open a new one.
+    /// Whether the session has ended, so that a new one must be opened.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Connection(_) => false,
-            Self::Refused(answer) => answer.code() == "session_gone",
+            Self::Refused(response) => response.code() == "session_gone",
             Self::Closed { code, .. } => matches!(code, 4404 | 1012),
         }
     }
 
-    /// The token is no more: log in.
+    /// Whether the token has ended, so that the user must log in.
     pub fn is_unauthenticated(&self) -> bool {
         match self {
             Self::Connection(_) => false,
-            Self::Refused(answer) => answer.code() == "unauthenticated",
+            Self::Refused(response) => response.code() == "unauthenticated",
             Self::Closed { code, .. } => *code == 4401,
         }
     }
 
-    /// Another connection of the same session has taken over.
+    /// Whether another connection of the same session has replaced this one.
     pub fn is_replaced(&self) -> bool {
         matches!(self, Self::Closed { code: 4409, .. })
     }
 
-    /// Where to connect instead, if the session lives on another node.
+    /// The address to connect to instead, if another node has the session.
     pub fn elsewhere(&self) -> Option<SocketAddr> {
-        let Self::Refused(answer) = self else { return None };
-        if answer.code() != "wrong_node" {
+        let Self::Refused(response) = self else { return None };
+        if response.code() != "wrong_node" {
             return None;
         }
-        let url = answer.json["url"].as_str().and_then(|url| url.strip_prefix("ws://"));
+        let url = response.json["url"].as_str().and_then(|url| url.strip_prefix("ws://"));
         let authority = url.and_then(|url| url.split('/').next());
         let address = authority.and_then(|authority| authority.parse().ok());
-        Some(address.unwrap_or_else(|| panic!("no address to go to: {}", answer.json)))
+        Some(address.unwrap_or_else(|| panic!("no address of another node: {}", response.json)))
     }
 
-    /// The same may succeed later.
+    /// Whether a retry may succeed.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Connection(_) => true,
-            Self::Refused(answer) => matches!(answer.status.as_u16(), 429 | 503),
+            Self::Refused(response) => matches!(response.status.as_u16(), 429 | 503),
             Self::Closed { .. } => false,
         }
     }
@@ -151,10 +151,10 @@ pub enum Line {
 }
 
 impl Line {
-    /// Begins to read `session` behind `after`.
+    /// Begins to read `session` after `after`.
     ///
     /// # Errors
-    /// [`Break`]. A polling line meets its first error on its first read.
+    /// [`Break`]. A polling line returns its first error from its first read.
     pub async fn open(
         transport: Transport,
         account: &Account,
@@ -175,8 +175,8 @@ impl Line {
         })
     }
 
-    /// The next events behind `after`, or an empty batch if none came within `wait`. `after` has to
-    /// be where the last batch ended. Cancel-safe.
+    /// The next events after `after`, or an empty batch if there were none within `wait`. `after` must be the
+    /// position at which the last batch ended. Cancel-safe.
     ///
     /// # Errors
     /// [`Break`].

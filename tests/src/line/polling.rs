@@ -1,4 +1,4 @@
-//! Short and long polling: a request a batch.
+//! Short and long polling: one request per batch.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Batch, Break};
 use crate::account::{Account, Id, Session};
-use crate::http::ANSWER_WITHIN;
+use crate::http::RESPONSE_WITHIN;
 
-/// How long a short-polling client rests after an empty answer.
+/// How long a short-polling client pauses after an empty response.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// A client that asks again and again.
+/// A polling client.
 #[derive(Debug)]
 pub struct Polling {
     account: Account,
@@ -31,7 +31,7 @@ impl Polling {
         Self { long: true, ..Self::short(account, session) }
     }
 
-    /// One request and its answer.
+    /// One request and its response.
     ///
     /// # Errors
     /// [`Break`].
@@ -41,12 +41,12 @@ impl Polling {
         } else {
             self.session.path(&format!("/poll?after={after}"))
         };
-        let within = if self.long { wait + ANSWER_WITHIN } else { ANSWER_WITHIN };
-        let answer = self.account.call_within(Method::GET, &path, None, within).await?;
-        if answer.status != StatusCode::OK {
-            return Err(Break::Refused(Box::new(answer)));
+        let within = if self.long { wait + RESPONSE_WITHIN } else { RESPONSE_WITHIN };
+        let response = self.account.call_within(Method::GET, &path, None, within).await?;
+        if response.status != StatusCode::OK {
+            return Err(Break::Refused(Box::new(response)));
         }
-        Ok(Batch::of(&answer.json))
+        Ok(Batch::of(&response.json))
     }
 
     pub(super) async fn read(&mut self, after: Id, wait: Duration) -> Result<Batch, Break> {

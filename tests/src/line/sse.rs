@@ -1,4 +1,4 @@
-//! Server-sent events as a browser reads them (WHATWG HTML, section 9.2).
+//! Server-sent events as a browser parses them (WHATWG HTML, section 9.2).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Batch, Break};
 use crate::account::{Account, Id, Session};
-use crate::http::{Ask, Http};
+use crate::http::{Call, Http};
 
 /// An open event stream.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Block {
 }
 
 impl ServerSentEvents {
-    /// Opens the stream behind `after`; behind `last_event_id` if that is given as well.
+    /// Opens the stream after `after`, or after `last_event_id` if that is given as well.
     ///
     /// # Errors
     /// [`Break`].
@@ -45,8 +45,8 @@ impl ServerSentEvents {
         let path = session.path(&format!("/events?after={after}"));
         let header =
             last_event_id.map(|id| (HeaderName::from_static("last-event-id"), id.to_string()));
-        let ask = Ask { token: Some(&account.token), header, ..Ask::new(Method::GET, &path) };
-        // Not the account's own connections: a dropped stream closes its connection.
+        let ask = Call { token: Some(&account.token), header, ..Call::new(Method::GET, &path) };
+        // On a connection of its own, because a dropped stream closes its connection.
         let http = Http::default();
         let response = http.open(account.address(), ask).await?;
         if response.status() != StatusCode::OK {
@@ -54,7 +54,11 @@ impl ServerSentEvents {
             let body = body.collect().await.map_err(Break::silent)?.to_bytes();
             let json = serde_json::from_slice(&body).unwrap_or_default();
             let (status, headers) = (parts.status, parts.headers);
-            return Err(Break::Refused(Box::new(crate::http::Answer { status, headers, json })));
+            return Err(Break::Refused(Box::new(crate::http::JsonResponse {
+                status,
+                headers,
+                json,
+            })));
         }
         let kind = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
         assert_eq!(kind, Some(&b"text/event-stream"[..]), "the type of an event stream");
@@ -62,7 +66,7 @@ impl ServerSentEvents {
         Ok(Self { body, buffer: Vec::new(), comments: 0, _http: http })
     }
 
-    /// How many comments came, which keep the stream alive.
+    /// How many comments were received, which keep the stream alive.
     pub fn comments(&self) -> usize {
         self.comments
     }
@@ -86,7 +90,7 @@ impl ServerSentEvents {
         }
     }
 
-    /// The next block with data. Cancel-safe: what was read stays in the buffer.
+    /// The next block with data. Cancel-safe: bytes that were read stay in the buffer.
     async fn block(&mut self) -> Result<Block, Break> {
         loop {
             while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {

@@ -1,4 +1,4 @@
-//! A WebSocket client: batches one way, commands and acknowledgements the other.
+//! A WebSocket client: it receives batches, and sends commands and acknowledgements.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,13 +19,12 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::{Batch, Break};
 use crate::account::{Account, Cursors, Id, Session, cursors_json};
-use crate::http::{ANSWER_WITHIN, Answer};
+use crate::http::{JsonResponse, RESPONSE_WITHIN};
 
-/// How many batches are taken from the connection ahead of the reader: few, so that a reader that
-/// stalls stalls the server too.
+/// How many batches are read ahead of the caller: few, so that a caller that stalls stalls the server, too.
 const AHEAD: usize = 4;
 
-/// How a WebSocket is asked for.
+/// How a WebSocket is requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
     path: &'a str,
@@ -38,7 +37,7 @@ impl<'a> Handshake<'a> {
         Self { path, as_browser: false }
     }
 
-    /// With the token among the subprotocols, as browsers have to.
+    /// With the token among the subprotocols, as browsers must send it.
     #[must_use]
     pub fn as_browser(self) -> Self {
         Self { as_browser: true, ..self }
@@ -73,7 +72,7 @@ pub struct Socket {
 type Replies = Arc<Mutex<HashMap<String, oneshot::Sender<Value>>>>;
 
 impl WebSocket {
-    /// As [`open`](Self::open), and goes where it is sent if the node has not the session, once.
+    /// As [`open`](Self::open). Follows one redirection to the node that has the session.
     ///
     /// # Errors
     /// [`Break`].
@@ -88,7 +87,7 @@ impl WebSocket {
         }
     }
 
-    /// Connects and shakes hands.
+    /// Connects and performs the handshake.
     ///
     /// # Errors
     /// [`Break`].
@@ -120,12 +119,12 @@ impl WebSocket {
                     let body = body.unwrap_or_default();
                     let json = serde_json::from_slice(&body).unwrap_or_default();
                     let (status, headers) = (parts.status, parts.headers);
-                    Break::Refused(Box::new(Answer { status, headers, json }))
+                    Break::Refused(Box::new(JsonResponse { status, headers, json }))
                 }
                 error => Break::silent(error),
             })
         };
-        let (stream, response) = timeout(ANSWER_WITHIN, open)
+        let (stream, response) = timeout(RESPONSE_WITHIN, open)
             .await
             .map_err(|_| Break::silent("no handshake in time"))??;
         let (frames, outgoing) = mpsc::channel(16);
@@ -146,7 +145,7 @@ impl WebSocket {
         handshake: Handshake<'_>,
     ) -> Result<(Self, Session), Break> {
         let mut socket = Self::open(account, handshake).await?;
-        match timeout(ANSWER_WITHIN, socket.arrived.recv()).await {
+        match timeout(RESPONSE_WITHIN, socket.arrived.recv()).await {
             Ok(Some(Ok(Arrived::Session(session)))) => {
                 socket.session = Some(session.clone());
                 Ok((socket, session))
@@ -188,18 +187,18 @@ impl Socket {
         self.text(&json!({"ack": seq.to_string()})).await;
     }
 
-    /// Asks for catch-up from these cursors.
+    /// Requests catch-up from these cursors.
     pub async fn catch_up(&self, cursors: &Cursors) {
         self.text(&json!({"channels": cursors_json(cursors)})).await;
     }
 
-    /// Sends a frame. False if the connection is gone; reading says why.
+    /// Sends a frame. Returns false if the connection is closed; the next read returns the reason.
     pub async fn text(&self, frame: &Value) -> bool {
         self.frames.send(frame.to_string()).await.is_ok()
     }
 
-    /// Sends commands, one as an object and several as an array, and waits for all replies; nothing
-    /// if they do not come.
+    /// Sends commands, one as an object and several as an array, and waits for every reply; `None` if they do
+    /// not arrive.
     pub async fn commands(&self, commands: &[Value], within: Duration) -> Option<Vec<Value>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mut told = Vec::new();
@@ -234,7 +233,7 @@ impl Socket {
     }
 }
 
-/// Serves the connection until it ends, and tells why it did.
+/// Serves the connection until it ends, and returns the reason.
 async fn run(
     stream: WebSocketStream<TcpStream>,
     mut outgoing: mpsc::Receiver<String>,
@@ -246,7 +245,7 @@ async fn run(
     let end = loop {
         let frame = tokio::select! {
             Some(frame) = outgoing.recv() => {
-                // If it fails, the reading side has the better reason.
+                // After a failed write the read fails as well, with the more exact reason.
                 let _ = sink.send(Message::text(frame)).await;
                 continue;
             }
@@ -256,7 +255,7 @@ async fn run(
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_))) => {
                 socket.pings.fetch_add(1, Ordering::Relaxed);
-                // The answer was queued by reading; it leaves with the next flush.
+                // Reading the ping has queued its pong; the next flush writes it.
                 let _ = sink.flush().await;
                 continue;
             }
@@ -279,7 +278,7 @@ async fn run(
         } else if let Some(reply) = document.get("reply") {
             let id = reply["id"].as_str().unwrap_or_default();
             if let Some(tell) = socket.lock().remove(id) {
-                // Whoever gave up waiting does not want to know.
+                // An error means that the caller no longer waits for the reply.
                 let _ = tell.send(reply.clone());
             }
             continue;
@@ -293,7 +292,7 @@ async fn run(
             return;
         }
     };
-    // Those who wait for replies learn that none will come.
+    // The commands that wait for replies fail.
     socket.lock().clear();
     let _ = arrive.send(Err(end)).await;
 }

@@ -18,7 +18,7 @@ pub(crate) async fn reads_and_commands(cluster: &Cluster) {
     let session = ann.open(None).await;
     let elsewhere = ann.via(doors[2]);
 
-    // A long poll that waits at the wrong node is answered when something comes.
+    // A long poll through another node returns when there is an event.
     let mut waiting = Line::open(Transport::LongPolling, &elsewhere, &session, 0).await.unwrap();
     let (read, said) = join(waiting.read(0, Duration::from_secs(20)), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -38,12 +38,12 @@ pub(crate) async fn reads_and_commands(cluster: &Cluster) {
         assert!(id(&replies["replies"][0]["message_id"]) > said.message_id, "{replies}");
     }
 
-    // What is refused there is refused here in the same words.
+    // A refusal is the same through another node.
     let path = session.path("/poll?after=x");
     let there = elsewhere.call(Method::GET, &path, None).await.unwrap();
     let here = ann.call(Method::GET, &path, None).await.unwrap();
     assert_eq!((there.status, &there.json), (here.status, &here.json));
-    // Another user's session is nobody's, wherever one asks.
+    // The session of another user is not found, on every node.
     let path = session.path("/poll?after=0");
     let eve = bob.via(doors[2]).call(Method::GET, &path, None).await.unwrap();
     let bob = bob.via(doors[0]).call(Method::GET, &path, None).await.unwrap();
@@ -58,12 +58,17 @@ pub(crate) async fn sockets(cluster: &Cluster) {
     let path = session.path("/websocket?after=0");
     let refused = WebSocket::open(&ann.via(doors[1]), Handshake::to(&path)).await;
     let Err(broken @ Break::Refused(_)) = refused else {
-        panic!("another node took the socket: {refused:?}");
+        panic!("another node accepted the socket: {refused:?}");
     };
-    let Break::Refused(answer) = &broken else { unreachable!("it was just looked at") };
-    assert_eq!((answer.status.as_u16(), answer.code()), (421, "wrong_node"), "{}", answer.json);
+    let Break::Refused(response) = &broken else { unreachable!("it was just looked at") };
+    assert_eq!(
+        (response.status.as_u16(), response.code()),
+        (421, "wrong_node"),
+        "{}",
+        response.json
+    );
     assert_eq!(broken.elsewhere(), Some(doors[0].get()), "the node as clients reach it");
-    let url = answer.json["url"].as_str().expect("a URL");
+    let url = response.json["url"].as_str().expect("a URL");
     assert!(url.contains(&session.session_id), "the socket's own URL: {url}");
     let socket = WebSocket::open_where_it_lives(&ann.via(doors[1]), &path).await;
     assert!(socket.is_ok(), "{socket:?}");
@@ -76,7 +81,7 @@ pub(crate) async fn deletion(cluster: &Cluster) {
     ann.via(doors[2]).close(&session).await;
     for door in doors {
         let path = session.path("/poll?after=0");
-        let answer = ann.via(door).call(Method::GET, &path, None).await.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.code()), (410, "session_gone"));
+        let response = ann.via(door).call(Method::GET, &path, None).await.unwrap();
+        assert_eq!((response.status.as_u16(), response.code()), (410, "session_gone"));
     }
 }

@@ -1,4 +1,4 @@
-//! The client library in a cluster: a node dies under it, and it goes on elsewhere by itself.
+//! The client library in a cluster: its node dies, and it continues on another node by itself.
 
 use futures::future::join_all;
 use pabal_client::{Account, Client, Connection, Event, Options, Policy, Transport};
@@ -8,7 +8,7 @@ use pabal_tests::wait::soon;
 
 use crate::stage::doors;
 
-/// Sends of each half.
+/// The number of sends in each half.
 const HALF: usize = 20;
 
 /// Yields the next `count` messages.
@@ -23,7 +23,7 @@ async fn hear(connection: &mut Connection, count: usize) -> Vec<String> {
     heard
 }
 
-/// A device on each transport is at the node that dies, and knows no other address than that.
+/// A device on each transport uses the node that dies, and knows only its address.
 pub(crate) async fn of_a_killed_node(cluster: &Cluster) {
     let doors = doors(cluster).map(|door| format!("http://{}", door.get()));
     let sign_up = async |url: &str, name: &str| -> Account {
@@ -64,5 +64,5 @@ pub(crate) async fn of_a_killed_node(cluster: &Cluster) {
         soon("a send", device.send(channel_id, "back")).await.expect("is sent from elsewhere");
     }
     cluster.nodes[1].restart(Port::Same).await;
-    cluster.shared_out().await;
+    cluster.partitions_assigned().await;
 }

@@ -1,7 +1,7 @@
-//! The cluster under faults, shortly: each kind once. And the judge, who must not be lied to.
+//! The cluster under faults: each kind once. The oracle must detect every corruption as well.
 
 use pabal_tests::faults::{Plan, Report, run};
-use pabal_tests::liar::Lie;
+use pabal_tests::faulty_proxy::Corruption;
 
 use crate::stage::alone;
 
@@ -19,7 +19,7 @@ fn report(plan: &Plan) -> Option<Report> {
 
 #[test]
 fn each_kind_of_fault_loses_repeats_and_reorders_nothing() {
-    let Some(report) = report(&Plan { seed: 5, duration: None, lies: Vec::new() }) else {
+    let Some(report) = report(&Plan { seed: 5, duration: None, corruptions: Vec::new() }) else {
         return;
     };
     eprintln!("{report}");
@@ -27,12 +27,14 @@ fn each_kind_of_fault_loses_repeats_and_reorders_nothing() {
 }
 
 #[test]
-fn the_judge_finds_out_every_lie() {
-    let Some(report) = report(&Plan { seed: 5, duration: None, lies: Lie::ALL.to_vec() }) else {
+fn the_oracle_detects_every_corruption() {
+    let corruptions = Corruption::ALL.to_vec();
+    let Some(report) = report(&Plan { seed: 5, duration: None, corruptions }) else {
         return;
     };
-    for lie in Lie::ALL {
-        let found = report.violations.iter().any(|it| it.contains(lie.is_called()));
-        assert!(found, "{lie:?} is not called {}: {report}", lie.is_called());
+    for corruption in Corruption::ALL {
+        let fault = corruption.fault();
+        let found = report.violations.iter().any(|violation| violation.contains(fault));
+        assert!(found, "{corruption:?} is not reported as {fault}: {report}");
     }
 }

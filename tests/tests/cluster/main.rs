@@ -1,5 +1,5 @@
-//! Three real nodes on one Redis, one PostgreSQL and one Cassandra: people on different nodes, requests
-//! at any node, nodes that stop and die, and all that under faults.
+//! Three real nodes on one Redis, one PostgreSQL and one Cassandra: users on different nodes, requests to any node,
+//! nodes that stop and die, and load under faults.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod stage;

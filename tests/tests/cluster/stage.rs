@@ -1,4 +1,4 @@
-//! The cluster that the scenarios share, one after the other, and how their stories are judged.
+//! The cluster that the scenarios share one after another, and how their results are checked.
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use pabal_servers::Missing;
 use pabal_tests::account::{Account, Cursors, Id, Message};
 use pabal_tests::address::Address;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::cluster::Cluster;
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
@@ -16,7 +16,7 @@ use pabal_tests::oracle::expect_whole;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-/// No scenario takes longer, even on a machine that is busy.
+/// The limit of a scenario, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Of all tests, because the proxies of the cluster live in it.
@@ -27,7 +27,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
 
-/// A scenario that fails leaves behind who knows what: the next one gets another cluster.
+/// A scenario that fails leaves a cluster in an unknown state: the next one gets a new cluster.
 struct Leave;
 
 impl Drop for Leave {
@@ -40,7 +40,7 @@ impl Drop for Leave {
     }
 }
 
-/// Ends with the last test that wants it.
+/// Ends when the last test drops it.
 async fn shared() -> Result<Arc<Cluster>, Missing> {
     let mut shared = SHARED.lock().await;
     if let Some(cluster) = shared.upgrade() {
@@ -54,7 +54,7 @@ async fn shared() -> Result<Arc<Cluster>, Missing> {
 /// One scenario at a time: they stop nodes, and the machine is small.
 static STAGE: Mutex<()> = Mutex::const_new(());
 
-/// Runs what has a cluster of its own, while nothing else runs.
+/// Runs a scenario with a cluster of its own, while no other one runs.
 pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
     RUNTIME.block_on(async {
         let _alone = STAGE.lock().await;
@@ -62,10 +62,10 @@ pub(crate) fn alone<T>(scenario: impl Future<Output = T>) -> T {
     })
 }
 
-/// Runs a scenario to its end, on a cluster that is whole and has nobody else on it.
+/// Runs a scenario to its end, alone on a complete cluster.
 pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
     RUNTIME.block_on(async {
-        // While it waits for its turn, the cluster stays.
+        // The cluster is kept while the scenario waits for its turn.
         let _kept = shared().await;
         let _alone = STAGE.lock().await;
         let cluster = match shared().await {
@@ -73,16 +73,16 @@ pub(crate) fn run(scenario: impl AsyncFnOnce(&Cluster)) {
             Err(missing) => return missing.leave_out(),
         };
         let _leave = Leave;
-        cluster.shared_out().await;
+        cluster.partitions_assigned().await;
         let ended = tokio::time::timeout(DEADLINE, scenario(&cluster)).await;
         assert!(ended.is_ok(), "the scenario took longer than {DEADLINE:?}");
     });
 }
 
-/// All ways of reading.
-pub(crate) fn ways() -> impl Iterator<Item = Way> {
-    let steady = Transport::ALL.map(Way::Steady).into_iter();
-    steady.chain([Way::Switching(Transport::LongPolling, Duration::from_millis(300))])
+/// Every transport, and switching between them.
+pub(crate) fn plans() -> impl Iterator<Item = TransportPlan> {
+    let steady = Transport::ALL.map(TransportPlan::Steady).into_iter();
+    steady.chain([TransportPlan::Switching(Transport::LongPolling, Duration::from_millis(300))])
 }
 
 /// Signs up as many users as there are names, each at the next of these addresses.
@@ -92,23 +92,23 @@ pub(crate) async fn cast<const N: usize>(at: &[&Address], names: [&str; N]) -> [
     accounts.try_into().expect("one a name")
 }
 
-/// Where each node is reached.
+/// The address of each node for clients.
 pub(crate) fn doors(cluster: &Cluster) -> [&Address; 3] {
     [0, 1, 2].map(|node: usize| cluster.doors[node].address())
 }
 
-/// Starts a device that wants all of these channels.
+/// Starts a device that reads these channels from their beginning.
 pub(crate) async fn listen(
     account: &Account,
-    way: Way,
+    plan: TransportPlan,
     channels: &[Id],
     ledger: &Ledger,
 ) -> Client {
     let start: Cursors = channels.iter().map(|channel| (*channel, 0)).collect();
-    Client::start(account, way, &start, ledger).await
+    Client::start(account, plan, &start, ledger).await
 }
 
-/// Waits until every device holds what history holds of these channels, and judges the whole story.
+/// Waits until every device holds what history holds of these channels, and checks that everything agrees.
 pub(crate) async fn finish(
     channels: &[Id],
     ledger: &Ledger,

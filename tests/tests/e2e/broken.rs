@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all, select};
 use pabal_tests::account::Id;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Break, Line, Transport};
 use pabal_tests::node::Node;
@@ -33,7 +33,7 @@ async fn talk(channel: Id, devices: &[Client], ledger: &Ledger, time: Duration, 
     .await;
 }
 
-pub(crate) async fn resume_after_cut_connections(way: Way) {
+pub(crate) async fn resume_after_cut_connections(plan: TransportPlan) {
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -41,7 +41,7 @@ pub(crate) async fn resume_after_cut_connections(way: Way) {
     let ledger = Ledger::default();
     let mut devices = Vec::new();
     for user in [&ann, &bob] {
-        devices.push(listen(&user.via(proxy.address()), way, channel, &ledger).await);
+        devices.push(listen(&user.via(proxy.address()), plan, channel, &ledger).await);
     }
     let cutting = async {
         for cut in 0..12 {
@@ -62,12 +62,12 @@ pub(crate) async fn resume_after_cut_connections(way: Way) {
 
 /// Starting with each transport in turn, another one every 200 ms; every 60 ms for the device that
 /// switches anyway.
-pub(crate) async fn change_of_transport_under_load(way: Way) {
-    let every = match way {
-        Way::Steady(_) => Duration::from_millis(200),
-        Way::Switching(..) => Duration::from_millis(60),
+pub(crate) async fn change_of_transport_under_load(plan: TransportPlan) {
+    let every = match plan {
+        TransportPlan::Steady(_) => Duration::from_millis(200),
+        TransportPlan::Switching(..) => Duration::from_millis(60),
     };
-    let changing = Way::Switching(way.first(), every);
+    let changing = TransportPlan::Switching(plan.first(), every);
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
@@ -75,7 +75,7 @@ pub(crate) async fn change_of_transport_under_load(way: Way) {
     let devices = [
         listen(&ann, changing, channel, &ledger).await,
         listen(&bob, changing, channel, &ledger).await,
-        listen(&bob.log_in().await, way, channel, &ledger).await,
+        listen(&bob.log_in().await, plan, channel, &ledger).await,
     ];
     talk(channel, &devices, &ledger, Duration::from_millis(1_600), 60).await;
     let (_, journals) = finish(channel, &ledger, &ann, devices).await;
@@ -87,8 +87,8 @@ pub(crate) async fn change_of_transport_under_load(way: Way) {
 
 /// The server wrote a batch and the client never got it: the same `after` gives the same again, on
 /// every transport.
-pub(crate) async fn lost_answer_to_a_read(way: Way) {
-    let transport = way.first();
+pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -122,7 +122,7 @@ pub(crate) async fn lost_answer_to_a_read(way: Way) {
         }
     };
     let ((after, broken), ()) =
-        wait::soon("a lost answer", join(read, proxy.lose_an_answer(since))).await;
+        wait::soon("a lost answer", join(read, proxy.lose_a_response(since))).await;
     assert!(matches!(broken, Break::Connection(_)), "{broken}");
     let first =
         read_events(Transport::ShortPolling, &bob, &session, after, 6 - after as usize).await;
@@ -137,22 +137,22 @@ pub(crate) async fn lost_answer_to_a_read(way: Way) {
 }
 
 /// The server stored a message and the sender never heard of it: repeating gives the first one.
-pub(crate) async fn lost_answer_to_a_send(way: Way) {
+pub(crate) async fn lost_response_to_a_send(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let receiver = listen(&bob, way, channel, &ledger).await;
+    let receiver = listen(&bob, plan, channel, &ledger).await;
     for route in Route::ALL {
         let proxy = FaultProxy::to(node.address()).await;
         // Only the answer to the send passes the proxy; a frame shares its socket with the events.
         let sender = match route {
             Route::Frame => {
-                let way = Way::Steady(Transport::WebSocket);
-                listen(&ann.via(proxy.address()), way, channel, &ledger).await
+                let plan = TransportPlan::Steady(Transport::WebSocket);
+                listen(&ann.via(proxy.address()), plan, channel, &ledger).await
             }
             Route::Messages | Route::Commands => {
-                listen(&ann, way, channel, &ledger).await.sending_through(proxy.address())
+                listen(&ann, plan, channel, &ledger).await.sending_through(proxy.address())
             }
         };
         let (name, content) = (Ledger::name("ann"), format!("by {route:?}"));
@@ -166,7 +166,7 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
                     .find(|message| message.client_message_id.as_ref() == Some(&name))
             };
             let stored = wait::until("the message is stored", stored).await;
-            proxy.lose_an_answer(0).await;
+            proxy.lose_a_response(0).await;
             stored
         };
         let send = sender.try_send(route, channel, &name, &content);
@@ -175,7 +175,7 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
         let (status, first) = ann.say(channel, &content, Some(&name)).await;
         assert_eq!((status, &first), (200, &stored), "a repeat gives the first message");
         for again in Route::ALL {
-            let repeated = sender.insist(again, channel, &name, &content).await;
+            let repeated = sender.repeat_by(again, channel, &name, &content).await;
             assert_eq!(repeated, stored.message_id, "by {again:?}");
         }
         ledger.acknowledge(&name, stored.message_id);
@@ -185,14 +185,14 @@ pub(crate) async fn lost_answer_to_a_send(way: Way) {
     assert_eq!(history.len(), Route::ALL.len());
 }
 
-pub(crate) async fn slow_network(way: Way) {
+pub(crate) async fn slow_network(plan: TransportPlan) {
     let node = Node::shared().await;
     let proxy = FaultProxy::to(node.address()).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let near = listen(&ann, way, channel, &ledger).await;
-    let far = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
+    let near = listen(&ann, plan, channel, &ledger).await;
+    let far = listen(&bob.via(proxy.address()), plan, channel, &ledger).await;
     proxy.delay(Duration::from_millis(40));
     let devices = [near, far];
     talk(channel, &devices, &ledger, Duration::from_millis(900), 20).await;
@@ -200,8 +200,8 @@ pub(crate) async fn slow_network(way: Way) {
 }
 
 /// A read that is given up by the client, at any moment, takes nothing with it.
-pub(crate) async fn abandoned_reads(way: Way) {
-    let transport = way.first();
+pub(crate) async fn abandoned_reads(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;

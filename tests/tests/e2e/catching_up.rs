@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join;
 use http::Method;
 use pabal_tests::account::{Account, Cursors, Id, Message, cursors_json, id};
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Line, Transport};
@@ -29,7 +29,7 @@ struct Scene {
     before: Vec<Message>,
 }
 
-async fn scene(way: Way, count: usize) -> Scene {
+async fn scene(plan: TransportPlan, count: usize) -> Scene {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
@@ -39,12 +39,12 @@ async fn scene(way: Way, count: usize) -> Scene {
     ann.close(&session).await;
     let before = ann.history(channel, 0).await;
     assert_eq!(before.len(), count);
-    let author = listen(&ann, way, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     Scene { _node: node, ann, bob, channel, ledger, author, before }
 }
 
-pub(crate) async fn as_the_session_opens(way: Way) {
-    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(way, 300).await;
+pub(crate) async fn as_the_session_opens(plan: TransportPlan) {
+    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(plan, 300).await;
     let talk = async {
         for number in 0..60 {
             author.send(channel, &format!("meanwhile {number}")).await;
@@ -55,7 +55,7 @@ pub(crate) async fn as_the_session_opens(way: Way) {
         for held in [0usize, 1, 150, 299, 300, 150] {
             let cursor = held.checked_sub(1).map_or(0, |at| before[at].message_id);
             let cursors = Cursors::from([(channel, cursor)]);
-            devices.push(Client::start(&bob, way, &cursors, &ledger).await);
+            devices.push(Client::start(&bob, plan, &cursors, &ledger).await);
             sleep(Duration::from_millis(20)).await;
         }
         devices
@@ -68,8 +68,8 @@ pub(crate) async fn as_the_session_opens(way: Way) {
 }
 
 /// A session that starts at now, then `/v1/sync` until nothing is left: together they are all.
-pub(crate) async fn by_synchronisation(way: Way) {
-    let Scene { _node, ann, bob, channel, ledger, author, .. } = scene(way, 120).await;
+pub(crate) async fn by_synchronisation(plan: TransportPlan) {
+    let Scene { _node, ann, bob, channel, ledger, author, .. } = scene(plan, 120).await;
     let other = bob.group(&[&ann]).await;
     let session = bob.open(None).await;
     let head = {
@@ -106,7 +106,7 @@ pub(crate) async fn by_synchronisation(way: Way) {
     };
     let ((), mut synchronised) = join(talk, synchronise).await;
     let live = Journal::new("bob, live", &Cursors::new());
-    let live = Client::resume(&bob, way, (&session, session.next), live, &ledger);
+    let live = Client::resume(&bob, plan, (&session, session.next), live, &ledger);
     let newest = ledger.newest(channel);
     live.holds(channel, newest).await;
     let live = live.stop().await;
@@ -123,8 +123,8 @@ pub(crate) async fn by_synchronisation(way: Way) {
 }
 
 /// The frame `{"channels":{…}}` on a WebSocket; what it brings stays for any other transport.
-pub(crate) async fn by_socket_frame(way: Way) {
-    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(way, 200).await;
+pub(crate) async fn by_socket_frame(plan: TransportPlan) {
+    let Scene { _node, ann, bob, channel, ledger, author, before } = scene(plan, 200).await;
     let session = bob.open(None).await;
     let cursors = Cursors::from([(channel, before[49].message_id)]);
     let talk = async {
@@ -143,13 +143,13 @@ pub(crate) async fn by_socket_frame(way: Way) {
     ask.await;
     talk.await;
     let journal = Journal::new("bob", &cursors);
-    let device = Client::resume(&bob, way, (&session, 0), journal, &ledger);
+    let device = Client::resume(&bob, plan, (&session, 0), journal, &ledger);
     let (history, _) = finish(channel, &ledger, &ann, [author, device]).await;
     assert_eq!(history.len(), 230);
     // Asked again, when later messages were handed over: a resync, and nothing out of order.
     let session = bob.open(None).await;
     ann.open(None).await;
-    let speaker = listen(&ann, way, channel, &ledger).await;
+    let speaker = listen(&ann, plan, channel, &ledger).await;
     let spoken = speaker.send(channel, "later").await;
     let mut line = open(Transport::WebSocket, &bob, &session, 0).await;
     let first = line.read(0, SOON).await.expect("the message");

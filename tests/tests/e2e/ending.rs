@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join;
 use http::Method;
 use pabal_tests::account::{Account, Id, Session};
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Batch, Break, Line, Transport};
 use pabal_tests::node::Node;
@@ -23,8 +23,8 @@ fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16
             assert_eq!(said["code"], code, "what the server says before it closes");
         }
         (Transport::Sse, Break::Closed { code: closed, .. }) => assert_eq!(*closed, close_code),
-        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(answer)) => {
-            assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{broken}");
+        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(response)) => {
+            assert_eq!((response.status.as_u16(), response.code()), (status, code), "{broken}");
         }
         _ => panic!("{transport:?}: {broken}"),
     }
@@ -52,16 +52,16 @@ async fn while_waiting(
     ended
 }
 
-pub(crate) async fn logout(way: Way) {
-    let transport = way.first();
+pub(crate) async fn logout(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let phone = ann.log_in().await;
-    let tablet = listen(&ann, way, channel, &ledger).await;
-    let author = listen(&bob, way, channel, &ledger).await;
-    let device = listen(&phone, way, channel, &ledger).await;
+    let tablet = listen(&ann, plan, channel, &ledger).await;
+    let author = listen(&bob, plan, channel, &ledger).await;
+    let device = listen(&phone, plan, channel, &ledger).await;
     // Acknowledged is not yet delivered: a session opened at this moment might receive it.
     let before = author.send(channel, "before").await;
     device.holds(channel, before).await;
@@ -89,8 +89,8 @@ pub(crate) async fn logout(way: Way) {
 
 /// `DELETE` of a session: its reader is told, and a device that is told opens another and misses
 /// nothing.
-pub(crate) async fn deleted_session(way: Way) {
-    let transport = way.first();
+pub(crate) async fn deleted_session(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
@@ -106,11 +106,11 @@ pub(crate) async fn deleted_session(way: Way) {
     assert_eq!((again.status.as_u16(), again.code()), (410, "session_gone"));
     let stranger = ann.open(None).await;
     let refused = refusal(transport, &bob, &stranger, 0).await;
-    assert!(matches!(refused, Break::Refused(answer) if answer.status == 403), "not one's own");
+    assert!(matches!(refused, Break::Refused(response) if response.status == 403), "not one's own");
 
     let ledger = Ledger::default();
-    let device = listen(&bob, way, channel, &ledger).await;
-    let author = listen(&ann, way, channel, &ledger).await;
+    let device = listen(&bob, plan, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     for ended in 1..=4 {
         for number in 0..5 {
             author.send(channel, &format!("{number} of {ended}")).await;
@@ -124,10 +124,10 @@ pub(crate) async fn deleted_session(way: Way) {
 }
 
 /// Two readers of one session at once.
-pub(crate) async fn second_reader(way: Way) {
-    let pairs = match way {
-        Way::Steady(transport) => vec![(transport, transport)],
-        Way::Switching(..) => vec![
+pub(crate) async fn second_reader(plan: TransportPlan) {
+    let pairs = match plan {
+        TransportPlan::Steady(transport) => vec![(transport, transport)],
+        TransportPlan::Switching(..) => vec![
             (Transport::LongPolling, Transport::WebSocket),
             (Transport::WebSocket, Transport::Sse),
             (Transport::Sse, Transport::LongPolling),

@@ -2,7 +2,7 @@
 
 use http::Method;
 use pabal_tests::account::{Account, Cursors, id};
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::node::Node;
@@ -24,22 +24,22 @@ fn has(journal: &Journal, kind: &str, user: &Account) -> bool {
     journal.events_of(kind).any(|event| id(&event["user_id"]) == user.user_id)
 }
 
-pub(crate) async fn reach_whom_they_should(way: Way) {
+pub(crate) async fn reach_the_right_users(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob, carl, eve] = cast(node.address(), ["ann", "bob", "carl", "eve"]).await;
     let (ledger, none) = (Ledger::default(), Cursors::new());
     let channel = ann.group(&[&bob, &carl]).await;
     for (one, other) in [(&ann, &bob), (&bob, &ann)] {
         let path = format!("/v1/me/friends/{}", other.user_id);
-        let answer = one.call(Method::PUT, &path, None).await.expect("an answer");
-        assert!(answer.status.is_success(), "{}", answer.json);
+        let response = one.call(Method::PUT, &path, None).await.expect("an answer");
+        assert!(response.status.is_success(), "{}", response.json);
     }
-    let a = Client::start(&ann, way, &none, &ledger).await;
-    let c = Client::start(&carl, way, &none, &ledger).await;
-    let e = Client::start(&eve, way, &none, &ledger).await;
+    let a = Client::start(&ann, plan, &none, &ledger).await;
+    let c = Client::start(&carl, plan, &none, &ledger).await;
+    let e = Client::start(&eve, plan, &none, &ledger).await;
 
     // Presence follows the session, and friends are told.
-    let b = Client::start(&bob, way, &none, &ledger).await;
+    let b = Client::start(&bob, plan, &none, &ledger).await;
     let online = |journal: &Journal, online: bool| {
         journal
             .events_of("presence")
@@ -54,9 +54,9 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     a.until("sees Bob type", |journal| has(journal, "typing", &bob)).await;
     c.until("sees Bob type", |journal| has(journal, "typing", &bob)).await;
 
-    // Read: all members, one's own other devices among them.
+    // Read: every member, including the other devices of the reader.
     let (_, message) = ann.say(channel, "read this", None).await;
-    let tablet = Client::start(&bob.log_in().await, way, &none, &ledger).await;
+    let tablet = Client::start(&bob.log_in().await, plan, &none, &ledger).await;
     let read = json!({"id": "r", "type": "read", "channel_id": channel.to_string(),
                       "message_id": message.message_id.to_string()});
     let reply = command(&bob, &b, read).await;
@@ -67,7 +67,7 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
         assert_eq!(id(&seen.expect("a read event")["message_id"]), message.message_id);
     }
 
-    // A member of nothing may not type.
+    // A user who is no member may not send typing notices.
     let typing = json!({"id": "t", "type": "typing", "channel_id": channel.to_string()});
     let reply = command(&eve, &e, typing).await;
     assert_eq!(reply["error"]["code"], "not_a_member", "{reply}");
@@ -75,11 +75,11 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     for client in [b, tablet] {
         let (session, _) = client.position();
         let journal = client.stop().await;
-        assert!(!has(&journal, "typing", &bob), "nobody is told of their own typing");
+        assert!(!has(&journal, "typing", &bob), "a typing notice is not delivered to its sender");
         bob.close(&session.expect("a session")).await;
     }
     a.until("sees Bob leave", |journal| online(journal, false)).await;
-    // A last message behind everything else, so that what has not come by then never came.
+    // A last message, so that an event that has not arrived by then was not sent.
     let (_, last) = ann.say(channel, "the end", None).await;
     c.holds(channel, last.message_id).await;
     let carl = c.stop().await;
@@ -88,14 +88,14 @@ pub(crate) async fn reach_whom_they_should(way: Way) {
     assert!(eve.events.is_empty() && eve.messages.is_empty(), "{:?}", eve.events);
 }
 
-pub(crate) async fn membership_takes_effect(way: Way) {
+pub(crate) async fn membership_takes_effect(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob, carl] = cast(node.address(), ["ann", "bob", "carl"]).await;
     let ledger = Ledger::default();
     let listening = [&ann, &bob, &carl];
     let mut clients = Vec::new();
     for user in listening {
-        clients.push(Client::start(user, way, &Cursors::new(), &ledger).await);
+        clients.push(Client::start(user, plan, &Cursors::new(), &ledger).await);
     }
     let channel = ann.group(&[&bob]).await;
     let of_channel = |journal: &Journal, action: &str| {
@@ -109,13 +109,13 @@ pub(crate) async fn membership_takes_effect(way: Way) {
     let before = clients[0].send(channel, "before Carl").await;
     clients[1].holds(channel, before).await;
 
-    // Carl comes: he is told, the others are told, and the very next message reaches him.
+    // Carl joins: he and the others are notified, and the next message reaches him.
     let path = format!("/v1/channels/{channel}/members/{}", carl.user_id);
     ann.must(Method::PUT, &path, Some(&json!({})), 201).await;
     let first = clients[0].send(channel, "welcome").await;
-    clients[2].until("is told of the group", |journal| of_channel(journal, "added")).await;
+    clients[2].until("is notified of the group", |journal| of_channel(journal, "added")).await;
     clients[2].holds(channel, first).await;
-    clients[1].until("sees Carl come", |journal| has(journal, "member", &carl)).await;
+    clients[1].until("sees Carl join", |journal| has(journal, "member", &carl)).await;
     let replied = clients[2].send(channel, "thank you").await;
     clients[1].holds(channel, replied).await;
 
@@ -125,7 +125,7 @@ pub(crate) async fn membership_takes_effect(way: Way) {
         client.until("sees the new name", |journal| of_channel(journal, "renamed")).await;
     }
 
-    // Carl goes: what is said then is not for him.
+    // Carl leaves: later messages are not delivered to him.
     ann.must(Method::DELETE, &path, None, 204).await;
     let gone = |journal: &Journal| {
         journal
@@ -141,10 +141,10 @@ pub(crate) async fn membership_takes_effect(way: Way) {
     let reply = command(&carl, &clients[2], carl_says).await;
     assert_eq!(reply["error"]["code"], "not_a_member", "{reply}");
     let direct = carl.direct(&ann).await;
-    let (_, marker) = ann.say(direct, "a marker behind it", None).await;
+    let (_, marker) = ann.say(direct, "a marker after it", None).await;
     clients[2].holds(direct, marker.message_id).await;
     let carl = clients.pop().expect("three clients").stop().await;
-    assert_eq!(carl.count(channel), 2, "what was said while he was there");
+    assert_eq!(carl.count(channel), 2, "the messages of his membership");
     let (history, _) = finish(channel, &ledger, &ann, clients).await;
     assert_eq!(history.len(), 4);
 }

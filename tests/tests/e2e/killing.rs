@@ -1,16 +1,15 @@
 //! `kill -9` at random moments, while devices on every transport send and receive.
 //!
-//! What was acknowledged is there exactly once and ids rise (I1, I2); what a device had seen is
-//! still there with the same id and content (its journal is compared with history to the letter);
-//! repeating an unacknowledged send makes no second copy (I4: every device repeats until it is
-//! told).
+//! An acknowledged message is stored exactly once and ids rise (I1, I2). A message that a device had received is
+//! still stored with the same id and content (its journal is compared with history). Repeating an
+//! unacknowledged send makes no second copy (I4: every device repeats until the send is acknowledged).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all};
 use pabal_tests::account::Id;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
 use pabal_tests::node::{Node, Port};
@@ -24,7 +23,7 @@ use crate::SWITCH;
 use crate::stage::cast;
 
 const ROUNDS: u32 = 20;
-/// How many sends each device keeps in flight: some are cut off at every moment of their way.
+/// How many sends each device keeps in flight: kills interrupt them at every stage.
 const IN_FLIGHT: usize = 3;
 
 /// The seed of the moments, which `PABAL_TEST_SEED` repeats.
@@ -44,11 +43,11 @@ pub(crate) async fn at_twenty_moments() {
         [ann.group(&[bob, carl, dora, emil]).await, bob.group(&[ann, carl, dora, emil]).await];
     let ledger = Ledger::default();
     let start = channels.iter().map(|channel| (*channel, 0)).collect();
-    let ways = Transport::ALL.map(Way::Steady).into_iter();
-    let ways = ways.chain([Way::Switching(Transport::WebSocket, SWITCH)]);
+    let plans = Transport::ALL.map(TransportPlan::Steady).into_iter();
+    let plans = plans.chain([TransportPlan::Switching(Transport::WebSocket, SWITCH)]);
     let mut devices = Vec::new();
-    for (user, way) in users.iter().zip(ways) {
-        devices.push(Client::start(user, way, &start, &ledger).await);
+    for (user, plan) in users.iter().zip(plans) {
+        devices.push(Client::start(user, plan, &start, &ledger).await);
     }
     let stop = AtomicBool::new(false);
     let talk = join_all(devices.iter().flat_map(|device| {
@@ -82,7 +81,7 @@ pub(crate) async fn at_twenty_moments() {
 
     let entries = ledger.entries();
     assert!(entries.iter().all(|entry| entry.acknowledged.is_some()), "all were repeated");
-    // Repeating every send once more makes no second copy either.
+    // Repeating every send once more makes no second copy, either.
     let repeated = join_all(entries.iter().step_by(7).map(async |entry| {
         let user = users.iter().find(|user| user.user_id == entry.from).expect("one of them");
         let name = Some(entry.client_message_id.as_str());

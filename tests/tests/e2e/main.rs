@@ -1,7 +1,7 @@
-//! Every scenario on every transport, against the real program.
+//! Every scenario on every transport, against the real server.
 //!
-//! A scenario is a function of the way in which its devices read: one transport throughout, or
-//! another one every few hundred milliseconds. The table below makes each pair a test of its own:
+//! A scenario is a function of the plan by which its devices choose transports: one transport throughout,
+//! or another one every few hundred milliseconds. The table below makes each pair a test of its own:
 //! `long_polling::order_with_many_senders`.
 
 mod stage;
@@ -17,11 +17,11 @@ mod sockets;
 mod events;
 mod stopping;
 mod killing;
-mod lied_to;
+mod corrupted;
 
 use std::time::Duration;
 
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::line::Transport;
 
 use stage::run;
@@ -30,8 +30,8 @@ use stage::run;
 const SWITCH: Duration = Duration::from_millis(200);
 
 macro_rules! on {
-    ($way:ident, $value:expr, $($name:ident: $scenario:path,)+) => {
-        mod $way {
+    ($plan:ident, $value:expr, $($name:ident: $scenario:path,)+) => {
+        mod $plan {
             use super::*;
 
             $(
@@ -46,11 +46,11 @@ macro_rules! on {
 
 macro_rules! on_every_transport {
     ($($name:ident: $scenario:path,)+) => {
-        on!(short_polling, Way::Steady(Transport::ShortPolling), $($name: $scenario,)+);
-        on!(long_polling, Way::Steady(Transport::LongPolling), $($name: $scenario,)+);
-        on!(websocket, Way::Steady(Transport::WebSocket), $($name: $scenario,)+);
-        on!(sse, Way::Steady(Transport::Sse), $($name: $scenario,)+);
-        on!(switching, Way::Switching(Transport::LongPolling, SWITCH), $($name: $scenario,)+);
+        on!(short_polling, TransportPlan::Steady(Transport::ShortPolling), $($name: $scenario,)+);
+        on!(long_polling, TransportPlan::Steady(Transport::LongPolling), $($name: $scenario,)+);
+        on!(websocket, TransportPlan::Steady(Transport::WebSocket), $($name: $scenario,)+);
+        on!(sse, TransportPlan::Steady(Transport::Sse), $($name: $scenario,)+);
+        on!(switching, TransportPlan::Switching(Transport::LongPolling, SWITCH), $($name: $scenario,)+);
     };
 }
 
@@ -63,11 +63,11 @@ on_every_transport! {
     catch_up_by_socket_frame: catching_up::by_socket_frame,
     resume_after_cut_connections: broken::resume_after_cut_connections,
     change_of_transport_under_load: broken::change_of_transport_under_load,
-    lost_answer_to_a_read: broken::lost_answer_to_a_read,
-    lost_answer_to_a_send: broken::lost_answer_to_a_send,
+    lost_response_to_a_read: broken::lost_response_to_a_read,
+    lost_response_to_a_send: broken::lost_response_to_a_send,
     slow_network: broken::slow_network,
     abandoned_reads: broken::abandoned_reads,
-    overflow_while_away: overflow::while_away,
+    overflow_without_a_reader: overflow::without_a_reader,
     overflow_of_a_stalled_reader: overflow::of_a_stalled_reader,
     catch_up_with_more_than_fits: overflow::of_catch_up,
     repeated_send: repeating::on_all_routes_at_once,
@@ -81,13 +81,13 @@ on_every_transport! {
     resume_at_a_position: positions::resume_at_a_position,
     socket_in_one_step: sockets::in_one_step,
     socket_of_a_browser: sockets::of_a_browser,
-    events_reach_whom_they_should: events::reach_whom_they_should,
+    events_reach_the_right_users: events::reach_the_right_users,
     membership_takes_effect: events::membership_takes_effect,
     drain: stopping::drain,
-    lied_to_out_of_a_message: lied_to::out_of_a_message,
-    lied_to_with_a_repeated_message: lied_to::with_a_repeated_message,
-    lied_to_with_swapped_messages: lied_to::with_swapped_messages,
-    not_lied_to: lied_to::not_at_all,
+    a_lost_message_is_detected: corrupted::lost_message,
+    a_repeated_message_is_detected: corrupted::repeated_message,
+    reordered_messages_are_detected: corrupted::reordered_messages,
+    without_corruption_no_fault_is_found: corrupted::no_corruption,
 }
 
 mod every_transport_at_once {

@@ -1,8 +1,8 @@
-//! `GET /v1/websocket`: a session and a socket in one step; whatever transport the device goes on
-//! with, the session is one like any other.
+//! `GET /v1/websocket`: a session and a socket in one step. The session is like any other, whichever transport the
+//! device uses next.
 
 use pabal_tests::account::Cursors;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Handshake, Line, Transport, WebSocket};
@@ -12,24 +12,24 @@ use serde_json::json;
 
 use crate::stage::{cast, finish, from_the_start, lines, listen};
 
-pub(crate) async fn in_one_step(way: Way) {
-    one_step(way, Handshake::to("/v1/websocket")).await;
+pub(crate) async fn in_one_step(plan: TransportPlan) {
+    one_step(plan, Handshake::to("/v1/websocket")).await;
 }
 
 /// The token comes as a subprotocol, because browsers cannot set headers.
-pub(crate) async fn of_a_browser(way: Way) {
-    one_step(way, Handshake::to("/v1/websocket").as_browser()).await;
+pub(crate) async fn of_a_browser(plan: TransportPlan) {
+    one_step(plan, Handshake::to("/v1/websocket").as_browser()).await;
 }
 
-async fn one_step(way: Way, handshake: Handshake<'_>) {
+async fn one_step(plan: TransportPlan, handshake: Handshake<'_>) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let author = listen(&ann, way, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     let speaking = ann.open(None).await;
     ann.say_many(&speaking, channel, &lines(10), &ledger).await;
-    // Acknowledged is not yet delivered: a session opened before might receive some.
+    // An acknowledged message may not be delivered yet: an earlier session might receive some.
     author.holds(channel, ledger.newest(channel)).await;
     let (socket, session) =
         WebSocket::open_session(&bob, handshake).await.expect("a session in one step");
@@ -70,15 +70,16 @@ async fn one_step(way: Way, handshake: Handshake<'_>) {
     let replies = writer.commands(&wrong, SOON).await.expect("a reply");
     assert_eq!(replies[0]["error"]["code"], "invalid", "{}", replies[0]);
 
-    // The session started at now: its own four come as events. It goes on with another transport.
+    // The session began without history: its own four messages are events. It continues on another
+    // transport.
     let mut line = Line::WebSocket(socket);
     let first = line.read(0, SOON).await.expect("a batch");
     assert_eq!(first.events[0]["message"]["content"], "one");
     drop(line);
     let held = ledger_before(&ledger, &names[0]);
     let journal = Journal::new("bob", &Cursors::from([(channel, held)]));
-    let device = Client::resume(&bob, way, (&session, 0), journal, &ledger);
-    let whole = Client::start(&bob, way, &from_the_start(channel), &ledger).await;
+    let device = Client::resume(&bob, plan, (&session, 0), journal, &ledger);
+    let whole = Client::start(&bob, plan, &from_the_start(channel), &ledger).await;
     let (history, journals) = finish(channel, &ledger, &ann, [device, whole, author]).await;
     assert_eq!(history.len(), 14);
     assert_eq!(journals[0].count(channel), 4);
@@ -98,7 +99,7 @@ async fn refuse_strangers(account: &pabal_tests::account::Account) {
     for handshake in [Handshake::to("/v1/websocket"), Handshake::to("/v1/websocket").as_browser()] {
         let refused = WebSocket::open(&stranger, handshake).await.expect_err("no token");
         let status = match &refused {
-            pabal_tests::line::Break::Refused(answer) => answer.status.as_u16(),
+            pabal_tests::line::Break::Refused(response) => response.status.as_u16(),
             other => panic!("{other}"),
         };
         assert_eq!(status, 401);

@@ -1,4 +1,4 @@
-//! What all scenarios share: the deadline, the cast, and the verdict at the end.
+//! What all scenarios share: the deadline, the users, and the verdict at the end.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use pabal_tests::account::{Account, Cursors, Id, Message, Session};
 use pabal_tests::address::Address;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::journal::Journal;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Batch, Break, Line, Transport};
 use pabal_tests::oracle::expect_whole;
 use pabal_tests::wait;
 
-/// No scenario takes longer, even on a machine that is busy.
+/// The limit of a scenario, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs a scenario to its end. All its tasks end with it.
@@ -31,22 +31,27 @@ pub(crate) async fn cast<const N: usize>(address: &Address, names: [&str; N]) ->
     accounts.try_into().expect("one a name")
 }
 
-/// The cursor of somebody who has nothing of a channel yet.
+/// The cursors of a device that holds no message of a channel.
 pub(crate) fn from_the_start(channel_id: Id) -> Cursors {
     Cursors::from([(channel_id, 0)])
 }
 
-/// Starts a device that wants all of a channel.
-pub(crate) async fn listen(account: &Account, way: Way, channel_id: Id, ledger: &Ledger) -> Client {
-    Client::start(account, way, &from_the_start(channel_id), ledger).await
+/// Starts a device that reads a channel from its beginning.
+pub(crate) async fn listen(
+    account: &Account,
+    plan: TransportPlan,
+    channel_id: Id,
+    ledger: &Ledger,
+) -> Client {
+    Client::start(account, plan, &from_the_start(channel_id), ledger).await
 }
 
-/// Short contents that can be told apart.
+/// Short distinct contents.
 pub(crate) fn lines(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("line {number}")).collect()
 }
 
-/// Waits until every device holds what history holds, and judges the whole story.
+/// Waits until every device holds what history holds, and checks that everything agrees.
 pub(crate) async fn finish(
     channel_id: Id,
     ledger: &Ledger,
@@ -59,16 +64,16 @@ pub(crate) async fn finish(
     for client in clients {
         client.holds(channel_id, newest).await;
         let journal = client.stop().await;
-        // Only a line that was given up before can have come late and taken over.
-        assert!(journal.replaced < journal.lines.max(1), "replaced by nobody");
+        // Only a canceled line can have reached the server late and replaced another one.
+        assert!(journal.replaced < journal.lines.max(1), "no other line can have replaced it");
         journals.push(journal);
     }
     expect_whole(channel_id, ledger, &history, &journals);
     (history, journals)
 }
 
-/// Reads behind `after` on a line of its own until there are `count` events, and confirms none of
-/// them: polls ask behind the same position until all are there.
+/// Reads after `after` on a line of its own until there are `count` events, and confirms none of them: polls
+/// repeat the same position until there are enough.
 pub(crate) async fn read_events(
     transport: Transport,
     account: &Account,
@@ -77,7 +82,7 @@ pub(crate) async fn read_events(
     count: usize,
 ) -> Batch {
     let polls = matches!(transport, Transport::ShortPolling | Transport::LongPolling);
-    let what = format!("{count} events behind {after} by {transport:?}");
+    let what = format!("{count} events after {after} by {transport:?}");
     wait::soon(&what, async {
         let mut line = open(transport, account, session, after).await;
         let mut all = Batch::empty(after);
@@ -88,7 +93,7 @@ pub(crate) async fn read_events(
             let mut batch = match line.read(all.next, Duration::from_secs(2)).await {
                 Ok(batch) => batch,
                 Err(broken) if broken.is_replaced() => {
-                    // A line that was given up before has reached the server only now.
+                    // A canceled line has reached the server only now.
                     line = open(transport, account, session, after).await;
                     all = Batch::empty(after);
                     continue;
@@ -104,7 +109,7 @@ pub(crate) async fn read_events(
     .await
 }
 
-/// Opens a line, which has to succeed.
+/// Opens a line, which must succeed.
 pub(crate) async fn open(
     transport: Transport,
     account: &Account,
@@ -115,7 +120,7 @@ pub(crate) async fn open(
     line.unwrap_or_else(|broken| panic!("{transport:?}: {broken}"))
 }
 
-/// Reads until the line breaks, and gives the events that came before.
+/// Reads until the line breaks, and returns the events before that.
 pub(crate) async fn read_to_the_end(line: &mut Line, after: Id) -> (Batch, Break) {
     let mut all = Batch::empty(after);
     wait::soon("the line ends", async {
@@ -132,7 +137,7 @@ pub(crate) async fn read_to_the_end(line: &mut Line, after: Id) -> (Batch, Break
     .await
 }
 
-/// What opening or the first read behind `after` is refused with.
+/// The refusal of the opening or of the first read after `after`.
 pub(crate) async fn refusal(
     transport: Transport,
     account: &Account,

@@ -1,10 +1,10 @@
-//! SIGTERM: the node says when to come back, ends what it holds, and exits cleanly. Devices come
-//! back to the next one and miss nothing.
+//! SIGTERM: the node announces when to reconnect, ends its sessions, and exits cleanly. Devices connect to the
+//! next node and miss no message.
 
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Break, Transport};
 use pabal_tests::node::{Node, Port};
@@ -12,18 +12,18 @@ use tokio::time::Instant;
 
 use crate::stage::{cast, finish, listen, open, read_to_the_end};
 
-/// How long a node may take to stop that has nothing hanging.
+/// How long a node may take to stop if no request hangs.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn drain(way: Way) {
-    let transport = way.first();
+pub(crate) async fn drain(plan: TransportPlan) {
+    let transport = plan.first();
     let node = Node::start(&[]).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
     let devices =
-        [listen(&ann, way, channel, &ledger).await, listen(&bob, way, channel, &ledger).await];
-    // One line is looked at closely; that user hears nothing else.
+        [listen(&ann, plan, channel, &ledger).await, listen(&bob, plan, channel, &ledger).await];
+    // One line is examined closely; its user receives no message.
     let [watcher] = cast(node.address(), ["watcher"]).await;
     let session = watcher.open(None).await;
     let mut line = open(transport, &watcher, &session, 0).await;
@@ -52,15 +52,15 @@ pub(crate) async fn drain(way: Way) {
     assert!(events.events[0]["reconnect_after_ms"].is_u64(), "{}", events.events[0]);
     match (transport, &broken) {
         (Transport::WebSocket | Transport::Sse, Break::Closed { code: 1012, .. }) => {}
-        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(answer))
-            if matches!(answer.code(), "session_gone" | "draining") => {}
-        // A poll may also come when nobody listens any more.
+        (Transport::ShortPolling | Transport::LongPolling, Break::Refused(response))
+            if matches!(response.code(), "session_gone" | "draining") => {}
+        // A poll may also arrive after the listener was closed.
         (Transport::ShortPolling | Transport::LongPolling, Break::Connection(_)) => {}
         _ => panic!("{transport:?}: {broken}"),
     }
     let (history, journals) = finish(channel, &ledger, &ann, devices).await;
     assert_eq!(history.len(), 120);
     for journal in journals {
-        assert!(journal.sessions >= 2, "it came back to the next node");
+        assert!(journal.sessions >= 2, "the device connected to the next node");
     }
 }

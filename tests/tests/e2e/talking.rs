@@ -1,30 +1,30 @@
-//! People talk: 1:1, in a group, many at once.
+//! Conversations: direct, in a group, many at once.
 
 use std::time::Duration;
 
 use futures::future::join_all;
-use pabal_tests::client::{Client, Way};
+use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::ledger::Ledger;
 use pabal_tests::node::Node;
 
 use crate::stage::{cast, finish, listen};
 
-pub(crate) async fn direct_conversation(way: Way) {
+pub(crate) async fn direct_conversation(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
-    assert_eq!(bob.direct(&ann).await, channel, "one channel, whoever asks");
+    assert_eq!(bob.direct(&ann).await, channel, "both users get the same channel");
     let ledger = Ledger::default();
     let devices =
-        [listen(&ann, way, channel, &ledger).await, listen(&bob, way, channel, &ledger).await];
+        [listen(&ann, plan, channel, &ledger).await, listen(&bob, plan, channel, &ledger).await];
     for turn in 0..12 {
         let message_id = devices[turn % 2].send(channel, &format!("turn {turn} 안녕 🐎")).await;
-        // What is acknowledged can be read at once, by anybody.
+        // Every member can read an acknowledged message at once.
         let (page, _) = devices[(turn + 1) % 2]
             .account()
             .page(channel, message_id - 1)
             .await
-            .expect("history answers");
+            .expect("a page of history");
         assert_eq!(page[0].message_id, message_id);
         for device in &devices {
             device.holds(channel, message_id).await;
@@ -38,7 +38,7 @@ pub(crate) async fn direct_conversation(way: Way) {
     }
 }
 
-pub(crate) async fn group_conversation(way: Way) {
+pub(crate) async fn group_conversation(plan: TransportPlan) {
     let node = Node::shared().await;
     let members = cast(node.address(), ["ann", "bob", "carl", "dora"]).await;
     let [ann, bob, carl, dora] = &members;
@@ -47,9 +47,9 @@ pub(crate) async fn group_conversation(way: Way) {
     let ledger = Ledger::default();
     let mut devices = Vec::new();
     for member in &members {
-        devices.push(listen(member, way, channel, &ledger).await);
+        devices.push(listen(member, plan, channel, &ledger).await);
     }
-    let eve = Client::start(outsider, way, &Default::default(), &ledger).await;
+    let eve = Client::start(outsider, plan, &Default::default(), &ledger).await;
     for round in 0..5 {
         let sends = devices.iter().map(async |device| {
             device.send(channel, &format!("{round} by {}", device.account().username)).await
@@ -60,11 +60,11 @@ pub(crate) async fn group_conversation(way: Way) {
     assert_eq!(history.len(), 20);
     assert!(history.iter().all(|message| message.to.is_none()));
     let overheard = eve.stop().await;
-    assert_eq!(overheard.count(channel), 0, "nobody else hears it");
+    assert_eq!(overheard.count(channel), 0, "no other user receives it");
 }
 
 /// Two devices of each of four users send at the same time, by all routes.
-pub(crate) async fn order_with_many_senders(way: Way) {
+pub(crate) async fn order_with_many_senders(plan: TransportPlan) {
     let node = Node::shared().await;
     let users = cast(node.address(), ["ann", "bob", "carl", "dora"]).await;
     let [ann, bob, carl, dora] = &users;
@@ -72,8 +72,8 @@ pub(crate) async fn order_with_many_senders(way: Way) {
     let ledger = Ledger::default();
     let mut devices = Vec::new();
     for user in &users {
-        devices.push(listen(user, way, channel, &ledger).await);
-        devices.push(listen(&user.log_in().await, way, channel, &ledger).await);
+        devices.push(listen(user, plan, channel, &ledger).await);
+        devices.push(listen(&user.log_in().await, plan, channel, &ledger).await);
     }
     let sends = devices.iter().enumerate().map(async |(number, device)| {
         let mut last = 0;

@@ -1,8 +1,8 @@
-//! Nothing happens for a while.
+//! Silence: no event for a while.
 
 use std::time::Duration;
 
-use pabal_tests::client::Way;
+use pabal_tests::client::TransportPlan;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::{Batch, Line, Transport};
 use pabal_tests::node::Node;
@@ -12,17 +12,17 @@ use tokio::time::Instant;
 
 use crate::stage::{cast, finish, listen, open, refusal};
 
-/// How often the server of [`a_quiet_reader_keeps_its_session`] shows that it is there.
+/// The ping interval of the server in [`a_quiet_reader_keeps_its_session`].
 const PING_MS: u64 = 150;
-/// How long its sessions live with nobody reading.
+/// The resume window of its sessions.
 const RESUME_WINDOW_MS: u64 = 1_500;
 
-/// A short poll is answered at once and empty, a long poll at its deadline and says so, the streams
-/// stay open; afterwards each delivers.
-pub(crate) async fn deadline_without_news(way: Way) {
-    let transports = match way {
-        Way::Steady(transport) => vec![transport],
-        Way::Switching(..) => Transport::ALL.to_vec(),
+/// A short poll returns at once without events, a long poll at its deadline, which it reports, and the streams
+/// stay open. Afterwards each of them delivers.
+pub(crate) async fn deadline_without_news(plan: TransportPlan) {
+    let transports = match plan {
+        TransportPlan::Steady(transport) => vec![transport],
+        TransportPlan::Switching(..) => Transport::ALL.to_vec(),
     };
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -37,7 +37,7 @@ pub(crate) async fn deadline_without_news(way: Way) {
             let timeout = transport == Transport::LongPolling;
             assert_eq!(quiet, Batch { timeout, ..Batch::empty(after) });
             if timeout {
-                assert!(began.elapsed() >= wait, "{transport:?} was answered before its deadline");
+                assert!(began.elapsed() >= wait, "{transport:?} returned before its deadline");
             }
             assert!(began.elapsed() < wait + SOON / 3, "{:?}", began.elapsed());
         }
@@ -49,9 +49,9 @@ pub(crate) async fn deadline_without_news(way: Way) {
     }
 }
 
-/// Whoever reads keeps the session, however quiet it is, and the streams are pinged; a session that
-/// nobody reads ends with its resume window.
-pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
+/// A reader keeps its session during silence, and streams are pinged. A session without a reader ends with its
+/// resume window.
+pub(crate) async fn a_quiet_reader_keeps_its_session(plan: TransportPlan) {
     let (ping, window) = (PING_MS.to_string(), RESUME_WINDOW_MS.to_string());
     let node = Node::start(&[
         ("PABAL_LIMITS_PING_INTERVAL_MS", &ping),
@@ -61,7 +61,7 @@ pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let (read, unread) = (bob.open(None).await, bob.open(None).await);
-    let mut line = open(way.first(), &bob, &read, 0).await;
+    let mut line = open(plan.first(), &bob, &read, 0).await;
     let until = Instant::now() + 2 * Duration::from_millis(RESUME_WINDOW_MS);
     while Instant::now() < until {
         let quiet = line.read(0, Duration::from_millis(300)).await.expect("an open line");
@@ -77,21 +77,21 @@ pub(crate) async fn a_quiet_reader_keeps_its_session(way: Way) {
     ann.say(channel, "news", None).await;
     let batch = line.read(0, SOON).await.expect("an open line");
     assert_eq!(batch.events.len(), 1);
-    let refused = refusal(way.first(), &bob, &unread, 0).await;
+    let refused = refusal(plan.first(), &bob, &unread, 0).await;
     assert!(refused.is_gone(), "{refused}");
 }
 
-/// A client that answers no ping is taken for gone after two of them: its connection ends, its
-/// session does not, and it goes on in it.
-pub(crate) async fn a_reader_that_falls_silent(way: Way) {
+/// A client that acknowledges no ping is considered lost after two of them: its connection ends, its session
+/// does not, and the client continues in it.
+pub(crate) async fn a_reader_that_falls_silent(plan: TransportPlan) {
     let ping = PING_MS.to_string();
     let node = Node::start(&[("PABAL_LIMITS_PING_INTERVAL_MS", &ping)]).await;
     let proxy = FaultProxy::to(node.address()).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
     let ledger = Ledger::default();
-    let device = listen(&bob.via(proxy.address()), way, channel, &ledger).await;
-    let author = listen(&ann, way, channel, &ledger).await;
+    let device = listen(&bob.via(proxy.address()), plan, channel, &ledger).await;
+    let author = listen(&ann, plan, channel, &ledger).await;
     let first = author.send(channel, "before").await;
     device.holds(channel, first).await;
     let lines = device.look(|journal| journal.lines);
@@ -102,8 +102,8 @@ pub(crate) async fn a_reader_that_falls_silent(way: Way) {
     }
     proxy.stall(false);
     let (_, journals) = finish(channel, &ledger, &ann, [device, author]).await;
-    if way == Way::Steady(Transport::WebSocket) {
-        assert!(journals[0].lines > lines, "the server gave the connection up");
+    if plan == TransportPlan::Steady(Transport::WebSocket) {
+        assert!(journals[0].lines > lines, "the server closed the connection");
     }
     assert_eq!(journals[0].sessions, 1, "and kept the session");
 }

@@ -99,8 +99,8 @@ async fn join(node: SocketAddr, number: usize, token: &str) -> TcpStream {
                  content-length: 2\r\n\r\n{{}}"
             );
             stream.write_all(open.as_bytes()).await.expect("a request is taken");
-            let answer = read_until(&mut stream, "\"}}}").await;
-            let document = answer.split("\r\n\r\n").nth(1).expect("a body");
+            let response = read_until(&mut stream, "\"}}}").await;
+            let document = response.split("\r\n\r\n").nth(1).expect("a body");
             let document: Value = serde_json::from_str(document).expect("a session");
             let session = document["session_id"].as_str().expect("a session");
             let poll = format!(
@@ -128,8 +128,8 @@ async fn read_until(stream: &mut TcpStream, expected: &str) -> String {
 /// Asks on a connection, and gives the head and the body of the answer.
 async fn ask(stream: &mut TcpStream, request: &str) -> (String, Value) {
     stream.write_all(request.as_bytes()).await.expect("a request is taken");
-    let answer = read_until(stream, "}").await;
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let response = read_until(stream, "}").await;
+    let (head, body) = response.split_once("\r\n\r\n").expect("an answer");
     (head.to_owned(), serde_json::from_str(body).unwrap_or_default())
 }
 

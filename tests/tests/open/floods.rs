@@ -176,10 +176,10 @@ async fn a_flood_that_is_answered_costs_nothing_that_lasts() {
             let (mut settings, mut pings) = (0, 0);
             while settings < ROUNDS * EACH || pings < ROUNDS * EACH {
                 let frame = frames.next().await.expect("an answer").expect("no end");
-                let answer = usize::from(frame.flags & ACK != 0);
+                let response = usize::from(frame.flags & ACK != 0);
                 match frame.kind {
-                    kind::SETTINGS => settings += answer,
-                    kind::PING => pings += answer,
+                    kind::SETTINGS => settings += response,
+                    kind::PING => pings += response,
                     _ => {}
                 }
             }

@@ -3,6 +3,6 @@
 
 mod h2spec;
 mod floods;
-mod standing;
+mod stalled_streams;
 mod crowd;
 mod vanished;

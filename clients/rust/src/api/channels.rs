@@ -1,9 +1,9 @@
-//! Direct channels, groups and who is in them.
+//! Direct channels, groups and their members.
 
 use http::Method;
 use serde::Serialize;
 
-use super::{ChannelAnswer, ChannelsAnswer, MemberAnswer, MembersAnswer, after};
+use super::{ChannelResponse, ChannelsResponse, MemberResponse, MembersResponse, after};
 use crate::account::Account;
 use crate::error::Error;
 use crate::ids::{ChannelId, UserId};
@@ -27,76 +27,84 @@ struct PutMember {
 }
 
 impl Account {
-    /// The direct channel with a user; made at the first call, by whichever of the two.
+    /// The direct channel with a user. The first call of either user creates it. Idempotent.
     ///
     /// # Errors
-    /// `not_found`; `invalid` for oneself: do not retry.
+    /// `not_found` if there is no such user, `invalid` for the caller: do not retry. Others: see [`Account`].
     pub async fn direct(&self, user_id: UserId) -> Result<Channel, Error> {
         let path = format!("/v1/direct/{user_id}");
-        Ok(self.tell::<ChannelAnswer>(Method::PUT, &path, &PutMember { role: None }).await?.channel)
+        Ok(self
+            .write::<ChannelResponse>(Method::PUT, &path, &PutMember { role: None })
+            .await?
+            .channel)
     }
 
-    /// Makes a group of the caller, who owns it, and `members`. Not idempotent: after
-    /// [`Error::Unreachable`] look into [`channels`](Self::channels) before trying again.
+    /// Creates a group of the caller, who owns it, and `members`. The name has 1 to 100 characters.
     ///
     /// # Errors
-    /// `not_found` (a member), `invalid`: do not retry.
+    /// `not_found` if a member does not exist, `invalid`: do not retry. Not idempotent: after
+    /// [`Error::Unreachable`] the group may exist, so look for it in [`channels`](Self::channels) before a
+    /// retry. Others: see [`Account`].
     pub async fn create_group(&self, name: &str, members: &[UserId]) -> Result<Channel, Error> {
         let body = NewGroup { name, members };
-        Ok(self.tell::<ChannelAnswer>(Method::POST, "/v1/channels", &body).await?.channel)
+        Ok(self.write::<ChannelResponse>(Method::POST, "/v1/channels", &body).await?.channel)
     }
 
-    /// The caller's channels beyond `from`, at most 200, by age.
+    /// The caller's channels with ids above `from`, at most 200, in rising order of ids. For the next page
+    /// pass the last id of this one.
     ///
     /// # Errors
     /// See [`Account`].
     pub async fn channels(&self, from: Option<ChannelId>) -> Result<Page<Channel>, Error> {
-        Ok(self.get::<ChannelsAnswer>(&after("/v1/channels", from)).await?.into())
+        Ok(self.get::<ChannelsResponse>(&after("/v1/channels", from)).await?.into())
     }
 
     /// One of the caller's channels.
     ///
     /// # Errors
-    /// `not_a_member`, also if there is no such channel: do not retry.
+    /// `not_a_member`, also if the channel does not exist: do not retry. Others: see [`Account`].
     pub async fn channel(&self, channel_id: ChannelId) -> Result<Channel, Error> {
-        Ok(self.get::<ChannelAnswer>(&format!("/v1/channels/{channel_id}")).await?.channel)
+        Ok(self.get::<ChannelResponse>(&format!("/v1/channels/{channel_id}")).await?.channel)
     }
 
-    /// Gives a group another name: 1 to 100 characters. For owners and admins.
+    /// Renames a group: 1 to 100 characters. Allowed to owners and admins. Idempotent.
     ///
     /// # Errors
-    /// `not_a_member`, `forbidden`, `invalid`: do not retry.
+    /// `not_a_member`, `forbidden`, `invalid`: do not retry. Others: see [`Account`].
     pub async fn rename(&self, channel_id: ChannelId, name: &str) -> Result<Channel, Error> {
         let path = format!("/v1/channels/{channel_id}");
-        Ok(self.tell::<ChannelAnswer>(Method::PATCH, &path, &Rename { name }).await?.channel)
+        Ok(self.write::<ChannelResponse>(Method::PATCH, &path, &Rename { name }).await?.channel)
     }
 
-    /// Deletes a group, for ever. For its owners.
+    /// Deletes a group permanently. Allowed to its owners.
     ///
     /// # Errors
-    /// `not_a_member`, `forbidden`: do not retry.
+    /// `not_a_member`, `forbidden`: do not retry; `not_a_member` after a retry may mean that the first
+    /// attempt succeeded. Others: see [`Account`].
     pub async fn delete_group(&self, channel_id: ChannelId) -> Result<(), Error> {
         self.done(Method::DELETE, &format!("/v1/channels/{channel_id}")).await
     }
 
-    /// The members of a channel beyond `from`, at most 200.
+    /// The members of a channel with user ids above `from`, at most 200, in rising order of ids. For the next
+    /// page pass the last id of this one.
     ///
     /// # Errors
-    /// `not_a_member`: do not retry.
+    /// `not_a_member`: do not retry. Others: see [`Account`].
     pub async fn members(
         &self,
         channel_id: ChannelId,
         from: Option<UserId>,
     ) -> Result<Page<Member>, Error> {
         let path = after(&format!("/v1/channels/{channel_id}/members"), from);
-        Ok(self.get::<MembersAnswer>(&path).await?.into())
+        Ok(self.get::<MembersResponse>(&path).await?.into())
     }
 
-    /// Adds a member to a group, or gives a member a role. Without a role, a new member becomes
-    /// [`Role::Member`] and an old one stays as they are.
+    /// Adds a member to a group, or changes the role of a member. Without a role, a new member becomes
+    /// [`Role::Member`] and an existing member keeps theirs. Idempotent.
     ///
     /// # Errors
-    /// `not_a_member`, `forbidden`, `not_found`, `invalid` (the group is full): do not retry.
+    /// `not_a_member`, `forbidden`, `not_found`, `invalid` (the group is full): do not retry. Others: see
+    /// [`Account`].
     pub async fn put_member(
         &self,
         channel_id: ChannelId,
@@ -104,13 +112,13 @@ impl Account {
         role: Option<Role>,
     ) -> Result<Member, Error> {
         let path = format!("/v1/channels/{channel_id}/members/{user_id}");
-        Ok(self.tell::<MemberAnswer>(Method::PUT, &path, &PutMember { role }).await?.member)
+        Ok(self.write::<MemberResponse>(Method::PUT, &path, &PutMember { role }).await?.member)
     }
 
-    /// Removes a member from a group; oneself to leave it.
+    /// Removes a member from a group. The caller leaves it by their own id.
     ///
     /// # Errors
-    /// `not_a_member`, `forbidden`, `not_found`: do not retry.
+    /// `not_a_member`, `forbidden`, `not_found`: do not retry. Others: see [`Account`].
     pub async fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> Result<(), Error> {
         self.done(Method::DELETE, &format!("/v1/channels/{channel_id}/members/{user_id}")).await
     }

@@ -1,4 +1,4 @@
-//! Saying something in one request, and reading what was said. What comes by itself comes through a
+//! Sending a message by one request, and reading the messages of channels. New messages are delivered by a
 //! [`Connection`](crate::Connection).
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{MOST, MessageAnswer, MessagesAnswer};
+use super::{MessageResponse, MessagesResponse, PAGE_MAX};
 use crate::account::Account;
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -29,15 +29,17 @@ struct Synced {
 }
 
 impl Account {
-    /// Sends a message by a request of its own; durable when this answers. 1 byte to 16 KiB of UTF-8.
+    /// Sends a message by one request. It is durable when this returns. `content` has 1 byte to 16 KiB of
+    /// UTF-8.
     ///
-    /// `client_message_id`, 1 to 128 bytes, is the caller's name for it: of repeats under the same
-    /// name within 24 hours the channel holds one. To have repeats made for you, see
-    /// [`Connection::send`](crate::Connection::send).
+    /// `client_message_id`, 1 to 128 bytes, is the caller's name for the message. However often it is sent
+    /// under the same name within 24 hours, the channel holds one message, and every call returns that one.
+    /// [`Connection::send`](crate::Connection::send) retries by itself.
     ///
     /// # Errors
-    /// `not_confirmed`, `unavailable`, `rate_limited` and [`Error::Unreachable`]: repeat with the same
-    /// `client_message_id`. `not_a_member`, `blocked`, `too_large`, `invalid`: do not.
+    /// `not_confirmed`, `unavailable`, `rate_limited` and [`Error::Unreachable`]: retry with the same
+    /// `client_message_id`. `not_a_member`, `blocked`, `too_large`, `invalid`: do not retry. Others: see
+    /// [`Account`].
     pub async fn post_message(
         &self,
         channel_id: ChannelId,
@@ -46,13 +48,13 @@ impl Account {
     ) -> Result<Message, Error> {
         let path = format!("/v1/channels/{channel_id}/messages");
         let body = NewMessage { content, client_message_id };
-        Ok(self.tell::<MessageAnswer>(Method::POST, &path, &body).await?.message)
+        Ok(self.write::<MessageResponse>(Method::POST, &path, &body).await?.message)
     }
 
-    /// Reads messages of a channel, at most 200.
+    /// Reads messages of a channel, at most 200. Every message that was confirmed before this call is seen.
     ///
     /// # Errors
-    /// `not_a_member`: do not retry.
+    /// `not_a_member`: do not retry. Others: see [`Account`].
     pub async fn messages(
         &self,
         channel_id: ChannelId,
@@ -64,15 +66,15 @@ impl Account {
             PageFrom::Before(id) => format!("&before={id}"),
             PageFrom::Around(id) => format!("&around={id}"),
         };
-        let path = format!("/v1/channels/{channel_id}/messages?limit={MOST}{from}");
-        Ok(self.get::<MessagesAnswer>(&path).await?.into())
+        let path = format!("/v1/channels/{channel_id}/messages?limit={PAGE_MAX}{from}");
+        Ok(self.get::<MessagesResponse>(&path).await?.into())
     }
 
-    /// What channels hold beyond these cursors, at most `limit` (1 to 200) messages each. At most
-    /// 1,000 channels; those of the caller that are not named come with their newest message.
+    /// Reads the messages after these cursors, at most `limit` (1 to 200) of each channel. `cursors` names at
+    /// most 1,000 channels; the caller's other channels are returned with their newest message.
     ///
     /// # Errors
-    /// `not_a_member` of one that is named, `invalid`: do not retry.
+    /// `not_a_member` of a channel that is named, `invalid`: do not retry. Others: see [`Account`].
     pub async fn sync(
         &self,
         cursors: &Cursors,
@@ -80,6 +82,6 @@ impl Account {
     ) -> Result<BTreeMap<ChannelId, Beyond>, Error> {
         let path = format!("/v1/sync?limit={limit}");
         let body = Held { channels: cursors };
-        Ok(self.tell::<Synced>(Method::POST, &path, &body).await?.channels)
+        Ok(self.write::<Synced>(Method::POST, &path, &body).await?.channels)
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of the API service, by what they are about. Each is one request.
+//! The calls of the API, by topic. Each is one request.
 
 mod people;
 mod channels;
@@ -6,11 +6,11 @@ mod messages;
 
 use serde::Deserialize;
 
-/// Most entries of a list that the server gives at once.
-pub(crate) const MOST: usize = 200;
+/// The most entries of a list that the server returns in one response.
+pub(crate) const PAGE_MAX: usize = 200;
 
-/// An answer with one thing in it, under whatever name it has in the contract.
-macro_rules! answer {
+/// A response with one document, under its name in the API.
+macro_rules! response {
     ($($name:ident { $field:ident: $type:ty })+) => {$(
         #[derive(Deserialize)]
         pub(crate) struct $name {
@@ -19,16 +19,16 @@ macro_rules! answer {
     )+};
 }
 
-answer! {
-    UserAnswer { user: crate::model::User }
-    SettingsAnswer { settings: crate::model::Settings }
-    FriendAnswer { friend: crate::model::Friend }
-    ChannelAnswer { channel: crate::model::Channel }
-    MemberAnswer { member: crate::model::Member }
-    MessageAnswer { message: crate::model::Message }
+response! {
+    UserResponse { user: crate::model::User }
+    SettingsResponse { settings: crate::model::Settings }
+    FriendResponse { friend: crate::model::Friend }
+    ChannelResponse { channel: crate::model::Channel }
+    MemberResponse { member: crate::model::Member }
+    MessageResponse { message: crate::model::Message }
 }
 
-/// An answer with a part of a list.
+/// A response with a page of a list.
 macro_rules! list {
     ($($name:ident { $field:ident: $type:ty })+) => {$(
         #[derive(Deserialize)]
@@ -47,12 +47,12 @@ macro_rules! list {
 }
 
 list! {
-    UsersAnswer { users: crate::model::User }
-    FriendsAnswer { friends: crate::model::Friend }
-    BlocksAnswer { blocks: Blocked }
-    ChannelsAnswer { channels: crate::model::Channel }
-    MembersAnswer { members: crate::model::Member }
-    MessagesAnswer { messages: crate::model::Message }
+    UsersResponse { users: crate::model::User }
+    FriendsResponse { friends: crate::model::Friend }
+    BlocksResponse { blocks: Blocked }
+    ChannelsResponse { channels: crate::model::Channel }
+    MembersResponse { members: crate::model::Member }
+    MessagesResponse { messages: crate::model::Message }
 }
 
 #[derive(Deserialize)]
@@ -60,15 +60,15 @@ pub(crate) struct Blocked {
     pub(crate) user_id: crate::ids::UserId,
 }
 
-/// A path with the place in a list where a page begins.
+/// A path with the query for the page after an entry.
 pub(crate) fn after(path: &str, after: Option<impl std::fmt::Display>) -> String {
     match after {
-        Some(after) => format!("{path}?limit={MOST}&after={after}"),
-        None => format!("{path}?limit={MOST}"),
+        Some(after) => format!("{path}?limit={PAGE_MAX}&after={after}"),
+        None => format!("{path}?limit={PAGE_MAX}"),
     }
 }
 
-/// Text as a part of a query (RFC 3986, section 2.1).
+/// Text percent-encoded for a query (RFC 3986, section 2.1).
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -84,7 +84,7 @@ pub(crate) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn queries_hold_any_text() {
+    fn any_text_is_encoded_for_a_query() {
         assert_eq!(super::escaped("a b&미"), "a%20b%26%EB%AF%B8");
     }
 }

@@ -3,8 +3,8 @@
 use http::Method;
 
 use super::{
-    BlocksAnswer, FriendAnswer, FriendsAnswer, SettingsAnswer, UserAnswer, UsersAnswer, after,
-    escaped,
+    BlocksResponse, FriendResponse, FriendsResponse, SettingsResponse, UserResponse, UsersResponse,
+    after, escaped,
 };
 use crate::account::Account;
 use crate::error::Error;
@@ -12,20 +12,20 @@ use crate::ids::UserId;
 use crate::model::{Friend, Page, ProfileChange, Settings, SettingsChange, User};
 
 impl Account {
-    /// The caller's profile as it is now.
+    /// The caller's current profile.
     ///
     /// # Errors
     /// See [`Account`].
     pub async fn me(&self) -> Result<User, Error> {
-        Ok(self.get::<UserAnswer>("/v1/me").await?.user)
+        Ok(self.get::<UserResponse>("/v1/me").await?.user)
     }
 
-    /// Changes the caller's profile, and answers what it is then.
+    /// Changes the caller's profile and returns the changed one. Idempotent.
     ///
     /// # Errors
-    /// `invalid`: do not retry.
+    /// `invalid`: do not retry. Others: see [`Account`].
     pub async fn change_profile(&self, change: &ProfileChange) -> Result<User, Error> {
-        Ok(self.tell::<UserAnswer>(Method::PATCH, "/v1/me", change).await?.user)
+        Ok(self.write::<UserResponse>(Method::PATCH, "/v1/me", change).await?.user)
     }
 
     /// The caller's settings.
@@ -33,52 +33,53 @@ impl Account {
     /// # Errors
     /// See [`Account`].
     pub async fn settings(&self) -> Result<Settings, Error> {
-        Ok(self.get::<SettingsAnswer>("/v1/me/settings").await?.settings)
+        Ok(self.get::<SettingsResponse>("/v1/me/settings").await?.settings)
     }
 
-    /// Changes the caller's settings, and answers what they are then.
+    /// Changes the caller's settings and returns the changed ones. Idempotent.
     ///
     /// # Errors
-    /// `invalid`: do not retry.
+    /// `invalid`: do not retry. Others: see [`Account`].
     pub async fn change_settings(&self, change: &SettingsChange) -> Result<Settings, Error> {
-        Ok(self.tell::<SettingsAnswer>(Method::PATCH, "/v1/me/settings", change).await?.settings)
+        Ok(self.write::<SettingsResponse>(Method::PATCH, "/v1/me/settings", change).await?.settings)
     }
 
-    /// A user's public profile.
+    /// The public profile of a user.
     ///
     /// # Errors
-    /// `not_found`: do not retry.
+    /// `not_found`: do not retry. Others: see [`Account`].
     pub async fn user_of(&self, user_id: UserId) -> Result<User, Error> {
-        Ok(self.get::<UserAnswer>(&format!("/v1/users/{user_id}")).await?.user)
+        Ok(self.get::<UserResponse>(&format!("/v1/users/{user_id}")).await?.user)
     }
 
-    /// Users whose name is this or begins with it: at most 200, an exact match first.
+    /// Users whose username is or begins with `username`: at most 200, an exact match first.
     ///
     /// # Errors
-    /// `invalid` for an empty name: do not retry.
+    /// `invalid` for an empty name: do not retry. Others: see [`Account`].
     pub async fn find_users(&self, username: &str) -> Result<Page<User>, Error> {
-        let path = format!("/v1/users?limit={}&username={}", super::MOST, escaped(username));
-        Ok(self.get::<UsersAnswer>(&path).await?.into())
+        let path = format!("/v1/users?limit={}&username={}", super::PAGE_MAX, escaped(username));
+        Ok(self.get::<UsersResponse>(&path).await?.into())
     }
 
-    /// Friends and requests beyond `from`, at most 200.
+    /// Friends and friend requests with user ids above `from`, at most 200, in rising order of ids. For the
+    /// next page pass the last id of this one.
     ///
     /// # Errors
     /// See [`Account`].
     pub async fn friends(&self, from: Option<UserId>) -> Result<Page<Friend>, Error> {
-        Ok(self.get::<FriendsAnswer>(&after("/v1/me/friends", from)).await?.into())
+        Ok(self.get::<FriendsResponse>(&after("/v1/me/friends", from)).await?.into())
     }
 
-    /// Asks to be friends, or accepts if they have asked.
+    /// Requests a friendship, or accepts the request of that user. Idempotent.
     ///
     /// # Errors
-    /// `blocked`, `not_found`: do not retry.
+    /// `blocked`, `not_found`: do not retry. Others: see [`Account`].
     pub async fn befriend(&self, user_id: UserId) -> Result<Friend, Error> {
         let path = format!("/v1/me/friends/{user_id}");
-        Ok(self.tell::<FriendAnswer>(Method::PUT, &path, &Nothing {}).await?.friend)
+        Ok(self.write::<FriendResponse>(Method::PUT, &path, &Nothing {}).await?.friend)
     }
 
-    /// Ends a friendship, takes a request back or declines one.
+    /// Ends a friendship, withdraws a request or declines one. Idempotent.
     ///
     /// # Errors
     /// See [`Account`].
@@ -86,26 +87,27 @@ impl Account {
         self.done(Method::DELETE, &format!("/v1/me/friends/{user_id}")).await
     }
 
-    /// Whom the caller has blocked, beyond `from`, at most 200.
+    /// The users that the caller has blocked, with ids above `from`, at most 200, in rising order of ids. For
+    /// the next page pass the last id of this one.
     ///
     /// # Errors
     /// See [`Account`].
     pub async fn blocks(&self, from: Option<UserId>) -> Result<Page<UserId>, Error> {
         let page: Page<super::Blocked> =
-            self.get::<BlocksAnswer>(&after("/v1/me/blocks", from)).await?.into();
+            self.get::<BlocksResponse>(&after("/v1/me/blocks", from)).await?.into();
         let entries = page.entries.into_iter().map(|blocked| blocked.user_id).collect();
         Ok(Page { entries, has_more: page.has_more })
     }
 
-    /// From now on this user cannot send to the caller directly.
+    /// Blocks a user, who can no longer send to the direct channel with the caller. Idempotent.
     ///
     /// # Errors
-    /// `not_found`: do not retry.
+    /// `not_found`: do not retry. Others: see [`Account`].
     pub async fn block(&self, user_id: UserId) -> Result<(), Error> {
         self.done(Method::PUT, &format!("/v1/me/blocks/{user_id}")).await
     }
 
-    /// They can again.
+    /// Unblocks a user. Idempotent.
     ///
     /// # Errors
     /// See [`Account`].

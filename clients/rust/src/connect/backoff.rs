@@ -1,15 +1,20 @@
-//! How long to wait before the next try.
+//! How long to wait before the next attempt.
 
 use std::time::Duration;
 
-/// Exponential back-off with full jitter: before the n-th try in a row a time drawn evenly from zero
-/// to `first · 2ⁿ`, at most `longest`. Full jitter spreads a crowd of clients better than any other
-/// (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+/// Exponential backoff with full jitter: the wait before the n-th attempt in a row (n = 0, 1, 2…) is drawn
+/// evenly from zero to `first · 2ⁿ`, at most `longest`.
+///
+/// Where the server names a wait (`retry_after_ms`, `reconnect_after_ms`), the client waits that long plus
+/// a jitter of at most `first`. A success resets n to zero.
+///
+/// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. Full jitter spreads
+/// many clients better than the other kinds compared there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The upper bound of the first wait.
+    /// The upper bound of the first wait; 250 ms by default. Zero makes every wait zero.
     pub first: Duration,
-    /// The upper bound of every wait.
+    /// The upper bound of every wait; 30 s by default.
     pub longest: Duration,
 }
 
@@ -22,42 +27,42 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The upper bound of the wait after `failures` failures in a row.
-    fn bound(&self, failures: u32) -> Duration {
+    pub(crate) fn bound(&self, failures: u32) -> Duration {
         let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest)
     }
 }
 
-/// Back-off at work: how often it failed in a row.
-#[derive(Debug)]
-pub(crate) struct Retry {
+/// A backoff together with the number of failures in a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackoffState {
     backoff: Backoff,
     failures: u32,
 }
 
-impl Retry {
+impl BackoffState {
     pub(crate) fn new(backoff: Backoff) -> Self {
         Self { backoff, failures: 0 }
     }
 
-    /// It worked: the next failure is the first again.
+    /// After a success: the next failure counts as the first.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How often it failed in a row.
+    /// Failures in a row.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// How long to wait. Where the server named a time it is that, and a little more, so that not
-    /// everybody whom it was told comes at once.
-    pub(crate) fn wait(&mut self, said: Option<Duration>) -> Duration {
+    /// Counts a failure and returns how long to wait after it. A wait that the server named is kept, with
+    /// a jitter on top: the server gave many clients the same one.
+    pub(crate) fn next_wait(&mut self, retry_after: Option<Duration>) -> Duration {
         let jitter = self.backoff.bound(self.failures).mul_f64(rand::random::<f64>());
         self.failures = self.failures.saturating_add(1);
-        match said {
+        match retry_after {
             None => jitter,
-            Some(said) => said.saturating_add(jitter.min(self.backoff.first)),
+            Some(named) => named.saturating_add(jitter.min(self.backoff.first)),
         }
     }
 }
@@ -68,6 +73,10 @@ mod tests {
 
     use super::*;
 
+    fn state() -> BackoffState {
+        BackoffState::new(Backoff::default())
+    }
+
     #[test]
     fn the_bound_doubles_up_to_the_longest() {
         let bounds: Vec<_> = (0..9).map(|n| Backoff::default().bound(n).as_millis()).collect();
@@ -77,8 +86,7 @@ mod tests {
 
     #[test]
     fn waits_fill_the_range_below_the_bound() {
-        let waits = (0..1_000).map(|_| Retry::new(Backoff::default()).wait(None).as_millis());
-        let waits: Vec<_> = waits.collect();
+        let waits: Vec<_> = (0..1_000).map(|_| state().next_wait(None).as_millis()).collect();
         assert!(waits.iter().all(|wait| *wait <= 250));
         let early = waits.iter().filter(|wait| **wait < 125).count();
         assert!((300..700).contains(&early), "even jitter: {early} of 1,000 in the first half");
@@ -86,16 +94,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_the_server_said_is_kept(said_ms in 0u64..100_000, failures in 0usize..40) {
-            let mut retry = Retry::new(Backoff::default());
+        fn the_wait_that_the_server_named_is_kept(named_ms in 0u64..100_000, failures in 0usize..40) {
+            let mut state = state();
             for _ in 0..failures {
-                prop_assert!(retry.wait(None) <= Duration::from_secs(30));
+                prop_assert!(state.next_wait(None) <= Duration::from_secs(30));
             }
-            let said = Duration::from_millis(said_ms);
-            let wait = retry.wait(Some(said));
-            prop_assert!(wait >= said && wait <= said + Duration::from_millis(250));
-            retry.reset();
-            prop_assert!(retry.wait(None) <= Duration::from_millis(250));
+            let named = Duration::from_millis(named_ms);
+            let wait = state.next_wait(Some(named));
+            prop_assert!(wait >= named && wait <= named + Duration::from_millis(250));
+            state.reset();
+            prop_assert!(state.next_wait(None) <= Duration::from_millis(250));
         }
     }
 }

@@ -1,74 +1,73 @@
-//! The task of a connection: opens sessions, reads them on whatever line gets through, and hands on
-//! what is new.
+//! The task of a connection: opens sessions, reads them on a transport that works, and yields events that
+//! are new.
 //!
-//! Two positions make that lossless. `position`, the number of the last event taken from the session,
-//! is where the next line begins, whichever transport it is. `held`, the highest message id of each
-//! channel, is where the next session begins. What to do when something fails is in `recovery`.
+//! Two positions make that lossless. `position`, the number of the last event taken from the session, is
+//! where the next line begins, whichever transport it uses. `held`, the highest message id of each channel,
+//! is where the next session begins. What a failure means is decided in `recovery`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::backoff::Retry;
+use super::acks::Acks;
+use super::backoff::BackoffState;
 use super::held::Held;
-use super::ladder::Ladder;
+use super::ladder::{Fall, Ladder};
 use super::line::{Broken, Line, Reader};
-use super::outbox::Route;
+use super::nodes::Nodes;
+use super::options::{Options, Policy, Transport};
+use super::probe::{Position, Probe, probe};
+use super::recovery::{NodeChange, Remedy, Retry};
+use super::route::Route;
 use super::session::{self, Session};
-use super::{Options, Policy, State, Transport};
+use super::status::State;
 use crate::account::Account;
 use crate::base::Base;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::event::{Arrived, Batch, ChannelAction, Event};
-use crate::http::Failure;
 use crate::ids::{ChannelId, Seq};
-use crate::model::{Channel, Cursors, Message, PageFrom};
+use crate::model::{Cursors, Message, PageFrom};
 
-/// How often events are confirmed over a WebSocket, at most, unless many have come.
-const ACK_EVERY: Duration = Duration::from_secs(1);
-const ACK_EVENTS: u64 = 128;
+/// How long to avoid a node that is about to stop and names no time.
+const DRAINING: Duration = Duration::from_secs(1);
+/// After so many failures in a row a node counts as lost although connections to it are established: a
+/// proxy may accept them. Every transport has been tried by then.
+const FAILURES_OF_A_LOST_NODE: u32 = Transport::ALL.len() as u32;
+
+/// Notified once with the cursors at which the device begins, or with the error that ended the connection.
+type Ready = Option<oneshot::Sender<Result<Cursors, Error>>>;
 
 pub(crate) struct Driver {
-    pub(super) account: Account,
-    /// The server it was told of; a session may live elsewhere.
-    pub(super) home: Base,
-    /// Other nodes, as the last session named them.
-    pub(super) elsewhere: VecDeque<Base>,
-    pub(super) reader: Reader,
-    pub(super) events: mpsc::Sender<Result<Event, Error>>,
-    pub(super) state: watch::Sender<State>,
-    pub(super) route: watch::Sender<Route>,
+    account: Account,
+    nodes: Nodes,
+    reader: Reader,
+    events: mpsc::Sender<Result<Event, Error>>,
+    state: watch::Sender<State>,
+    route: watch::Sender<Route>,
     /// Which transports the caller wants now.
-    pub(super) policy: watch::Receiver<Policy>,
-    pub(super) ladder: Ladder,
-    pub(super) retry: Retry,
-    pub(super) settle_after: Duration,
-    pub(super) held: Held,
-    pub(super) session: Option<Arc<Session>>,
-    pub(super) position: Arc<AtomicU64>,
-    /// As many channels as the server takes in one request, as far as is known.
-    pub(super) channels: usize,
-    /// Whether there was a session before.
-    pub(super) ever: bool,
-    /// What a node that stops has said.
-    pub(super) draining: Option<(Duration, Option<String>)>,
+    policy: watch::Receiver<Policy>,
+    ladder: Ladder,
+    backoff: BackoffState,
+    held: Held,
+    session: Option<Arc<Session>>,
+    position: Position,
+    /// How many channels the server accepts in one request, as far as is known.
+    channels_per_request: usize,
+    /// Whether a session was opened before.
+    opened_before: bool,
+    /// What a node has announced that is about to stop: for how long to avoid it, and another node.
+    draining: Option<(Duration, Option<String>)>,
 }
 
 /// Why the task ends.
-pub(super) enum End {
-    /// Nobody takes the events.
-    Left,
-    /// It cannot get better.
+enum End {
+    /// The connection was dropped.
+    Dropped,
+    /// A retry cannot help.
     Fatal(Error),
 }
-
-/// What comes of trying better transports.
-type Probe = BoxFuture<'static, Option<(Transport, Line)>>;
 
 impl Driver {
     pub(crate) fn new(
@@ -87,8 +86,7 @@ impl Driver {
             request_timeout: account.client.request_timeout,
         };
         Self {
-            home: account.client.base.clone(),
-            elsewhere: VecDeque::new(),
+            nodes: Nodes::new(account.client.base.clone(), account.client.tls.is_some()),
             account,
             reader,
             events,
@@ -96,45 +94,41 @@ impl Driver {
             route,
             policy,
             ladder: Ladder::new(options.transports, options.fallback),
-            retry: Retry::new(options.backoff),
-            settle_after: options.fallback.settle_after,
+            backoff: BackoffState::new(options.backoff),
             held: Held::new(options.cursors.clone()),
             session: None,
-            position: Arc::default(),
-            channels: session::CHANNELS,
-            ever: false,
+            position: Position::default(),
+            channels_per_request: session::CHANNELS,
+            opened_before: false,
             draining: None,
         }
     }
 
-    /// Works until the connection is dropped or cannot go on. Says when the first session stands,
-    /// and from where the device follows its channels.
+    /// Works until the connection is dropped or a retry cannot help. `ready` is notified when the first
+    /// session is open.
     pub(crate) async fn run(mut self, ready: oneshot::Sender<Result<Cursors, Error>>) {
         let mut ready = Some(ready);
         let end = loop {
-            match self.turn(&mut ready).await {
+            match self.read_one_line(&mut ready).await {
                 Ok(()) => {}
                 Err(end) => break end,
             }
         };
         let error = match end {
-            End::Left => Error::Closed,
+            End::Dropped => Error::Closed,
             End::Fatal(error) => error,
         };
         self.route.send_replace(Route { ended: Some(error.clone()), ..Route::default() });
         self.state.send_replace(State::Ended { why: error.to_string() });
         match ready {
             Some(ready) => drop(ready.send(Err(error))),
-            // Whoever dropped the connection does not want to know.
+            // An error means that the connection was dropped.
             None => drop(self.events.send(Err(error)).await),
         }
     }
 
-    /// One line, from its opening to its end.
-    async fn turn(
-        &mut self,
-        ready: &mut Option<oneshot::Sender<Result<Cursors, Error>>>,
-    ) -> Result<(), End> {
+    /// One line, from its opening to its end and what follows from that.
+    async fn read_one_line(&mut self, ready: &mut Ready) -> Result<(), End> {
         let session = self.session(ready).await?;
         self.state.send_if_modified(|state| {
             let connecting = matches!(state, State::Connecting);
@@ -142,7 +136,7 @@ impl Driver {
             !connecting
         });
         let transport = self.ladder.current();
-        let after = self.position();
+        let after = self.position.get();
         let opened = Instant::now();
         let line = tokio::select! {
             line = Line::open(&self.reader, &session, transport, after) => line,
@@ -151,96 +145,64 @@ impl Driver {
                 return Ok(());
             }
         };
-        match line {
+        let (broken, settled) = match line {
             Ok(line) => {
                 let broken = self.read(line, &session).await?;
-                let settled = opened.elapsed() >= self.settle_after;
-                if settled {
-                    self.settled();
-                }
-                self.recover(broken, settled).await
+                (broken, opened.elapsed() >= self.reader.fallback.settle_after)
             }
-            Err(broken) => self.recover(broken, false).await,
+            Err(broken) => (broken, false),
+        };
+        if settled {
+            self.settled();
         }
+        self.publish_route(None);
+        self.apply(Remedy::after_line(broken, self.draining.is_some()), settled).await
     }
 
-    /// The session there is, or a new one that goes on where the device is.
-    async fn session(
-        &mut self,
-        ready: &mut Option<oneshot::Sender<Result<Cursors, Error>>>,
-    ) -> Result<Arc<Session>, End> {
+    /// The open session, or a new one that continues where the device is.
+    async fn session(&mut self, ready: &mut Ready) -> Result<Arc<Session>, End> {
         loop {
             if let Some(session) = &self.session {
                 return Ok(Arc::clone(session));
             }
-            match self.open_session().await {
-                Ok((session, behind)) => {
-                    self.ever = true;
-                    self.elsewhere = session.elsewhere().into();
+            let most = &mut self.channels_per_request;
+            match Session::open(&self.account, &mut self.held, most).await {
+                Ok((session, incomplete)) => {
+                    self.opened_before = true;
+                    self.nodes.set_others(session.other_nodes());
                     let session = Arc::new(session);
-                    self.position.store(session.start().0, Ordering::Relaxed);
+                    self.position.set(session.start());
                     self.session = Some(Arc::clone(&session));
-                    self.route(None);
+                    self.publish_route(None);
                     if let Some(ready) = ready.take() {
-                        // Whoever gave up waiting drops the connection too.
+                        // An error means that the caller has canceled `connect`.
                         let _ = ready.send(Ok(self.held.cursors()));
                     }
-                    for channel_id in behind {
+                    for channel_id in incomplete {
                         self.repair(channel_id).await?;
                     }
                     return Ok(session);
                 }
-                Err(failure) => self.not_opened(failure).await?,
-            }
-        }
-    }
-
-    /// Opens a session, and answers with it the channels to fetch besides. Channels are asked for
-    /// behind the opening: one that was made before it is in the list, and of one that was made
-    /// after it the session tells.
-    async fn open_session(&mut self) -> Result<(Session, Vec<ChannelId>), Failure> {
-        if !self.held.is_known() {
-            let channels = session::channels(&self.account).await?;
-            self.held.know(&channels);
-        }
-        let (session, rest) = self.open_named().await?;
-        let channels = session::channels(&self.account).await?;
-        let new = |channel: &&Channel| {
-            let channel_id = channel.channel_id;
-            !self.held.knows(channel_id) || rest.contains(&channel_id)
-        };
-        let new: Vec<_> = channels.iter().filter(new).cloned().collect();
-        self.held.know(&channels);
-        let behind = new.iter().filter(|it| it.last_message_id > self.held.cursor(it.channel_id));
-        Ok((session, behind.map(|channel| channel.channel_id).collect()))
-    }
-
-    /// Opens a session that names as many channels as the server takes.
-    async fn open_named(&mut self) -> Result<(Session, Vec<ChannelId>), Failure> {
-        loop {
-            let members = self.held.members();
-            let named = members.len().min(self.channels);
-            match Session::open(&self.account, members, self.channels).await {
-                Err(Failure::Problem(problem)) if problem.code == Code::Invalid && named > 0 => {
-                    // This one takes fewer than others do.
-                    self.channels = named / 2;
+                Err(failure) => {
+                    let remedy = Remedy::after_opening(failure, self.opened_before);
+                    self.apply(remedy, false).await?;
                 }
-                outcome => return outcome,
             }
         }
     }
 
-    /// Reads until the line breaks. Meanwhile better transports are tried; one that stands takes
-    /// over.
+    /// Reads until the line breaks. Meanwhile better transports are tried; the first one that is
+    /// established replaces the line.
     async fn read(&mut self, line: Line, session: &Arc<Session>) -> Result<Broken, End> {
         let mut line = line;
         let mut probe: Option<Probe> = None;
-        // The line was told that another one reads: that is the probe, about to stand.
+        // Set when the server has ended this line because another one reads the session. That is the
+        // probe, which is about to be established.
         let mut replaced = None;
-        let mut acks = Acks { upto: self.position(), at: Instant::now() };
+        let mut acks = Acks::new(self.position.get());
         self.connected(&line);
         loop {
-            let (after, transport) = (self.position(), self.ladder.current());
+            let (after, transport) = (self.position.get(), self.ladder.current());
             let outcome = tokio::select! {
                 better = wait_for(&mut probe), if probe.is_some() => {
                     probe = None;
@@ -263,7 +225,7 @@ impl Driver {
                     if self.ladder.current() == transport && probe.is_none() {
                         continue;
                     }
-                    return Ok(Broken::Left);
+                    return Ok(Broken::PolicyChanged);
                 }
                 outcome = line.read(after), if replaced.is_none() => outcome,
             };
@@ -287,29 +249,28 @@ impl Driver {
             }
             self.settled();
             self.connected(&line);
-            // What another line took is not this one's to confirm.
-            acks.taken(&line, self.position().min(batch.next));
+            // A line confirms only events that it delivered itself.
+            acks.taken(&line, self.position.get().min(batch.next));
         }
     }
 
     /// Begins to try better transports.
     fn probe(&mut self, session: &Arc<Session>) -> Probe {
         let better = self.ladder.probe(Instant::now());
-        let (reader, session) = (self.reader.clone(), Arc::clone(session));
-        Box::pin(climb(reader, session, better, Arc::clone(&self.position)))
+        probe(self.reader.clone(), Arc::clone(session), better, self.position.clone())
     }
 
-    /// Hands on what is new of a batch.
+    /// Yields the events of a batch that are new.
     async fn take(&mut self, batch: &Batch) -> Result<Option<Broken>, End> {
-        let Ok(fresh) = batch.behind(self.position()) else {
+        let Ok(new) = batch.after(self.position.get()) else {
             return Ok(Some(Broken::cut("events are missing before a batch")));
         };
-        for event in fresh {
-            match Arrived::of(event.get()) {
+        for event in new {
+            match Arrived::parse(event.get()) {
                 Arrived::Event(Event::Message(message)) => self.message(message).await?,
                 Arrived::Event(event) => {
                     self.note(&event);
-                    self.hand_on(event).await?;
+                    self.yield_event(event).await?;
                 }
                 Arrived::Resync(channel_id) => self.repair(channel_id).await?,
                 Arrived::Draining { reconnect_after_ms, url } => {
@@ -317,12 +278,12 @@ impl Driver {
                     return Ok(Some(Broken::Closed(1012, None)));
                 }
             }
-            self.position.fetch_add(1, Ordering::Relaxed);
+            self.position.set(Seq(self.position.get().0 + 1));
         }
         Ok(None)
     }
 
-    /// Fetches a channel from where the device is, before anything newer is handed on.
+    /// Fetches the messages of a channel that the device does not hold, before any newer one is yielded.
     async fn repair(&mut self, channel_id: ChannelId) -> Result<(), End> {
         loop {
             let from = PageFrom::After(self.held.cursor(channel_id));
@@ -337,17 +298,15 @@ impl Driver {
                     }
                 }
                 Err(error) if error.is_unauthenticated() => return Err(End::Fatal(error)),
+                // The user has left the channel.
+                Err(Error::Problem(problem)) if matches!(problem.status, 403 | 404) => {
+                    return Ok(());
+                }
                 Err(error) => {
-                    if let Error::Problem(problem) = &error
-                        && matches!(problem.status, 403 | 404)
-                    {
-                        // The user has left it.
-                        return Ok(());
-                    }
                     if matches!(error, Error::Unreachable(_)) {
-                        self.go_elsewhere();
+                        self.use_another_node();
                     }
-                    self.wait(&error.to_string(), error.retry_after()).await;
+                    self.wait(error.to_string(), error.retry_after()).await;
                 }
             }
         }
@@ -355,16 +314,16 @@ impl Driver {
 
     async fn message(&mut self, message: Message) -> Result<(), End> {
         if self.held.admit(message.channel_id, message.message_id) {
-            self.hand_on(Event::Message(message)).await?;
+            self.yield_event(Event::Message(message)).await?;
         }
         Ok(())
     }
 
-    async fn hand_on(&self, event: Event) -> Result<(), End> {
-        self.events.send(Ok(event)).await.map_err(|_| End::Left)
+    async fn yield_event(&self, event: Event) -> Result<(), End> {
+        self.events.send(Ok(event)).await.map_err(|_| End::Dropped)
     }
 
-    /// Keeps account of which channels the user is in.
+    /// Notes of which channels the user is a member.
     fn note(&mut self, event: &Event) {
         match event {
             Event::Channel { channel_id, action: ChannelAction::Added, .. } => {
@@ -386,26 +345,92 @@ impl Driver {
         }
     }
 
+    /// Carries out what recovery decided. `settled`: the transport had worked for a while, so this was no
+    /// failure of the transport.
+    async fn apply(&mut self, remedy: Remedy, settled: bool) -> Result<(), End> {
+        let retry = match remedy {
+            Remedy::Resume => return Ok(()),
+            Remedy::End(error) => return Err(End::Fatal(error)),
+            Remedy::Retry(retry) => retry,
+        };
+        let Retry { why, mut retry_after, transport, session_ended, node } = retry;
+        let now = Instant::now();
+        if transport == Some(Fall::Refused) && self.ladder.failed(Fall::Refused, now) {
+            // The next transport needs no wait.
+            return Ok(());
+        }
+        if transport == Some(Fall::Silent) && !settled {
+            self.ladder.failed(Fall::Silent, now);
+        }
+        if session_ended {
+            self.session = None;
+        }
+        match node {
+            NodeChange::Stay => {}
+            NodeChange::Follow(url) => self.follow(url.as_deref()),
+            NodeChange::Leave(url) => {
+                let after = self.leave();
+                self.follow(url.as_deref());
+                retry_after = retry_after.or(Some(after));
+            }
+            NodeChange::Lost { established } => {
+                if !established || self.backoff.failures() >= FAILURES_OF_A_LOST_NODE {
+                    self.use_another_node();
+                }
+            }
+        }
+        self.wait(why, retry_after).await;
+        Ok(())
+    }
+
+    /// Leaves a node that is about to stop. Returns for how long to avoid it.
+    fn leave(&mut self) -> Duration {
+        self.session = None;
+        let (after, url) = self.draining.take().unwrap_or((DRAINING, None));
+        self.follow(url.as_deref());
+        // Every session of the node was given the same time: jitter spreads their reconnects.
+        after + after.mul_f64(rand::random())
+    }
+
+    /// Uses the node at `url`, which has the session or will have the next one.
+    fn follow(&mut self, url: Option<&str>) {
+        let Some(node) = url.and_then(|url| self.nodes.named(self.node(), url)) else { return };
+        self.session = self.session.take().map(|session| Arc::new(session.at(node.clone())));
+        self.account.client.base = node;
+    }
+
+    /// Uses another node, because this one does not respond.
+    fn use_another_node(&mut self) {
+        if let Some(node) = self.nodes.instead_of(&self.account.client.base) {
+            self.account.client.base = node;
+            self.session = None;
+        }
+    }
+
+    fn node(&self) -> &Base {
+        &self.account.client.base
+    }
+
     /// Begins anew with the transports that the caller wants now.
     fn switch(&mut self) {
         let policy = *self.policy.borrow_and_update();
         self.ladder = Ladder::new(policy, self.reader.fallback);
-        self.retry.reset();
+        self.backoff.reset();
     }
 
     fn settled(&mut self) {
         self.ladder.settled();
-        self.retry.reset();
+        self.backoff.reset();
     }
 
-    pub(super) async fn wait(&mut self, why: &str, said: Option<Duration>) {
-        let until = Instant::now() + self.retry.wait(said);
-        self.route(None);
-        self.state.send_replace(State::Waiting { until, why: why.to_owned() });
+    async fn wait(&mut self, why: String, retry_after: Option<Duration>) {
+        let until = Instant::now() + self.backoff.next_wait(retry_after);
+        self.publish_route(None);
+        self.state.send_replace(State::Waiting { until, why });
         tokio::select! {
             () = sleep_until(until) => {}
-            // Another transport may be tried at once, unless the server wants to be left alone.
-            () = changed(&mut self.policy), if said.is_none() => self.switch(),
+            // Another transport may be tried at once, unless the server named the wait.
+            () = changed(&mut self.policy), if retry_after.is_none() => self.switch(),
         }
     }
 
@@ -414,44 +439,21 @@ impl Driver {
         if *self.state.borrow() == state {
             return;
         }
-        self.route(Some(line));
+        self.publish_route(Some(line));
         self.state.send_replace(state);
     }
 
-    /// By what way commands go from now on.
-    pub(super) fn route(&self, line: Option<&Line>) {
+    /// Publishes how commands reach the server from now on.
+    fn publish_route(&self, line: Option<&Line>) {
         let socket = line.and_then(Line::socket);
         self.route.send_replace(Route { session: self.session.clone(), socket, ended: None });
     }
-
-    fn position(&self) -> Seq {
-        Seq(self.position.load(Ordering::Relaxed))
-    }
 }
 
-/// What a line was confirmed, and when.
-struct Acks {
-    upto: Seq,
-    at: Instant,
-}
-
-impl Acks {
-    /// Confirms what was taken, now and then, where that is not done by asking on.
-    fn taken(&mut self, line: &Line, upto: Seq) {
-        let many = upto.0.saturating_sub(self.upto.0) >= ACK_EVENTS;
-        if let Some(socket) = line.socket()
-            && (many || self.at.elapsed() >= ACK_EVERY)
-        {
-            socket.ack(upto);
-            *self = Self { upto, at: Instant::now() };
-        }
-    }
-}
-
-/// Waits for the caller to want other transports.
+/// Waits until the caller wants other transports.
 async fn changed(policy: &mut watch::Receiver<Policy>) {
     if policy.changed().await.is_err() {
-        // The connection was dropped, and this task ends with it.
+        // The connection was dropped, and this task is aborted with it.
         std::future::pending().await
     }
 }
@@ -468,20 +470,4 @@ async fn wait_for(probe: &mut Option<Probe>) -> Option<(Transport, Line)> {
         Some(probe) => probe.await,
         None => std::future::pending().await,
     }
-}
-
-/// The best of some transports that stands.
-async fn climb(
-    reader: Reader,
-    session: Arc<Session>,
-    transports: Vec<Transport>,
-    position: Arc<AtomicU64>,
-) -> Option<(Transport, Line)> {
-    for transport in transports {
-        let after = Seq(position.load(Ordering::Relaxed));
-        if let Ok(line) = Line::open(&reader, &session, transport, after).await {
-            return Some((transport, line));
-        }
-    }
-    None
 }

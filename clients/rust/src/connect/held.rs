@@ -1,15 +1,15 @@
-//! What the device holds of each channel: repeats end here.
+//! Which messages of each channel the device holds. Repeated messages are dropped here.
 
 use std::collections::BTreeSet;
 
 use crate::ids::{ChannelId, MessageId};
 use crate::model::{Channel, Cursors};
 
-/// The highest message id handed on, by channel.
+/// The highest message id that was yielded, by channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     cursors: Option<Cursors>,
-    /// Channels that the user was in. What they hold is remembered, in case the user comes back.
+    /// Channels that the user has left. Their cursors are kept in case the user joins again.
     left: BTreeSet<ChannelId>,
 }
 
@@ -18,13 +18,13 @@ impl Held {
         Self { cursors, left: BTreeSet::new() }
     }
 
-    /// Whether it is known from where the device goes on.
+    /// Whether it is known where the device begins.
     pub(crate) fn is_known(&self) -> bool {
         self.cursors.is_some()
     }
 
-    /// Takes in which channels there are. A device that holds nothing yet starts behind what they
-    /// hold; to one that does, channels it does not know are new, and come from their beginning.
+    /// Notes the channels of the user. A device without cursors begins after the newest message of each.
+    /// To a device with cursors an unknown channel is new, and begins with its first message.
     pub(crate) fn know(&mut self, channels: &[Channel]) {
         let from_now = self.cursors.is_none();
         let cursors = self.cursors.get_or_insert_default();
@@ -40,17 +40,17 @@ impl Held {
         self.cursors.as_ref().is_some_and(|cursors| cursors.contains_key(&channel_id))
     }
 
-    /// The user is in this channel.
+    /// The user is a member of this channel.
     pub(crate) fn joined(&mut self, channel_id: ChannelId) {
         self.left.remove(&channel_id);
     }
 
-    /// The user is not in this channel any more.
+    /// The user is no longer a member of this channel.
     pub(crate) fn left(&mut self, channel_id: ChannelId) {
         self.left.insert(channel_id);
     }
 
-    /// Whether a message is new; if so it is held from now on.
+    /// Returns whether a message is new; a new one is held from now on.
     pub(crate) fn admit(&mut self, channel_id: ChannelId, message_id: MessageId) -> bool {
         let cursor = self.cursors.get_or_insert_default().entry(channel_id).or_default();
         let new = message_id > *cursor;
@@ -60,13 +60,13 @@ impl Held {
         new
     }
 
-    /// Behind which message a channel goes on.
+    /// The message after which a channel continues.
     pub(crate) fn cursor(&self, channel_id: ChannelId) -> MessageId {
         let cursors = self.cursors.as_ref();
         cursors.and_then(|cursors| cursors.get(&channel_id)).copied().unwrap_or_default()
     }
 
-    /// The cursors of the channels that the user is in.
+    /// The cursors of the channels of which the user is a member.
     pub(crate) fn members(&self) -> Cursors {
         let mut cursors = self.cursors();
         cursors.retain(|channel_id, _| !self.left.contains(channel_id));
@@ -94,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_new_device_starts_at_now_and_a_known_one_where_it_was() {
+    fn a_new_device_begins_with_new_messages_and_a_known_one_at_its_cursors() {
         let mut held = Held::default();
         held.know(&[channel(1, 50), channel(2, 0)]);
         assert_eq!(held.cursor(ChannelId::new(1)), MessageId::new(50));
-        // Later there is another channel, with messages that nobody has seen.
+        // A channel that appears later begins with its first message.
         held.know(&[channel(1, 70), channel(2, 0), channel(3, 9)]);
         assert_eq!(held.cursor(ChannelId::new(1)), MessageId::new(50));
         assert_eq!(held.cursor(ChannelId::new(3)), MessageId::START);
@@ -109,10 +109,10 @@ mod tests {
     }
 
     proptest! {
-        /// Catch-up, live events and repair may bring a channel's messages in any overlapping runs
-        /// that leave nothing out: each is let through once, in order.
+        /// Catch-up, live events and repair may deliver a channel's messages in overlapping runs without
+        /// gaps: each message is admitted once, in order.
         #[test]
-        fn runs_that_overlap_give_each_message_once(
+        fn overlapping_runs_admit_each_message_once(
             runs in proptest::collection::vec((0u64..30, 0u64..30), 0..30),
         ) {
             let mut held = Held::default();

@@ -1,61 +1,66 @@
-//! How to connect.
+//! How a connection is configured.
 
 use std::time::Duration;
 
-use super::Backoff;
+use super::backoff::Backoff;
 use crate::model::Cursors;
 
-/// A way for events to come.
+/// How events travel from the server to the client. Every transport delivers the same events; they differ
+/// in latency and cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// One connection both ways (RFC 6455): the quickest, and the cheapest under load.
+    /// One connection both ways (RFC 6455): the lowest latency, and the lowest cost under load.
     WebSocket,
-    /// A stream of server-sent events (WHATWG HTML, section 9.2); commands go by requests.
+    /// A stream of server-sent events (WHATWG HTML, section 9.2). Commands are sent by requests.
     Sse,
-    /// A request that is answered as soon as there is something.
+    /// A request to which the server responds as soon as there is an event.
     LongPolling,
-    /// A request now and then. Gets through everything.
+    /// A request every [`Options::poll_interval`]. Works through every proxy.
     ShortPolling,
 }
 
 impl Transport {
-    /// All of them, the best first.
+    /// Every transport, the best first: the order in which [`Policy::Auto`] tries them.
     pub const ALL: [Self; 4] = [Self::WebSocket, Self::Sse, Self::LongPolling, Self::ShortPolling];
 }
 
-/// Which transports to use.
+/// Which transports a connection may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The best that gets through: WebSocket, else SSE, else long polling, else short polling. While
-    /// on a worse one, the better ones are tried again now and then.
+    /// The best one that works: WebSocket, else SSE, else long polling, else short polling. While a worse
+    /// one is in use, the better ones are tried again from time to time; see [`Fallback`].
     #[default]
     Auto,
-    /// This one, come what may.
+    /// This one only, even if it does not work.
     Only(Transport),
 }
 
-/// How to connect. The defaults suit a person's device.
+/// How to connect. The defaults suit a device of one user.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which transports to use.
+    /// Which transports to use; [`Policy::Auto`] by default.
     pub transports: Policy,
-    /// What the device holds, from [`Connection::cursors`](crate::Connection::cursors) of an earlier
-    /// time: everything beyond comes first, and channels that are not named are new to the device and
-    /// come from their beginning. `None` starts at now.
+    /// What the device already holds: the value of
+    /// [`Connection::cursors`](crate::Connection::cursors) of an earlier connection. Messages after these
+    /// cursors are yielded first. A channel that is not in the map is new to the device and is yielded
+    /// from its beginning. `None`, the default, begins with the messages sent from now on.
     pub cursors: Option<Cursors>,
-    /// As many events as wait for the caller; beyond it nothing is read until they are taken.
+    /// How many events may wait for the caller; 256 by default, at least 1. Beyond it the connection reads
+    /// no more until the caller takes events.
     pub events: usize,
-    /// As many sends as wait for their confirmation; beyond it they fail with
+    /// How many sends may wait for their confirmation; 256 by default. Beyond it a send fails with
     /// [`Error::TooManySends`](crate::Error::TooManySends).
     pub sends: usize,
-    /// For how long a send is repeated.
+    /// For how long a send is repeated before it fails with
+    /// [`Error::NotConfirmed`](crate::Error::NotConfirmed); 60 s by default.
     pub send_deadline: Duration,
-    /// How often to ask, on short polling. Never more often than the server wants.
+    /// The time between two requests of short polling; 1 s by default. The server's minimum interval
+    /// applies if it is longer.
     pub poll_interval: Duration,
-    /// How long to wait before trying again.
+    /// How long to wait before another attempt.
     pub backoff: Backoff,
-    /// When to go to another transport.
+    /// When to change to another transport.
     pub fallback: Fallback,
 }
 
@@ -74,19 +79,22 @@ impl Default for Options {
     }
 }
 
-/// When to go to a worse transport, and when to try a better one again.
+/// When [`Policy::Auto`] changes to a worse transport, and when it tries a better one again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fallback {
-    /// How long a transport may take to stand: the handshake, the first byte of a stream.
+    /// How long the handshake of a transport or the first byte of its stream may take; 5 s by default.
     pub establish_within: Duration,
-    /// As many failures in a row of one transport, without a word of who refused it, make for the
-    /// next. A refusal makes for it at once; that there is no network counts for nothing.
+    /// After how many failures in a row the next transport is used; 2 by default. This counts timeouts and
+    /// broken connections. A refusal, such as a proxy that does not support WebSocket, changes the
+    /// transport at once; a missing network never does.
     pub failures: u32,
-    /// A transport that breaks before this much time has failed as well.
+    /// A transport that breaks before this time has passed and before it delivered an event counts as
+    /// failed; 5 s by default.
     pub settle_after: Duration,
-    /// After how long a better transport is tried again, the first time; doubles from time to time.
+    /// When a better transport is tried again for the first time; 10 s by default. The time doubles with
+    /// each attempt.
     pub first_probe: Duration,
-    /// The longest time between such tries.
+    /// The longest time between two such attempts; 300 s by default.
     pub longest_probe: Duration,
 }
 

@@ -1,8 +1,10 @@
-//! What the caller says: kept until the server has confirmed it, and repeated under the same name
-//! until then. One send of a channel is under way at a time, so that a repeat never falls behind
-//! what was said after it.
+//! What the caller sends: kept until the server has confirmed it, and repeated under the same
+//! `client_message_id` until then. Typing notices are sent once; of several read positions the highest is
+//! repeated until it is confirmed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod channel_queue;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,68 +13,34 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use http::Method;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Backoff;
-use super::backoff::Retry;
-use super::line::Socket;
+use self::channel_queue::ChannelQueue;
+use super::backoff::{Backoff, BackoffState};
+use super::command::{Command, Reply};
+use super::route::Route;
 use super::session::Session;
 use crate::account::Account;
-use crate::error::{Code, Error, Problem};
-use crate::http::{Ask, Failure, json};
+use crate::error::{Code, Error};
+use crate::http::{Call, Failure, json};
 use crate::ids::{ChannelId, MessageId};
 use crate::net::within;
 
-/// As many commands as one request takes along, and about as many bytes: the server takes 256 and
+pub(crate) use self::channel_queue::Pending;
+
+/// How many commands one request carries, and about how many bytes of them. The server accepts 256 and
 /// 256 KiB.
 const COMMANDS: usize = 64;
 const BYTES: usize = 96 * 1024;
 
-/// Something to be said.
+/// A task for the outbox.
 #[derive(Debug)]
 pub(crate) enum Job {
     Send(Pending),
     Typing(ChannelId),
     Read(ChannelId, MessageId),
-}
-
-/// A message on its way.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) channel_id: ChannelId,
-    pub(crate) client_message_id: String,
-    pub(crate) content: String,
-    pub(crate) deadline: Instant,
-    pub(crate) tell: oneshot::Sender<Result<MessageId, Error>>,
-    /// Its place among those that may wait.
-    pub(crate) _place: OwnedSemaphorePermit,
-}
-
-/// By what way commands go now.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Route {
-    pub(crate) session: Option<Arc<Session>>,
-    pub(crate) socket: Option<Socket>,
-    /// No way will ever be there again.
-    pub(crate) ended: Option<Error>,
-}
-
-/// The answer to a command.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Reply {
-    pub(crate) id: Option<String>,
-    message_id: Option<MessageId>,
-    error: Option<Problem>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Command<'a> {
-    Send { id: &'a str, channel_id: ChannelId, client_message_id: &'a str, content: &'a str },
-    Typing { id: &'a str, channel_id: ChannelId },
-    Read { id: &'a str, channel_id: ChannelId, message_id: MessageId },
 }
 
 /// What a command was about.
@@ -85,26 +53,16 @@ enum About {
 
 type Outcome = (About, Result<Option<MessageId>, Failure>);
 
-/// The sends of one channel.
-#[derive(Debug)]
-struct Lane {
-    waiting: VecDeque<Pending>,
-    /// The first of them, if it is under way.
-    under_way: Option<String>,
-    retry: Retry,
-    not_before: Instant,
-    /// Whether the server named that time.
-    said: bool,
-}
-
+/// A read position that is not confirmed yet.
 #[derive(Clone, Copy, Debug)]
 struct ReadUpTo {
     message_id: MessageId,
-    under_way: bool,
+    in_flight: bool,
+    backoff: BackoffState,
     not_before: Instant,
 }
 
-/// Owns what is to be said.
+/// Keeps what the caller sends until it is confirmed.
 pub(crate) struct Outbox {
     account: Account,
     backoff: Backoff,
@@ -112,10 +70,10 @@ pub(crate) struct Outbox {
     reply_within: Duration,
     jobs: mpsc::Receiver<Job>,
     route: watch::Receiver<Route>,
-    lanes: BTreeMap<ChannelId, Lane>,
+    queues: BTreeMap<ChannelId, ChannelQueue>,
     typing: BTreeSet<ChannelId>,
     reads: BTreeMap<ChannelId, ReadUpTo>,
-    under_way: FuturesUnordered<BoxFuture<'static, Vec<Outcome>>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Vec<Outcome>>>,
 }
 
 impl Outbox {
@@ -132,14 +90,14 @@ impl Outbox {
             reply_within,
             jobs,
             route,
-            lanes: BTreeMap::new(),
+            queues: BTreeMap::new(),
             typing: BTreeSet::new(),
             reads: BTreeMap::new(),
-            under_way: FuturesUnordered::new(),
+            in_flight: FuturesUnordered::new(),
         }
     }
 
-    /// Works until nobody is left who could say anything.
+    /// Works until every sender is dropped or the connection has ended.
     pub(crate) async fn run(mut self) {
         loop {
             self.expire();
@@ -154,14 +112,15 @@ impl Outbox {
                     Some(job) => self.take(job),
                     None => return,
                 },
-                Some(outcomes) = self.under_way.next() => {
+                Some(outcomes) = self.in_flight.next() => {
                     outcomes.into_iter().for_each(|outcome| self.settle(outcome));
                 }
                 changed = self.route.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.hurry();
+                    let now = Instant::now();
+                    self.queues.values_mut().for_each(|queue| queue.hurry(now));
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
@@ -169,24 +128,18 @@ impl Outbox {
     }
 
     fn take(&mut self, job: Job) {
-        let now = Instant::now();
+        let (now, backoff) = (Instant::now(), self.backoff);
         match job {
             Job::Send(pending) => {
-                let retry = Retry::new(self.backoff);
-                let lane = self.lanes.entry(pending.channel_id).or_insert(Lane {
-                    waiting: VecDeque::new(),
-                    under_way: None,
-                    retry,
-                    not_before: now,
-                    said: false,
-                });
-                lane.waiting.push_back(pending);
+                let new = || ChannelQueue::new(backoff, now);
+                self.queues.entry(pending.channel_id).or_insert_with(new).push(pending);
             }
             Job::Typing(channel_id) => {
                 self.typing.insert(channel_id);
             }
             Job::Read(channel_id, message_id) => {
-                let new = ReadUpTo { message_id, under_way: false, not_before: now };
+                let backoff = BackoffState::new(backoff);
+                let new = ReadUpTo { message_id, in_flight: false, backoff, not_before: now };
                 let read = self.reads.entry(channel_id).or_insert(new);
                 if message_id > read.message_id {
                     *read = new;
@@ -195,66 +148,44 @@ impl Outbox {
         }
     }
 
-    /// Gives up what is over its deadline.
+    /// Fails the sends whose deadline has passed.
     fn expire(&mut self) {
         let now = Instant::now();
-        self.lanes.retain(|_, lane| {
-            // Those of a lane were given the same time one after the other.
-            while let Some(first) = lane.waiting.front()
-                && first.deadline <= now
-            {
-                if let Some(first) = lane.waiting.pop_front() {
-                    // Whoever dropped the handle does not want to know.
-                    let _ = first.tell.send(Err(Error::NotConfirmed));
-                }
-                lane.under_way = None;
-            }
-            !lane.waiting.is_empty()
+        self.queues.retain(|_, queue| {
+            queue.expire(now);
+            !queue.is_empty()
         });
     }
 
-    /// Nothing will be sent any more.
+    /// Fails every send: the connection has ended.
     fn fail(&mut self, error: &Error) {
-        let lanes = std::mem::take(&mut self.lanes);
-        for pending in lanes.into_values().flat_map(|lane| lane.waiting) {
-            let _ = pending.tell.send(Err(error.clone()));
+        for queue in std::mem::take(&mut self.queues).into_values() {
+            queue.fail(error);
         }
         self.jobs.close();
         while let Ok(job) = self.jobs.try_recv() {
             if let Job::Send(pending) = job {
-                let _ = pending.tell.send(Err(error.clone()));
+                pending.finish(Err(error.clone()));
             }
-        }
-    }
-
-    /// There is another way: what failed for want of one need not wait.
-    fn hurry(&mut self) {
-        let now = Instant::now();
-        for lane in self.lanes.values_mut().filter(|lane| !lane.said) {
-            lane.not_before = now;
         }
     }
 
     /// When there is something to do again.
     fn wake(&self) -> Option<Instant> {
-        let lanes = self.lanes.values().flat_map(|lane| {
-            let again = lane.under_way.is_none().then_some(lane.not_before);
-            [again, lane.waiting.front().map(|first| first.deadline)]
-        });
-        let reads = self.reads.values().filter(|read| !read.under_way);
+        let queues = self.queues.values().flat_map(ChannelQueue::wake).flatten();
+        let reads = self.reads.values().filter(|read| !read.in_flight);
         let now = Instant::now();
-        let again = lanes.flatten().chain(reads.map(|read| read.not_before));
-        // What was due and was not done waits for something else than time.
-        again.filter(|at| *at > now).min()
+        // What is due already and was not sent waits for a route and not for a time.
+        queues.chain(reads.map(|read| read.not_before)).filter(|at| *at > now).min()
     }
 
     fn dispatch(&mut self, route: &Route) {
         let Some(session) = &route.session else {
-            // It tells of a moment, which will be over.
+            // A typing notice is about this moment, and would be wrong later.
             self.typing.clear();
             return;
         };
-        if route.socket.is_none() && !self.under_way.is_empty() {
+        if route.socket.is_none() && !self.in_flight.is_empty() {
             return;
         }
         let due = self.due();
@@ -265,21 +196,21 @@ impl Outbox {
             Some(socket) => {
                 for (about, id, json) in due {
                     let (socket, limit) = (socket.clone(), self.reply_within);
-                    self.under_way.push(Box::pin(async move {
+                    self.in_flight.push(Box::pin(async move {
                         let reply = within(limit, socket.command(&id, json)).await.flatten();
-                        let lost = || Failure::Cut("the socket gave no reply".into());
+                        let lost = || Failure::Cut("no reply from the socket".into());
                         vec![(about, reply.ok_or_else(lost).and_then(Reply::outcome))]
                     }));
                 }
             }
             None => {
                 let (account, session) = (self.account.clone(), Arc::clone(session));
-                self.under_way.push(Box::pin(post(account, session, due, self.reply_within)));
+                self.in_flight.push(Box::pin(post(account, session, due, self.reply_within)));
             }
         }
     }
 
-    /// What can be said now, with the ids that replies will have.
+    /// The commands that are due, each with the id that its reply will carry.
     fn due(&mut self) -> Vec<(About, String, String)> {
         let now = Instant::now();
         let (mut due, mut bytes) = (Vec::new(), 0);
@@ -289,104 +220,99 @@ impl Outbox {
             due.push((about, id.to_owned(), json));
             due.len() < COMMANDS && bytes < BYTES
         };
-        let mut room = true;
-        while room && let Some(channel_id) = self.typing.pop_first() {
+        let mut fits = true;
+        while fits && let Some(channel_id) = self.typing.pop_first() {
             let id = format!("t{channel_id}");
-            room = add(About::Typing, &id, &Command::Typing { id: &id, channel_id });
+            fits = add(About::Typing, &id, &Command::Typing { id: &id, channel_id });
         }
-        for (channel_id, lane) in &mut self.lanes {
-            if !room {
+        for queue in self.queues.values_mut() {
+            if !fits {
                 break;
             }
-            let Some(first) = lane.waiting.front() else { continue };
-            if lane.under_way.is_some() || lane.not_before > now {
-                continue;
-            }
-            let (id, channel_id) = (first.client_message_id.as_str(), *channel_id);
-            let content = first.content.as_str();
-            lane.under_way = Some(id.to_owned());
+            let Some(pending) = queue.start(now) else { continue };
+            let (id, channel_id) = (pending.client_message_id.as_str(), pending.channel_id);
             let about = About::Send(channel_id, id.to_owned());
+            let content = pending.content.as_str();
             let send = Command::Send { id, channel_id, client_message_id: id, content };
-            room = add(about, id, &send);
+            fits = add(about, id, &send);
         }
         for (channel_id, read) in &mut self.reads {
-            if !room {
+            if !fits {
                 break;
             }
-            if read.under_way || read.not_before > now {
+            if read.in_flight || read.not_before > now {
                 continue;
             }
-            read.under_way = true;
+            read.in_flight = true;
             let (channel_id, message_id) = (*channel_id, read.message_id);
             let id = format!("r{channel_id}-{message_id}");
             let about = About::Read(channel_id, message_id);
-            room = add(about, &id, &Command::Read { id: &id, channel_id, message_id });
+            fits = add(about, &id, &Command::Read { id: &id, channel_id, message_id });
         }
         due
     }
 
     fn settle(&mut self, (about, outcome): Outcome) {
-        let now = Instant::now();
         match about {
             About::Typing => {}
             About::Read(channel_id, message_id) => {
-                let Some(read) = self.reads.get_mut(&channel_id) else { return };
-                if read.message_id != message_id {
-                    return;
-                }
-                match outcome {
-                    Err(failure) if is_passing(&failure) => {
-                        read.under_way = false;
-                        read.not_before = now + Retry::new(self.backoff).wait(said(&failure));
-                    }
-                    _ => {
-                        self.reads.remove(&channel_id);
-                    }
-                }
+                self.settle_read(channel_id, message_id, outcome)
             }
-            About::Send(channel_id, client_message_id) => {
-                let Some(lane) = self.lanes.get_mut(&channel_id) else { return };
-                if lane.under_way.as_ref() != Some(&client_message_id) {
-                    // It was given up meanwhile.
-                    return;
-                }
-                lane.under_way = None;
-                let result = match outcome {
-                    Err(failure) if is_passing(&failure) => {
-                        let said = said(&failure);
-                        lane.not_before = now + lane.retry.wait(said);
-                        lane.said = said.is_some();
-                        return;
-                    }
-                    Ok(Some(message_id)) => Ok(message_id),
-                    Ok(None) => {
-                        Err(Failure::Foreign(200, "a reply without a message id".into()).into())
-                    }
-                    Err(failure) => Err(failure.into()),
-                };
-                lane.retry.reset();
-                lane.not_before = now;
-                if let Some(pending) = lane.waiting.pop_front() {
-                    let _ = pending.tell.send(result);
-                }
-                if lane.waiting.is_empty() {
-                    self.lanes.remove(&channel_id);
-                }
+            About::Send(channel_id, id) => self.settle_send(channel_id, &id, outcome),
+        }
+    }
+
+    fn settle_read(
+        &mut self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+        outcome: Result<Option<MessageId>, Failure>,
+    ) {
+        let Some(read) = self.reads.get_mut(&channel_id) else { return };
+        if read.message_id != message_id {
+            // The user has read on since.
+            return;
+        }
+        match outcome {
+            Err(failure) if is_temporary(&failure) => {
+                read.in_flight = false;
+                let wait = read.backoff.next_wait(retry_after(&failure));
+                read.not_before = Instant::now() + wait;
             }
+            _ => {
+                self.reads.remove(&channel_id);
+            }
+        }
+    }
+
+    fn settle_send(
+        &mut self,
+        channel_id: ChannelId,
+        client_message_id: &str,
+        outcome: Result<Option<MessageId>, Failure>,
+    ) {
+        let now = Instant::now();
+        let Some(queue) = self.queues.get_mut(&channel_id) else { return };
+        if !queue.is_in_flight(client_message_id) {
+            // Its deadline has passed since.
+            return;
+        }
+        let outcome = match outcome {
+            Err(failure) if is_temporary(&failure) => {
+                return queue.retry(retry_after(&failure), now);
+            }
+            Ok(Some(message_id)) => Ok(message_id),
+            Ok(None) => Err(Failure::Foreign(200, "a reply without a message id".into()).into()),
+            Err(failure) => Err(failure.into()),
+        };
+        queue.finish(outcome, now);
+        if queue.is_empty() {
+            self.queues.remove(&channel_id);
         }
     }
 }
 
-impl Reply {
-    fn outcome(self) -> Result<Option<MessageId>, Failure> {
-        match self.error {
-            Some(problem) => Err(Failure::Problem(Box::new(problem))),
-            None => Ok(self.message_id),
-        }
-    }
-}
-
-/// Posts commands; the replies stand in their order.
+/// Posts commands in one request. The replies are in the order of the commands.
 async fn post(
     account: Account,
     session: Arc<Session>,
@@ -399,14 +325,14 @@ async fn post(
     }
     let texts: Vec<_> = commands.iter().map(|(_, _, json)| json.as_str()).collect();
     let body = format!("{{\"commands\":[{}]}}", texts.join(","));
-    let answer = async {
+    let response = async {
         let (method, url) = (Method::POST, session.commands()?);
         let (token, body) = (Some(&account.token), Some(Bytes::from(body)));
-        let ask = Ask { method, url, token, body, within };
-        json::<Replies>(&account.client.http.call(ask).await?)
+        let call = Call { method, url, token, body, within };
+        json::<Replies>(&account.client.http.call(call).await?)
     }
     .await;
-    let mut replies = match answer {
+    let mut replies = match response {
         Ok(Replies { replies }) => Ok(replies.into_iter()),
         Err(failure) => Err(failure),
     };
@@ -423,8 +349,8 @@ async fn post(
     commands.into_iter().map(|(about, _, _)| about).map(outcome).collect()
 }
 
-/// Whether the same command may succeed later, by this way or another.
-fn is_passing(failure: &Failure) -> bool {
+/// Whether the same command may succeed later, on this route or another one.
+fn is_temporary(failure: &Failure) -> bool {
     match failure {
         Failure::NoConnection(_) | Failure::Cut(_) | Failure::Foreign(..) => true,
         Failure::Problem(problem) => {
@@ -433,8 +359,8 @@ fn is_passing(failure: &Failure) -> bool {
     }
 }
 
-/// After how long the server wants to be asked again.
-fn said(failure: &Failure) -> Option<Duration> {
+/// The wait that the server named.
+fn retry_after(failure: &Failure) -> Option<Duration> {
     match failure {
         Failure::Problem(problem) => problem.retry_after,
         _ => None,

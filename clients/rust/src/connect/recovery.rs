@@ -1,168 +1,143 @@
-//! What a connection does about what went wrong: wait, go to another transport, another session,
-//! another node, or give up.
+//! What a failure means for the connection: which transport, session and node to use next, and when.
+//! Decides and changes nothing; the driver carries out what is decided here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::driver::{Driver, End};
 use super::ladder::Fall;
 use super::line::Broken;
-use super::options::Transport;
-use super::session::Session;
 use crate::error::{Code, Error, Problem};
 use crate::http::Failure;
 
-/// How long to stay away from a node that stops and does not say.
-const DRAINING: Duration = Duration::from_secs(1);
-/// After so many failures in a row a node counts as gone, though connections to its address stand: a
-/// proxy takes them.
-const MANY_FAILURES: u32 = Transport::ALL.len() as u32;
+/// What to do after a failure.
+#[derive(Debug)]
+pub(crate) enum Remedy {
+    /// Open the next line at once: nothing has failed.
+    Resume,
+    /// End the connection: waiting cannot help.
+    End(Error),
+    /// Make these changes, wait, and try again.
+    Retry(Retry),
+}
 
-impl Driver {
-    /// What to do about a session that could not be opened.
-    pub(super) async fn not_opened(&mut self, failure: Failure) -> Result<(), End> {
+/// Changes before the next attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    /// What failed, for people.
+    pub(crate) why: String,
+    /// The wait that the server asked for; otherwise the backoff decides.
+    pub(crate) retry_after: Option<Duration>,
+    /// How the transport failed, if it is what failed.
+    pub(crate) transport: Option<Fall>,
+    /// Whether the session has ended, so that another one is to be opened.
+    pub(crate) session_ended: bool,
+    pub(crate) node: NodeChange,
+}
+
+/// Which node to use for the next attempt.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum NodeChange {
+    /// The same one.
+    #[default]
+    Stay,
+    /// The node is about to stop: another session on another node, at this URL if one is known.
+    Leave(Option<String>),
+    /// The node at this URL, which has the session.
+    Follow(Option<String>),
+    /// The node did not respond. Where a connection was `established`, a proxy may have accepted it.
+    Lost { established: bool },
+}
+
+impl Remedy {
+    /// After a session could not be opened. `opened_before`: an earlier one could, so the URL is that
+    /// of a Pabal server.
+    pub(crate) fn after_opening(failure: Failure, opened_before: bool) -> Self {
         match failure {
             Failure::Problem(problem) => match &problem.code {
-                Code::WrongNode | Code::Draining => self.refused(problem, false).await,
+                Code::WrongNode | Code::Draining => Self::after_problem(problem, false),
                 code if problem.retryable()
                     || matches!(code, Code::SessionGone | Code::Internal) =>
                 {
-                    self.wait(&problem.to_string(), problem.retry_after).await;
-                    Ok(())
+                    Self::Retry(Retry::of(&problem))
                 }
-                _ => Err(End::Fatal(Error::Problem(problem))),
+                _ => Self::End(Error::Problem(problem)),
             },
-            // Not the URL of a server, most likely.
+            // Most likely the URL is not that of a Pabal server.
             Failure::Foreign(status, detail)
-                if !self.ever && !matches!(status, 408 | 429 | 500..) =>
+                if !opened_before && !matches!(status, 408 | 429 | 500..) =>
             {
-                Err(End::Fatal(Error::Foreign { status, detail }))
+                Self::End(Error::Foreign { status, detail })
             }
-            failure => {
-                self.lost(!matches!(failure, Failure::NoConnection(_)));
-                self.wait(&Error::from(failure).to_string(), None).await;
-                Ok(())
-            }
+            failure => Self::Retry(Retry::of_silence(failure)),
         }
     }
 
-    /// What to do about a line that gives no more, or never did.
-    pub(super) async fn recover(&mut self, broken: Broken, settled: bool) -> Result<(), End> {
-        self.route(None);
+    /// After a line broke or could not be opened. `draining`: the node has announced that it stops.
+    pub(crate) fn after_line(broken: Broken, draining: bool) -> Self {
         match broken {
-            Broken::Lagged | Broken::Left => Ok(()),
-            Broken::Refused(why) => {
-                if !self.ladder.failed(Fall::Refused, Instant::now()) {
-                    self.lost(true);
-                    self.wait(&why, None).await;
-                }
-                Ok(())
-            }
-            Broken::Failed(Failure::Problem(problem)) => self.refused(problem, settled).await,
+            Broken::Lagged | Broken::PolicyChanged => Self::Resume,
+            Broken::Refused(why) => Self::Retry(Retry {
+                why,
+                transport: Some(Fall::Refused),
+                node: NodeChange::Lost { established: true },
+                ..Retry::default()
+            }),
+            Broken::Failed(Failure::Problem(problem)) => Self::after_problem(problem, draining),
             Broken::Failed(failure) => {
-                let stood = !matches!(failure, Failure::NoConnection(_));
-                if stood {
-                    self.fell_silent(settled);
-                }
-                self.lost(stood);
-                self.wait(&Error::from(failure).to_string(), None).await;
-                Ok(())
+                let retry = Retry::of_silence(failure);
+                let established = retry.node == NodeChange::Lost { established: true };
+                Self::Retry(Retry { transport: established.then_some(Fall::Silent), ..retry })
             }
             Broken::Closed(4401, problem) => {
-                let problem = problem.unwrap_or_else(token_ended);
-                Err(End::Fatal(Error::Problem(problem)))
+                Self::End(Error::Problem(problem.unwrap_or_else(token_ended)))
             }
-            Broken::Closed(code, problem) => {
-                let mut said = problem.as_ref().and_then(|problem| problem.retry_after);
-                match code {
-                    1012 => said = Some(self.leave()),
-                    // Replaced: by a line of our own that was given up.
-                    4409 | 4429 => {}
-                    4400..=4499 => self.session = None,
-                    _ => self.fell_silent(settled),
-                }
-                let why = problem.map_or_else(String::new, |problem| format!(": {problem}"));
-                self.wait(&format!("closed with {code}{why}"), said).await;
-                Ok(())
+            Broken::Closed(code, problem) => Self::Retry(Retry::of_close(code, problem)),
+        }
+    }
+
+    fn after_problem(problem: Box<Problem>, draining: bool) -> Self {
+        let retry = Retry::of(&problem);
+        let url = problem.url.clone();
+        Self::Retry(match &problem.code {
+            Code::Unauthenticated => return Self::End(Error::Problem(problem)),
+            Code::WrongNode => Retry { node: NodeChange::Follow(url), ..retry },
+            Code::Draining => Retry { node: NodeChange::Leave(url), ..retry },
+            Code::RateLimited | Code::Unavailable => retry,
+            Code::SessionGone if draining => {
+                Retry { node: NodeChange::Leave(None), retry_after: None, ..retry }
             }
-        }
-    }
-
-    /// What to do about a problem that the server names.
-    async fn refused(&mut self, problem: Box<Problem>, settled: bool) -> Result<(), End> {
-        let mut said = problem.retry_after;
-        match &problem.code {
-            Code::Unauthenticated => return Err(End::Fatal(Error::Problem(problem))),
-            Code::WrongNode => self.follow(problem.url.as_deref()),
-            Code::Draining => {
-                let after = self.leave();
-                self.follow(problem.url.as_deref());
-                said = Some(said.unwrap_or(after));
+            // The session has ended, or it does not know this position. The next session begins at
+            // the cursors of the channels.
+            Code::SessionGone | Code::Invalid | Code::NotFound => {
+                Retry { session_ended: true, ..retry }
             }
-            Code::RateLimited | Code::Unavailable => {}
-            Code::SessionGone if self.draining.is_some() => said = Some(self.leave()),
-            // Gone, or a position that it does not know: the cursors of the channels do.
-            Code::SessionGone | Code::Invalid | Code::NotFound => self.session = None,
-            _ => self.fell_silent(settled),
-        }
-        self.wait(&problem.to_string(), said).await;
-        Ok(())
+            _ => Retry { transport: Some(Fall::Silent), ..retry },
+        })
+    }
+}
+
+impl Retry {
+    fn of(problem: &Problem) -> Self {
+        let retry_after = problem.retry_after;
+        Self { why: problem.to_string(), retry_after, ..Self::default() }
     }
 
-    /// The node is about to stop: away from it, for as long as it says.
-    fn leave(&mut self) -> Duration {
-        self.session = None;
-        let (after, url) = self.draining.take().unwrap_or((DRAINING, None));
-        self.follow(url.as_deref());
-        // It said the same to everybody.
-        after + after.mul_f64(rand::random())
+    fn of_silence(failure: Failure) -> Self {
+        let established = !matches!(failure, Failure::NoConnection(_));
+        let node = NodeChange::Lost { established };
+        Self { why: Error::from(failure).to_string(), node, ..Self::default() }
     }
 
-    /// Goes where the server points, if it does: another node has the session, or will have the next.
-    fn follow(&mut self, url: Option<&str>) {
-        let Some(Ok(base)) = url.map(|url| self.account.client.base.moved(url)) else {
-            return;
-        };
-        // A client without TLS set up cannot follow.
-        if base.secure && self.account.client.tls.is_none() {
-            return;
-        }
-        if let Some(session) = &self.session {
-            let mut session = Session::clone(session);
-            session.moved(base.clone());
-            self.session = Some(Arc::new(session));
-        }
-        self.account.client.base = base;
-    }
-
-    /// Nothing comes from the node. Where a connection `stood`, what took it may be a proxy: then the
-    /// number of failures tells, after every transport had its chance.
-    fn lost(&mut self, stood: bool) {
-        if !stood || self.retry.failures() >= MANY_FAILURES {
-            self.go_elsewhere();
-        }
-    }
-
-    /// The node is not there: back to where it was told of. If that is what is not there, to the
-    /// other nodes that it heard of, one after the other.
-    pub(super) fn go_elsewhere(&mut self) {
-        let base = &mut self.account.client.base;
-        if *base != self.home {
-            *base = self.home.clone();
-        } else if let Some(next) = self.elsewhere.pop_front() {
-            *base = next.clone();
-            self.elsewhere.push_back(next);
-        } else {
-            return;
-        }
-        self.session = None;
-    }
-
-    fn fell_silent(&mut self, settled: bool) {
-        if !settled {
-            self.ladder.failed(Fall::Silent, Instant::now());
+    fn of_close(code: u16, problem: Option<Box<Problem>>) -> Self {
+        let retry_after = problem.as_ref().and_then(|problem| problem.retry_after);
+        let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
+        let retry =
+            Self { why: format!("closed with {code}{problem}"), retry_after, ..Self::default() };
+        match code {
+            1012 => Self { node: NodeChange::Leave(None), retry_after: None, ..retry },
+            // 4409: replaced by another line of this connection, which was given up. 4429: too fast.
+            4409 | 4429 => retry,
+            4400..=4499 => Self { session_ended: true, ..retry },
+            _ => Self { transport: Some(Fall::Silent), ..retry },
         }
     }
 }
@@ -176,4 +151,115 @@ fn token_ended() -> Box<Problem> {
         errors: Vec::new(),
         url: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, code: &str) -> Box<Problem> {
+        let json = format!(
+            r#"{{"status":{status},"code":"{code}","retry_after_ms":7,"url":"http://n2.example"}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn retry(remedy: Remedy) -> Retry {
+        match remedy {
+            Remedy::Retry(retry) => retry,
+            other => panic!("{other:?} is no retry"),
+        }
+    }
+
+    fn of_problem(status: u16, code: &str, draining: bool) -> Retry {
+        let broken = Broken::Failed(Failure::Problem(problem(status, code)));
+        retry(Remedy::after_line(broken, draining))
+    }
+
+    #[test]
+    fn an_ended_token_ends_the_connection() {
+        let ends =
+            |remedy: Remedy| matches!(remedy, Remedy::End(error) if error.is_unauthenticated());
+        let unauthenticated = || Failure::Problem(problem(401, "unauthenticated"));
+        assert!(ends(Remedy::after_opening(unauthenticated(), true)));
+        assert!(ends(Remedy::after_line(Broken::Failed(unauthenticated()), false)));
+        assert!(ends(Remedy::after_line(Broken::Closed(4401, None), false)));
+    }
+
+    #[test]
+    fn a_url_of_another_server_ends_the_connection_only_at_first() {
+        let foreign = |status| Failure::Foreign(status, "no problem document".into());
+        assert!(matches!(Remedy::after_opening(foreign(404), false), Remedy::End(_)));
+        for (status, opened_before) in [(404, true), (429, false), (502, false)] {
+            let retry = retry(Remedy::after_opening(foreign(status), opened_before));
+            assert_eq!(retry.node, NodeChange::Lost { established: true });
+            assert_eq!(retry.transport, None, "no transport was tried");
+        }
+    }
+
+    #[test]
+    fn a_node_that_names_another_one_is_followed_or_left() {
+        let url = Some("http://n2.example".to_owned());
+        let wrong_node = of_problem(421, "wrong_node", false);
+        assert_eq!(wrong_node.node, NodeChange::Follow(url.clone()));
+        assert!(!wrong_node.session_ended, "the session lives there");
+        let draining = of_problem(503, "draining", false);
+        assert_eq!(draining.node, NodeChange::Leave(url));
+        assert_eq!(draining.retry_after, Some(Duration::from_millis(7)));
+        for left in [
+            of_problem(410, "session_gone", true),
+            retry(Remedy::after_line(Broken::Closed(1012, Some(problem(503, "draining"))), true)),
+        ] {
+            assert_eq!(left.node, NodeChange::Leave(None));
+            assert_eq!(left.retry_after, None, "the wait that the drain announced counts");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_gone_is_replaced_and_the_transport_stays() {
+        for (status, code) in [(410, "session_gone"), (422, "invalid"), (404, "not_found")] {
+            let retry = of_problem(status, code, false);
+            assert!(retry.session_ended && retry.transport.is_none(), "{code}: {retry:?}");
+        }
+        let closed = retry(Remedy::after_line(Broken::Closed(4410, None), false));
+        assert!(closed.session_ended && closed.transport.is_none(), "{closed:?}");
+    }
+
+    #[test]
+    fn an_overloaded_server_keeps_session_and_transport() {
+        for (status, code) in [(429, "rate_limited"), (503, "unavailable")] {
+            let retry = of_problem(status, code, false);
+            assert!(!retry.session_ended && retry.transport.is_none(), "{code}: {retry:?}");
+            assert_eq!(
+                (retry.node, retry.retry_after),
+                (NodeChange::Stay, Some(Duration::from_millis(7)))
+            );
+        }
+        for code in [4409, 4429] {
+            let retry = retry(Remedy::after_line(Broken::Closed(code, None), false));
+            assert!(!retry.session_ended && retry.transport.is_none(), "{code}: {retry:?}");
+        }
+    }
+
+    #[test]
+    fn a_transport_fails_where_a_connection_was_established() {
+        let cut = retry(Remedy::after_line(Broken::cut("cut"), false));
+        assert_eq!(cut.transport, Some(Fall::Silent));
+        assert_eq!(cut.node, NodeChange::Lost { established: true });
+        let none = Broken::Failed(Failure::NoConnection("refused".into()));
+        let none = retry(Remedy::after_line(none, false));
+        assert_eq!(none.transport, None, "no network says nothing about a transport");
+        assert_eq!(none.node, NodeChange::Lost { established: false });
+        let refused = retry(Remedy::after_line(Broken::Refused("no upgrade".into()), false));
+        assert_eq!(refused.transport, Some(Fall::Refused));
+        let closed = retry(Remedy::after_line(Broken::Closed(1011, None), false));
+        assert_eq!((closed.transport, closed.node), (Some(Fall::Silent), NodeChange::Stay));
+    }
+
+    #[test]
+    fn a_slow_caller_and_a_new_policy_are_no_failures() {
+        for broken in [Broken::Lagged, Broken::PolicyChanged] {
+            assert!(matches!(Remedy::after_line(broken, false), Remedy::Resume));
+        }
+    }
 }

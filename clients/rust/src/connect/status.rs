@@ -1,49 +1,49 @@
-//! What a connection is doing, and what it has cost.
+//! The state of a connection and the traffic it has caused.
 
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::Transport;
-use crate::net::Meter;
+use super::options::Transport;
+use crate::meter::Meter;
 
-/// What a connection is doing, and what it has cost so far.
+/// The state of a connection and the traffic it has caused so far. A snapshot; it does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// What it is doing.
+    /// The state of the connection.
     pub state: State,
-    /// What it has cost.
+    /// The traffic since the connection was opened.
     pub cost: Cost,
 }
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// A session or transport is being opened.
+    /// A session or a transport is being opened.
     Connecting,
-    /// Events come.
+    /// Events are delivered as they happen.
     Connected {
-        /// On this transport.
+        /// The transport that delivers them.
         transport: Transport,
     },
-    /// Something failed and is tried again.
+    /// An attempt failed; the next one follows by itself.
     Waiting {
-        /// When.
+        /// When the next attempt begins, on tokio's clock.
         until: Instant,
-        /// What failed, for people.
+        /// What failed, for people. The text may change between versions.
         why: String,
     },
-    /// It has ended.
+    /// The connection has ended and does not reconnect.
     Ended {
-        /// Why, for people.
+        /// Why, for people. The error itself was yielded by the connection.
         why: String,
     },
 }
 
 impl State {
-    /// The transport in use.
+    /// The transport in use; `None` unless the connection is [`Connected`](Self::Connected).
     pub fn transport(&self) -> Option<Transport> {
         match self {
             Self::Connected { transport } => Some(*transport),
@@ -52,15 +52,16 @@ impl State {
     }
 }
 
-/// What went through the sockets of a connection: everything above TCP, TLS included.
+/// The traffic of one connection: bytes above TCP, TLS and headers included. Calls of
+/// [`Account`](crate::Account) are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {
-    /// HTTP requests, WebSocket handshakes among them.
+    /// HTTP requests, WebSocket handshakes included.
     pub requests: u64,
-    /// Bytes read.
+    /// Bytes read from sockets.
     pub received_bytes: u64,
-    /// Bytes written.
+    /// Bytes written to sockets.
     pub sent_bytes: u64,
 }
 

@@ -1,5 +1,5 @@
-//! A channel as the user has it: what was said there as far as it was fetched, what is on its way,
-//! and what is being written.
+//! A channel with the messages that are in memory, the sends that are not finished, and the text that is being
+//! written.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,29 +10,30 @@ use super::editor::Editor;
 use crate::input::Draft;
 use crate::text;
 
-/// Messages kept of the conversation that is open, and of each other one.
+/// How many messages are kept of the open conversation, and of each other one.
 pub(crate) const KEPT_OPEN: usize = 5_000;
 pub(crate) const KEPT: usize = 200;
 
-/// A channel as the user has it.
+/// A channel of the user.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub(crate) channel_id: ChannelId,
     pub(crate) kind: ChannelKind,
-    /// A group's name.
+    /// The name of a group.
     pub(crate) name: Option<String>,
-    /// The other user of a direct one.
+    /// The other user of a direct channel.
     pub(crate) peer: Option<UserId>,
-    /// The newest message there is, fetched or not.
+    /// The newest message, in memory or not.
     pub(crate) last: MessageId,
-    /// When it was made, as the id a message would have had then; once the server has said.
-    made: Option<u64>,
+    /// When the channel was created, as the id that a message of that time would have. `None` until the
+    /// server has described the channel.
+    created: Option<u64>,
     pub(crate) unread: u64,
     pub(crate) read_up_to: MessageId,
-    /// How far the one of the others who is furthest has read.
+    /// The last message that any other member has read.
     pub(crate) others_read: MessageId,
-    /// Behind which message the line stands that says what is new.
-    pub(crate) new_behind: Option<MessageId>,
+    /// The message after which the separator of new messages is drawn.
+    pub(crate) new_after: Option<MessageId>,
     pub(crate) members: Option<BTreeSet<UserId>>,
     messages: VecDeque<Message>,
     pub(crate) outgoing: Vec<Outgoing>,
@@ -40,40 +41,40 @@ pub(crate) struct Conversation {
     pub(crate) draft: Editor,
 }
 
-/// How much of the past is here.
+/// How much of the history is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum History {
-    /// Only what came by itself.
+    /// Only messages that arrived as events.
     Unknown,
-    /// A page was asked for.
-    Asked,
-    /// Without a gap up to now, and there is more.
+    /// A page was requested.
+    Requested,
+    /// The newest messages without a gap; the server has older ones.
     Part,
-    /// From the beginning.
+    /// Every message of the channel.
     Whole,
 }
 
-/// A message of one's own on its way.
+/// A message of the user's own that was not yielded as an event yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) draft: Draft,
-    /// By which it is known when it comes back.
+    /// Its `client_message_id`, by which its event is recognised.
     pub(crate) name: Option<String>,
     pub(crate) content: String,
     pub(crate) delivery: Delivery,
 }
 
-/// How far it is.
+/// The state of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Sending,
-    /// Durable; the event with it is to come.
+    /// Durable; its event has not arrived yet.
     Stored(MessageId),
     Failed(String),
 }
 
 impl Conversation {
-    /// One of which nothing is known yet.
+    /// A channel that the server has not described yet.
     pub(crate) fn unknown(channel_id: ChannelId) -> Self {
         Self {
             channel_id,
@@ -81,11 +82,11 @@ impl Conversation {
             name: None,
             peer: None,
             last: MessageId::START,
-            made: None,
+            created: None,
             unread: 0,
             read_up_to: MessageId::START,
             others_read: MessageId::START,
-            new_behind: None,
+            new_after: None,
             members: None,
             messages: VecDeque::new(),
             outgoing: Vec::new(),
@@ -94,17 +95,17 @@ impl Conversation {
         }
     }
 
-    /// Whether the server is still to say what it is.
+    /// Whether the server has not described the channel yet.
     pub(crate) fn is_unknown(&self) -> bool {
-        self.made.is_none()
+        self.created.is_none()
     }
 
-    /// What the server says of it. It may have been overtaken by events.
+    /// Applies the server's description, which may be older than the events that have arrived.
     pub(crate) fn learn(&mut self, channel: &Channel) {
         self.kind = channel.kind;
         self.name = channel.name.as_deref().map(text::line);
         self.peer = channel.peer_user_id;
-        self.made = Some(id_at(channel.created_at));
+        self.created = Some(id_at(channel.created_at));
         self.read_up_to = self.read_up_to.max(channel.read_up_to);
         if channel.last_message_id >= self.last {
             self.last = channel.last_message_id;
@@ -112,16 +113,16 @@ impl Conversation {
         }
     }
 
-    /// By what conversations are ordered: when something was last said, or it was made.
+    /// The time by which conversations are ordered: of the last message, or of the creation.
     pub(crate) fn moment(&self) -> u64 {
-        self.last.get().max(self.made.unwrap_or_default())
+        self.last.get().max(self.created.unwrap_or_default())
     }
 
     pub(crate) fn messages(&self) -> &VecDeque<Message> {
         &self.messages
     }
 
-    /// Takes a message in at its place. Whether it is new.
+    /// Inserts a message in the order of ids. Returns whether it is new.
     pub(crate) fn insert(&mut self, message: Message) -> bool {
         self.last = self.last.max(message.message_id);
         self.outgoing.retain(|own| {
@@ -138,12 +139,12 @@ impl Conversation {
         }
     }
 
-    /// The oldest message that is here.
+    /// The oldest message in memory.
     pub(crate) fn oldest(&self) -> Option<MessageId> {
         self.messages.front().map(|message| message.message_id)
     }
 
-    /// Forgets the oldest messages beyond `most`. They can be fetched again.
+    /// Drops the oldest messages beyond `most`. They can be fetched again.
     pub(crate) fn trim(&mut self, most: usize) {
         if self.messages.len() > most {
             self.messages.drain(..self.messages.len() - most);
@@ -153,7 +154,7 @@ impl Conversation {
         }
     }
 
-    /// A send has ended.
+    /// A send has succeeded or failed.
     pub(crate) fn sent(&mut self, draft: Draft, outcome: Result<MessageId, String>) {
         let Some(at) = self.outgoing.iter().position(|own| own.draft == draft) else { return };
         let here = |id: &MessageId| {
@@ -166,7 +167,7 @@ impl Conversation {
         }
     }
 
-    /// Another device of the user has read up to there.
+    /// Another device of the user has read up to `message_id`.
     pub(crate) fn read_elsewhere(&mut self, message_id: MessageId, me: UserId) {
         self.read_up_to = self.read_up_to.max(message_id);
         let unread = |held: &&Message| held.message_id > self.read_up_to && held.message_from != me;
@@ -175,7 +176,7 @@ impl Conversation {
     }
 }
 
-/// The smallest message id of a moment: milliseconds since 2024-01-01 in the upper 41 bits.
+/// The smallest message id of a time: milliseconds since 2024-01-01 in the upper 41 bits.
 fn id_at(time: SystemTime) -> u64 {
     let epoch = UNIX_EPOCH + Duration::from_secs(1_704_067_200);
     let since = time.duration_since(epoch).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What each transport has cost so far, and how much it has delivered for that.
+//! The traffic of each transport so far, and the messages that it delivered.
 
 use pabal_client::{Cost, Transport};
 
-/// What one transport has cost.
+/// The traffic and the messages of one transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
@@ -12,7 +12,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Bytes both ways for each message that came; `None` before the first.
+    /// Bytes in both directions per delivered message; `None` before the first.
     pub(crate) fn bytes_per_message(&self) -> Option<u64> {
         (self.received_bytes + self.sent_bytes).checked_div(self.messages)
     }
@@ -25,7 +25,7 @@ impl Tally {
     }
 }
 
-/// What each transport has cost. What happens between two transports is a cost of the second.
+/// The traffic of each transport. Traffic between two transports counts for the second one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Costs {
     tallies: [Tally; Transport::ALL.len()],
@@ -35,13 +35,13 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// Takes in what the connection has cost until now, with the transport in use.
+    /// Notes the traffic of the connection so far, and the transport in use.
     pub(crate) fn sample(&mut self, transport: Option<Transport>, cost: Cost) {
-        // What is told at the end of a transport was still that one's.
-        let whose = transport.or(self.connected);
+        // The traffic reported when a transport ends was still its own.
+        let payer = transport.or(self.connected);
         self.connected = transport;
-        let Some(whose) = whose else { return };
-        self.latest = Some(whose);
+        let Some(payer) = payer else { return };
+        self.latest = Some(payer);
         let since = |now: u64, then: u64| now.saturating_sub(then);
         let spent = Tally {
             requests: since(cost.requests, self.seen.requests),
@@ -50,17 +50,17 @@ impl Costs {
             messages: 0,
         };
         self.seen = cost;
-        self.tally(whose).add(&spent);
+        self.tally(payer).add(&spent);
     }
 
-    /// A message came.
+    /// A message was delivered.
     pub(crate) fn delivered(&mut self) {
         if let Some(transport) = self.connected.or(self.latest) {
             self.tally(transport).messages += 1;
         }
     }
 
-    /// Of all transports together.
+    /// The sum over every transport.
     pub(crate) fn total(&self) -> Tally {
         let mut total = Tally::default();
         for tally in &self.tallies {
@@ -69,7 +69,7 @@ impl Costs {
         total
     }
 
-    /// By transport, the best first.
+    /// Each transport, the best first.
     pub(crate) fn each(&self) -> impl Iterator<Item = (Transport, &Tally)> {
         Transport::ALL.into_iter().zip(&self.tallies)
     }
@@ -90,10 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn each_transport_pays_for_itself() {
+    fn traffic_is_counted_for_the_transport_that_caused_it() {
         let mut costs = Costs::default();
         costs.sample(None, cost(2, 100));
-        assert_eq!(costs.total(), Tally::default(), "held for the one that will stand");
+        assert_eq!(
+            costs.total(),
+            Tally::default(),
+            "counted for the transport that will be connected"
+        );
         costs.sample(Some(Transport::WebSocket), cost(3, 200));
         costs.delivered();
         costs.sample(None, cost(3, 260));

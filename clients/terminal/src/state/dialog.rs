@@ -1,32 +1,32 @@
-//! What stands before everything else until it is closed: a list of keys, a table of costs, a
-//! question.
+//! Dialogs, which are drawn over everything else until they are closed: the list of keys, the table of costs,
+//! forms.
 
 use pabal_client::ChannelId;
 
 use super::editor::Editor;
-use crate::input::Ask;
+use crate::input::Request;
 
-/// What stands before everything else.
+/// A dialog.
 #[derive(Debug)]
 pub(crate) enum Dialog {
-    /// Which key does what.
+    /// The list of keys.
     Keys,
-    /// What each transport has cost.
+    /// The costs of each transport.
     Costs,
-    /// A question.
+    /// A form.
     Form(Form),
 }
 
-/// A question with fields to fill.
+/// A form with fields.
 #[derive(Debug)]
 pub(crate) struct Form {
     about: About,
     pub(crate) fields: Vec<Field>,
-    /// The field being filled.
+    /// The field with the cursor.
     pub(crate) at: usize,
 }
 
-/// One field.
+/// A field of a form.
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) label: &'static str,
@@ -46,7 +46,7 @@ impl Form {
     }
 
     pub(crate) fn group() -> Self {
-        Self::new(About::Group, &["Name of the group", "User names, spaces between"])
+        Self::new(About::Group, &["Group name", "User names, separated by spaces"])
     }
 
     pub(crate) fn member(channel_id: ChannelId) -> Self {
@@ -60,8 +60,8 @@ impl Form {
 
     pub(crate) fn title(&self) -> &'static str {
         match self.about {
-            About::Direct => "Talk to somebody",
-            About::Group => "Make a group",
+            About::Direct => "New conversation",
+            About::Group => "New group",
             About::Member(_) => "Add a member",
         }
     }
@@ -70,25 +70,25 @@ impl Form {
         &mut self.fields[self.at].editor
     }
 
-    /// To the next field, around.
+    /// Moves to the next field, and from the last to the first.
     pub(crate) fn turn(&mut self) {
         self.at = (self.at + 1) % self.fields.len();
     }
 
-    /// What to ask the server; nothing while something is missing.
-    pub(crate) fn ask(&self) -> Option<Ask> {
+    /// The request of the form; `None` while the first field is empty.
+    pub(crate) fn request(&self) -> Option<Request> {
         let text = |at: usize| self.fields[at].editor.text().trim().to_owned();
         if text(0).is_empty() {
             return None;
         }
         Some(match self.about {
-            About::Direct => Ask::Direct(text(0)),
-            About::Member(channel_id) => Ask::Add(channel_id, text(0)),
+            About::Direct => Request::Direct(text(0)),
+            About::Member(channel_id) => Request::Add(channel_id, text(0)),
             About::Group => {
                 let names = text(1);
                 let names = names.split(|c: char| c.is_whitespace() || c == ',');
                 let named = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
-                Ask::Group(text(0), named)
+                Request::Group(text(0), named)
             }
         })
     }

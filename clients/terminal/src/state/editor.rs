@@ -1,18 +1,18 @@
-//! A text that is being written, with a cursor between its letters.
+//! A text that is being written, with a cursor between two grapheme clusters.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::text;
 
-/// The server takes no more of one message.
-pub(crate) const MOST_BYTES: usize = 16 * 1024;
+/// The longest message that the server accepts.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// A text that is being written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Editor {
     text: String,
-    /// In bytes, between two grapheme clusters.
+    /// A byte position between two grapheme clusters.
     cursor: usize,
 }
 
@@ -33,17 +33,17 @@ impl Editor {
         self.text.is_empty()
     }
 
-    /// Takes the text out.
+    /// Returns the text and clears the editor.
     pub(crate) fn take(&mut self) -> String {
         self.cursor = 0;
         std::mem::take(&mut self.text)
     }
 
-    /// Writes at the cursor, as far as there is room. Whether all of it fitted.
+    /// Inserts at the cursor as much of the text as fits. Returns whether all of it fitted.
     pub(crate) fn insert(&mut self, text: &str) -> bool {
         let text = text::clean(&text.replace("\r\n", "\n").replace('\r', "\n"));
-        let room = MOST_BYTES.saturating_sub(self.text.len());
-        let end = text.floor_char_boundary(room);
+        let free = MESSAGE_BYTES_MAX.saturating_sub(self.text.len());
+        let end = text.floor_char_boundary(free);
         self.text.insert_str(self.cursor, &text[..end]);
         self.cursor += end;
         end == text.len()
@@ -54,15 +54,15 @@ impl Editor {
     }
 
     pub(crate) fn right(&mut self) {
-        self.cursor = self.behind();
+        self.cursor = self.after();
     }
 
-    /// To the beginning of the line.
+    /// Moves to the beginning of the line.
     pub(crate) fn home(&mut self) {
         self.cursor = self.text[..self.cursor].rfind('\n').map_or(0, |at| at + 1);
     }
 
-    /// To the end of the line.
+    /// Moves to the end of the line.
     pub(crate) fn end(&mut self) {
         self.cursor += self.text[self.cursor..].find('\n').unwrap_or(self.text.len() - self.cursor);
     }
@@ -72,7 +72,7 @@ impl Editor {
     }
 
     pub(crate) fn delete(&mut self) {
-        self.text.drain(self.cursor..self.behind());
+        self.text.drain(self.cursor..self.after());
     }
 
     /// Deletes the word before the cursor.
@@ -85,7 +85,7 @@ impl Editor {
         );
     }
 
-    /// Deletes all before the cursor.
+    /// Deletes the text before the cursor.
     pub(crate) fn delete_before(&mut self) {
         self.cut(0);
     }
@@ -99,13 +99,13 @@ impl Editor {
         self.text[..self.cursor].grapheme_indices(true).next_back().map_or(0, |(at, _)| at)
     }
 
-    fn behind(&self) -> usize {
+    fn after(&self) -> usize {
         let next = self.text[self.cursor..].graphemes(true).next();
         self.cursor + next.map_or(0, str::len)
     }
 
-    /// The text in rows of `columns`, broken wherever they are full, so that the cursor does not jump
-    /// from row to row within a word.
+    /// The text in rows of `columns`. A row is broken where it is full, even within a word: a word that moves
+    /// to the next row while it is being written would move the cursor.
     pub(crate) fn shown(&self, columns: usize) -> Shown {
         let columns = columns.max(2);
         let mut rows = vec![String::new()];
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_several_parts_are_one() {
+    fn a_grapheme_cluster_is_edited_as_one_letter() {
         let mut editor = written("a안👨‍👩‍👧e\u{301}");
         editor.backspace();
         assert_eq!(editor.text(), "a안👨‍👩‍👧");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_lines_are_cut() {
+    fn words_and_lines_are_deleted() {
         let mut editor = written("one two\nthree  ");
         editor.delete_word();
         assert_eq!(editor.text(), "one two\n");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_is_where_the_next_letter_goes() {
+    fn the_cursor_is_at_the_position_of_the_next_letter() {
         let mut editor = written("안녕하세요");
         assert_eq!(
             editor.shown(4),
@@ -195,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_more_than_a_message_holds() {
+    fn the_text_is_limited_to_the_longest_message() {
         let mut editor = written(&"가".repeat(5_000));
         assert!(!editor.insert(&"나".repeat(5_000)));
-        assert!(editor.text().len() <= MOST_BYTES);
-        assert!(editor.text().len() > MOST_BYTES - 3);
+        assert!(editor.text().len() <= MESSAGE_BYTES_MAX);
+        assert!(editor.text().len() > MESSAGE_BYTES_MAX - 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Which key does what.
+//! The keys and their commands.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use pabal_client::{Policy, Transport};
@@ -6,28 +6,28 @@ use pabal_client::{Policy, Transport};
 use super::dialog::{Dialog, Form};
 use super::editor::Editor;
 use super::{Entry, Focus, State, policy_name};
-use crate::input::{Ask, Effect};
+use crate::input::{Effect, Request};
 
-/// What stands in the list of keys.
+/// The list of keys that is shown to the user.
 pub(crate) const KEYS: &[(&str, &str)] = &[
     ("Tab", "list ↔ conversation"),
-    ("↑ ↓ Enter", "choose and open"),
+    ("↑ ↓ Enter", "select and open"),
     ("PgUp PgDn", "scroll; Shift ↑ ↓: a row"),
-    ("Esc", "to the newest"),
-    ("Enter", "send; Alt-Enter: new row"),
-    ("Alt ↑ ↓", "the conversation beside"),
-    ("Ctrl-R", "send again what failed"),
-    ("F2  t", "the next transport"),
-    ("F3  c", "what each has cost"),
-    ("F4  n", "talk to somebody"),
-    ("F5  g", "make a group"),
+    ("Esc", "newest message"),
+    ("Enter", "send; Alt-Enter: newline"),
+    ("Alt ↑ ↓", "previous, next in list"),
+    ("Ctrl-R", "retry failed messages"),
+    ("F2  t", "next transport"),
+    ("F3  c", "cost of each transport"),
+    ("F4  n", "new conversation"),
+    ("F5  g", "new group"),
     ("F6  a", "add a member"),
-    ("F7  f", "ask for, accept a friend"),
-    ("F1  ?", "this list"),
-    ("Ctrl-C  q", "leave"),
+    ("F7  f", "add or accept a friend"),
+    ("F1  ?", "this list of keys"),
+    ("Ctrl-C  q", "quit"),
 ];
 
-/// What a key means wherever one is.
+/// A command that does not depend on the focus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Keys,
@@ -64,7 +64,7 @@ impl State {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
             return out.push(Effect::Quit);
         }
-        // Letters are commands only where nothing can be written.
+        // Letters are commands only while the list has the focus.
         let letter = matches!(key.code, KeyCode::Char(_));
         let nothing_written = self.draft().is_empty() && key.code == KeyCode::Char('?');
         match &self.dialog {
@@ -92,7 +92,7 @@ impl State {
             None => {
                 self.focus = Focus::Writing;
                 if !self.draft_mut().insert(text) {
-                    self.complain("a message holds no more");
+                    self.complain("a message has at most 16 KiB");
                 }
                 self.written(out);
             }
@@ -109,7 +109,7 @@ impl State {
                 Some(it) if it.peer.is_none() => {
                     self.dialog = Some(Dialog::Form(Form::member(it.channel_id)));
                 }
-                _ => self.complain("open a group first: members are added to groups"),
+                _ => self.complain("open a group first: only groups have members to add"),
             },
             Command::Friend => self.befriend(out),
             Command::Transport => self.next_transport(out),
@@ -126,12 +126,12 @@ impl State {
             _ => self.conversation().and_then(|it| it.peer),
         };
         match person {
-            Some(user_id) => out.push(Effect::Ask(Ask::Befriend(user_id))),
-            None => self.complain("choose somebody first: a direct conversation"),
+            Some(user_id) => out.push(Effect::Request(Request::Befriend(user_id))),
+            None => self.complain("select a user or a direct conversation first"),
         }
     }
 
-    /// From transport to transport, and back to the best that gets through.
+    /// Selects the next transport; after the last one the automatic choice.
     fn next_transport(&mut self, out: &mut Vec<Effect>) {
         self.policy = match self.policy {
             Policy::Only(transport) => {
@@ -154,7 +154,7 @@ impl State {
             KeyCode::Tab | KeyCode::BackTab => {
                 self.focus = match self.focus {
                     Focus::List if self.open.is_some() => Focus::Writing,
-                    // Without a conversation there is nothing to write to.
+                    // Without an open conversation there is no text to write.
                     _ => Focus::List,
                 };
             }
@@ -181,7 +181,9 @@ impl State {
             KeyCode::End => self.select(isize::MAX),
             KeyCode::Enter | KeyCode::Right => match self.selected() {
                 Some(Entry::Conversation(channel_id)) => self.open(channel_id, out),
-                Some(Entry::Person(user_id)) => out.push(Effect::Ask(Ask::DirectWith(user_id))),
+                Some(Entry::Person(user_id)) => {
+                    out.push(Effect::Request(Request::DirectWith(user_id)))
+                }
                 None => {}
             },
             _ => {}
@@ -219,7 +221,7 @@ impl State {
             KeyCode::Down => self.scroll(-1, out),
             _ => {
                 if edit(self.draft_mut(), key) == Some(false) {
-                    self.complain("a message holds no more");
+                    self.complain("a message has at most 16 KiB");
                 }
                 if matches!(key.code, KeyCode::Char(_)) {
                     self.written(out);
@@ -230,20 +232,20 @@ impl State {
 
     fn key_in_form(&mut self, key: KeyEvent, out: &mut Vec<Effect>) {
         let Some(Dialog::Form(form)) = &mut self.dialog else { return };
-        // What was wrong with the last answer is being put right.
+        // The user is correcting the error of the last response.
         self.notice = None;
         match key.code {
             KeyCode::Esc => self.dialog = None,
             KeyCode::Tab | KeyCode::BackTab | KeyCode::Down | KeyCode::Up => form.turn(),
             KeyCode::Enter if form.at + 1 < form.fields.len() => form.turn(),
-            // It stays until the answer comes, so that a name can be corrected.
-            KeyCode::Enter => out.extend(form.ask().map(Effect::Ask)),
+            // The form stays until the response arrives, so that a wrong name can be corrected.
+            KeyCode::Enter => out.extend(form.request().map(Effect::Request)),
             _ => drop(edit(form.editor(), key)),
         }
     }
 }
 
-/// What a key does to a text. Whether there was room, if it writes something.
+/// Applies a key to a text. Returns whether the text had capacity, if the key inserts a letter.
 fn edit(editor: &mut Editor, key: KeyEvent) -> Option<bool> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {

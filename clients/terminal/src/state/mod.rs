@@ -1,5 +1,5 @@
-//! Everything the program knows and shows. Changes only by [`State::update`], which does nothing
-//! else: what is to be done in the world it answers.
+//! Everything that the program knows and shows. It changes only by [`State::update`], which has no side effects:
+//! it returns what is to be done.
 
 pub(crate) mod conversation;
 pub(crate) mod costs;
@@ -39,22 +39,22 @@ pub(crate) use self::update::NAMED;
 /// For how long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(8);
 
-/// Everything the program knows and shows.
+/// Everything that the program knows and shows.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) me: User,
     pub(crate) clock: Clock,
     pub(crate) size: Size,
-    /// When the last input came.
+    /// The time of the last input.
     pub(crate) now: Instant,
     pub(crate) people: People,
     pub(crate) conversations: BTreeMap<ChannelId, Conversation>,
     /// The conversation that is shown.
     pub(crate) open: Option<ChannelId>,
-    /// As many rows as it is scrolled up.
+    /// By how many rows it is scrolled up.
     pub(crate) scroll: usize,
     pub(crate) focus: Focus,
-    /// Where the list stands, once the user has moved there.
+    /// The selected entry of the list, once the user has moved the selection.
     selected: Option<Entry>,
     pub(crate) dialog: Option<Dialog>,
     pub(crate) notice: Option<Notice>,
@@ -64,13 +64,13 @@ pub(crate) struct State {
     /// Whether events may have been missed since the lists were fetched.
     stale: bool,
     drafts: Draft,
-    /// Where and when others were last told that the user is writing.
-    told: Option<(ChannelId, Instant)>,
-    /// What is written while no conversation is open.
-    nowhere: Editor,
+    /// Where and when a typing notice was last sent.
+    typing_sent: Option<(ChannelId, Instant)>,
+    /// The text that is written while no conversation is open.
+    unaddressed: Editor,
 }
 
-/// With what the user works.
+/// The part of the screen that keys act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Focus {
     List,
@@ -81,11 +81,11 @@ pub(crate) enum Focus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Conversation(ChannelId),
-    /// A friend, or somebody who wants to be one, with whom there is no conversation yet.
+    /// A friend or a user with a friend request, without a conversation so far.
     Person(UserId),
 }
 
-/// A word to the user.
+/// A short text for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) text: String,
@@ -115,12 +115,12 @@ impl State {
             costs: Costs::default(),
             stale: false,
             drafts: 0,
-            told: None,
-            nowhere: Editor::default(),
+            typing_sent: None,
+            unaddressed: Editor::default(),
         }
     }
 
-    /// What the list shows: conversations, the latest first, and then people.
+    /// The entries of the list: conversations, the latest first, then users.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut all: Vec<_> = self.conversations.values().collect();
         all.sort_by_key(|conversation| Reverse((conversation.moment(), conversation.channel_id)));
@@ -132,7 +132,7 @@ impl State {
         channels.chain(people.map(|(user_id, _)| Entry::Person(user_id))).collect()
     }
 
-    /// Where the list stands: at its top, unless the user has moved.
+    /// The selected entry: the first one, unless the user has moved the selection.
     pub(crate) fn selected(&self) -> Option<Entry> {
         let entries = self.entries();
         self.selected.filter(|entry| entries.contains(entry)).or(entries.first().copied())
@@ -142,7 +142,7 @@ impl State {
         self.conversations.get(&self.open?)
     }
 
-    /// What a conversation is called.
+    /// The title of a conversation.
     pub(crate) fn title(&self, conversation: &Conversation) -> String {
         match (&conversation.name, conversation.peer) {
             (_, Some(peer)) => self.people.name(peer).to_owned(),
@@ -154,14 +154,14 @@ impl State {
         }
     }
 
-    /// The text that is being written, outside of dialogs.
+    /// The text that is being written outside of dialogs.
     pub(crate) fn draft(&self) -> &Editor {
-        self.conversation().map_or(&self.nowhere, |conversation| &conversation.draft)
+        self.conversation().map_or(&self.unaddressed, |conversation| &conversation.draft)
     }
 
     fn draft_mut(&mut self) -> &mut Editor {
         let open = self.open.and_then(|open| self.conversations.get_mut(&open));
-        open.map_or(&mut self.nowhere, |conversation| &mut conversation.draft)
+        open.map_or(&mut self.unaddressed, |conversation| &mut conversation.draft)
     }
 
     pub(crate) fn panes(&self) -> Panes {
@@ -170,7 +170,7 @@ impl State {
         Panes::of(area, in_list, |columns| self.draft().shown(columns).rows.len())
     }
 
-    /// The open conversation as it is laid out, and how many rows of it are seen.
+    /// The layout of the open conversation, and how many of its rows are visible.
     pub(crate) fn timeline(&self) -> Option<(Timeline<'_>, usize)> {
         let area = self.panes().timeline;
         let (columns, rows) = (usize::from(area.width), usize::from(area.height));
@@ -196,7 +196,7 @@ impl State {
     }
 }
 
-/// What the choice of transports is called.
+/// The name of a policy.
 pub(crate) fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Only(transport) => transport_name(transport),
@@ -204,7 +204,7 @@ pub(crate) fn policy_name(policy: Policy) -> &'static str {
     }
 }
 
-/// What a transport is called, as on the command line.
+/// The name of a transport, the same as on the command line.
 pub(crate) fn transport_name(transport: Transport) -> &'static str {
     match transport {
         Transport::WebSocket => "websocket",

@@ -1,4 +1,4 @@
-//! Who the others are: names, friends, who is there and who is writing.
+//! Other users: names, friends, presence and typing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -8,23 +8,23 @@ use tokio::time::Instant;
 
 use crate::text;
 
-/// Who writes on says so again before this is over.
+/// How long a typing notice is valid. A user who goes on typing sends another one before that.
 const TYPING: Duration = Duration::from_secs(6);
-/// As many names are remembered; beyond it they are asked for again.
+/// How many names are kept; beyond it all of them are requested again.
 const NAMES: usize = 20_000;
 
-/// Everybody known.
+/// The users that are known.
 #[derive(Debug, Default)]
 pub(crate) struct People {
     names: HashMap<UserId, String>,
-    asked: HashSet<UserId>,
+    requested: HashSet<UserId>,
     friends: BTreeMap<UserId, FriendState>,
     online: BTreeSet<UserId>,
     typing: HashMap<(ChannelId, UserId), Instant>,
 }
 
 impl People {
-    /// What others see of a user; dots until it is known.
+    /// The display name of a user; dots until it is known.
     pub(crate) fn name(&self, user_id: UserId) -> &str {
         self.names.get(&user_id).map_or("…", String::as_str)
     }
@@ -32,22 +32,22 @@ impl People {
     pub(crate) fn meet(&mut self, user: &User) {
         if self.names.len() >= NAMES {
             self.names.clear();
-            self.asked.clear();
+            self.requested.clear();
         }
         let shown = text::line(&user.display_name);
         let name = if shown.trim().is_empty() { text::line(&user.username) } else { shown };
         self.names.insert(user.user_id, name);
-        self.asked.insert(user.user_id);
+        self.requested.insert(user.user_id);
     }
 
-    /// Whether the server has to be asked who that is. Once.
-    pub(crate) fn is_stranger(&mut self, user_id: UserId) -> bool {
-        self.asked.insert(user_id)
+    /// Whether the profile of this user has to be requested. True once for each user.
+    pub(crate) fn to_request(&mut self, user_id: UserId) -> bool {
+        self.requested.insert(user_id)
     }
 
-    /// The server did not say.
-    pub(crate) fn unanswered(&mut self, user_id: UserId) {
-        self.asked.remove(&user_id);
+    /// The request for the profile failed.
+    pub(crate) fn request_failed(&mut self, user_id: UserId) {
+        self.requested.remove(&user_id);
     }
 
     pub(crate) fn befriend(&mut self, friend: &Friend) {
@@ -77,7 +77,7 @@ impl People {
         }
     }
 
-    /// Whether a friend is there; nothing is known of others.
+    /// Whether a friend is online; `None` for other users.
     pub(crate) fn is_online(&self, user_id: UserId) -> Option<bool> {
         let friend = self.friendship(user_id) == Some(FriendState::Friends);
         friend.then(|| self.online.contains(&user_id))
@@ -96,7 +96,7 @@ impl People {
         self.typing.retain(|_, until| *until > now);
     }
 
-    /// Who writes in a channel.
+    /// The names of the users who are typing in a channel.
     pub(crate) fn typing(&self, channel_id: ChannelId) -> Vec<&str> {
         let here = self.typing.keys().filter(|(channel, _)| *channel == channel_id);
         let mut names: Vec<_> = here.map(|(_, user_id)| self.name(*user_id)).collect();

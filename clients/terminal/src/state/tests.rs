@@ -1,4 +1,4 @@
-//! What follows from what: the state without a terminal, a server or a clock.
+//! The state without a terminal, a server or a clock.
 
 mod scene;
 mod conversations;

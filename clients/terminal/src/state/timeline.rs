@@ -1,5 +1,5 @@
-//! A conversation in rows of a given width: who said what, on which day, and what became of it.
-//! Lays out from the newest back, as far as it is looked at.
+//! A conversation in rows of a given width: messages with their senders, days and delivery marks. Rows are laid
+//! out from the newest message backwards, as many as are needed.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use super::conversation::{Conversation, Delivery, History, KEPT_OPEN, Outgoing};
 use crate::clock::Clock;
 use crate::text;
 
-/// Columns at the left that say what became of one's own messages.
+/// Columns at the left for the delivery marks.
 pub(crate) const GUTTER: usize = 3;
-/// After as long a silence the same user is named again.
+/// After a pause of this length the name of the same sender is shown again.
 const SILENCE: Duration = Duration::from_secs(300);
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
-    /// What stands before the oldest message that is here.
+    /// The text above the oldest message in memory.
     Top(&'static str),
-    /// A day begins.
+    /// The first message of a day follows.
     Day(String),
-    /// What follows is new.
+    /// The first new message follows.
     New,
-    /// Who speaks, and when.
+    /// The sender and the time of a message.
     From(UserId, Option<String>),
-    /// What they say.
+    /// A line of a message.
     Said(Option<Mark>, String),
-    /// Why it could not be said.
+    /// Why a send failed.
     Why(String),
 }
 
-/// What became of a message of one's own.
+/// The delivery mark of a message of the user's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     Sending,
@@ -72,7 +72,7 @@ impl Timeline<'_> {
         blocks.into_iter().rev().flatten().collect()
     }
 
-    /// Rows that the message with this id takes, if it is here.
+    /// How many rows the message with this id takes; 0 if it is not in memory.
     pub(crate) fn height(&self, message_id: MessageId) -> usize {
         let messages = self.conversation.messages();
         let found = messages.binary_search_by_key(&message_id, |message| message.message_id);
@@ -83,15 +83,15 @@ impl Timeline<'_> {
         let conversation = self.conversation;
         match conversation.history {
             _ if conversation.messages().len() >= KEPT_OPEN => {
-                Some(Row::Top("older messages are not kept here"))
+                Some(Row::Top("older messages are not kept in memory"))
             }
             History::Unknown => None,
-            History::Asked => Some(Row::Top("fetching what was said before…")),
-            History::Part => Some(Row::Top("there is more above")),
+            History::Requested => Some(Row::Top("fetching older messages…")),
+            History::Part => Some(Row::Top("scroll up for older messages")),
             History::Whole if conversation.messages().is_empty() => {
-                Some(Row::Top("nothing was said here yet"))
+                Some(Row::Top("no messages yet"))
             }
-            History::Whole => Some(Row::Top("here it begins")),
+            History::Whole => Some(Row::Top("start of the conversation")),
         }
     }
 
@@ -126,8 +126,8 @@ impl Timeline<'_> {
     }
 
     fn begins_new(&self, before: Option<&Message>, message: &Message) -> bool {
-        self.conversation.new_behind.is_some_and(|behind| {
-            message.message_id > behind && before.is_none_or(|before| before.message_id <= behind)
+        self.conversation.new_after.is_some_and(|after| {
+            message.message_id > after && before.is_none_or(|before| before.message_id <= after)
         })
     }
 
@@ -145,7 +145,7 @@ impl Timeline<'_> {
         };
         self.say(&mut rows, Some(mark), content);
         if let Delivery::Failed(why) = delivery {
-            let why = format!("not sent: {why} (Ctrl-R repeats)");
+            let why = format!("not sent: {why} (Ctrl-R: retry)");
             rows.extend(text::wrap(&why, self.text_columns()).into_iter().map(Row::Why));
         }
         rows

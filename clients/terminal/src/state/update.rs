@@ -1,4 +1,4 @@
-//! What happened, and what follows from it.
+//! How inputs change the state, and which effects follow.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 
 use super::conversation::{Conversation, Delivery, History, KEPT, KEPT_OPEN};
 use super::{Entry, Focus, State};
-use crate::input::{Answer, Ask, Effect, Input};
+use crate::input::{Effect, Input, Request, Response};
 use crate::panes::Panes;
 use crate::text;
 
-/// Members of a group whose names are asked for.
+/// How many members of a group have their names requested.
 pub(crate) const NAMED: usize = 12;
-/// Others are told that the user writes no more often.
-const TELL: Duration = Duration::from_secs(3);
+/// The least time between two typing notices.
+const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 
 impl State {
-    /// What to ask at the beginning.
+    /// The requests at the beginning.
     pub(crate) fn begin() -> Vec<Effect> {
-        vec![Effect::Ask(Ask::Channels), Effect::Ask(Ask::Friends)]
+        vec![Effect::Request(Request::Channels), Effect::Request(Request::Friends)]
     }
 
-    /// Takes in what happened, and answers what is to be done.
+    /// Applies an input and returns the effects that follow.
     pub(crate) fn update(&mut self, now: Instant, input: Input) -> Vec<Effect> {
         self.now = now;
         self.people.expire(now);
@@ -35,7 +35,7 @@ impl State {
             Input::Paste(text) => self.paste(&text, &mut out),
             Input::Resize(size) => self.size = size,
             Input::Event(event) => self.event(event, &mut out),
-            Input::Ended(why) => self.complain(format!("{why}. Ctrl-C leaves")),
+            Input::Ended(why) => self.complain(format!("{why}. Ctrl-C: quit")),
             Input::Line(line, cost) => self.line(line, cost, &mut out),
             Input::Named(channel_id, draft, name) => {
                 let own = self.conversations.get_mut(&channel_id);
@@ -49,8 +49,8 @@ impl State {
                     conversation.sent(draft, outcome);
                 }
             }
-            Input::Answered(ask, Ok(answer)) => self.answered(&ask, answer, &mut out),
-            Input::Answered(ask, Err(why)) => self.refused(&ask, why),
+            Input::Responded(request, Ok(response)) => self.responded(&request, response, &mut out),
+            Input::Responded(request, Err(why)) => self.refused(&request, why),
         }
         self.look(&mut out);
         out
@@ -78,14 +78,14 @@ impl State {
                 self.people.types(channel_id, user_id, self.now);
             }
             Event::Presence { user_id, online } => {
-                // Only friends are told, so that one who was asked has accepted.
+                // Presence is reported only among friends, so the other user has accepted a request.
                 if self.people.friendship(user_id) != Some(FriendState::Friends) {
-                    out.push(Effect::Ask(Ask::Friends));
+                    out.push(Effect::Request(Request::Friends));
                 }
                 self.people.presence(user_id, online);
             }
             Event::Channel { action: ChannelAction::Added, channel_id, .. } => {
-                out.push(Effect::Ask(Ask::Channel(channel_id)));
+                out.push(Effect::Request(Request::Channel(channel_id)));
             }
             Event::Channel { action: ChannelAction::Deleted, channel_id, .. } => {
                 self.left(channel_id);
@@ -108,7 +108,7 @@ impl State {
         let mine = message.message_from == self.me.user_id;
         self.meet(message.message_from, out);
         if !self.conversations.contains_key(&channel_id) {
-            out.push(Effect::Ask(Ask::Channel(channel_id)));
+            out.push(Effect::Request(Request::Channel(channel_id)));
         }
         let unknown = || Conversation::unknown(channel_id);
         let conversation = self.conversations.entry(channel_id).or_insert_with(unknown);
@@ -120,7 +120,7 @@ impl State {
         let open = self.open == Some(channel_id);
         conversation.trim(if open { KEPT_OPEN } else { KEPT });
         if open && self.scroll > 0 {
-            // What is looked at stays where it is.
+            // The visible rows stay the same.
             let grown = self.timeline().map_or(0, |(timeline, _)| timeline.height(message_id));
             self.scroll += grown;
         }
@@ -159,7 +159,7 @@ impl State {
     fn line(&mut self, line: Line, cost: Cost, out: &mut Vec<Effect>) {
         self.costs.sample(line.transport(), cost);
         match (&line, &self.line) {
-            // It was away for a while: typing, presence and the like are not made up for.
+            // Events other than messages may have been lost while the connection was interrupted.
             (Line::Waiting { .. }, _) => self.stale = true,
             (Line::Connected { .. }, _) if self.stale => {
                 self.stale = false;
@@ -170,9 +170,9 @@ impl State {
         self.line = line;
     }
 
-    fn answered(&mut self, ask: &Ask, answer: Answer, out: &mut Vec<Effect>) {
-        match answer {
-            Answer::Channels(channels) => {
+    fn responded(&mut self, request: &Request, response: Response, out: &mut Vec<Effect>) {
+        match response {
+            Response::Channels(channels) => {
                 for channel in &channels {
                     self.learn(channel, out);
                 }
@@ -182,15 +182,15 @@ impl State {
                     (self.open, self.focus) = (None, Focus::List);
                 }
             }
-            Answer::Channel(channel) => self.learn(&channel, out),
-            Answer::Friends(friends) => {
+            Response::Channel(channel) => self.learn(&channel, out),
+            Response::Friends(friends) => {
                 self.people.only_friends(&friends);
                 friends.iter().for_each(|friend| self.meet(friend.user_id, out));
             }
-            Answer::User(user) => self.people.meet(&user),
-            Answer::History(messages, more) => self.page(ask, messages, more, out),
-            Answer::Members(members) => {
-                let Ask::Members(channel_id) = ask else { return };
+            Response::User(user) => self.people.meet(&user),
+            Response::History(messages, more) => self.page(request, messages, more, out),
+            Response::Members(members) => {
+                let Request::Members(channel_id) = request else { return };
                 for member in members.iter().take(NAMED) {
                     self.meet(member.user_id, out);
                 }
@@ -199,28 +199,28 @@ impl State {
                     conversation.members = Some(ids.collect());
                 }
             }
-            Answer::Opened(channel, users) => {
+            Response::Opened(channel, users) => {
                 users.iter().for_each(|user| self.people.meet(user));
                 self.learn(&channel, out);
                 self.dialog = None;
                 self.open(channel.channel_id, out);
             }
-            Answer::Added(user) => {
+            Response::Added(user) => {
                 self.people.meet(&user);
                 self.dialog = None;
                 let name = self.people.name(user.user_id).to_owned();
                 self.say(format!("{name} was added"));
             }
-            Answer::Befriended(friend) => {
+            Response::Befriended(friend) => {
                 self.people.befriend(&friend);
                 let name = self.people.name(friend.user_id).to_owned();
                 self.say(match friend.state {
                     FriendState::Friends => format!("you and {name} are friends"),
-                    _ => format!("{name} was asked to be your friend"),
+                    _ => format!("{name} has received your friend request"),
                 });
             }
-            Answer::Repeated(message) => {
-                if let Ask::Repeat(channel_id, draft, ..) = ask
+            Response::Repeated(message) => {
+                if let Request::Repeat(channel_id, draft, ..) = request
                     && let Some(conversation) = self.conversations.get_mut(channel_id)
                 {
                     conversation.sent(*draft, Ok(message.message_id));
@@ -229,16 +229,16 @@ impl State {
         }
     }
 
-    fn refused(&mut self, ask: &Ask, why: String) {
-        match ask {
-            Ask::User(user_id) => return self.people.unanswered(*user_id),
-            Ask::History(channel_id, _) => {
+    fn refused(&mut self, request: &Request, why: String) {
+        match request {
+            Request::User(user_id) => return self.people.request_failed(*user_id),
+            Request::History(channel_id, _) => {
                 if let Some(conversation) = self.conversations.get_mut(channel_id) {
                     let none = conversation.messages().is_empty();
                     conversation.history = if none { History::Unknown } else { History::Part };
                 }
             }
-            Ask::Repeat(channel_id, draft, ..) => {
+            Request::Repeat(channel_id, draft, ..) => {
                 if let Some(conversation) = self.conversations.get_mut(channel_id) {
                     conversation.sent(*draft, Err(why));
                 }
@@ -258,8 +258,14 @@ impl State {
         }
     }
 
-    fn page(&mut self, ask: &Ask, messages: Vec<Message>, more: bool, out: &mut Vec<Effect>) {
-        let Ask::History(channel_id, _) = ask else { return };
+    fn page(
+        &mut self,
+        request: &Request,
+        messages: Vec<Message>,
+        more: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let Request::History(channel_id, _) = request else { return };
         for message in &messages {
             self.meet(message.message_from, out);
         }
@@ -273,41 +279,41 @@ impl State {
         }
     }
 
-    /// Asks who that is, unless it is known.
+    /// Requests the profile of a user, unless it is known.
     fn meet(&mut self, user_id: UserId, out: &mut Vec<Effect>) {
-        if self.people.is_stranger(user_id) {
-            out.push(Effect::Ask(Ask::User(user_id)));
+        if self.people.to_request(user_id) {
+            out.push(Effect::Request(Request::User(user_id)));
         }
     }
 
-    /// Goes to a conversation.
+    /// Opens a conversation.
     pub(super) fn open(&mut self, channel_id: ChannelId, out: &mut Vec<Effect>) {
         if let Some(before) = self.open
             && let Some(conversation) = self.conversations.get_mut(&before)
         {
-            conversation.new_behind = None;
+            conversation.new_after = None;
             conversation.trim(KEPT);
         }
         let Some(conversation) = self.conversations.get_mut(&channel_id) else { return };
-        conversation.new_behind = (conversation.unread > 0).then_some(conversation.read_up_to);
+        conversation.new_after = (conversation.unread > 0).then_some(conversation.read_up_to);
         if conversation.history == History::Unknown {
-            conversation.history = History::Asked;
-            out.push(Effect::Ask(Ask::History(channel_id, None)));
+            conversation.history = History::Requested;
+            out.push(Effect::Request(Request::History(channel_id, None)));
         }
         if conversation.peer.is_none() && conversation.members.is_none() {
-            out.push(Effect::Ask(Ask::Members(channel_id)));
+            out.push(Effect::Request(Request::Members(channel_id)));
         }
         let peer = conversation.peer;
         if peer.and_then(|peer| self.people.friendship(peer)) == Some(FriendState::Requested) {
-            // No event tells whether they have accepted.
-            out.push(Effect::Ask(Ask::Friends));
+            // There is no event for an accepted request.
+            out.push(Effect::Request(Request::Friends));
         }
         self.open = Some(channel_id);
         self.selected = Some(Entry::Conversation(channel_id));
         (self.scroll, self.focus) = (0, Focus::Writing);
     }
 
-    /// Scrolls up by some rows, or down if they are negative; asks for what is missing above.
+    /// Scrolls up by some rows, or down if the number is negative. Requests older messages near the top.
     pub(super) fn scroll(&mut self, by: isize, out: &mut Vec<Effect>) {
         let wanted = self.scroll.saturating_add_signed(by);
         let Some((timeline, seen)) = self.timeline() else { return };
@@ -316,15 +322,15 @@ impl State {
         let near_the_top = here < wanted.saturating_add(2 * seen);
         let Some(channel_id) = self.open else { return };
         let Some(conversation) = self.conversations.get_mut(&channel_id) else { return };
-        let room = conversation.messages().len() < KEPT_OPEN;
-        if by > 0 && near_the_top && room && conversation.history == History::Part {
-            conversation.history = History::Asked;
+        let fits = conversation.messages().len() < KEPT_OPEN;
+        if by > 0 && near_the_top && fits && conversation.history == History::Part {
+            conversation.history = History::Requested;
             let before = conversation.oldest();
-            out.push(Effect::Ask(Ask::History(channel_id, before)));
+            out.push(Effect::Request(Request::History(channel_id, before)));
         }
     }
 
-    /// What is seen has been read.
+    /// Marks the visible messages as read.
     fn look(&mut self, out: &mut Vec<Effect>) {
         let seen = Panes::wide(self.size.width) || self.focus == Focus::Writing;
         if !seen || self.scroll > 0 || self.dialog.is_some() {
@@ -343,7 +349,7 @@ impl State {
         (conversation.read_up_to, conversation.unread) = (newest, 0);
     }
 
-    /// Sends what was written.
+    /// Sends the text that was written.
     pub(super) fn send(&mut self, out: &mut Vec<Effect>) {
         let Some(channel_id) = self.open else {
             return self.complain("open a conversation first: Tab, then n for a new one");
@@ -362,35 +368,36 @@ impl State {
                 content: content.to_owned(),
                 delivery: Delivery::Sending,
             });
-            conversation.new_behind = None;
+            conversation.new_after = None;
         }
-        (self.scroll, self.told) = (0, None);
+        (self.scroll, self.typing_sent) = (0, None);
         out.push(Effect::Send(channel_id, draft, content.to_owned()));
     }
 
-    /// Sends again what could not be sent, under the same names: what the channel has already, it
-    /// does not take twice.
+    /// Sends failed messages again under the same names. A message that the channel holds already is not
+    /// stored twice.
     pub(super) fn repeat(&mut self, out: &mut Vec<Effect>) {
         let Some(channel_id) = self.open else { return };
         let Some(conversation) = self.conversations.get_mut(&channel_id) else { return };
         for own in &mut conversation.outgoing {
             if let (Delivery::Failed(_), Some(name)) = (&own.delivery, &own.name) {
                 let (content, name) = (own.content.clone(), name.clone());
-                out.push(Effect::Ask(Ask::Repeat(channel_id, own.draft, content, name)));
+                out.push(Effect::Request(Request::Repeat(channel_id, own.draft, content, name)));
                 own.delivery = Delivery::Sending;
             }
         }
     }
 
-    /// Tells others that the user is writing, not too often.
+    /// Announces that the user is typing, but not too often.
     pub(super) fn written(&mut self, out: &mut Vec<Effect>) {
         let Some(channel_id) = self.open else { return };
-        let told =
-            |&(there, when): &(ChannelId, Instant)| there == channel_id && self.now < when + TELL;
-        if self.draft().is_empty() || self.told.as_ref().is_some_and(told) {
+        let recent = |&(there, when): &(ChannelId, Instant)| {
+            there == channel_id && self.now < when + TYPING_INTERVAL
+        };
+        if self.draft().is_empty() || self.typing_sent.as_ref().is_some_and(recent) {
             return;
         }
-        self.told = Some((channel_id, self.now));
+        self.typing_sent = Some((channel_id, self.now));
         out.push(Effect::Typing(channel_id));
     }
 }

@@ -1,4 +1,4 @@
-//! The open conversation: what was said, what is being written, and a word between them.
+//! The open conversation: its title, its messages, a notice, and the text that is being written.
 
 use pabal_client::FriendState;
 use ratatui::Frame;
@@ -24,7 +24,7 @@ fn title(state: &State, theme: Theme, columns: usize) -> Line<'static> {
     let Some(conversation) = state.conversation() else {
         return Line::styled(text::fit(" no conversation is open", columns), theme.quiet());
     };
-    // Where the list is not beside it, what is new elsewhere stands here.
+    // Without the list beside it, the title shows how many messages of other conversations are new.
     let others = state.conversations.values().filter(|it| it.channel_id != conversation.channel_id);
     let news = match others.map(|it| it.unread).sum::<u64>() {
         news if news > 0 && !Panes::wide(state.size.width) => format!("Tab: {news} new "),
@@ -33,9 +33,9 @@ fn title(state: &State, theme: Theme, columns: usize) -> Line<'static> {
     let columns = columns.saturating_sub(text::width(&news));
     let name = text::fit(&state.title(conversation), columns.saturating_sub(2));
     let about = about(state, conversation);
-    let room = columns.saturating_sub(text::width(&name) + 3);
-    let about = text::fit(&about, room);
-    let gap = " ".repeat(room - text::width(&about));
+    let free = columns.saturating_sub(text::width(&name) + 3);
+    let about = text::fit(&about, free);
+    let gap = " ".repeat(free - text::width(&about));
     Line::from(vec![
         Span::styled(format!(" {name}"), theme.strong()),
         Span::styled(format!("  {about}{gap}"), theme.quiet()),
@@ -43,14 +43,14 @@ fn title(state: &State, theme: Theme, columns: usize) -> Line<'static> {
     ])
 }
 
-/// Who is there.
+/// The presence of the other user, or the members of a group.
 fn about(state: &State, conversation: &Conversation) -> String {
     if let Some(peer) = conversation.peer {
         let sign = list::presence(state, Some(peer));
         return match (state.people.friendship(peer), state.people.is_online(peer)) {
             (_, Some(true)) => format!("{sign} online"),
             (_, Some(false)) => format!("{sign} offline"),
-            (Some(FriendState::Received), _) => "asks to be friends: F7".into(),
+            (Some(FriendState::Received), _) => "friend request: F7 accepts".into(),
             (Some(FriendState::Requested), _) => "friend request sent".into(),
             _ => String::new(),
         };
@@ -64,7 +64,7 @@ fn about(state: &State, conversation: &Conversation) -> String {
 fn timeline(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     let Some((timeline, rows)) = state.timeline() else {
         if !area.is_empty() && state.conversation().is_none() {
-            let hint = "↑ ↓ choose, Enter opens,\nF4 talks to somebody, F1 shows all keys";
+            let hint = "↑ ↓ Enter: select and open\nF4: new conversation, F1: all keys";
             let hint = Paragraph::new(Text::styled(hint, theme.quiet()));
             frame.render_widget(hint.alignment(Alignment::Center), middle(area, 2));
         }
@@ -75,7 +75,7 @@ fn timeline(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     let seen = &tail[end.saturating_sub(rows)..end];
     let columns = usize::from(area.width);
     let lines: Vec<_> = seen.iter().map(|row| line(state, theme, row, columns)).collect();
-    // New things stand at the bottom, also while there is little.
+    // The newest message is at the bottom, even if the messages do not fill the screen.
     let free = area.height.saturating_sub(u16::try_from(lines.len()).unwrap_or(area.height));
     let area = Rect { y: area.y + free, height: area.height - free, ..area };
     frame.render_widget(Paragraph::new(lines), area);
@@ -107,7 +107,7 @@ fn line(state: &State, theme: Theme, row: &Row, columns: usize) -> Line<'static>
                 Some(Mark::Failed) => ("✗", theme.wrong()),
                 None => (" ", theme.quiet()),
             };
-            // Without colours, too, it can be told that somebody has read it.
+            // The mark differs even without colours.
             let rest = if *mark == Some(Mark::Read) { "✓ " } else { "  " };
             Line::from(vec![Span::styled(format!("{sign}{rest}"), style), Span::raw(words.clone())])
         }
@@ -128,14 +128,14 @@ fn notice(state: &State, theme: Theme, columns: usize) -> Line<'static> {
     } else if state.scroll > 0 {
         let news = state.conversation().map_or(0, |it| it.unread);
         let news = if news > 0 { format!("{news} new · ") } else { String::new() };
-        (format!("↓ {news}Esc goes to the newest"), theme.news())
+        (format!("↓ {news}Esc: newest message"), theme.news())
     } else {
         let typing = state.open.map(|open| state.people.typing(open)).unwrap_or_default();
         let words = match typing.as_slice() {
             [] => return Line::styled("─".repeat(columns), theme.quiet()),
-            [one] => format!("{one} is writing…"),
-            [one, other] => format!("{one} and {other} are writing…"),
-            [one, rest @ ..] => format!("{one} and {} others are writing…", rest.len()),
+            [one] => format!("{one} is typing…"),
+            [one, other] => format!("{one} and {other} are typing…"),
+            [one, rest @ ..] => format!("{one} and {} others are typing…", rest.len()),
         };
         (words, theme.quiet())
     };
@@ -160,8 +160,8 @@ fn writing(state: &State, theme: Theme, panes: Panes, frame: &mut Frame<'_>) {
     let draft = state.draft();
     if draft.is_empty() {
         let hint = match (state.open.is_some(), here) {
-            (true, true) => "write here; F1 shows all keys",
-            (true, false) => "Tab: write",
+            (true, true) => "type a message; F1: all keys",
+            (true, false) => "Tab: type a message",
             (false, _) => "",
         };
         frame.render_widget(Span::styled(hint, theme.quiet()), area);

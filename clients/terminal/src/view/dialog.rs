@@ -1,4 +1,4 @@
-//! What stands before everything else: keys, costs, questions.
+//! Dialogs: keys, costs, forms.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Rect};
@@ -26,13 +26,13 @@ pub(super) fn draw(state: &State, dialog: &Dialog, theme: Theme, frame: &mut Fra
             let narrow = frame.area().width < 62;
             let title = format!(" Costs · {} ", policy_name(state.policy));
             let lines = costs(state, theme, narrow);
-            window(&title, "F2 switches", lines, if narrow { 38 } else { 60 }, theme, frame);
+            window(&title, "F2: next transport", lines, if narrow { 38 } else { 60 }, theme, frame);
         }
         Dialog::Form(form) => self::form(state, form, theme, frame),
     }
 }
 
-/// A table: a row for each transport.
+/// A table with a row for each transport.
 fn costs(state: &State, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
     let row = |name: &str, cells: [String; 5]| {
         let [requests, received, sent, messages, each] = cells;
@@ -61,7 +61,7 @@ fn costs(state: &State, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
         Line::styled(row(transport_name(transport), cells), style)
     }));
     lines.push(Line::default());
-    lines.push(Line::styled("each: bytes a message, both ways", theme.quiet()));
+    lines.push(Line::styled("each: bytes per message, both ways", theme.quiet()));
     lines
 }
 
@@ -95,7 +95,7 @@ fn form(state: &State, form: &Form, theme: Theme, frame: &mut Frame<'_>) {
     }
 }
 
-/// A window in the middle; answers where its lines stand.
+/// Draws a window in the middle of the screen, and returns the area of its lines.
 fn window(
     title: &str,
     hint: &str,

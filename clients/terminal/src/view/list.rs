@@ -1,4 +1,4 @@
-//! Conversations, the latest first, and people.
+//! The list of conversations, the latest first, and of users.
 
 use pabal_client::FriendState;
 use ratatui::Frame;
@@ -35,7 +35,7 @@ pub(super) fn draw(state: &State, theme: Theme, panes: Panes, frame: &mut Frame<
     }
     if entries.is_empty() {
         let hint =
-            Line::styled(text::fit(" n: talk to somebody", area.width.into()), theme.quiet());
+            Line::styled(text::fit(" n: new conversation", area.width.into()), theme.quiet());
         frame.render_widget(hint, Rect { y: area.y + 1, height: area.height.min(2) - 1, ..area });
     }
 }
@@ -60,15 +60,15 @@ fn line(state: &State, theme: Theme, entry: Entry, chosen: bool, columns: usize)
             (sign, state.title(conversation), count, style)
         }
         Entry::Person(user_id) => {
-            let asks = state.people.friendship(user_id) == Some(FriendState::Received);
-            let asks = if asks { "asks" } else { "" };
+            let request = state.people.friendship(user_id) == Some(FriendState::Received);
+            let request = if request { "request" } else { "" };
             let name = state.people.name(user_id).to_owned();
-            (presence(state, Some(user_id)), name, asks.to_owned(), theme.quiet())
+            (presence(state, Some(user_id)), name, request.to_owned(), theme.quiet())
         }
     };
-    let room = columns.saturating_sub(text::width(&count) + 5);
-    let name = text::fit(&name, room);
-    let gap = " ".repeat(room - text::width(&name));
+    let free = columns.saturating_sub(text::width(&count) + 5);
+    let name = text::fit(&name, free);
+    let gap = " ".repeat(free - text::width(&name));
     let row = Line::from(vec![
         Span::styled(format!(" {sign} "), if sign == "●" { theme.good() } else { theme.quiet() }),
         Span::styled(format!("{name}{gap} "), style),
@@ -82,7 +82,7 @@ fn line(state: &State, theme: Theme, entry: Entry, chosen: bool, columns: usize)
     }
 }
 
-/// A sign for whether somebody is there, as far as it is known.
+/// A sign for the presence of a user, as far as it is known.
 pub(super) fn presence(state: &State, user: Option<pabal_client::UserId>) -> &'static str {
     match user.and_then(|user_id| state.people.is_online(user_id)) {
         Some(true) => "●",

@@ -1,4 +1,4 @@
-//! Draws the state. Owns how things look, and nothing else.
+//! Draws the state. Owns the appearance and nothing else.
 
 mod conversation;
 mod dialog;
@@ -17,7 +17,7 @@ pub(crate) fn view(state: &State, theme: Theme, frame: &mut Frame<'_>) {
     let panes = state.panes();
     let panes_fit = frame.area().as_size() == state.size;
     if !panes_fit {
-        // The terminal has changed, and the word about it is on its way.
+        // The size of the terminal changed, and its event has not been handled yet.
         return;
     }
     list::draw(state, theme, panes, frame);

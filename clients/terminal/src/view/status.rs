@@ -1,4 +1,4 @@
-//! The last line: the transport in use, whether it works, and what all of it has cost.
+//! The last line: the transport in use, the state of the connection, and the traffic so far.
 
 use pabal_client::{Policy, State as Connection};
 use ratatui::Frame;
@@ -29,9 +29,9 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_
     };
     let connected = state.line.transport().is_some();
     let cost = if connected { cost(state, Panes::wide(area.width)) } else { String::new() };
-    let room = columns.saturating_sub(text::width(&cost) + 5);
-    let words = text::fit(&words, room);
-    let gap = " ".repeat(room - text::width(&words));
+    let free = columns.saturating_sub(text::width(&cost) + 5);
+    let words = text::fit(&words, free);
+    let gap = " ".repeat(free - text::width(&words));
     frame.render_widget(
         Line::from(vec![
             Span::styled(format!(" {sign} "), style),
@@ -42,7 +42,7 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_
     );
 }
 
-/// As much of the cost as there is room for.
+/// The traffic, in as much detail as fits.
 fn cost(state: &State, wide: bool) -> String {
     let total = state.costs.total();
     let each = total.bytes_per_message().map(bytes);
@@ -76,8 +76,8 @@ pub(super) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn bytes_are_told_in_three_digits() {
-        let told = [0, 1_023, 1_024, 10_188, 10_240, 1_048_575, 3 << 30].map(super::bytes);
-        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "9.9 KiB", "10 KiB", "1.0 MiB", "3.0 GiB"]);
+    fn bytes_are_shown_in_three_digits() {
+        let shown = [0, 1_023, 1_024, 10_188, 10_240, 1_048_575, 3 << 30].map(super::bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "9.9 KiB", "10 KiB", "1.0 MiB", "3.0 GiB"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Colours: the sixteen of the terminal itself, so that they suit it. None at all where the user wants
-//! none (<https://no-color.org>); what matters is told by letters and signs in any case.
+//! Colours: the sixteen of the terminal, so that they match the user's theme, or none if the user wants none
+//! (<https://no-color.org>). Nothing is expressed by colour alone.
 
 use pabal_client::UserId;
 use ratatui::style::{Color, Modifier, Style};
@@ -12,7 +12,7 @@ pub(crate) enum Theme {
 }
 
 impl Theme {
-    /// What the environment asks for.
+    /// The theme that the environment asks for.
     pub(crate) fn of_environment() -> Self {
         let none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if none { Self::Plain } else { Self::Colours }

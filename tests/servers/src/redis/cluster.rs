@@ -126,6 +126,6 @@ impl RedisCluster {
 }
 
 async fn expect_ok(shard: &Redis, words: &[&str]) {
-    let answer = shard.command(words).await;
-    assert_eq!(answer, "OK", "{words:?}");
+    let response = shard.command(words).await;
+    assert_eq!(response, "OK", "{words:?}");
 }

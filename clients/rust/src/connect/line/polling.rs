@@ -1,4 +1,5 @@
-//! Short and long polling: the same request, answered at once or when there is something.
+//! Short and long polling: the same request, to which the server responds at once or when there is an
+//! event.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,23 +8,23 @@ use futures::future::BoxFuture;
 use http::Method;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Broken, Reader, refused, with_query};
+use super::reader::{Broken, Reader, with_query};
 use crate::connect::session::Mount;
 use crate::event::Batch;
-use crate::http::{Ask, Failure, json};
+use crate::http::{Call, Failure, json};
 use crate::ids::Seq;
 
-/// No longer than this, or proxies that give up after a minute would.
+/// The longest wait of a request: many proxies end a request after a minute.
 const LONGEST: Duration = Duration::from_secs(50);
 
-/// A line of requests.
+/// A line that reads by requests.
 pub(crate) struct Polling {
     reader: Reader,
     mount: Mount,
     /// How long the server may hold a request; `None` on short polling.
     wait: Option<Duration>,
-    /// The request under way: kept here so that reading may be cancelled and taken up again.
-    asked: Option<BoxFuture<'static, Result<Batch, Failure>>>,
+    /// The request in flight. It is kept here so that a canceled read can be resumed.
+    in_flight: Option<BoxFuture<'static, Result<Batch, Failure>>>,
     first: Option<Batch>,
     not_before: Instant,
 }
@@ -48,17 +49,17 @@ impl Polling {
             reader: reader.clone(),
             mount: mount.clone(),
             wait,
-            asked: None,
+            in_flight: None,
             first: None,
             not_before: Instant::now(),
         }
     }
 
-    /// Asks once without waiting: that shows whether requests get through.
+    /// Sends one request that does not wait: its response shows that the transport works.
     async fn begun(mut self, after: Seq) -> Result<Self, Broken> {
         let now = self.wait.map(|_| Duration::ZERO);
-        let batch = self.ask(after, now)?.await.map_err(refused)?;
-        self.rest(&batch);
+        let batch = self.request(after, now)?.await.map_err(Broken::of_transport)?;
+        self.schedule(&batch);
         self.first = Some(batch);
         Ok(self)
     }
@@ -68,21 +69,21 @@ impl Polling {
             return Ok(batch);
         }
         sleep_until(self.not_before).await;
-        let asked = match self.asked.take() {
-            Some(asked) => self.asked.insert(asked),
+        let request = match self.in_flight.take() {
+            Some(request) => self.in_flight.insert(request),
             None => {
-                let asked = self.ask(after, self.wait)?;
-                self.asked.insert(asked)
+                let request = self.request(after, self.wait)?;
+                self.in_flight.insert(request)
             }
         };
-        let answer = asked.await;
-        self.asked = None;
-        let batch = answer.map_err(refused)?;
-        self.rest(&batch);
+        let outcome = request.await;
+        self.in_flight = None;
+        let batch = outcome.map_err(Broken::of_transport)?;
+        self.schedule(&batch);
         Ok(batch)
     }
 
-    fn ask(
+    fn request(
         &self,
         after: Seq,
         wait: Option<Duration>,
@@ -96,19 +97,19 @@ impl Polling {
         let within = wait.unwrap_or_default() + request_timeout;
         Ok(Box::pin(async move {
             let token = Some(&token);
-            let ask = Ask { method: Method::GET, url, token, body: None, within };
-            json(&http.call(ask).await?)
+            let call = Call { method: Method::GET, url, token, body: None, within };
+            json(&http.call(call).await?)
         }))
     }
 
-    /// When to ask again: a short poll after its interval; a long one at once, unless it was ended
-    /// by another one, lest the two take turns as fast as they can.
-    fn rest(&mut self, batch: &Batch) {
-        let rest = match self.wait {
+    /// Schedules the next request: a short poll after its interval, a long poll at once. A long poll that
+    /// another one replaced waits a little, so that the two do not replace each other in a loop.
+    fn schedule(&mut self, batch: &Batch) {
+        let pause = match self.wait {
             None => self.reader.poll_interval.max(self.mount.min_interval),
             Some(_) if batch.events.is_empty() && !batch.timeout => Duration::from_millis(100),
             Some(_) => Duration::ZERO,
         };
-        self.not_before = Instant::now() + rest;
+        self.not_before = Instant::now() + pause;
     }
 }

@@ -1,4 +1,4 @@
-//! Server-sent events (WHATWG HTML, section 9.2): batches over one answer that does not end.
+//! Server-sent events (WHATWG HTML, section 9.2): batches in one response that does not end.
 
 use std::time::Duration;
 
@@ -9,50 +9,52 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broken, Reader, refused, with_query};
+use super::reader::{Broken, Reader, with_query};
 use crate::connect::session::Mount;
 use crate::event::Batch;
-use crate::http::{Ask, Failure, collect, json, refusal};
+use crate::http::{Call, Failure, collect, json, refusal};
 use crate::ids::Seq;
 
-/// The largest block: a batch is at most a mailbox.
-const MOST_BYTES: usize = 16 << 20;
+/// The largest block that is accepted. A batch is never larger than a mailbox of the server.
+const BLOCK_BYTES_MAX: usize = 16 << 20;
 
 /// An open event stream.
 #[derive(Debug)]
 pub(crate) struct ServerSentEvents {
     body: Incoming,
     blocks: Blocks,
-    /// How long it may be quiet: the server sends a comment at every ping interval.
-    quiet: Duration,
-    heard: Instant,
+    /// How long the stream may be silent. The server sends a comment at every ping interval.
+    silence: Duration,
+    last_frame: Instant,
 }
 
 impl ServerSentEvents {
-    /// Opens the stream, and waits for its first byte: the server sends one at once, and a proxy that
-    /// holds it back would hold back events too.
+    /// Opens the stream and waits for its first byte. The server sends one at once; a proxy that holds it
+    /// back would hold back events, too.
     pub(super) async fn open(reader: &Reader, mount: &Mount, after: Seq) -> Result<Self, Broken> {
         let url = with_query(mount, &format!("after={after}"))?;
         let within = reader.fallback.establish_within;
         let deadline = Instant::now() + within;
         let token = Some(&reader.token);
-        let ask = Ask { method: Method::GET, url, token, body: None, within };
-        let response = reader.http.open(ask).await.map_err(|failure| match failure {
+        let call = Call { method: Method::GET, url, token, body: None, within };
+        let response = reader.http.open(call).await.map_err(|failure| match failure {
             Failure::Cut(_) if Instant::now() >= deadline => held_back(),
-            failure => refused(failure),
+            failure => Broken::of_transport(failure),
         })?;
         if response.status() != StatusCode::OK {
             let rest = timeout_at(deadline, collect(response)).await;
-            let (status, body) = rest.map_err(|_| Broken::cut("no answer in time"))??;
-            return Err(refused(refusal(status, &body)));
+            let (status, body) = rest.map_err(|_| Broken::cut("no response in time"))??;
+            return Err(Broken::of_transport(refusal(status, &body)));
         }
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
-            return Err(Broken::Refused(format!("an event stream of type {kind:?}")));
+            return Err(Broken::Refused(format!(
+                "the content type is {kind:?}, not text/event-stream"
+            )));
         }
-        let quiet = mount.ping_interval * 2 + within;
+        let silence = mount.ping_interval * 2 + within;
         let (body, blocks) = (response.into_body(), Blocks::default());
-        let mut stream = Self { body, blocks, quiet, heard: Instant::now() };
+        let mut stream = Self { body, blocks, silence, last_frame: Instant::now() };
         match timeout_at(deadline, stream.more()).await {
             Ok(more) => more.map(|()| stream),
             Err(_) => Err(held_back()),
@@ -75,36 +77,36 @@ impl ServerSentEvents {
                 }
                 return Ok(json(block.data.as_bytes())?);
             }
-            let deadline = self.heard + self.quiet;
+            let deadline = self.last_frame + self.silence;
             let more = timeout_at(deadline, self.more()).await;
-            more.map_err(|_| Broken::cut("the stream fell silent"))??;
+            more.map_err(|_| Broken::cut("the stream was silent for too long"))??;
         }
     }
 
-    /// Takes in what comes next. Cancel-safe.
+    /// Reads the next frame of the body. Cancel-safe.
     async fn more(&mut self) -> Result<(), Broken> {
         let frame = self.body.frame().await.ok_or_else(|| Broken::cut("the stream ended"))?;
         let frame = frame.map_err(Broken::cut)?;
-        self.heard = Instant::now();
+        self.last_frame = Instant::now();
         if let Some(data) = frame.data_ref() {
             self.blocks.add(data);
         }
-        if self.blocks.buffer.len() > MOST_BYTES {
-            return Err(Broken::cut("a block without end"));
+        if self.blocks.buffer.len() > BLOCK_BYTES_MAX {
+            return Err(Broken::cut("a block of the stream is too large"));
         }
         Ok(())
     }
 }
 
 fn held_back() -> Broken {
-    Broken::Refused("no first byte in time: something holds the stream back".into())
+    Broken::Refused("no first byte in time: a proxy holds the stream back".into())
 }
 
-/// Cuts a stream into blocks.
+/// Splits a stream into blocks.
 #[derive(Debug, Default)]
 struct Blocks {
     buffer: Vec<u8>,
-    /// How far the buffer was searched.
+    /// How much of the buffer was searched for the end of a block.
     searched: usize,
 }
 
@@ -163,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stream_reads_the_same_however_it_is_cut(
+        fn a_stream_is_parsed_alike_however_it_is_cut(
             cuts in proptest::collection::vec(1usize..20, 1..60), crlf: bool,
         ) {
             let stream = if crlf { STREAM.replace('\n', "\r\n") } else { STREAM.to_owned() };

@@ -1,7 +1,7 @@
-//! WebSocket (RFC 6455): frames that are batches one way, commands and acknowledgements the other.
+//! WebSocket (RFC 6455): batches and replies from the server, commands and acknowledgements to it.
 //!
-//! The socket is served by a task of its own, so that pings are answered and replies arrive even
-//! while the caller takes no events.
+//! A task serves the socket, so that pings are answered by pongs and replies arrive even while the caller
+//! takes no events.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -21,8 +21,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::{Broken, Reader, refused, with_query};
-use crate::connect::outbox::Reply;
+use super::reader::{Broken, Reader, with_query};
+use crate::connect::command::Reply;
 use crate::connect::session::Mount;
 use crate::error::Problem;
 use crate::event::Batch;
@@ -30,13 +30,13 @@ use crate::http::{Failure, refusal};
 use crate::ids::Seq;
 use crate::net::{Stream, within};
 
-/// As many batches as wait for the reader. What comes beyond is let go of, and read again later.
+/// How many batches wait for the reader. The line ends when one more arrives; the next line reads it again.
 const BATCHES: usize = 64;
-/// As many frames as wait to be written.
+/// How many frames wait to be written.
 const FRAMES: usize = 64;
-/// A buffer of the default size is 128 KiB, and is cleared before each read.
+/// The default buffer has 128 KiB, which is cleared before each read.
 const READ_BYTES: usize = 4 * 1024;
-/// Frames of the server have about 64 KiB, or one event if that is larger.
+/// A frame of the server has about 64 KiB, or holds one event if that is larger.
 const MESSAGE_BYTES: usize = 4 << 20;
 
 /// An open WebSocket. Dropping it ends its task and its connection.
@@ -54,7 +54,7 @@ pub(crate) struct Socket {
     replies: Arc<Mutex<HashMap<String, oneshot::Sender<Reply>>>>,
 }
 
-/// A frame of the server: a batch, a reply, or a word before it closes.
+/// A frame of the server: a batch, a reply, or the problem for which it is about to close.
 #[derive(Debug, Deserialize)]
 struct Frame {
     events: Option<Vec<Box<RawValue>>>,
@@ -69,16 +69,16 @@ impl WebSocket {
         let opened = within(establish, connect(reader, mount, after)).await;
         let stream = opened.ok_or_else(|| Broken::cut("no handshake in time"))??;
         let (frames, outgoing) = mpsc::channel(FRAMES);
-        let (taken, batches) = mpsc::channel(BATCHES);
+        let (deliver, batches) = mpsc::channel(BATCHES);
         let socket = Socket { frames, replies: Arc::default() };
-        // Two pings without one, and some patience.
-        let quiet = mount.ping_interval * 2 + establish;
-        let task = tokio::spawn(serve(stream, outgoing, taken, socket.clone(), quiet));
+        // The server sends a ping at each interval; one may be late.
+        let silence = mount.ping_interval * 2 + establish;
+        let task = tokio::spawn(serve(stream, outgoing, deliver, socket.clone(), silence));
         Ok(Self { batches, socket, task })
     }
 
     pub(super) async fn read(&mut self) -> Result<Batch, Broken> {
-        // Without a word it ends only when it could not put one in.
+        // The task ends without a reason only if the queue was full.
         self.batches.recv().await.unwrap_or(Err(Broken::Lagged))
     }
 
@@ -90,24 +90,24 @@ impl WebSocket {
 impl Drop for WebSocket {
     fn drop(&mut self) {
         self.task.abort();
-        // Those who wait for replies learn that none will come.
+        // The commands that wait for replies fail.
         self.socket.lock().clear();
     }
 }
 
 impl Socket {
-    /// Confirms the events up to `seq`, unless there is no room to say so now.
+    /// Confirms the events up to `seq`. Skipped while the queue is full: the next one confirms more.
     pub(crate) fn ack(&self, seq: Seq) {
         let _ = self.frames.try_send(format!("{{\"ack\":\"{seq}\"}}"));
     }
 
-    /// Sends a command and waits for its reply. `None` if none will come.
+    /// Sends a command and waits for its reply. `None` if the socket ends first.
     pub(crate) async fn command(&self, id: &str, json: String) -> Option<Reply> {
-        let (tell, told) = oneshot::channel();
-        self.lock().insert(id.to_owned(), tell);
+        let (replied, reply) = oneshot::channel();
+        self.lock().insert(id.to_owned(), replied);
         let _forget = Forget { socket: self, id };
         self.frames.send(json).await.ok()?;
-        told.await.ok()
+        reply.await.ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Reply>>> {
@@ -117,26 +117,26 @@ impl Socket {
 
 #[cfg(test)]
 impl Socket {
-    /// A socket with nothing behind it but what it was told to write.
-    pub(crate) fn to_nowhere() -> (Self, mpsc::Receiver<String>) {
+    /// A socket without a connection, and the frames that were written to it.
+    pub(crate) fn unconnected() -> (Self, mpsc::Receiver<String>) {
         let (frames, written) = mpsc::channel(FRAMES);
         (Self { frames, replies: Arc::default() }, written)
     }
 
-    /// Replies as a server does.
+    /// Delivers a reply of the server.
     pub(crate) fn reply(&self, json: &str) {
         let reply: Reply = serde_json::from_str(json).unwrap();
-        let waits = self.lock().remove(reply.id.as_ref().unwrap());
-        waits.unwrap().send(reply).unwrap();
+        let command = self.lock().remove(reply.id.as_ref().unwrap());
+        command.unwrap().send(reply).unwrap();
     }
 
-    /// Breaks, with every reply that is still to come.
+    /// Ends the socket; the replies that are outstanding are lost.
     pub(crate) fn lose(&self) {
         self.lock().clear();
     }
 }
 
-/// Nobody waits for a reply any longer.
+/// Forgets a command when its caller no longer waits for the reply.
 struct Forget<'a> {
     socket: &'a Socket,
     id: &'a str,
@@ -158,7 +158,7 @@ async fn connect(
     let url = with_query(mount, &format!("after={after}"))?;
     let stream = connector.connect(&url).await;
     let stream = stream.map_err(|error| Failure::NoConnection(error.to_string()))?;
-    // Encryption is the connector's business already; the handshake wants the scheme all the same.
+    // The connector has encrypted the stream already; the handshake still expects the scheme.
     let url = url.to_string().replacen("http", "ws", 1);
     let mut request = url.into_client_request().map_err(Broken::cut)?;
     request.headers_mut().insert(AUTHORIZATION, reader.token.bearer());
@@ -172,18 +172,19 @@ async fn connect(
             Err(not_switched(response.status(), response.body().as_deref().unwrap_or_default()))
         }
         Err(Error::Io(error)) => Err(Broken::cut(error)),
-        // It was HTTP, and no handshake of a WebSocket.
+        // The response was HTTP, but not a WebSocket handshake.
         Err(error) => Err(Broken::Refused(error.to_string())),
     }
 }
 
-/// An answer other than 101: the server's own word, or somebody between who does not know WebSocket.
+/// A response other than 101: a problem of the server, or a proxy that does not support WebSocket.
 fn not_switched(status: StatusCode, body: &[u8]) -> Broken {
     match refusal(status, body) {
         failure @ Failure::Problem(_) => Broken::Failed(failure),
-        // The status of whoever does not know what to do, however passing it claims to be.
+        // A proxy that does not know how to forward the upgrade may respond with these, too; so it counts
+        // as a failure of the transport.
         Failure::Foreign(status @ (502..=504), _) => Broken::cut(format!("status {status}")),
-        failure => refused(failure),
+        failure => Broken::of_transport(failure),
     }
 }
 
@@ -192,37 +193,37 @@ async fn serve(
     mut outgoing: mpsc::Receiver<String>,
     batches: mpsc::Sender<Result<Batch, Broken>>,
     socket: Socket,
-    quiet: Duration,
+    silence: Duration,
 ) {
     let (mut sink, mut stream) = stream.split();
     let mut batches = Some(batches);
-    let mut said = None;
+    let mut problem = None;
     let end = loop {
         let frame = tokio::select! {
             Some(frame) = outgoing.recv() => {
-                if timeout(quiet, sink.send(Message::text(frame))).await.is_err() {
-                    break Broken::cut("nothing can be written");
+                if timeout(silence, sink.send(Message::text(frame))).await.is_err() {
+                    break Broken::cut("a frame could not be written in time");
                 }
-                // If it failed, the reading side has the better reason.
+                // After a failed write the read fails as well, with the more exact reason.
                 continue;
             }
-            frame = timeout(quiet, stream.next()) => frame,
+            frame = timeout(silence, stream.next()) => frame,
         };
         let text = match frame {
-            Err(_) => break Broken::cut("the socket fell silent"),
+            Err(_) => break Broken::cut("the socket was silent for too long"),
             Ok(None) => break Broken::cut("the connection ended"),
             Ok(Some(Err(error))) => break Broken::cut(error),
             Ok(Some(Ok(Message::Text(text)))) => text,
             Ok(Some(Ok(Message::Close(frame)))) => {
-                let _ = timeout(quiet, sink.flush()).await;
+                let _ = timeout(silence, sink.flush()).await;
                 break frame.map_or_else(
                     || Broken::cut("closed without a code"),
-                    |frame| Broken::Closed(frame.code.into(), said.take()),
+                    |frame| Broken::Closed(frame.code.into(), problem.take()),
                 );
             }
             Ok(Some(Ok(_))) => {
-                // The answer to a ping was queued by reading; it leaves with this.
-                let _ = timeout(quiet, sink.flush()).await;
+                // Reading a ping has queued its pong; this writes it.
+                let _ = timeout(silence, sink.flush()).await;
                 continue;
             }
         };
@@ -233,25 +234,25 @@ async fn serve(
         if let Some((events, next)) = frame.events.zip(frame.next) {
             let batch = Ok(Batch { events, next, timeout: false });
             if batches.as_ref().is_some_and(|batches| batches.try_send(batch).is_err()) {
-                // The reader finds the end when it has taken the rest; replies still come.
+                // The reader finds the end after the batches that are queued. Replies still arrive.
                 batches = None;
             }
         }
         if let Some(reply) = frame.reply {
-            let waits = reply.id.as_ref().and_then(|id| socket.lock().remove(id));
-            if let Some(tell) = waits {
-                // Whoever gave up waiting does not want to know.
-                let _ = tell.send(reply);
+            let command = reply.id.as_ref().and_then(|id| socket.lock().remove(id));
+            if let Some(command) = command {
+                // An error means that the caller no longer waits for the reply.
+                let _ = command.send(reply);
             }
         }
         if let Some(error) = frame.error {
-            said = Some(Box::new(error));
+            problem = Some(Box::new(error));
         }
     };
     outgoing.close();
     socket.lock().clear();
     if let Some(batches) = batches {
-        // No room is as good as no reader: it finds the end all the same.
+        // An error means that the line was dropped.
         let _ = batches.send(Err(end)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The connection: its transports, its troubles, its end.
+//! The connection: transports, interruptions and its end.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use pabal_client::{Policy, State as Line, Transport};
 
 use super::scene::*;
-use crate::input::{Ask, Effect, Input};
+use crate::input::{Effect, Input, Request};
 
 #[test]
-fn a_key_goes_from_transport_to_transport() {
+fn a_key_selects_the_next_transport() {
     let mut scene = Scene::talking(WIDE);
     let mut used = Vec::new();
     for _ in 0..6 {
@@ -24,26 +24,29 @@ fn a_key_goes_from_transport_to_transport() {
 }
 
 #[test]
-fn after_a_time_away_lists_are_fetched_again() {
+fn lists_are_fetched_again_after_an_interruption() {
     let mut scene = Scene::new(WIDE);
     let connected = Line::Connected { transport: Transport::Sse };
     assert_eq!(scene.line(Line::Connecting), []);
-    assert_eq!(scene.line(connected.clone()), [], "a change of transport misses nothing");
+    assert_eq!(scene.line(connected.clone()), [], "a change of transport loses no event");
     let until = scene.now + Duration::from_millis(2_400);
-    scene.line(Line::Waiting { until, why: "no answer from the server".into() });
+    scene.line(Line::Waiting { until, why: "no response from the server".into() });
     assert!(
-        scene.screen().contains("retry in 3 s · no answer from the server"),
+        scene.screen().contains("retry in 3 s · no response from the server"),
         "{}",
         scene.screen()
     );
     scene.line(Line::Connecting);
-    assert_eq!(scene.line(connected), [Effect::Ask(Ask::Channels), Effect::Ask(Ask::Friends)]);
+    assert_eq!(
+        scene.line(connected),
+        [Effect::Request(Request::Channels), Effect::Request(Request::Friends)]
+    );
 }
 
 #[test]
-fn the_end_is_told() {
+fn the_end_of_the_connection_is_shown() {
     let mut scene = Scene::new(WIDE);
     scene.input(Input::Ended("the token has ended".into()));
-    assert!(scene.screen().contains("the token has ended. Ctrl-C leaves"), "{}", scene.screen());
+    assert!(scene.screen().contains("the token has ended. Ctrl-C: quit"), "{}", scene.screen());
     assert_eq!(scene.chord(KeyCode::Char('c'), KeyModifiers::CONTROL), [Effect::Quit]);
 }

@@ -1,4 +1,4 @@
-//! A user at a terminal of which every key, event and answer is chosen.
+//! A user at a terminal, with every key, event and response chosen by the test.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use pabal_client::{
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::input::{Answer, Ask, Effect, Input};
+use crate::input::{Effect, Input, Request, Response};
 use crate::state::State;
 use crate::view::{Theme, view};
 
@@ -24,7 +24,7 @@ pub(super) const LUNCH: ChannelId = ChannelId::new(11);
 pub(super) const WIDE: Size = Size { width: 80, height: 24 };
 pub(super) const NARROW: Size = Size { width: 40, height: 20 };
 
-/// A user at a terminal: mina, with joon and a group.
+/// The user mina at a terminal, with a friend joon and a group.
 pub(super) struct Scene {
     pub(super) state: State,
     pub(super) now: Instant,
@@ -49,7 +49,7 @@ pub(super) fn channel(channel_id: ChannelId, last: u64, unread: u64) -> Channel 
     }))
 }
 
-/// The message with this number, a minute after the one before.
+/// The message with this id, one minute after the previous id.
 pub(super) fn message(channel_id: ChannelId, from: UserId, id: u64, content: &str) -> Message {
     let (hour, minute) = (9 + id / 60 % 12, id % 60);
     let day = 22 + id / 720;
@@ -59,7 +59,7 @@ pub(super) fn message(channel_id: ChannelId, from: UserId, id: u64, content: &st
     }))
 }
 
-/// The same, under a name.
+/// The same message with a `client_message_id`.
 pub(super) fn named(mut message: Message, name: &str) -> Message {
     message.client_message_id = Some(name.into());
     message
@@ -69,18 +69,18 @@ impl Scene {
     pub(super) fn new(size: Size) -> Self {
         let state = State::new(user(MINA, "mina"), Clock::utc(), size, Policy::Auto);
         let mut scene = Self { state, now: Instant::now() };
-        scene.answer(Ask::User(JOON), Answer::User(user(JOON, "joon")));
-        scene.answer(Ask::User(HANA), Answer::User(user(HANA, "하나")));
+        scene.response(Request::User(JOON), Response::User(user(JOON, "joon")));
+        scene.response(Request::User(HANA), Response::User(user(HANA, "하나")));
         let channels = vec![channel(DIRECT, 3, 2), channel(LUNCH, 2, 0)];
-        scene.answer(Ask::Channels, Answer::Channels(channels));
+        scene.response(Request::Channels, Response::Channels(channels));
         let friend: Friend = read(json!({"user_id": JOON, "state": "friends", "online": true}));
         let asks = read(json!({"user_id": HANA, "state": "received"}));
-        scene.answer(Ask::Friends, Answer::Friends(vec![friend, asks]));
+        scene.response(Request::Friends, Response::Friends(vec![friend, asks]));
         scene.line(Line::Connected { transport: Transport::WebSocket });
         scene
     }
 
-    /// With the direct conversation open, which begins with three messages.
+    /// With the direct conversation open, which holds three messages.
     pub(super) fn talking(size: Size) -> Self {
         let mut scene = Self::new(size);
         scene.press(KeyCode::Enter);
@@ -97,8 +97,8 @@ impl Scene {
         self.state.update(self.now, input)
     }
 
-    pub(super) fn answer(&mut self, ask: Ask, answer: Answer) -> Vec<Effect> {
-        self.input(Input::Answered(ask, Ok(answer)))
+    pub(super) fn response(&mut self, request: Request, response: Response) -> Vec<Effect> {
+        self.input(Input::Responded(request, Ok(response)))
     }
 
     pub(super) fn history(
@@ -108,8 +108,8 @@ impl Scene {
         messages: Vec<Message>,
         more: bool,
     ) -> Vec<Effect> {
-        let ask = Ask::History(channel_id, before.map(MessageId::new));
-        self.answer(ask, Answer::History(messages, more))
+        let request = Request::History(channel_id, before.map(MessageId::new));
+        self.response(request, Response::History(messages, more))
     }
 
     pub(super) fn hear(&mut self, message: Message) -> Vec<Effect> {
@@ -136,7 +136,7 @@ impl Scene {
         }
     }
 
-    /// What stands on the screen. A wide letter takes the column behind it, too.
+    /// The text of the screen. A wide letter takes the next column as well.
     pub(super) fn screen(&self) -> String {
         let Size { width, height } = self.state.size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

@@ -1,5 +1,4 @@
-//! What it looks like. `PABAL_BLESS=1 cargo test -p pabal-terminal` writes the pictures anew; read
-//! what has changed.
+//! Snapshots of the screen. `PABAL_BLESS=1 cargo test -p pabal-terminal` writes them anew; review the changes.
 
 use std::fs;
 use std::path::Path;
@@ -58,7 +57,7 @@ fn news() {
         scene.hear(message(LUNCH, HANA, 5, "점심 먹자"));
         scene.line(Line::Waiting {
             until: scene.now + std::time::Duration::from_secs(12),
-            why: "no answer from the server: connection refused".into(),
+            why: "no response from the server: connection refused".into(),
         });
         scene
     });
@@ -97,7 +96,7 @@ fn form() {
 }
 
 #[test]
-fn hardly_any_room() {
+fn tiny_screens_do_not_panic() {
     for (width, height) in [(1, 1), (3, 2), (10, 3), (20, 5), (61, 2), (200, 60)] {
         let mut scene = Scene::talking(Size { width, height });
         scene.press(KeyCode::PageUp);

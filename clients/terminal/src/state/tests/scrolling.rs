@@ -1,13 +1,13 @@
-//! The past: pages of it, and a place that does not move.
+//! Scrolling: pages of history, and a position that does not move.
 
 use crossterm::event::KeyCode;
 use pabal_client::{Message, MessageId};
 
 use super::scene::*;
-use crate::input::{Ask, Effect, Input};
+use crate::input::{Effect, Input, Request};
 use crate::state::conversation::{KEPT, KEPT_OPEN};
 
-/// Messages of these numbers, newest first.
+/// Messages with these ids, the newest first.
 fn page(ids: std::ops::RangeInclusive<u64>) -> Vec<Message> {
     ids.rev().map(|id| message(DIRECT, JOON, id, &format!("number {id}"))).collect()
 }
@@ -20,35 +20,35 @@ fn long() -> Scene {
 }
 
 #[test]
-fn pages_are_fetched_on_the_way_up_each_once() {
+fn each_page_is_fetched_once_while_scrolling_up() {
     let mut scene = long();
-    let mut asked = Vec::new();
+    let mut requests = Vec::new();
     for _ in 0..40 {
-        asked.extend(scene.press(KeyCode::PageUp));
+        requests.extend(scene.press(KeyCode::PageUp));
     }
-    assert_eq!(asked, [Effect::Ask(Ask::History(DIRECT, Some(MessageId::new(401))))]);
+    assert_eq!(requests, [Effect::Request(Request::History(DIRECT, Some(MessageId::new(401))))]);
     assert!(scene.screen().contains("fetching"), "{}", scene.screen());
     scene.history(DIRECT, Some(401), page(201..=400), true);
-    let asked: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
-    assert_eq!(asked, [Effect::Ask(Ask::History(DIRECT, Some(MessageId::new(201))))]);
+    let requests: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
+    assert_eq!(requests, [Effect::Request(Request::History(DIRECT, Some(MessageId::new(201))))]);
     scene.history(DIRECT, Some(201), page(1..=200), false);
-    let asked: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
-    assert_eq!(asked, []);
-    assert!(scene.screen().contains("here it begins"), "{}", scene.screen());
+    let requests: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
+    assert_eq!(requests, []);
+    assert!(scene.screen().contains("start of the conversation"), "{}", scene.screen());
     assert!(scene.screen().contains("number 1\n"));
 }
 
 #[test]
-fn a_page_that_did_not_come_is_asked_for_again() {
+fn a_page_whose_request_failed_is_requested_again() {
     let mut scene = long();
-    let mut asked: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
-    let Some(Effect::Ask(ask)) = asked.pop() else { panic!("{asked:?}") };
-    scene.input(Input::Answered(ask.clone(), Err("no answer".into())));
-    assert_eq!(scene.press(KeyCode::PageUp), [Effect::Ask(ask)]);
+    let mut requests: Vec<_> = (0..40).flat_map(|_| scene.press(KeyCode::PageUp)).collect();
+    let Some(Effect::Request(request)) = requests.pop() else { panic!("{requests:?}") };
+    scene.input(Input::Responded(request.clone(), Err("no response".into())));
+    assert_eq!(scene.press(KeyCode::PageUp), [Effect::Request(request)]);
 }
 
 #[test]
-fn what_is_looked_at_stays_where_it_is() {
+fn visible_rows_stay_while_messages_arrive() {
     let mut scene = long();
     scene.press(KeyCode::PageUp);
     scene.press(KeyCode::PageUp);
@@ -60,8 +60,8 @@ fn what_is_looked_at_stays_where_it_is() {
             .collect::<Vec<_>>()
     };
     let before = rows(&scene);
-    let told = scene.hear(message(DIRECT, JOON, 601, &"long ".repeat(50)));
-    assert_eq!(told, [], "it is not read");
+    let effects = scene.hear(message(DIRECT, JOON, 601, &"long ".repeat(50)));
+    assert_eq!(effects, [], "the message is not read yet");
     assert_eq!(rows(&scene), before);
     assert!(scene.screen().contains("1 new"), "{}", scene.screen());
     assert_eq!(scene.press(KeyCode::Esc), [Effect::Read(DIRECT, MessageId::new(601))]);
@@ -69,7 +69,7 @@ fn what_is_looked_at_stays_where_it_is() {
 }
 
 #[test]
-fn scrolling_ends_at_both_ends() {
+fn scrolling_stops_at_both_ends() {
     let mut scene = Scene::talking(WIDE);
     let before = scene.screen();
     scene.press(KeyCode::PageUp);

@@ -1,4 +1,4 @@
-//! What the user writes, and what becomes of it.
+//! Messages that the user writes, and their delivery.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use pabal_client::{Event, MessageId};
 
 use super::scene::*;
-use crate::input::{Ask, Effect, Input};
+use crate::input::{Effect, Input, Request};
 use crate::state::conversation::Delivery;
 
 fn deliveries(scene: &Scene) -> Vec<Delivery> {
@@ -15,7 +15,7 @@ fn deliveries(scene: &Scene) -> Vec<Delivery> {
 }
 
 #[test]
-fn a_message_is_shown_at_once_and_once() {
+fn a_message_is_shown_immediately_and_only_once() {
     let mut scene = Scene::talking(WIDE);
     scene.write("김밥?");
     assert_eq!(scene.press(KeyCode::Enter), [Effect::Send(DIRECT, 1, "김밥?".into())]);
@@ -46,7 +46,7 @@ fn the_confirmation_may_come_before_the_event() {
 }
 
 #[test]
-fn what_failed_is_repeated_under_its_name() {
+fn a_failed_message_is_repeated_under_its_name() {
     let mut scene = Scene::talking(WIDE);
     scene.write("hello");
     scene.press(KeyCode::Enter);
@@ -54,20 +54,24 @@ fn what_failed_is_repeated_under_its_name() {
     scene.input(Input::Sent(DIRECT, 1, Err("joon has blocked you".into())));
     assert!(scene.screen().contains("✗  hello"));
     assert!(scene.screen().contains("not sent: joon has blocked you"), "{}", scene.screen());
-    let repeat = Ask::Repeat(DIRECT, 1, "hello".into(), "m1".into());
-    let told = scene.chord(KeyCode::Char('r'), KeyModifiers::CONTROL);
-    assert_eq!(told, [Effect::Ask(repeat.clone())]);
+    let repeat = Request::Repeat(DIRECT, 1, "hello".into(), "m1".into());
+    let effects = scene.chord(KeyCode::Char('r'), KeyModifiers::CONTROL);
+    assert_eq!(effects, [Effect::Request(repeat.clone())]);
     assert_eq!(deliveries(&scene), [Delivery::Sending]);
-    assert_eq!(scene.chord(KeyCode::Char('r'), KeyModifiers::CONTROL), [], "once at a time");
-    scene.input(Input::Answered(repeat, Err("still".into())));
+    assert_eq!(
+        scene.chord(KeyCode::Char('r'), KeyModifiers::CONTROL),
+        [],
+        "the repeat is in flight already"
+    );
+    scene.input(Input::Responded(repeat, Err("still".into())));
     assert_eq!(deliveries(&scene), [Delivery::Failed("still".into())]);
-    // It was there all the time; only the confirmation was lost.
+    // The channel held the message; only the confirmation was lost.
     scene.hear(named(message(DIRECT, MINA, 4, "hello"), "m1"));
     assert_eq!(deliveries(&scene), []);
 }
 
 #[test]
-fn nothing_is_sent_of_nothing_and_lines_are_kept() {
+fn blank_messages_are_not_sent_and_line_breaks_are_kept() {
     let mut scene = Scene::talking(WIDE);
     scene.write("  ");
     assert_eq!(scene.press(KeyCode::Enter), []);
@@ -78,7 +82,7 @@ fn nothing_is_sent_of_nothing_and_lines_are_kept() {
 }
 
 #[test]
-fn what_is_written_stays_with_its_conversation() {
+fn a_draft_stays_with_its_conversation() {
     let mut scene = Scene::talking(WIDE);
     scene.write("to joon");
     scene.chord(KeyCode::Down, KeyModifiers::ALT);
@@ -91,7 +95,7 @@ fn what_is_written_stays_with_its_conversation() {
 }
 
 #[test]
-fn others_are_told_of_writing_now_and_then() {
+fn typing_notices_are_sent_at_intervals() {
     let mut scene = Scene::talking(WIDE);
     assert_eq!(scene.press(KeyCode::Char('a')), [Effect::Typing(DIRECT)]);
     assert_eq!(scene.press(KeyCode::Char('b')), []);
@@ -100,15 +104,15 @@ fn others_are_told_of_writing_now_and_then() {
 }
 
 #[test]
-fn who_writes_is_shown_until_they_stop() {
+fn typing_users_are_shown_until_they_stop() {
     let mut scene = Scene::talking(WIDE);
     let typing = Input::Event(Event::Typing { channel_id: DIRECT, user_id: JOON });
     scene.input(typing.clone());
-    assert!(scene.screen().contains("joon is writing…"));
+    assert!(scene.screen().contains("joon is typing…"));
     scene.hear(message(DIRECT, JOON, 4, "done"));
-    assert!(!scene.screen().contains("is writing"));
+    assert!(!scene.screen().contains("is typing"));
     scene.input(typing);
     scene.now += Duration::from_secs(7);
     scene.press(KeyCode::Left);
-    assert!(!scene.screen().contains("is writing"));
+    assert!(!scene.screen().contains("is typing"));
 }

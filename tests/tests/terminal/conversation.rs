@@ -1,23 +1,21 @@
-//! The whole program but the terminal, against the real server: two users, on every transport.
+//! The chat client without its terminal against the real server: two users, on every transport.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{Event, KeyCode, KeyEvent};
 use pabal_client::{Client, Options, Policy, Transport};
+use pabal_terminal::Chat;
 use pabal_tests::node::Node;
 use pabal_tests::wait::soon;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
 
-use crate::clock::Clock;
-use crate::input::Input;
-use crate::live::Live;
-use crate::state::{State, transport_name};
-use crate::view::{Theme, view};
-
 const SIZE: Size = Size { width: 100, height: 30 };
 
-/// Somebody at a terminal.
-struct Person(Live);
+/// A user at a chat client.
+struct Person {
+    name: String,
+    chat: Chat,
+}
 
 impl Person {
     async fn new(node: &Node, name: &str, policy: Policy) -> Self {
@@ -25,12 +23,11 @@ impl Person {
         let account = client.sign_up(name, "correct horse").await.unwrap();
         let options = Options { transports: policy, ..Options::default() };
         let connection = account.connect(options).await.unwrap();
-        let state = State::new(account.user().clone(), Clock::utc(), SIZE, policy);
-        Self(Live::new(state, account, connection))
+        Self { name: name.to_owned(), chat: Chat::new(account, connection, policy, SIZE) }
     }
 
     fn press(&mut self, code: KeyCode) {
-        assert!(self.0.take(Input::Key(KeyEvent::from(code))));
+        assert!(self.chat.handle(Event::Key(KeyEvent::from(code))));
     }
 
     fn write(&mut self, text: &str) {
@@ -44,18 +41,17 @@ impl Person {
 
     fn screen(&self) -> String {
         let mut terminal = Terminal::new(TestBackend::new(SIZE.width, SIZE.height)).unwrap();
-        terminal.draw(|frame| view(&self.0.state, Theme::Plain, frame)).unwrap();
+        terminal.draw(|frame| self.chat.draw(frame)).unwrap();
         terminal.backend().to_string()
     }
 
-    /// Takes in what happens until the screen shows all of this.
+    /// Handles inputs until the screen shows all of these texts.
     async fn sees(&mut self, words: &[&str]) {
         let sees = |screen: String| words.iter().all(|words| screen.contains(words));
-        let what = format!("{} sees {words:?}", self.0.state.me.username);
+        let what = format!("{} sees {words:?}", self.name);
         soon(&what, async {
             while !sees(self.screen()) {
-                let input = self.0.next().await;
-                assert!(self.0.take(input));
+                assert!(self.chat.advance().await);
             }
         })
         .await;
@@ -66,29 +62,29 @@ async fn conversation(node: &Node, policy: Policy, transport: &str) {
     let (ann, bob) = (format!("ann.{transport}"), format!("bob.{transport}"));
     let mut at_ann = Person::new(node, &ann, policy).await;
     let mut at_bob = Person::new(node, &bob, policy).await;
-    at_ann.sees(&[transport, "n: talk to somebody"]).await;
+    at_ann.sees(&[transport, "n: new conversation"]).await;
     at_ann.press(KeyCode::F(4));
-    at_ann.say("nobody.at.all");
-    at_ann.sees(&["there is no user nobody.at.all"]).await;
-    for _ in 0.."nobody.at.all".len() {
+    at_ann.say("unknown.user");
+    at_ann.sees(&["there is no user unknown.user"]).await;
+    for _ in 0.."unknown.user".len() {
         at_ann.press(KeyCode::Backspace);
     }
     at_ann.say(&bob);
-    at_ann.sees(&["write here"]).await;
+    at_ann.sees(&["type a message"]).await;
     at_ann.say("are you there?");
     at_ann.sees(&["✓  are you there?"]).await;
-    // One unread message of somebody who was unknown a moment ago.
+    // One unread message, of a user whose name was requested just now.
     at_bob.sees(&[&ann, "1 "]).await;
     at_bob.press(KeyCode::Enter);
     at_bob.sees(&["are you there?"]).await;
     at_ann.sees(&["✓✓ are you there?"]).await;
     at_bob.write("y");
-    at_ann.sees(&[&format!("{bob} is writing…")]).await;
+    at_ann.sees(&[&format!("{bob} is typing…")]).await;
     at_bob.say("es!");
     at_ann.sees(&["yes!"]).await;
-    // Friends see each other come.
+    // Friends see each other's presence.
     at_ann.press(KeyCode::F(7));
-    at_ann.sees(&["was asked to be your friend"]).await;
+    at_ann.sees(&["has received your friend request"]).await;
     at_bob.press(KeyCode::F(7));
     at_bob.sees(&["are friends", "● online"]).await;
     // A group, and a message in it while the transport changes.
@@ -97,22 +93,21 @@ async fn conversation(node: &Node, policy: Policy, transport: &str) {
     at_bob.say(&ann);
     at_bob.sees(&["Lunch  2: "]).await;
     let next = match policy {
-        Policy::Only(Transport::WebSocket) => Transport::Sse,
-        Policy::Only(Transport::Sse) => Transport::LongPolling,
-        Policy::Only(Transport::LongPolling) => Transport::ShortPolling,
-        _ => Transport::WebSocket,
+        Policy::Only(Transport::WebSocket) => "sse",
+        Policy::Only(Transport::Sse) => "long-polling",
+        Policy::Only(Transport::LongPolling) => "polling",
+        _ => "websocket",
     };
     at_ann.press(KeyCode::F(2));
     at_bob.say("김밥?");
-    let stands = format!("● {}", transport_name(next));
-    at_ann.sees(&[&stands, "# Lunch"]).await;
+    at_ann.sees(&[&format!("● {next}"), "# Lunch"]).await;
     at_bob.sees(&["✓  김밥?"]).await;
     at_ann.press(KeyCode::Tab);
     at_ann.press(KeyCode::Home);
     at_ann.press(KeyCode::Enter);
     at_ann.sees(&["김밥?", "requests"]).await;
-    at_ann.0.close().await.unwrap();
-    at_bob.0.close().await.unwrap();
+    at_ann.chat.close().await.unwrap();
+    at_bob.chat.close().await.unwrap();
 }
 
 fn on(policy: Policy, transport: &str) {

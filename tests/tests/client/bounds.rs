@@ -1,4 +1,4 @@
-//! Bounds: of time, of events, of sends.
+//! Limits: the deadline of a send, waiting events, waiting sends.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(crate) async fn deadline_of_a_send(policy: Policy) {
     assert_eq!(history(&mina, channel_id).await, said);
 }
 
-/// The caller takes no events for a while, and sends all the same.
-pub(crate) async fn events_that_nobody_takes(policy: Policy) {
+/// The caller takes no events for a while, and sends nevertheless.
+pub(crate) async fn events_that_are_not_taken(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
     let group = joon.create_group("Lunch", &[mina.user_id()]).await.unwrap().channel_id;
@@ -55,7 +55,7 @@ pub(crate) async fn too_many_sends(policy: Policy) {
     let error = soon("at once", at_joon.send(channel_id, "does not")).await.unwrap_err();
     assert!(matches!(error, Error::TooManySends), "{error}");
     world.proxy.block(false);
-    soon("those that fit", try_join_all(fit)).await.unwrap();
-    soon("room again", at_joon.send(channel_id, "fits 4")).await.unwrap();
+    soon("the sends within the limit", try_join_all(fit)).await.unwrap();
+    soon("a send after capacity was released", at_joon.send(channel_id, "fits 4")).await.unwrap();
     assert_eq!(history(&mina, channel_id).await, lines("fits", 4));
 }

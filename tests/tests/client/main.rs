@@ -1,4 +1,5 @@
-//! Every scenario on every transport, against the real program behind a proxy that injects faults.
+//! The Rust client: every scenario on every transport, against the real server behind a proxy that injects
+//! faults.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod stage;
@@ -11,15 +12,14 @@ mod bounds;
 mod fallback;
 mod calls;
 mod nodes;
-#[cfg(feature = "tls")]
 mod encrypted;
 
 use pabal_client::{Policy, Transport};
 use stage::run;
 
 macro_rules! on {
-    ($way:ident, $policy:expr, $($name:ident: $scenario:path,)+) => {
-        mod $way {
+    ($transport:ident, $policy:expr, $($name:ident: $scenario:path,)+) => {
+        mod $transport {
             use super::*;
 
             $(
@@ -53,18 +53,18 @@ on_every_transport! {
     repeated_sends_after_a_crash: crowded::repeated_sends_after_a_crash,
     logout_in_mid_session: crowded::logout_in_mid_session,
     connections_that_break: broken::connections_that_break,
-    lost_answers: broken::lost_answers,
+    lost_responses: broken::lost_responses,
     resync: away::resync,
     session_gone: away::session_gone,
     more_channels_than_fit: away::more_channels_than_fit,
-    new_channel_while_away: away::new_channel_while_away,
+    new_channel_while_disconnected: away::new_channel_while_disconnected,
     kept_cursors: away::kept_cursors,
-    connect_while_away: away::connect_while_away,
+    connect_while_unavailable: away::connect_while_unavailable,
     logout: ending::logout,
     drain: ending::drain,
     drop_ends_everything: ending::drop_ends_everything,
     deadline_of_a_send: bounds::deadline_of_a_send,
-    events_that_nobody_takes: bounds::events_that_nobody_takes,
+    events_that_are_not_taken: bounds::events_that_are_not_taken,
     too_many_sends: bounds::too_many_sends,
     wrong_node: nodes::wrong_node,
 }

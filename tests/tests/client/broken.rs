@@ -1,4 +1,4 @@
-//! Connections that break, at the worst moments.
+//! Connections that break at the worst moments.
 
 use futures::future::try_join_all;
 use pabal_client::{Policy, Transport};
@@ -7,7 +7,7 @@ use pabal_tests::wait::soon;
 use crate::away::waits;
 use crate::stage::{Journal, World, hears, history, lines, options, run, say};
 
-/// Both directions go on while connections are cut again and again.
+/// Messages flow in both directions while connections are cut repeatedly.
 pub(crate) async fn connections_that_break(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -19,10 +19,10 @@ pub(crate) async fn connections_that_break(policy: Policy) {
     let talking = say(&mina, channel_id, &from_mina);
     let cutting = async {
         for round in 0..12 {
-            // Each connection is cut when it is a little older than the one before.
+            // Each connection is cut a little later than the previous one.
             let before = world.proxy.connections();
             world.proxy.cut();
-            pabal_tests::wait::until("a connection comes back", async || {
+            pabal_tests::wait::until("a new connection", async || {
                 (world.proxy.connections() > before).then_some(())
             })
             .await;
@@ -44,8 +44,8 @@ pub(crate) async fn connections_that_break(policy: Policy) {
     assert_eq!(history(&mina, group).await, from_joon);
 }
 
-/// The server writes answers that get lost: to reads, and to sends.
-pub(crate) async fn lost_answers(policy: Policy) {
+/// Responses of the server are lost: to reads, and to sends.
+pub(crate) async fn lost_responses(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
     let mut at_joon = joon.connect(options(policy)).await.unwrap();
@@ -58,12 +58,12 @@ pub(crate) async fn lost_answers(policy: Policy) {
         say(&mina, channel_id, std::slice::from_ref(&said)).await;
         let answered = format!("joon {round}");
         let sent = at_joon.send(channel_id, &answered);
-        // The server has it, and its reply goes nowhere.
+        // The server has stored it, and its reply is lost.
         pabal_tests::wait::until("the send is stored", async || {
             history(&mina, channel_id).await.contains(&answered).then_some(())
         })
         .await;
-        world.proxy.lose_an_answer(since).await;
+        world.proxy.lose_a_response(since).await;
         soon("the repeated send is durable", sent).await.unwrap();
         expected.extend([said, answered]);
     }
@@ -71,7 +71,7 @@ pub(crate) async fn lost_answers(policy: Policy) {
     assert_eq!(history(&mina, channel_id).await, expected);
 }
 
-/// Nothing is broken, and nothing comes any more: streams notice by the pings that are missing.
+/// Connections stay open and carry nothing: streams detect that by missing pings.
 #[test]
 fn streams_that_fall_silent() {
     run(async {

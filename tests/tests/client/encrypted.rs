@@ -1,4 +1,4 @@
-//! TLS, with a certificate authority of one's own.
+//! TLS with a private certificate authority.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const AUTHORITY: &[u8] = include_bytes!("certificates/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("certificates/localhost.pem");
 const KEY: &[u8] = include_bytes!("certificates/localhost.key");
 
-/// Takes TLS off in front of a node.
+/// Terminates TLS in front of a node.
 async fn terminate(listener: TcpListener, node: Address) {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
@@ -51,7 +51,7 @@ async fn front(node: &Address) -> (String, JoinSet<()>) {
     (url, front)
 }
 
-/// Although the node behind says `ws://` in its session document.
+/// Although the session document of the node names a `ws://` URL.
 #[test]
 fn every_transport_is_encrypted() {
     run(async {
@@ -76,7 +76,7 @@ fn every_transport_is_encrypted() {
 }
 
 #[test]
-fn an_authority_that_nobody_named_is_not_trusted() {
+fn an_authority_that_was_not_added_is_not_trusted() {
     run(async {
         let node = Node::shared().await;
         let (url, _front) = front(node.address()).await;

@@ -1,5 +1,5 @@
-//! The terminal is given back, whatever the end is: programs at a pseudo-terminal of their own (pty(7)),
-//! which keeps its modes and everything that was written to it.
+//! The terminal is restored however the program ends. Each program has a pseudo-terminal (pty(7)), of which the
+//! test reads the modes and the output.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pabal_client::Client;
+use pabal_terminal::Screen;
 use pabal_tests::binary;
 use pabal_tests::node::Node;
 use rustix::fs::{Mode, OFlags};
@@ -17,23 +18,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::screen::Screen;
-
 const SOON: Duration = Duration::from_secs(60);
-/// What takes the whole screen, and what gives it back, with its cursor and plain pastes.
+/// The sequence that takes the screen over, and those that restore the screen, its cursor and plain pastes.
 const TAKEN: &str = "\x1b[?1049h";
-const GIVEN_BACK: [&str; 3] = ["\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h"];
-/// As many pieces of output as wait to be looked at; beyond it the program waits.
+const RESTORED: [&str; 3] = ["\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h"];
+/// How many pieces of output wait for the test; beyond it the program waits.
 const PIECES: usize = 64;
-/// Tells a test that it is the program at the terminal.
+/// Set for a test that runs as the program at the terminal.
 const WITHIN: &str = "PABAL_TEST_TERMINAL";
 
-/// A terminal and the program at it.
+/// A pseudo-terminal and the program at it.
 struct Terminal {
-    /// The program's side, kept open: its modes are asked for after the program has ended.
+    /// The program's side. It is kept open, because its modes are read after the program has ended.
     side: OwnedFd,
     child: Child,
-    /// What was written, piece by piece.
+    /// The output, piece by piece.
     pieces: Receiver<Vec<u8>>,
     reading: JoinHandle<()>,
     shown: String,
@@ -60,7 +59,7 @@ impl Terminal {
                 match ours.read(&mut piece) {
                     Ok(read @ 1..) if tell.send(piece[..read].to_vec()).is_ok() => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // EIO: nobody has the other side open any more.
+                    // EIO: the other side was closed.
                     _ => return,
                 }
             }
@@ -68,14 +67,14 @@ impl Terminal {
         Self { side, child, pieces, reading, shown: String::new() }
     }
 
-    /// Whether keys come one by one and nothing is echoed.
+    /// Whether the terminal is in raw mode: each key is read at once, and none is echoed.
     fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.side).unwrap().local_modes;
         assert_eq!(modes.contains(LocalModes::ICANON), modes.contains(LocalModes::ECHO));
         !modes.contains(LocalModes::ECHO)
     }
 
-    /// Reads until this was shown.
+    /// Reads until the output contains `words`.
     fn shows(&mut self, words: &str) {
         let until = Instant::now() + SOON;
         while !self.shown.contains(words) {
@@ -86,7 +85,8 @@ impl Terminal {
         }
     }
 
-    /// How the program ended; its terminal must be as it was before.
+    /// Waits for the end of the program, whose terminal must be restored. Returns the exit status and the
+    /// output after that.
     fn ends(mut self) -> (ExitStatus, String) {
         let until = Instant::now() + SOON;
         let status = loop {
@@ -94,7 +94,7 @@ impl Terminal {
                 Some(status) => break status,
                 None if Instant::now() > until => {
                     self.child.kill().unwrap();
-                    panic!("it does not end: {:?}", self.shown);
+                    panic!("the program does not end: {:?}", self.shown);
                 }
                 None => match self.pieces.recv_timeout(Duration::from_millis(20)) {
                     Ok(piece) => self.shown += &String::from_utf8_lossy(&piece),
@@ -104,22 +104,22 @@ impl Terminal {
             }
         };
         assert!(!self.is_raw(), "keys are not echoed: {:?}", self.shown);
-        // Now that nobody has it open any more, what is left of it can be read.
+        // With the last handle closed, the rest of the output can be read up to its end.
         drop(self.side);
         let rest: Vec<u8> = self.pieces.iter().flatten().collect();
         self.reading.join().unwrap();
         self.shown += &String::from_utf8_lossy(&rest);
         let taken = self.shown.rfind(TAKEN).expect("the screen was taken");
-        for back in GIVEN_BACK {
+        for back in RESTORED {
             assert!(self.shown[taken..].contains(back), "no {back:?} in {:?}", self.shown);
         }
-        let last = self.shown.rfind(GIVEN_BACK[1]).unwrap();
+        let last = self.shown.rfind(RESTORED[1]).unwrap();
         (status, self.shown.split_off(last))
     }
 }
 
-/// This test alone, at a terminal of its own.
-fn alone(test: &str, what: &str) -> Terminal {
+/// Runs one test of this binary at a pseudo-terminal.
+fn run_alone(test: &str, what: &str) -> Terminal {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env(WITHIN, what);
     let mut terminal = Terminal::run(&mut command);
@@ -128,16 +128,16 @@ fn alone(test: &str, what: &str) -> Terminal {
 }
 
 #[test]
-fn a_panic_is_read_on_a_terminal_that_was_given_back() {
-    const PANIC: &str = "something that nobody thought of";
+fn a_panic_restores_the_terminal_before_its_message() {
+    const PANIC: &str = "a defect for this test";
     let panics = || panic!("{PANIC}");
     match std::env::var(WITHIN).as_deref() {
-        Ok("here") => {
+        Ok("main task") => {
             let _screen = Screen::enter().unwrap();
             panics();
         }
-        // In a task, whose end alone the program would go on without.
-        Ok("elsewhere") => {
+        // In another task, whose end alone would not end the program.
+        Ok("other task") => {
             let _screen = Screen::enter().unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
@@ -146,9 +146,9 @@ fn a_panic_is_read_on_a_terminal_that_was_given_back() {
             });
         }
         _ => {
-            for place in ["here", "elsewhere"] {
-                let test = "pty::a_panic_is_read_on_a_terminal_that_was_given_back";
-                let (status, last) = alone(test, place).ends();
+            for place in ["main task", "other task"] {
+                let test = "pty::a_panic_restores_the_terminal_before_its_message";
+                let (status, last) = run_alone(test, place).ends();
                 assert_eq!(status.code(), Some(101), "{place}: {last:?}");
                 assert!(last.contains(PANIC), "{place}: {last:?}");
             }
@@ -157,7 +157,7 @@ fn a_panic_is_read_on_a_terminal_that_was_given_back() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back_and_ends_the_conversation() {
+fn a_signal_restores_the_terminal_and_ends_the_program() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let node = Node::shared().await;
@@ -171,7 +171,7 @@ fn a_signal_gives_the_terminal_back_and_ends_the_conversation() {
             let terminal = tokio::task::spawn_blocking(move || {
                 let mut terminal = Terminal::run(&mut command);
                 assert!(!terminal.is_raw());
-                terminal.shows("talk to somebody");
+                terminal.shows("new conversation");
                 assert!(terminal.is_raw());
                 terminal
             });

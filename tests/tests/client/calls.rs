@@ -1,4 +1,4 @@
-//! Every call of the contract's table, once.
+//! Every call of the API, once.
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ fn messages() {
 }
 
 #[test]
-fn what_is_no_server_is_no_endless_wait() {
+fn a_url_without_a_pabal_server_fails_at_once() {
     run(async {
         let world = World::shared().await;
         let mina = world.user_behind_proxy().await;
@@ -131,7 +131,7 @@ fn what_is_no_server_is_no_endless_wait() {
 }
 
 #[test]
-fn a_kept_connection_that_is_closed_when_it_is_used_again_costs_no_answer() {
+fn a_request_is_repeated_if_its_idle_connection_was_closed() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 52\r\n\r\n\
@@ -142,7 +142,7 @@ fn a_kept_connection_that_is_closed_when_it_is_used_again_costs_no_answer() {
         let server = server.build().unwrap();
         let answering = tokio::spawn(async move {
             let mut asked = Vec::new();
-            // The first connection answers once, and is closed at the second request.
+            // The first connection carries one response, and is closed at the second request.
             for answers in [1, usize::MAX] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut answered = 0;

@@ -1,11 +1,11 @@
-//! Sessions that live on another node than the one asked.
+//! Sessions on another node than the one that receives the request.
 
 use pabal_client::{Policy, Transport};
 use pabal_tests::wait::{soon, until};
 
 use crate::stage::{Journal, World, hears, lines, options, run, say};
 
-/// The way leads to a node that does not have the session, and says who has it.
+/// The client reaches a node that does not have the session and names the node that has it.
 pub(crate) async fn wrong_node(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -14,12 +14,12 @@ pub(crate) async fn wrong_node(policy: Policy) {
             "status":421,"detail":"elsewhere","code":"wrong_node","url":"http://{}"}}"#,
         world.node.address().get()
     );
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 421 Misdirected Request\r\ncontent-type: application/problem+json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{problem}",
         problem.len()
     );
-    world.proxy.answer(&["/v1/sessions/"], answer.as_bytes());
+    world.proxy.respond(&["/v1/sessions/"], response.as_bytes());
     let mut at_joon = joon.connect(options(policy)).await.unwrap();
     let mut journal = Journal::default();
     let said = lines("said", 10);
@@ -27,16 +27,16 @@ pub(crate) async fn wrong_node(policy: Policy) {
     hears(&mut at_joon, &mut journal, &said).await;
     soon("a send", at_joon.send(channel_id, "sent")).await.unwrap();
     hears(&mut at_joon, &mut journal, &["sent".to_owned()]).await;
-    // The other node is not needed for it any more.
+    // The first node is no longer needed.
     world.proxy.block(true);
     say(&mina, channel_id, &said).await;
-    // Repeats by name: nothing new. What is new comes.
+    // Repeats under the same names add no message; new messages are delivered.
     let more = lines("more", 10);
     say(&mina, channel_id, &more).await;
     hears(&mut at_joon, &mut journal, &more).await;
 }
 
-/// A node that stops names the one to go to.
+/// A node that is about to stop names another node.
 #[test]
 fn draining_names_another_node() {
     run(async {
@@ -50,19 +50,19 @@ fn draining_names_another_node() {
             world.node.address().get()
         );
         let length = batch.len();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
              connection: close\r\n\r\n{batch}"
         );
-        // From now on there is no other answer than this on the old way.
-        world.proxy.answer(&["/v1/"], answer.as_bytes());
+        // From now on every request through the proxy gets this response.
+        world.proxy.respond(&["/v1/"], response.as_bytes());
         let said = lines("said", 10);
         say(&mina, channel_id, &said).await;
         hears(&mut at_joon, &mut Journal::default(), &said).await;
         world.proxy.block(true);
         let before = world.proxy.connections();
         soon("a send", at_joon.send(channel_id, "sent")).await.unwrap();
-        assert_eq!(world.proxy.connections(), before, "the old way is not used any more");
+        assert_eq!(world.proxy.connections(), before, "the first address is no longer used");
         until("it is connected", async || at_joon.status().state.transport()).await;
     });
 }

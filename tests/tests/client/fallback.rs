@@ -1,4 +1,4 @@
-//! Down to what gets through, and up again, without losing or repeating anything.
+//! Falling back to a worse transport and returning to a better one, without losing or repeating a message.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pabal_tests::wait;
 
 use crate::stage::{Journal, World, hears, history, lines, options, run, say};
 
-fn patience() -> Options {
+fn short_deadlines() -> Options {
     let fallback = Fallback {
         establish_within: Duration::from_millis(600),
         failures: 2,
@@ -26,20 +26,20 @@ async fn is_on(connection: &Connection, transport: Transport) {
     drop(wait::soon(&format!("it is on {transport:?}"), is_on).await.unwrap());
 }
 
-/// A hundred messages while something is wrong, checked for loss and repeats.
+/// Sends a hundred messages during a fault, and checks for loss and repeats.
 async fn talk(mina: &Account, channel_id: ChannelId, at: &mut Connection, journal: &mut Journal) {
     let lines = lines(&format!("after {}", journal.messages.len()), 100);
     futures::join!(say(mina, channel_id, &lines), hears(at, journal, &lines));
 }
 
 #[test]
-fn refused_transports_make_for_the_next_and_are_taken_up_again() {
+fn a_refused_transport_is_replaced_by_the_next_and_used_again_later() {
     run(async {
         let world = World::shared().await;
         let (mina, joon, channel_id) = world.pair().await;
         let mut journal = Journal::default();
         world.proxy.refuse(&["/websocket", "/events", "/long-poll"]);
-        let mut at_joon = joon.connect(patience()).await.unwrap();
+        let mut at_joon = joon.connect(short_deadlines()).await.unwrap();
         is_on(&at_joon, Transport::ShortPolling).await;
         talk(&mina, channel_id, &mut at_joon, &mut journal).await;
         world.proxy.refuse(&["/websocket", "/events"]);
@@ -53,7 +53,7 @@ fn refused_transports_make_for_the_next_and_are_taken_up_again() {
         talk(&mina, channel_id, &mut at_joon, &mut journal).await;
         is_on(&at_joon, Transport::WebSocket).await;
         talk(&mina, channel_id, &mut at_joon, &mut journal).await;
-        // And down again, while connected.
+        // The fallback works while connected, too.
         world.proxy.refuse(&["/websocket"]);
         world.proxy.cut();
         is_on(&at_joon, Transport::Sse).await;
@@ -62,16 +62,16 @@ fn refused_transports_make_for_the_next_and_are_taken_up_again() {
 }
 
 #[test]
-fn a_proxy_that_holds_streams_back_is_noticed() {
+fn a_proxy_that_holds_streams_back_is_detected() {
     run(async {
         let world = World::shared().await;
         let (mina, joon, channel_id) = world.pair().await;
         let mut journal = Journal::default();
         world.proxy.refuse(&["/websocket"]);
         world.proxy.hold(&["/events"]);
-        let mut at_joon = joon.connect(patience()).await.unwrap();
+        let mut at_joon = joon.connect(short_deadlines()).await.unwrap();
         is_on(&at_joon, Transport::LongPolling).await;
-        // The stream, of which nothing arrives, is tried again and again meanwhile.
+        // Meanwhile the stream, of which no byte arrives, is tried repeatedly.
         for _ in 0..3 {
             talk(&mina, channel_id, &mut at_joon, &mut journal).await;
         }
@@ -82,13 +82,13 @@ fn a_proxy_that_holds_streams_back_is_noticed() {
 }
 
 #[test]
-fn a_handshake_without_answer_makes_for_the_next() {
+fn a_handshake_without_response_leads_to_the_next_transport() {
     run(async {
         let world = World::shared().await;
         let (mina, joon, channel_id) = world.pair().await;
         let mut journal = Journal::default();
         world.proxy.hold(&["/websocket"]);
-        let mut at_joon = joon.connect(patience()).await.unwrap();
+        let mut at_joon = joon.connect(short_deadlines()).await.unwrap();
         is_on(&at_joon, Transport::Sse).await;
         talk(&mina, channel_id, &mut at_joon, &mut journal).await;
         world.proxy.hold(&[]);
@@ -97,10 +97,10 @@ fn a_handshake_without_answer_makes_for_the_next() {
     });
 }
 
-/// What a network may do next.
+/// Injects a random fault.
 fn fault(world: &World, number: u32) {
     const PATHS: [&str; 4] = ["/websocket", "/events", "/long-poll", "/commands"];
-    // Short polling is always let through: something has to be.
+    // Short polling always works: one transport must.
     let some = |bits: u32| {
         let named = PATHS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
         named.map(|(_, path)| *path).collect::<Vec<_>>()
@@ -119,17 +119,17 @@ fn mend(world: &World) {
     world.proxy.swallow(false);
     world.proxy.stall(false);
     world.proxy.hold(&[]);
-    // What was swallowed or held does not come back by itself.
+    // Bytes that were discarded or held back are lost.
     world.proxy.block(false);
 }
 
-/// One fault after the other, by a seed; in both directions every message once, in order.
-async fn anything_may_happen(seed: u64) {
+/// Faults one after another, chosen by a seed; in both directions every message is delivered once, in order.
+async fn random_faults(seed: u64) {
     println!("seed {seed}");
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
     let group = joon.create_group("Lunch", &[mina.user_id()]).await.unwrap().channel_id;
-    let mut at_joon = joon.connect(patience()).await.unwrap();
+    let mut at_joon = joon.connect(short_deadlines()).await.unwrap();
     let at_mina = mina.connect(Options::default()).await.unwrap();
     let mut journal = Journal::default();
     let (heard, said) = (lines("mina", 200), lines("joon", 100));
@@ -166,13 +166,13 @@ async fn anything_may_happen(seed: u64) {
         assert_eq!(history(&mina, channel_id).await, expected);
     }
     let reads = journal.others.iter().filter(|event| matches!(event, Event::Read { .. }));
-    assert!(reads.count() > 0, "other events come too, and none of them twice");
+    assert!(reads.count() > 0, "other events are delivered as well, none of them twice");
     is_on(&at_joon, Transport::WebSocket).await;
 }
 
 #[test]
-fn anything_may_happen_at_ten_seeds() {
+fn random_faults_of_ten_seeds() {
     run(async {
-        futures::future::join_all((1..=10).map(anything_may_happen)).await;
+        futures::future::join_all((1..=10).map(random_faults)).await;
     });
 }

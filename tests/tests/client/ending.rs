@@ -1,4 +1,4 @@
-//! Ends: of the token, of the node, of the connection.
+//! The end of a token, of a node, and of a connection.
 
 use pabal_client::{Error, Policy, State};
 use pabal_tests::node::Port;
@@ -30,7 +30,7 @@ pub(crate) async fn logout(policy: Policy) {
     assert!(error.is_unauthenticated() && !error.retryable(), "{error}");
 }
 
-/// The node drains and another one takes its place: nothing is lost.
+/// The node drains and another one replaces it: no message is lost.
 pub(crate) async fn drain(policy: Policy) {
     let world = World::with(&[("PABAL_SERVER_RECONNECT_AFTER_MS", "50")]).await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -42,7 +42,7 @@ pub(crate) async fn drain(policy: Policy) {
     world.node.ask_to_stop();
     assert!(world.node.ended().await.success());
     world.node.restart(Port::Other).await;
-    // The node has another port; through the proxy it is the same place.
+    // The node has another port; through the proxy its address is the same.
     let mina = client(world.node.address()).log_in(&mina.user().username, PASSWORD).await.unwrap();
     let after = lines("after", 5);
     say(&mina, channel_id, &after).await;
@@ -51,7 +51,7 @@ pub(crate) async fn drain(policy: Policy) {
     wait::soon("a send after the drain", sent).await.unwrap();
 }
 
-/// Whoever drops a connection has dropped its tasks and sockets.
+/// Dropping a connection ends its tasks and sockets.
 pub(crate) async fn drop_ends_everything(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -63,7 +63,8 @@ pub(crate) async fn drop_ends_everything(policy: Policy) {
     hears(&mut at_joon, &mut Journal::default(), &lines("said", 1)).await;
     assert!(tasks() > before);
     drop(at_joon);
-    wait::until("its tasks are gone", async || (tasks() <= before).then_some(())).await;
+    wait::until("the tasks of the connection end", async || (tasks() <= before).then_some(()))
+        .await;
     let error = wait::soon("a send fails", sender.send(channel_id, "too late")).await;
     assert!(matches!(error, Err(Error::Closed)), "{error:?}");
 }

@@ -1,5 +1,5 @@
-//! Several people at once, and several devices of one: what `tests/` tries with clients that see
-//! every repeat, tried here with what people use.
+//! Several users at once, and several devices of one user. The scenarios of `tests/e2e` use clients that see every
+//! repeat; these use the client library.
 
 use futures::future::{join_all, try_join_all};
 use pabal_client::{Account, ChannelId, Connection, Error, Policy, Transport};
@@ -8,7 +8,7 @@ use pabal_tests::wait::{self, soon};
 
 use crate::stage::{Journal, PASSWORD, World, client, hears, history, lines, options, say};
 
-/// Four people, the last behind the proxy, and their group.
+/// Four users, the last one behind the proxy, and their group.
 async fn group(world: &World) -> (Vec<Account>, ChannelId) {
     let mut people = Vec::new();
     for _ in 0..3 {
@@ -25,7 +25,7 @@ async fn connect(people: &[Account], policy: Policy) -> Vec<Connection> {
     try_join_all(connecting).await.unwrap()
 }
 
-/// Each of these hears what the channel holds, and that is as much as was said.
+/// Each of these devices receives what the channel holds, which is `count` messages.
 async fn all_hear(devices: &mut [Connection], account: &Account, channel: ChannelId, count: usize) {
     let said = history(account, channel).await;
     assert_eq!(said.len(), count);
@@ -47,14 +47,14 @@ pub(crate) async fn group_conversation(policy: Policy) {
         soon("a round is durable", try_join_all(sends)).await.unwrap();
     }
     all_hear(&mut devices, &people[0], channel, 20).await;
-    // What she would have overheard would have come before this.
+    // A message of the group would have been delivered to eve before this one.
     let own = outsider.create_group("Alone", &[]).await.unwrap().channel_id;
     let alone = lines("alone", 1);
     say(&outsider, own, &alone).await;
     hears(&mut eve, &mut Journal::default(), &alone).await;
 }
 
-/// Two devices of each of four people say something at the same time.
+/// Two devices of each of four users send at the same time.
 pub(crate) async fn order_with_many_senders(policy: Policy) {
     let world = World::shared().await;
     let (mut people, channel) = group(&world).await;
@@ -68,13 +68,16 @@ pub(crate) async fn order_with_many_senders(policy: Policy) {
         let said = lines(&format!("device {who}"), 25);
         let sends: Vec<_> = said.iter().map(|line| device.send(channel, line)).collect();
         let ids = soon("all are durable", try_join_all(sends)).await.unwrap();
-        assert!(ids.is_sorted_by(|one, other| one < other), "a sender's keep their order");
+        assert!(
+            ids.is_sorted_by(|one, other| one < other),
+            "the sends of a device keep their order"
+        );
     });
     join_all(sends).await;
     all_hear(&mut devices, &people[0], channel, 8 * 25).await;
 }
 
-/// Three people speak as fast as they can, while the fourth changes transport again and again.
+/// Three users send as fast as possible, while the fourth changes its transport repeatedly.
 pub(crate) async fn change_of_transport_under_load(policy: Policy) {
     const EACH: usize = 300;
     let world = World::shared().await;
@@ -89,7 +92,7 @@ pub(crate) async fn change_of_transport_under_load(policy: Policy) {
     let mut transports = Transport::ALL.into_iter().cycle();
     let mut changes = 0;
     loop {
-        // After so many messages more, wherever those come from: nothing waits for the change.
+        // After 20 more messages from any transport: the senders do not wait for the change.
         let enough = journal.messages.len() + 20;
         device.use_transports(Policy::Only(transports.next().unwrap()));
         changes += 1;
@@ -101,22 +104,22 @@ pub(crate) async fn change_of_transport_under_load(policy: Policy) {
             () = hearing => {}
         }
     }
-    assert!(changes > Transport::ALL.len(), "{changes} changes are none under load");
+    assert!(changes > Transport::ALL.len(), "only {changes} changes happened under load");
     journal
         .until(&mut device, "all", |journal| journal.messages.len() == speakers.len() * EACH)
         .await;
     assert_eq!(journal.contents(), history(&people[0], channel).await);
 }
 
-/// The node is killed with sends under way and comes back elsewhere: each becomes one message,
-/// whether it was stored before or not.
+/// The node is killed with sends in flight and restarts on another port: each send becomes one message, whether
+/// it was stored before or not.
 pub(crate) async fn repeated_sends_after_a_crash(policy: Policy) {
     let world = World::with(&[]).await;
     let (_, joon, channel) = world.pair().await;
     let mut at_joon = joon.connect(options(policy)).await.unwrap();
     let mut expected = Vec::new();
     for round in 0..3 {
-        // Answers get lost from now on, so that what was stored has to be said again.
+        // Responses are lost from now on, so that stored messages are sent again.
         world.proxy.swallow(true);
         let said = lines(&format!("round {round}"), 20);
         let sends: Vec<_> = said.iter().map(|line| at_joon.send(channel, line)).collect();
@@ -138,8 +141,8 @@ pub(crate) async fn repeated_sends_after_a_crash(policy: Policy) {
     assert_eq!(history(&reader, channel).await, expected);
 }
 
-/// One device of two logs out while both listen and messages flow: it ends at once, the other hears
-/// everything.
+/// One of two devices logs out while messages flow to both: it ends at once, and the other one receives every
+/// message.
 pub(crate) async fn logout_in_mid_session(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel) = world.pair().await;

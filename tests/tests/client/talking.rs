@@ -1,4 +1,4 @@
-//! With nothing wrong in between.
+//! Scenarios without faults.
 
 use futures::future::try_join_all;
 use pabal_client::{Event, Policy, State, Transport};
@@ -24,10 +24,10 @@ pub(crate) async fn conversation(policy: Policy) {
         assert_eq!(heard.message_from, mina.user_id());
         assert_eq!(heard.message_to, Some(joon.user_id()));
         assert_eq!(heard.client_message_id, Some(name));
-        let answer = vec![format!("hello {round}")];
-        soon("the answer is durable", at_joon.send(channel_id, &answer[0])).await.unwrap();
-        hears(&mut at_mina, &mut minas, &answer).await;
-        hears(&mut at_joon, &mut joons, &answer).await;
+        let response = vec![format!("hello {round}")];
+        soon("the response is durable", at_joon.send(channel_id, &response[0])).await.unwrap();
+        hears(&mut at_mina, &mut minas, &response).await;
+        hears(&mut at_joon, &mut joons, &response).await;
     }
     let status = at_joon.status();
     let expected = match policy {
@@ -57,7 +57,7 @@ pub(crate) async fn order_of_sends(policy: Policy) {
     assert_eq!(history(&mina, group).await, there);
 }
 
-/// From this transport to each of the others and back, while both sides speak.
+/// From this transport to each of the others and back, while both users send.
 pub(crate) async fn change_of_transport(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;

@@ -1,4 +1,4 @@
-//! What all scenarios share: people on a node, a proxy between, and waiting for conditions.
+//! What all scenarios share: users on a node, a proxy in between, and waiting for conditions.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,7 +15,7 @@ use pabal_tests::node::Node;
 use pabal_tests::proxy::FaultProxy;
 use pabal_tests::wait;
 
-/// No scenario takes longer, even on a machine that is busy.
+/// The limit of a scenario, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(240);
 pub(crate) const PASSWORD: &str = "correct horse";
 
@@ -28,7 +28,7 @@ pub(crate) fn run(scenario: impl Future<Output = ()>) {
     });
 }
 
-/// Patience that suits a test.
+/// Time limits that suit a test.
 pub(crate) fn options(transports: Policy) -> Options {
     Options {
         transports,
@@ -36,7 +36,7 @@ pub(crate) fn options(transports: Policy) -> Options {
         backoff: Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(100) },
         fallback: Fallback {
             establish_within: Duration::from_secs(3),
-            // Cuts at any moment are no reason to change the transport under test.
+            // Cut connections must not change the transport under test.
             failures: 1_000,
             ..Fallback::default()
         },
@@ -44,7 +44,7 @@ pub(crate) fn options(transports: Policy) -> Options {
     }
 }
 
-/// A node, and a proxy through which some reach it.
+/// A node, and a proxy through which some users reach it.
 pub(crate) struct World {
     pub(crate) node: Arc<Node>,
     pub(crate) proxy: FaultProxy,
@@ -94,14 +94,14 @@ pub(crate) fn client(address: &Address) -> Client {
     Client::builder(format!("http://{}", address.get())).build().unwrap()
 }
 
-/// Says `lines` one after the other by requests of their own.
+/// Sends `lines` one after another, each by one request.
 pub(crate) async fn say(account: &Account, channel_id: ChannelId, lines: &[String]) {
     for line in lines {
         account.post_message(channel_id, line, line).await.unwrap();
     }
 }
 
-/// Contents that can be told apart.
+/// Distinct contents.
 pub(crate) fn lines(name: &str, count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("{name} {number}")).collect()
 }
@@ -115,7 +115,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Takes events until they show something.
+    /// Takes events until a condition is fulfilled.
     pub(crate) async fn until(
         &mut self,
         connection: &mut Connection,
@@ -124,8 +124,8 @@ impl Journal {
     ) {
         wait::soon(what, async {
             while !shows(self) {
-                let event = connection.next().await.expect("it goes on");
-                self.note(event.expect("it does not fail"));
+                let event = connection.next().await.expect("the connection continues");
+                self.note(event.expect("no error"));
             }
         })
         .await;
@@ -133,13 +133,13 @@ impl Journal {
 
     fn note(&mut self, event: Event) {
         let Event::Message(message) = event else {
-            // Nobody in these tests says twice that they have read up to the same message.
+            // No device in these tests reports the same read position twice.
             let twice = matches!(event, Event::Read { .. }) && self.others.contains(&event);
-            assert!(!twice, "{event:?} came twice");
+            assert!(!twice, "{event:?} was delivered twice");
             return self.others.push(event);
         };
         let newest = self.newest.entry(message.channel_id).or_default();
-        assert!(message.message_id > *newest, "{message:?} behind {newest}: repeated or late");
+        assert!(message.message_id > *newest, "{message:?} after {newest}: repeated or late");
         *newest = message.message_id;
         self.messages.push(message);
     }
@@ -149,7 +149,7 @@ impl Journal {
     }
 }
 
-/// Takes as many messages as these, and compares.
+/// Takes as many messages as `lines` has, and compares.
 pub(crate) async fn hears(connection: &mut Connection, journal: &mut Journal, lines: &[String]) {
     let from = journal.messages.len();
     let count = from + lines.len();

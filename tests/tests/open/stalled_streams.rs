@@ -1,5 +1,5 @@
-//! HTTP/2 connections that are alive, and on which nothing moves: a client answers pings and leaves
-//! the window of a stream closed, or has no stream at all.
+//! HTTP/2 connections that are alive without progress: the client acknowledges pings but leaves the window of a
+//! stream closed, or has no stream at all.
 
 use std::net::Ipv4Addr;
 
@@ -25,34 +25,37 @@ async fn start() -> (Node, Account) {
     (node, ann)
 }
 
-/// A connection whose streams get no more than `window` bytes.
+/// A connection whose streams have a window of `window` bytes.
 async fn open(node: &Node, window: u32) -> (Http2, Frames) {
     let settings = [(INITIAL_WINDOW_SIZE, window)];
     Http2::open(node.address().get(), &settings, None).await.expect("a connection")
 }
 
 async fn ask(http2: &mut Http2, stream: u32, block: &[u8], flags: u8) {
-    http2.send(kind::HEADERS, flags, stream, block).await.expect("a request is taken");
+    http2.send(kind::HEADERS, flags, stream, block).await.expect("the request is written");
 }
 
-/// The next frame that is `wanted`. Meanwhile the server's pings are answered, and it is pinged: the
-/// client is as alive as can be.
+/// The next frame that is `wanted`. Meanwhile the client acknowledges the server's pings and sends its own:
+/// the connection is as alive as possible.
 async fn until(
     (http2, frames): &mut (Http2, Frames),
     what: &str,
     wanted: impl Fn(&Frame) -> bool,
 ) -> Frame {
     wait::soon(what, async {
-        http2.send(kind::PING, 0, 0, &[7; 8]).await.expect("a ping is taken");
+        http2.send(kind::PING, 0, 0, &[7; 8]).await.expect("the ping is written");
         loop {
             let frame = frames.next().await.expect("a frame").expect("no end");
             match frame.kind {
                 kind::PING if frame.flags & ACK == 0 => {
-                    http2.send(kind::PING, ACK, 0, &frame.payload).await.expect("taken");
+                    http2
+                        .send(kind::PING, ACK, 0, &frame.payload)
+                        .await
+                        .expect("the frame is written");
                 }
                 kind::PING => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    http2.send(kind::PING, 0, 0, &[7; 8]).await.expect("a ping is taken");
+                    http2.send(kind::PING, 0, 0, &[7; 8]).await.expect("the ping is written");
                 }
                 _ => {}
             }
@@ -68,21 +71,21 @@ fn reset(stream: u32) -> impl Fn(&Frame) -> bool {
     move |frame| frame.kind == kind::RST_STREAM && frame.stream == stream
 }
 
-async fn nobody_attached(node: &Node, transport: &str) {
-    wait::until("nobody reads the session", async || {
+async fn no_reader(node: &Node, transport: &str) {
+    wait::until("no connection reads the session", async || {
         (node.metrics().await.attached(transport) == 0.0).then_some(())
     })
     .await;
 }
 
-/// What a session holds from its start.
+/// The events of a session from its beginning.
 async fn held(account: &Account, session: &Session) -> Vec<Value> {
     let path = session.path("/poll?after=0");
     let batch = account.must(Method::GET, &path, None, 200).await;
     batch["events"].as_array().expect("a batch").clone()
 }
 
-/// A session with so many long messages that were not read.
+/// A session with this many long messages that are not read yet.
 async fn unread(node: &Node, ann: &Account, count: usize) -> Session {
     let bob = Account::sign_up(node.address(), "bob").await;
     let session = ann.open(None).await;
@@ -94,27 +97,27 @@ async fn unread(node: &Node, ann: &Account, count: usize) -> Session {
 }
 
 #[tokio::test]
-async fn answers_and_streams_whose_window_stays_closed_are_given_up() {
+async fn responses_and_event_streams_whose_window_stays_closed_are_reset() {
     const MESSAGES: usize = 20;
     let (node, ann) = start().await;
     let session = unread(&node, &ann, MESSAGES).await;
     let end = END_HEADERS | END_STREAM;
-    // Closed from the beginning, and after a part of the answer.
+    // Closed from the beginning, and after a part of the response.
     for window in [0, 20_000] {
         let mut connection = open(&node, window).await;
         for (stream, path) in
             [(1, session.path("/events?after=0")), (3, session.path("/poll?after=0"))]
         {
             ask(&mut connection.0, stream, &get(&path, &ann.token), end).await;
-            let given_up = until(&mut connection, "the stream is reset", reset(stream)).await;
-            assert_eq!(given_up.error(), CANCEL);
+            let frame = until(&mut connection, "the stream is reset", reset(stream)).await;
+            assert_eq!(frame.error(), CANCEL);
         }
-        nobody_attached(&node, "sse").await;
-        // The connection serves who reads: a little room is enough for a little answer.
+        no_reader(&node, "sse").await;
+        // Other streams of the connection are served: a small window is enough for a small response.
         ask(&mut connection.0, 5, &get("/v1/me", &ann.token), end).await;
-        let room = 10_000_u32.to_be_bytes();
-        connection.0.send(kind::WINDOW_UPDATE, 0, 5, &room).await.expect("taken");
-        until(&mut connection, "the whole answer", |frame| {
+        let window = 10_000_u32.to_be_bytes();
+        connection.0.send(kind::WINDOW_UPDATE, 0, 5, &window).await.expect("the frame is written");
+        until(&mut connection, "the whole response", |frame| {
             frame.kind == kind::DATA && frame.stream == 5 && frame.flags & END_STREAM != 0
         })
         .await;
@@ -144,7 +147,7 @@ async fn a_websocket_whose_window_stays_closed_ends_and_its_session_does_not() {
         let mut connection = open(&node, window).await;
         ask(&mut connection.0, 1, &handshake, END_HEADERS).await;
         until(&mut connection, "the stream is reset", reset(1)).await;
-        nobody_attached(&node, "websocket").await;
+        no_reader(&node, "websocket").await;
     }
     let events = held(&ann, &session).await;
     let messages = events.iter().filter(|event| event["type"] == "message").count();
@@ -152,7 +155,7 @@ async fn a_websocket_whose_window_stays_closed_ends_and_its_session_does_not() {
 }
 
 #[tokio::test]
-async fn who_only_answers_pings_is_sent_away_and_who_reads_a_stream_is_not() {
+async fn a_connection_with_pings_only_is_closed_and_one_with_an_event_stream_is_not() {
     let (node, ann) = start().await;
     let session = ann.open(None).await;
     let end = END_HEADERS | END_STREAM;
@@ -163,15 +166,18 @@ async fn who_only_answers_pings_is_sent_away_and_who_reads_a_stream_is_not() {
 
     let mut idle = open(&node, 1_000_000).await;
     ask(&mut idle.0, 1, &get("/v1/me", &ann.token), end).await;
-    let goaway = until(&mut idle, "it is sent away", |frame| frame.kind == kind::GOAWAY).await;
-    assert_eq!(goaway.error(), 0, "it did nothing wrong");
-    // It answers no more, and does not close.
-    wait::until("its place is free", async || {
+    let goaway =
+        until(&mut idle, "the idle connection is closed", |frame| frame.kind == kind::GOAWAY).await;
+    assert_eq!(goaway.error(), 0, "no error");
+    // The client does not close its side, and the server ends the connection nevertheless.
+    wait::until("the connection is no longer counted", async || {
         (node.metrics().await.get("pabal_connections") <= before).then_some(())
     })
     .await;
-    // A comment every half second, since long before that.
-    until(&mut reader, "the stream goes on", |frame| frame.kind == kind::DATA && frame.stream == 1)
-        .await;
+    // The stream carries a comment every half second.
+    until(&mut reader, "the stream continues", |frame| {
+        frame.kind == kind::DATA && frame.stream == 1
+    })
+    .await;
     assert_eq!(node.metrics().await.attached("sse"), 1.0);
 }

@@ -1,4 +1,4 @@
-//! Coming back after having missed more than a session holds, or the session itself.
+//! Recovery after the network was interrupted: events that a session could not hold, and sessions that ended.
 
 use pabal_client::{Connection, Policy, State};
 use pabal_tests::node::Port;
@@ -12,7 +12,7 @@ pub(crate) async fn waits(connection: &Connection) {
     drop(wait::soon("the connection notices", waits).await.unwrap());
 }
 
-/// The mailbox holds 16 events; 300 messages come while the network is cut off.
+/// The mailbox holds 16 events; 300 messages are sent while the network is interrupted.
 pub(crate) async fn resync(policy: Policy) {
     let world = World::with(&[("PABAL_LIMITS_MAILBOX_EVENTS", "16")]).await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -35,7 +35,7 @@ pub(crate) async fn resync(policy: Policy) {
     hears(&mut at_joon, &mut journal, &after).await;
 }
 
-/// The node is killed and comes back elsewhere: no session has survived.
+/// The node is killed and restarts on another port: no session has survived.
 pub(crate) async fn session_gone(policy: Policy) {
     let world = World::with(&[]).await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -51,15 +51,15 @@ pub(crate) async fn session_gone(policy: Policy) {
     say(&mina, channel_id, &lines("missed as well", 20)).await;
     let sent = at_joon.send(channel_id, "back");
     world.proxy.block(false);
-    wait::soon("the send waited for the way", sent).await.unwrap();
+    wait::soon("the send that waited for a route", sent).await.unwrap();
     let mut expected = lines("missed", 20);
     expected.extend(lines("missed as well", 20));
     expected.push("back".into());
     hears(&mut at_joon, &mut journal, &expected).await;
 }
 
-/// Somebody begins to talk to the device while it is away for good.
-pub(crate) async fn new_channel_while_away(policy: Policy) {
+/// Another user creates a channel with the device while its session ends.
+pub(crate) async fn new_channel_while_disconnected(policy: Policy) {
     let world = World::with(&[]).await;
     let (mina, joon, _) = world.pair().await;
     let mut at_joon = joon.connect(options(policy)).await.unwrap();
@@ -73,7 +73,7 @@ pub(crate) async fn new_channel_while_away(policy: Policy) {
     hears(&mut at_joon, &mut Journal::default(), &missed).await;
 }
 
-/// A device keeps its cursors, ends, and comes back another day.
+/// A device stores its cursors, ends, and connects again later.
 pub(crate) async fn kept_cursors(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
@@ -83,7 +83,7 @@ pub(crate) async fn kept_cursors(policy: Policy) {
     say(&mina, channel_id, &heard).await;
     hears(&mut at_joon, &mut Journal::default(), &heard).await;
     let cursors = at_joon.cursors().clone();
-    // More than it has taken; what was not taken does not count as held.
+    // More than the caller has taken; other events are not in the cursors.
     let missed = lines("missed", 10);
     say(&mina, channel_id, &missed[..5]).await;
     at_joon.close().await.unwrap();
@@ -93,15 +93,15 @@ pub(crate) async fn kept_cursors(policy: Policy) {
     hears(&mut at_joon, &mut Journal::default(), &missed).await;
 }
 
-/// The server is away when the device wants to connect.
-pub(crate) async fn connect_while_away(policy: Policy) {
+/// The server is unavailable when the device connects.
+pub(crate) async fn connect_while_unavailable(policy: Policy) {
     let world = World::shared().await;
     let (mina, joon, channel_id) = world.pair().await;
     world.proxy.block(true);
     let connecting = async { joon.connect(options(policy)).await.unwrap() };
     let coming_back = async {
         let tries = world.proxy.connections() + 5;
-        wait::until("it tries again and again", async || {
+        wait::until("several attempts are made", async || {
             (world.proxy.connections() > tries).then_some(())
         })
         .await;
@@ -113,7 +113,7 @@ pub(crate) async fn connect_while_away(policy: Policy) {
     hears(&mut at_joon, &mut Journal::default(), &said).await;
 }
 
-/// The server takes few channels in one request: the others are fetched.
+/// The server accepts few channels in one request: the messages of the others are fetched.
 pub(crate) async fn more_channels_than_fit(policy: Policy) {
     let world = World::with(&[("PABAL_LIMITS_CHANNELS_PER_REQUEST", "3")]).await;
     let (mina, joon, _) = world.pair().await;
@@ -134,7 +134,7 @@ pub(crate) async fn more_channels_than_fit(policy: Policy) {
     }
     let mut journal = Journal::default();
     journal
-        .until(&mut at_joon, "all of all groups", |journal| {
+        .until(&mut at_joon, "every message of every group", |journal| {
             journal.messages.len() == groups.len() * 6
         })
         .await;
