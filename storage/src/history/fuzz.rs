@@ -1,4 +1,4 @@
-//! Fuzz target of stored messages, positions and keys: as they are written, and spoiled.
+//! Fuzz target of stored messages, positions and keys, valid and mutated.
 
 use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, Message, MessageId, UserId};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::codec::*;
 
-/// Versions, flags, lengths and text, in places where they may not belong.
+/// Versions, flags, lengths and text, for insertion at any offset.
 pub(crate) const TOKENS: &[&[u8]] = &[
     b"\x00",
     b"\x01",
@@ -50,7 +50,7 @@ fn encoded(message: &Message) -> Vec<u8> {
     value
 }
 
-/// What is wrong with a value, read off the table in [`codec`](super::codec).
+/// The expected error of a value, derived from the table in [`codec`](super::codec).
 fn wrong(value: &[u8]) -> Option<DecodeError> {
     match *value {
         [version, ..] if version != 1 => return Some(DecodeError::Version(version)),
@@ -84,8 +84,8 @@ fn stored_messages() {
             Ok(message) => {
                 prop_assert_eq!(wrong(&value), None);
                 prop_assert_eq!(decode_message_from(&value), Ok(message.message_from));
-                // One meaning has one encoding, so all of the value was understood, and no length
-                // that it claims was believed beyond what is there.
+                // A message has exactly one encoding, so the whole value was decoded, and no
+                // claimed length was trusted beyond the bytes present.
                 prop_assert!(encoded(&message) == value);
             }
             Err(error) => prop_assert_eq!(Some(error), wrong(&value)),

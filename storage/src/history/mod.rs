@@ -1,5 +1,6 @@
-//! History: on local disk, where the database and its writer are [`embedded`](crate::embedded)'s, and
-//! in Cassandra. Owns how messages, stored positions and known sends are kept and read.
+//! History on local disk, where the database and its writer belong to
+//! [`embedded`](crate::embedded), and in Cassandra. Owns how messages, stored positions and send
+//! keys are stored and read.
 
 mod codec;
 #[cfg(test)]
@@ -16,6 +17,6 @@ pub use self::fjall::FjallHistoryStore;
 
 pub(crate) use codec::{DecodeError, decode_message, encode_message, sent_key};
 pub(crate) use positions::{StoredPositions, load_positions};
-pub(crate) use sent::ForgetOldSends;
+pub(crate) use sent::ExpiredSendFilter;
 pub(crate) use stage::AppendStage;
 pub(crate) use verify::verify;

@@ -1,4 +1,5 @@
-//! The stored position of each partition, in memory. Owns no write; the stage moves them.
+//! The stored position of each partition, in memory. Performs no write; the stage advances the
+//! positions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,9 +8,9 @@ use pabal_core::model::{MAX_PARTITIONS, MessageId, Partition};
 use pabal_core::ports::SEND_KEY_WINDOW;
 
 use super::codec;
-use crate::embedded::{Database, Unreadable};
+use crate::embedded::{Database, ReadError};
 
-/// The highest id of each partition that is durably stored or passed over.
+/// The highest id of each partition that is durably stored or was recognised as a repeat.
 pub(crate) struct StoredPositions([AtomicU64; MAX_PARTITIONS as usize]);
 
 impl StoredPositions {
@@ -25,24 +26,24 @@ impl StoredPositions {
         self.0[usize::from(partition.get())].fetch_max(to.get(), Ordering::AcqRel);
     }
 
-    /// Whether a send stored as `first` is still known: nothing that its partition has stored is
-    /// further away than the window.
+    /// Whether the send key of the message `first` is still valid: no stored id of its partition is
+    /// later by more than the window.
     pub(super) fn still_known(&self, first: MessageId) -> bool {
         within_window(first, self.get(first.partition()))
     }
 }
 
-/// Whether a send stored as `first` makes one at `later` a repeat. Ids tell the time, so that two
-/// owners and a replay decide alike, whatever their clocks say.
+/// Whether a send stored as `first` makes a send with the id `later` a repeat. The times come from
+/// the ids, so two owners and a replay decide the same, independent of their clocks.
 pub(super) fn within_window(first: MessageId, later: MessageId) -> bool {
     later.created_at().since(first.created_at()) <= SEND_KEY_WINDOW
 }
 
-/// Reads what is on disk.
-pub(crate) fn load_positions(database: &Database) -> Result<(), Unreadable> {
+/// Loads the stored positions from disk.
+pub(crate) fn load_positions(database: &Database) -> Result<(), ReadError> {
     for row in database.durable().iter(&database.positions) {
         let (key, value) = row.into_inner()?;
-        let damaged = |error| Unreadable::Damaged(format!("stored position {key:?}: {error}"));
+        let damaged = |error| ReadError::Damaged(format!("stored position {key:?}: {error}"));
         let partition = codec::decode_position_key(&key).map_err(damaged)?;
         database.stored.advance(partition, codec::decode_id(&value).map_err(damaged)?);
     }

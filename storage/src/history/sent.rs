@@ -1,10 +1,9 @@
-//! How old sends are forgotten. Owns the rule; that a send is known at all, the stage sees to.
+//! Expiry of old send keys. Owns the compaction filter; the stage records send keys.
 //!
-//! A row of `sent` outlives its window by being nobody's business: a look-up that finds it compares
-//! ids and takes it for gone. The row itself goes when its table is merged with others, which
-//! writing does all the time: no tombstones, no scans, no second index, and the work is a
-//! comparison of two numbers a row. What has expired and is still there is at most what the merges
-//! have not come to: the memtable, and the part of the lowest level that nothing was merged into.
+//! A look-up compares ids and ignores an expired row of `sent`. The row is deleted when its table
+//! is merged, which happens continuously while writing: no tombstones, no scans and no second
+//! index, at the cost of comparing two numbers for each row. Expired rows remain in the memtable
+//! and in the part of the lowest level that no merge has reached.
 
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ use fjall::compaction::filter::{
 
 use super::{StoredPositions, codec};
 
-/// Drops sends that have left the window.
-pub(crate) struct ForgetOldSends(pub(crate) Arc<StoredPositions>);
+/// Deletes send keys that have left the window.
+pub(crate) struct ExpiredSendFilter(pub(crate) Arc<StoredPositions>);
 
-impl Factory for ForgetOldSends {
+impl Factory for ExpiredSendFilter {
     fn name(&self) -> &str {
         "forget old sends"
     }
@@ -27,11 +26,11 @@ impl Factory for ForgetOldSends {
     }
 }
 
-impl CompactionFilter for ForgetOldSends {
+impl CompactionFilter for ExpiredSendFilter {
     fn filter_item(&mut self, row: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         let first = codec::decode_id(&row.value()?);
-        // An older row of the same key may come to light: it has expired as well, and goes the same
-        // way. What cannot be read stays, for `pabal check` to find.
+        // An older row of the same key may become visible; it has expired too and is deleted the
+        // same way. An undecodable row is kept, so that `pabal check` reports it.
         match first {
             Ok(first) if !self.0.still_known(first) => Ok(Verdict::Destroy),
             _ => Ok(Verdict::Keep),

@@ -1,4 +1,4 @@
-//! Fuzz target of stored notifications: as they are written, and spoiled.
+//! Fuzz target of stored notifications, valid and mutated.
 
 use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};

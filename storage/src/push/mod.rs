@@ -1,5 +1,5 @@
-//! The push queue on local disk. Owns how notifications are kept and read; the database and its
-//! writer are [`embedded`](crate::embedded)'s.
+//! The push queue on local disk. Owns how notifications are stored and read; the database and its
+//! writer belong to [`embedded`](crate::embedded).
 
 mod codec;
 #[cfg(test)]

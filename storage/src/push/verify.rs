@@ -1,11 +1,11 @@
-//! Looks at every row of a push queue.
+//! Checks every row of a push queue.
 
 use fjall::Readable;
 
 use super::codec;
 use crate::embedded::{Database, StoreReport};
 
-/// Looks at notifications and their positions.
+/// Checks notifications and their positions.
 pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
     let (mut last_given, mut highest) = (None, 0);
     for row in database.durable().iter(&database.push) {
@@ -35,7 +35,7 @@ pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
     if last_given.unwrap_or_default() < highest {
         let last_given = last_given.unwrap_or_default();
         report.findings.wrong(format!(
-            "notification {highest} is above {last_given}, the last position that was given"
+            "notification {highest} is above {last_given}, the last position given"
         ));
     }
 }

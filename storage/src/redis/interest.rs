@@ -1,4 +1,5 @@
-//! Which nodes want a channel, in Redis. The leases are [`leased`](super::leased)'s.
+//! Which nodes are interested in a channel, in Redis. The leases are managed in
+//! [`leased`](super::leased).
 
 use std::time::Duration;
 
@@ -9,10 +10,14 @@ use super::RedisStore;
 use super::error::CallError;
 use super::leased::Leased;
 
-/// An [`Interest`] in Redis.
+/// An [`Interest`] in Redis. Cancel safe: a call whose future is dropped may still be executed.
 ///
-/// A node whose server was restarted, or taken over from, is told that it lapsed, because the server
-/// may have forgotten joins, and messages passed the node by.
+/// If the Redis server restarted or failed over, [`renew`](Interest::renew) returns false even when
+/// the lease has not expired: the server may have lost joins, and messages for those channels did
+/// not reach the node.
+///
+/// # Errors
+/// [`InterestError::Lapsed`]: begin again, do not retry. [`InterestError::Unavailable`]: retry.
 pub struct RedisInterest {
     channels: Leased,
 }

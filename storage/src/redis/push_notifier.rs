@@ -1,4 +1,4 @@
-//! The push queue, a stream. What notifications are written as is [`push`](crate::push)'s.
+//! The push queue, a stream. The encoding of a notification is in [`push`](crate::push).
 
 use pabal_core::ports::{
     BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
@@ -12,13 +12,18 @@ use crate::push;
 
 const TAG: &str = "push";
 
-/// As many positions as one call names.
-const TOGETHER: usize = 1_000;
+/// The most positions in one call.
+const MAX_POSITIONS: usize = 1_000;
 
 /// A [`PushNotifier`] in Redis.
 ///
-/// As durable as Redis is configured to be: a notification that it loses is not sent, and its message
-/// stands in history. Notifications enter all together or, at the bound, not at all.
+/// Notifications of one call enter together or, at capacity, not at all. They are as durable as
+/// Redis is configured to be. A notification that Redis loses is not sent; its message is kept in
+/// history.
+///
+/// # Errors
+/// [`PushError::Full`]: retry once notifications are confirmed. [`PushError::Unavailable`]: retry;
+/// a repeated enqueue may duplicate notifications.
 pub struct RedisPushNotifier {
     store: RedisStore,
     capacity: String,
@@ -43,8 +48,8 @@ impl PushNotifier for RedisPushNotifier {
             let mut args = vec![self.capacity.as_bytes()];
             args.extend(values.iter().map(|value| &value[..]));
             let keys = [&*self.queue, &*self.last];
-            let answer = self.store.servers.call(&PUSH_ENQUEUE, &keys, &args).await?;
-            match stream::number(&answer.value)? {
+            let reply = self.store.servers.call(&PUSH_ENQUEUE, &keys, &args).await?;
+            match stream::number(&reply.value)? {
                 0 => Err(PushError::Full),
                 _ => Ok(()),
             }
@@ -60,9 +65,9 @@ impl PushNotifier for RedisPushNotifier {
             let from = format!("{}-0", after.0);
             loop {
                 let limit = stream::limit(limit);
-                let answer = self.store.servers.read(&self.queue, &from, limit).await?;
+                let reply = self.store.servers.read(&self.queue, &from, limit).await?;
                 let mut pending = Vec::new();
-                for mut entry in stream::entries(answer.value)? {
+                for mut entry in stream::entries(reply.value)? {
                     let position = PushPosition(entry.id.0);
                     let value = entry.take("n").unwrap_or_default();
                     let notification = push::decode(&value).map_err(|error| {
@@ -81,7 +86,7 @@ impl PushNotifier for RedisPushNotifier {
     fn confirm(&self, positions: &[PushPosition]) -> BoxFuture<'_, Result<(), PushError>> {
         let ids: Vec<_> = positions.iter().map(|position| format!("{}-0", position.0)).collect();
         Box::pin(async move {
-            for ids in ids.chunks(TOGETHER) {
+            for ids in ids.chunks(MAX_POSITIONS) {
                 let args: Vec<_> = ids.iter().map(String::as_bytes).collect();
                 self.store.servers.call(&PUSH_CONFIRM, &[&self.queue], &args).await?;
             }
