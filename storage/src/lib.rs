@@ -3,6 +3,8 @@
 
 pub mod error;
 mod backoff;
+mod send_window;
+mod codec;
 pub mod embedded;
 pub mod directory;
 pub mod history;

@@ -16,10 +16,3 @@ pub use error::OpenError;
 pub use postgres::PostgresDirectory;
 pub use relational::RelationalDirectory;
 pub use sqlite::{DirectoryReport, SqliteDirectory};
-
-/// A username folded to lower case, character by character, so that a prefix of a name stays a
-/// prefix. U+0000, which no name contains and PostgreSQL rejects, becomes U+FFFD.
-fn folded(username: &str) -> String {
-    let fit = |letter| if letter == '\0' { '\u{fffd}' } else { letter };
-    username.chars().flat_map(char::to_lowercase).map(fit).collect()
-}

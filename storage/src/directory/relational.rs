@@ -1,6 +1,7 @@
 //! The directory in a relational database: the methods of its ports. The calls are implemented in
 //! the submodules, by subject, and are the same for SQLite and PostgreSQL.
 
+mod checks;
 mod accounts;
 mod people;
 mod channels;
@@ -17,10 +18,8 @@ use pabal_core::ports::{
 };
 
 use super::error::Failure;
-use super::query::{Query, query};
-use super::rows::stored_id;
-use super::store::{Backend, Store, Writer, with_lock};
-use super::{folded, sql};
+use super::rows::username_key;
+use super::store::{Backend, Store};
 
 type CallFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
@@ -51,50 +50,6 @@ impl<DB: Backend> RelationalDirectory<DB> {
     }
 }
 
-/// Checks that the user exists.
-async fn require_user<DB: Backend>(tx: &mut Writer<DB>, user_id: UserId) -> Result<(), Failure> {
-    match query(sql::USER_EXISTS).bind(stored_id(user_id.get())).exists(tx).await? {
-        true => Ok(()),
-        false => Err(DirectoryError::UnknownUser(user_id).into()),
-    }
-}
-
-/// Checks that both users exist and differ.
-async fn require_pair<DB: Backend>(tx: &mut Writer<DB>, users: [UserId; 2]) -> Result<(), Failure> {
-    for user_id in users {
-        require_user(tx, user_id).await?;
-    }
-    match users[0] == users[1] {
-        true => Err(DirectoryError::UnknownUser(users[1]).into()),
-        false => Ok(()),
-    }
-}
-
-/// Checks that the user exists and locks their row until the transaction ends.
-async fn lock_user<DB: Backend>(tx: &mut Writer<DB>, user_id: UserId) -> Result<(), Failure> {
-    let locked = query(with_lock::<DB>(sql::USER_EXISTS)).bind(stored_id(user_id.get()));
-    match locked.exists(tx).await? {
-        true => Ok(()),
-        false => Err(DirectoryError::UnknownUser(user_id).into()),
-    }
-}
-
-/// Checks that both users exist and differ, and locks their rows until the transaction ends.
-async fn lock_pair<DB: Backend>(tx: &mut Writer<DB>, users: [UserId; 2]) -> Result<(), Failure> {
-    require_pair(tx, users).await?;
-    // Always in the order of ids; otherwise two calls could deadlock.
-    lock_user(tx, users[0].min(users[1])).await?;
-    lock_user(tx, users[0].max(users[1])).await
-}
-
-/// Whether the group exists. Locks its row until the transaction ends.
-async fn lock_group<DB: Backend>(
-    tx: &mut Writer<DB>,
-    channel_id: ChannelId,
-) -> Result<bool, Failure> {
-    query(with_lock::<DB>(sql::GROUP_EXISTS)).bind(stored_id(channel_id.get())).exists(tx).await
-}
-
 impl<DB: Backend> Directory for RelationalDirectory<DB> {
     fn sign_up(&self, user: User, password_hash: String, access: Access) -> CallFuture<'_, ()> {
         self.run(move |store| {
@@ -111,7 +66,7 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
     }
 
     fn credentials(&self, username: &str) -> CallFuture<'_, Option<Credentials>> {
-        let username = folded(username);
+        let username = username_key(username);
         self.run(move |store| accounts::credentials(store, username.clone()))
     }
 
@@ -128,7 +83,7 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
     }
 
     fn users_by_prefix(&self, prefix: &str, limit: usize) -> CallFuture<'_, Vec<User>> {
-        let prefix = folded(prefix);
+        let prefix = username_key(prefix);
         self.run(move |store| accounts::users_by_prefix(store, prefix.clone(), limit))
     }
 
@@ -237,12 +192,12 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
 
 impl<DB: Backend> Accounts for RelationalDirectory<DB> {
     fn account(&self, username: &str) -> CallFuture<'_, Option<Account>> {
-        let username = folded(username);
+        let username = username_key(username);
         self.run(move |store| operator::account(store, username.clone()))
     }
 
     fn accounts(&self, after: &str, limit: usize) -> CallFuture<'_, Vec<Account>> {
-        let after = folded(after);
+        let after = username_key(after);
         self.run(move |store| operator::accounts(store, after.clone(), limit))
     }
 

@@ -20,6 +20,13 @@ pub(super) fn stored_id(raw: u64) -> i64 {
     raw.cast_signed()
 }
 
+/// A username folded to lower case, character by character, so that a prefix of a name stays a
+/// prefix. U+0000, which no name contains and PostgreSQL rejects, becomes U+FFFD.
+pub(super) fn username_key(username: &str) -> String {
+    let fit = |letter| if letter == '\0' { '\u{fffd}' } else { letter };
+    username.chars().flat_map(char::to_lowercase).map(fit).collect()
+}
+
 fn unsigned(raw: i64) -> Conversion<u64> {
     u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the number {raw} is negative")))
 }

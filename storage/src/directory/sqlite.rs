@@ -21,7 +21,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
 
 pub use verify::DirectoryReport;
 
-use super::OpenError;
+use super::error::OpenError;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
 

@@ -13,11 +13,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use fjall::compaction::filter::Factory;
-use fjall::{Keyspace, KeyspaceCreateOptions, LsmError, Snapshot};
+use fjall::{Keyspace, KeyspaceCreateOptions, LsmError, Readable, Snapshot};
 use pabal_core::ports::{HistoryError, PushError};
 
-use super::{EmbeddedConfig, OpenError, folder};
-use crate::history::{self, StoredPositions};
+use super::config::EmbeddedConfig;
+use super::error::OpenError;
+use super::expiry::ExpiredSendFilter;
+use super::folder;
+use super::positions::StoredPositions;
+use crate::codec;
 
 /// Names of the keyspaces; existing data folders depend on them.
 const MESSAGES: &str = "messages";
@@ -74,7 +78,7 @@ impl Database {
             }
             folder::record_partitions(folder, config.partitions)?;
         }
-        history::load_positions(&database).map_err(|error| OpenError::damaged(folder, error))?;
+        database.load_positions().map_err(|error| OpenError::damaged(folder, error))?;
         Ok(database)
     }
 
@@ -108,6 +112,17 @@ impl Database {
         })
     }
 
+    /// Loads the stored positions from disk.
+    fn load_positions(&self) -> Result<(), ReadError> {
+        for row in self.durable().iter(&self.positions) {
+            let (key, value) = row.into_inner()?;
+            let damaged = |error| ReadError::Damaged(format!("stored position {key:?}: {error}"));
+            let partition = codec::decode_position_key(&key).map_err(damaged)?;
+            self.stored.advance(partition, codec::decode_id(&value).map_err(damaged)?);
+        }
+        Ok(())
+    }
+
     /// A snapshot of all durable rows, which contains each batch completely or not at all.
     pub(crate) fn durable(&self) -> Arc<Snapshot> {
         Arc::clone(&self.durable.read().unwrap_or_else(PoisonError::into_inner))
@@ -136,7 +151,7 @@ fn open_fjall(
     config: &EmbeddedConfig,
     stored: &Arc<StoredPositions>,
 ) -> fjall::Result<fjall::Database> {
-    let expire: Arc<dyn Factory> = Arc::new(history::ExpiredSendFilter(Arc::clone(stored)));
+    let expire: Arc<dyn Factory> = Arc::new(ExpiredSendFilter(Arc::clone(stored)));
     fjall::Database::builder(path)
         .cache_size(config.cache_bytes)
         .max_journaling_size(config.max_journal_bytes.max(64 << 20))

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
+use super::config::EmbeddedConfig;
 use super::database::{Database, ReadError};
-use super::{EmbeddedConfig, OpenError};
+use super::error::OpenError;
 
 /// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -66,3 +66,20 @@ impl Findings {
         other.named.into_iter().for_each(|finding| self.add(finding));
     }
 }
+
+/// The content of a store and the findings of its check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreReport {
+    /// The number of partitions.
+    pub partitions: u16,
+    /// Readable messages.
+    pub messages: u64,
+    /// Channels with messages.
+    pub channels: u64,
+    /// Send keys for which repeats are recognised.
+    pub sends: u64,
+    /// Queued notifications.
+    pub notifications: u64,
+    /// The findings.
+    pub findings: Findings,
+}

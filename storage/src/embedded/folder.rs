@@ -12,7 +12,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
+use super::error::OpenError;
 
 const MARKER: &str = "pabal-store";
 const FORMAT: &str = "pabal-store 1";

@@ -8,28 +8,12 @@ use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::config::EmbeddedConfig;
 use super::database::Database;
-use super::findings::Findings;
+use super::error::OpenError;
+use super::findings::{Findings, StoreReport};
 use super::journal::{self, JournalEnd};
-use super::{EmbeddedConfig, OpenError, folder};
-use crate::{history, push};
-
-/// The content of a store and the findings of its check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreReport {
-    /// The number of partitions.
-    pub partitions: u16,
-    /// Readable messages.
-    pub messages: u64,
-    /// Channels with messages.
-    pub channels: u64,
-    /// Send keys for which repeats are recognised.
-    pub sends: u64,
-    /// Queued notifications.
-    pub notifications: u64,
-    /// The findings.
-    pub findings: Findings,
-}
+use super::{folder, verify_history, verify_push};
 
 /// Reads every row of the store in `folder`, using the empty folder `scratch`. No process can open
 /// the store meanwhile. Blocks on the disk while it reads all data.
@@ -56,8 +40,8 @@ pub fn verify(folder: &Path, scratch: &Path) -> Result<StoreReport, OpenError> {
     // fjall has assertions that fail on some damaged files.
     let read = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::open(scratch, &config)?;
-        history::verify(&database, &mut report);
-        push::verify(&database, &mut report);
+        verify_history::verify(&database, &mut report);
+        verify_push::verify(&database, &mut report);
         Ok(())
     }));
     match read {

@@ -16,9 +16,11 @@ use pabal_core::model::{Message, Partition};
 use pabal_core::ports::{Appended, HistoryError, Notification, PushError, PushPosition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Database, EmbeddedConfig, OpenError, ReadError};
-use crate::history::AppendStage;
-use crate::push::PushStage;
+use super::append_stage::AppendStage;
+use super::config::EmbeddedConfig;
+use super::database::{Database, ReadError};
+use super::error::OpenError;
+use super::push_stage::PushStage;
 
 /// A request to the writer.
 pub(crate) enum Request {

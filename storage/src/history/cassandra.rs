@@ -1,31 +1,28 @@
-//! History in Cassandra or ScyllaDB: the port's methods and the meaning of driver errors. The
-//! address is parsed in `address`, tables are in `schema`, the steps of an append in `append`, and
-//! pages that span buckets in `scan`. `docs/adr/0010` gives the reasons.
+//! History in Cassandra or ScyllaDB: the port's methods and their deadlines, pages and counts. The
+//! address is parsed in `address`, tables are in `schema`, single rows in `client`, the steps of an
+//! append in `append`, and reads that span buckets in `scan`. `docs/adr/0010` gives the reasons.
 
 mod address;
 mod schema;
 mod statements;
+mod keys;
+mod client;
 mod append;
 mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
-use scylla::client::session::Session;
-use scylla::deserialize::row::DeserializeRow;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
-use scylla::serialize::row::SerializeRow;
-use scylla::statement::prepared::PreparedStatement;
 use tokio::time::timeout;
 
 use self::address::Address;
-use self::append::KnownBuckets;
+use self::client::{Client, KnownBuckets};
+use self::keys::{above, below, damaged, decode, message_id, stored_id};
 use self::scan::ChannelScan;
 use self::statements::Statements;
-use super::codec;
+use crate::codec;
 use crate::error::ConnectError;
 
 /// The deadline of an append; shorter than the owner's own deadline.
@@ -33,9 +30,6 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The deadline of any other call.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The most concurrent requests of one call.
-const MAX_CONCURRENT: usize = 128;
 
 /// The number of messages that a count reads at once.
 const COUNT_ROWS: usize = 500;
@@ -57,13 +51,7 @@ const COUNT_ROWS: usize = 500;
 /// tables do not match the statements; do not retry.
 #[derive(Clone)]
 pub struct CassandraHistoryStore {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    session: Session,
-    statements: Statements,
-    known_buckets: KnownBuckets,
+    client: Arc<Client>,
 }
 
 impl CassandraHistoryStore {
@@ -95,7 +83,7 @@ impl CassandraHistoryStore {
             ConnectError::new(url, crate::error::Why::Refused(error.to_string()))
         })?;
         let known_buckets = KnownBuckets::default();
-        Ok(Self { inner: Arc::new(Inner { session, statements, known_buckets }) })
+        Ok(Self { client: Arc::new(Client { session, statements, known_buckets }) })
     }
 
     /// Records that channels are divided into `partitions` partitions in this keyspace, which must
@@ -105,77 +93,11 @@ impl CassandraHistoryStore {
     /// [`ConnectError`] with [`Why::Partitions`](crate::error::Why::Partitions) if another number
     /// is recorded; otherwise as for [`connect`](Self::connect).
     pub async fn keep_to(&self, url: &str, partitions: u16) -> Result<(), ConnectError> {
-        Box::pin(schema::keep_to(url, &self.inner.session, partitions)).await
+        Box::pin(schema::keep_to(url, &self.client.session, partitions)).await
     }
 }
 
-impl Inner {
-    /// All rows of a statement that has a LIMIT.
-    async fn rows<R>(
-        &self,
-        statement: &PreparedStatement,
-        values: impl SerializeRow,
-    ) -> Result<Vec<R>, HistoryError>
-    where
-        R: for<'f, 'm> DeserializeRow<'f, 'm>,
-    {
-        let damaged = |error: &dyn std::fmt::Display| HistoryError::Damaged(error.to_string());
-        // Boxed because the future is large and a call runs many of them.
-        let response = Box::pin(self.session.execute_unpaged(statement, values));
-        let response = response.await.map_err(failure)?;
-        let rows = response.into_rows_result().map_err(|error| damaged(&error))?;
-        let rows = rows.rows::<R>().map_err(|error| damaged(&error))?;
-        rows.collect::<Result<_, _>>().map_err(|error| damaged(&error))
-    }
-
-    async fn write(
-        &self,
-        statement: &PreparedStatement,
-        values: impl SerializeRow,
-    ) -> Result<(), HistoryError> {
-        Box::pin(self.session.execute_unpaged(statement, values)).await.map_err(failure)?;
-        Ok(())
-    }
-
-    async fn position(&self, partition: Partition) -> Result<MessageId, HistoryError> {
-        let key = (stored_partition(partition),);
-        let rows = self.rows::<(i64,)>(&self.statements.position, key).await?;
-        rows.first().map_or(Ok(MessageId::default()), |(id,)| message_id(*id))
-    }
-
-    async fn sent(&self, key: &SendKey) -> Result<Option<MessageId>, HistoryError> {
-        let key = (&codec::sent_key(key)[..],);
-        let rows = self.rows::<(i64,)>(&self.statements.sent, key).await?;
-        rows.first().map(|(id,)| message_id(*id)).transpose()
-    }
-
-    async fn get(
-        &self,
-        channel_id: ChannelId,
-        message_id: MessageId,
-    ) -> Result<Option<Message>, HistoryError> {
-        let key = (stored_channel(channel_id), bucket(message_id), stored_id(message_id));
-        let rows = self.rows::<(Vec<u8>,)>(&self.statements.message, key).await?;
-        rows.first().map(|(body,)| decode(channel_id, message_id, body)).transpose()
-    }
-
-    async fn head(&self, channel_id: ChannelId) -> Result<MessageId, HistoryError> {
-        let key = (stored_channel(channel_id),);
-        let rows = self.rows::<(Option<i64>,)>(&self.statements.head, key).await?;
-        match rows.first() {
-            Some((Some(head),)) => message_id(*head),
-            _ => Ok(MessageId::default()),
-        }
-    }
-
-    async fn heads(&self, channel_ids: &[ChannelId]) -> Result<Vec<MessageId>, HistoryError> {
-        let mut heads = Vec::with_capacity(channel_ids.len());
-        for chunk in channel_ids.chunks(MAX_CONCURRENT) {
-            heads.extend(try_join_all(chunk.iter().map(|id| self.head(*id))).await?);
-        }
-        Ok(heads)
-    }
-
+impl Client {
     async fn page(
         &self,
         channel_id: ChannelId,
@@ -258,14 +180,14 @@ impl HistoryStore for CassandraHistoryStore {
         partition: Partition,
         messages: Vec<Message>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
-        with_timeout(APPEND_TIMEOUT, async move { self.inner.append(partition, &messages).await })
+        with_timeout(APPEND_TIMEOUT, async move { self.client.append(partition, &messages).await })
     }
 
     fn stored_position(
         &self,
         partition: Partition,
     ) -> BoxFuture<'_, Result<MessageId, HistoryError>> {
-        with_timeout(READ_TIMEOUT, self.inner.position(partition))
+        with_timeout(READ_TIMEOUT, self.client.position(partition))
     }
 
     fn page(
@@ -274,7 +196,7 @@ impl HistoryStore for CassandraHistoryStore {
         from: PageFrom,
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
-        with_timeout(READ_TIMEOUT, self.inner.page(channel_id, from, limit))
+        with_timeout(READ_TIMEOUT, self.client.page(channel_id, from, limit))
     }
 
     fn get(
@@ -282,7 +204,7 @@ impl HistoryStore for CassandraHistoryStore {
         channel_id: ChannelId,
         message_id: MessageId,
     ) -> BoxFuture<'_, Result<Option<Message>, HistoryError>> {
-        with_timeout(READ_TIMEOUT, self.inner.get(channel_id, message_id))
+        with_timeout(READ_TIMEOUT, self.client.get(channel_id, message_id))
     }
 
     fn heads(
@@ -290,7 +212,7 @@ impl HistoryStore for CassandraHistoryStore {
         channel_ids: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>> {
         let channel_ids = channel_ids.to_vec();
-        with_timeout(READ_TIMEOUT, async move { self.inner.heads(&channel_ids).await })
+        with_timeout(READ_TIMEOUT, async move { self.client.heads(&channel_ids).await })
     }
 
     fn count_unread(
@@ -300,16 +222,16 @@ impl HistoryStore for CassandraHistoryStore {
         reader: UserId,
         at_most: usize,
     ) -> BoxFuture<'_, Result<usize, HistoryError>> {
-        with_timeout(READ_TIMEOUT, self.inner.count_unread(channel_id, after, reader, at_most))
+        with_timeout(READ_TIMEOUT, self.client.count_unread(channel_id, after, reader, at_most))
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
         with_timeout(READ_TIMEOUT, async move {
-            let Some(first) = self.inner.sent(&key).await? else {
+            let Some(first) = self.client.sent(&key).await? else {
                 return Ok(None);
             };
             // The send key is written before the message; after a crash the message may be missing.
-            let stored = self.inner.get(key.channel_id, first).await?;
+            let stored = self.client.get(key.channel_id, first).await?;
             Ok(stored.map(|_| first))
         })
     }
@@ -323,96 +245,4 @@ fn with_timeout<'a, T>(
         let timed_out = |_| Err(HistoryError::Unavailable(format!("no response within {limit:?}")));
         timeout(limit, call).await.unwrap_or_else(timed_out)
     })
-}
-
-/// The meaning of a driver error. The driver has already tried other servers.
-fn failure(error: ExecutionError) -> HistoryError {
-    match &error {
-        // The statements do not match the tables.
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
-            DbError::Invalid | DbError::SyntaxError,
-            _,
-        )) => HistoryError::Damaged(error.to_string()),
-        _ => HistoryError::Unavailable(error.to_string()),
-    }
-}
-
-/// The bucket of an id: a window of 2^28 ms. The milliseconds of an id are above its low 22 bits.
-fn bucket(message_id: MessageId) -> i32 {
-    // At most 13 bits remain.
-    (message_id.get() >> (22 + 28)) as i32
-}
-
-/// The time of an id in microseconds, used as its write timestamp. A later id has a later or equal
-/// time; of two values with equal timestamps Cassandra keeps the greater.
-fn write_time(message_id: MessageId) -> i64 {
-    let within_ms = ((message_id.get() & 0xfff) * 1_000) >> 12;
-    stored(message_id.created_at().as_micros() + within_ms)
-}
-
-/// All numbers of the model are below 2^63.
-fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn stored_id(message_id: MessageId) -> i64 {
-    stored(message_id.get())
-}
-
-fn stored_channel(channel_id: ChannelId) -> i64 {
-    stored(channel_id.get())
-}
-
-fn stored_partition(partition: Partition) -> i16 {
-    // A partition number is below 1,024.
-    i16::try_from(partition.get()).unwrap_or(i16::MAX)
-}
-
-fn above(message_id: MessageId) -> i64 {
-    stored_id(message_id).saturating_add(1)
-}
-
-fn below(message_id: MessageId) -> i64 {
-    stored_id(message_id) - 1
-}
-
-fn message_id(raw: i64) -> Result<MessageId, HistoryError> {
-    let id = u64::try_from(raw).map(MessageId::new);
-    id.map_err(|_| HistoryError::Damaged(format!("the message id {raw} is negative")))
-}
-
-fn decode(
-    channel_id: ChannelId,
-    message_id: MessageId,
-    body: &[u8],
-) -> Result<Message, HistoryError> {
-    codec::decode_message(channel_id, message_id, body)
-        .map_err(|error| damaged(channel_id, stored_id(message_id), &error))
-}
-
-fn damaged(channel_id: ChannelId, message_id: i64, error: &codec::DecodeError) -> HistoryError {
-    HistoryError::Damaged(format!("message {message_id} of channel {channel_id}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn write_times_rise_with_ids() {
-        let mut id = MessageId::new((1 << 40) | 0xff0);
-        for _ in 0..10_000 {
-            let next = id.successor();
-            assert!(write_time(next) >= write_time(id), "{id}");
-            id = next;
-        }
-        assert_eq!(write_time(MessageId::new(5 << 22)) % 1_000, 0);
-    }
-
-    #[test]
-    fn buckets_are_windows_of_the_ids_time() {
-        let first = MessageId::new(1 << 50);
-        assert_eq!((bucket(MessageId::new(first.get() - 1)), bucket(first)), (0, 1));
-        assert_eq!(bucket(MessageId::new(i64::MAX as u64)), (1 << 13) - 1);
-    }
 }

@@ -4,7 +4,7 @@
 //! Version 1 (= 1), kind 1, then by kind. All numbers are big-endian; the figure after a field is
 //! its length in bytes.
 //! - 1 message: accepted_at 8 (µs since 1970), channel_id 8, message_id 8, the message as in
-//!   [`history`](crate::history).
+//!   [`codec`](crate::codec).
 //! - 2 channel event: channel_id 8, then 0, or 1 and the excluded user 8, then the event.
 //! - 3 user event: number of users 4, each user 8, the event.
 //! - 4 membership: channel_id 8, user_id 8, 1 if joined.
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use pabal_core::model::{ChannelId, MessageId, Timestamp, TokenHash, UserId};
 use pabal_core::ports::{Audience, Delivery, Trace};
 
-use crate::history::{DecodeError, decode_message, encode_message};
+use crate::codec::{DecodeError, decode_message, encode_message};
 
 const VERSION: u8 = 1;
 

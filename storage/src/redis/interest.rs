@@ -6,8 +6,8 @@ use std::time::Duration;
 use pabal_core::model::{ChannelId, NodeId};
 use pabal_core::ports::{BoxFuture, Interest, InterestError};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::leased::Leased;
 
 /// An [`Interest`] in Redis. Cancel safe: a call whose future is dropped may still be executed.
@@ -23,8 +23,8 @@ pub struct RedisInterest {
 }
 
 impl RedisInterest {
-    pub(super) fn new(store: RedisStore) -> Self {
-        Self { channels: Leased::new(store, "interest") }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        Self { channels: Leased::new(keyspace, "interest") }
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use pabal_core::model::NodeId;
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{LEASED_BEGIN, LEASED_JOIN, LEASED_LEAVE, LEASED_LOCATE, LEASED_RENEW};
 use super::stream;
 use redis::Value;
@@ -22,7 +22,7 @@ const MAX_KEYS: usize = 1_000;
 
 /// Key → nodes.
 pub(super) struct Leased {
-    store: RedisStore,
+    keyspace: Keyspace,
     tag: &'static str,
     /// The incarnation of each node that this process registered.
     registered: Mutex<HashMap<NodeId, Registered>>,
@@ -39,8 +39,8 @@ struct Registered {
 }
 
 impl Leased {
-    pub(super) fn new(store: RedisStore, tag: &'static str) -> Self {
-        Self { store, tag, registered: Mutex::default() }
+    pub(super) fn new(keyspace: Keyspace, tag: &'static str) -> Self {
+        Self { keyspace, tag, registered: Mutex::default() }
     }
 
     /// Registers `node` with an empty set and a lease of `lease` from now.
@@ -49,7 +49,7 @@ impl Leased {
         let lease = stream::lease_ms(lease);
         let args = [node.as_str().as_bytes(), incarnation.as_bytes(), lease.as_bytes()];
         let keys = [&*self.set_of(node), &*self.nodes()];
-        let reply = self.store.servers.call(&LEASED_BEGIN, &keys, &args).await?;
+        let reply = self.keyspace.servers.call(&LEASED_BEGIN, &keys, &args).await?;
         let run_id = reply.info.run_id.clone();
         self.registered().insert(node.clone(), Registered { incarnation, run_id });
         Ok(())
@@ -63,7 +63,7 @@ impl Leased {
         };
         let lease = stream::lease_ms(lease);
         let args = [registered.incarnation.as_bytes(), lease.as_bytes()];
-        let reply = self.store.servers.call(&LEASED_RENEW, &[&self.set_of(node)], &args).await?;
+        let reply = self.keyspace.servers.call(&LEASED_RENEW, &[&self.set_of(node)], &args).await?;
         Ok(stream::number(&reply.value)? == 1 && reply.info.run_id == registered.run_id)
     }
 
@@ -80,7 +80,7 @@ impl Leased {
         // With no keys the call is still made, because it detects an ended lease.
         for keys in chunks(keys) {
             let args = arguments([&incarnation, &all], keys);
-            let reply = self.store.servers.call(&LEASED_JOIN, &[&set, &nodes], &args).await?;
+            let reply = self.keyspace.servers.call(&LEASED_JOIN, &[&set, &nodes], &args).await?;
             match stream::number(&reply.value)? {
                 -1 => return Ok(None),
                 reply => was_free = reply == 1,
@@ -97,7 +97,7 @@ impl Leased {
         let mut is_free = false;
         for keys in keys.chunks(MAX_KEYS) {
             let args = arguments([&incarnation, &all], keys);
-            let reply = self.store.servers.call(&LEASED_LEAVE, &[&set, &nodes], &args).await?;
+            let reply = self.keyspace.servers.call(&LEASED_LEAVE, &[&set, &nodes], &args).await?;
             is_free = stream::number(&reply.value)? == 1;
         }
         Ok(is_free)
@@ -109,7 +109,7 @@ impl Leased {
         let mut located = vec![Vec::new(); keys.len()];
         for (asked, located) in keys.chunks(MAX_KEYS).zip(located.chunks_mut(MAX_KEYS)) {
             let args = arguments([&all], asked);
-            let reply = self.store.servers.call(&LEASED_LOCATE, &[&nodes], &args).await?;
+            let reply = self.keyspace.servers.call(&LEASED_LOCATE, &[&nodes], &args).await?;
             let mut reply = stream::list(reply.value)?.into_iter();
             while let Some(name) = reply.next() {
                 let unexpected = || CallError::UnexpectedReply("to leased_locate.lua".into());
@@ -136,7 +136,7 @@ impl Leased {
 
     /// The common prefix of the sets of all nodes.
     fn sets(&self) -> String {
-        self.store.key(self.tag, "of:")
+        self.keyspace.key(self.tag, "of:")
     }
 
     fn set_of(&self, node: &NodeId) -> String {
@@ -144,7 +144,7 @@ impl Leased {
     }
 
     fn nodes(&self) -> String {
-        self.store.key(self.tag, "nodes")
+        self.keyspace.key(self.tag, "nodes")
     }
 }
 

@@ -4,8 +4,8 @@
 //! read after an id in the middle of an entry therefore returns that entry.
 //!
 //! Field `m`: version 1 (= 2), then for each message its length 4 and its value: 0, or 1 and the
-//! send key 16 as in [`history`](crate::history); length of the node's name 1, the name;
-//! accepted_at 8 (µs since 1970); channel_id 8; the message as in [`history`](crate::history). All
+//! send key 16 as in [`codec`](crate::codec); length of the node's name 1, the name;
+//! accepted_at 8 (µs since 1970); channel_id 8; the message as in [`codec`](crate::codec). All
 //! numbers are big-endian. Version 1 holds one message without its length. The Lua scripts read
 //! only lengths and send keys.
 
@@ -16,7 +16,7 @@ use pabal_core::ports::{LogEntry, LogError, Origin, Trace};
 
 use super::append_batcher::MAX_BATCH;
 use super::stream::Entry;
-use crate::history::{DecodeError, decode_message, encode_message, sent_key};
+use crate::codec::{DecodeError, decode_message, encode_message, sent_key};
 
 const VERSION: u8 = 2;
 /// The version of an entry that holds one message.

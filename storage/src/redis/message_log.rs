@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::RedisStore;
 use super::append_batcher::{AppendBatcher, MAX_BATCH, PendingDraft};
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::log_entry::{encode, join, message_id, messages, parts, send_key, stream_position};
 use super::script::{APPEND, TRIM};
 use super::stream;
@@ -47,7 +47,7 @@ pub struct RedisMessageLog {
 }
 
 struct Inner {
-    store: RedisStore,
+    keyspace: Keyspace,
     clock: Arc<dyn Clock>,
     capacity: String,
     batchers: Box<[OnceLock<Arc<AppendBatcher>>]>,
@@ -55,10 +55,10 @@ struct Inner {
 }
 
 impl RedisMessageLog {
-    pub(super) fn new(store: RedisStore, clock: Arc<dyn Clock>, capacity: usize) -> Self {
+    pub(super) fn new(keyspace: Keyspace, clock: Arc<dyn Clock>, capacity: usize) -> Self {
         let batchers = (0..MAX_PARTITIONS).map(|_| OnceLock::new()).collect();
         let (capacity, stop) = (capacity.max(1).to_string(), CancellationToken::new());
-        let inner = Arc::new(Inner { store, clock, capacity, batchers, stop: stop.clone() });
+        let inner = Arc::new(Inner { keyspace, clock, capacity, batchers, stop: stop.clone() });
         Self { inner, tasks: TaskTracker::new(), _stops: stop.drop_guard() }
     }
 }
@@ -103,12 +103,18 @@ impl MessageLog for RedisMessageLog {
             let from = stream_position(partition, after);
             loop {
                 let count = batcher.entries_for(limit);
-                let reply = self.inner.store.servers.read(key, &from, count).await?;
+                let reply = self.inner.keyspace.servers.read(key, &from, count).await?;
                 let entries = stream::entries(reply.value)?;
                 if !entries.is_empty() {
                     let entry_count = entries.len();
                     let (messages, held) = messages(partition, after, limit, entries)?;
                     batcher.record_read(held, entry_count);
+                    debug_assert!(
+                        messages.is_sorted_by(
+                            |one, next| one.message.message_id < next.message.message_id
+                        ),
+                        "ids rise in the order of the stream"
+                    );
                     return Ok(messages);
                 }
             }
@@ -132,7 +138,7 @@ impl Inner {
     fn batcher(&self, partition: Partition) -> &Arc<AppendBatcher> {
         self.batchers[usize::from(partition.get())].get_or_init(|| {
             let tag = format!("log:{}", partition.get());
-            let keys = ["entries", "sent", "last"].map(|what| self.store.key(&tag, what));
+            let keys = ["entries", "sent", "last"].map(|what| self.keyspace.key(&tag, what));
             Arc::new(AppendBatcher::new(partition, keys))
         })
     }
@@ -150,7 +156,7 @@ impl Inner {
         let stored = stream_position(partition, stored);
         let args = [stored.as_bytes(), max_messages.as_bytes()];
         loop {
-            let reply = self.store.servers.call(&TRIM, &batcher.keys(), &args).await?;
+            let reply = self.keyspace.servers.call(&TRIM, &batcher.keys(), &args).await?;
             if stream::number(&reply.value)? == 0 {
                 return Ok(());
             }
@@ -208,7 +214,7 @@ impl Inner {
         args.extend([count.as_bytes(), &entry]);
         args.extend(keys);
         args.extend(indexes);
-        let reply = self.store.servers.call(&APPEND, &batcher.keys(), &args).await?;
+        let reply = self.keyspace.servers.call(&APPEND, &batcher.keys(), &args).await?;
         sequenced(batcher.partition, stream::list(reply.value)?, drafts.len())
     }
 }

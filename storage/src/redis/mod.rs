@@ -12,7 +12,7 @@ mod script;
 mod server;
 mod slots;
 mod servers;
-mod store;
+mod keyspace;
 mod stream;
 mod log_entry;
 mod append_batcher;
@@ -24,6 +24,7 @@ mod presence;
 mod interest;
 mod node_registry;
 mod push_notifier;
+mod store;
 
 pub use error::ConnectError;
 pub use interest::RedisInterest;

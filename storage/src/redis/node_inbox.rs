@@ -8,9 +8,9 @@ use pabal_core::model::NodeId;
 use pabal_core::ports::{BoxFuture, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};
 use tokio::time::sleep;
 
-use super::RedisStore;
 use super::delivery;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{INBOX_CONFIRM, INBOX_FORGET, INBOX_OPEN, INBOX_SEND};
 use super::server::ServerInfo;
 use super::stream;
@@ -35,7 +35,7 @@ const FULL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::f
 /// [`InboxError::UnknownNode`]: do not retry; open the inbox again. [`InboxError::Unavailable`]:
 /// retry; the deliveries may have been sent, so a retry may repeat them.
 pub struct RedisNodeInbox {
-    store: RedisStore,
+    keyspace: Keyspace,
     capacity: String,
     /// The `run_id` of the server on which this process opened each inbox.
     opened: Mutex<HashMap<NodeId, String>>,
@@ -54,13 +54,13 @@ impl Keys {
 }
 
 impl RedisNodeInbox {
-    pub(super) fn new(store: RedisStore, capacity: usize) -> Self {
-        Self { store, capacity: capacity.max(1).to_string(), opened: Mutex::default() }
+    pub(super) fn new(keyspace: Keyspace, capacity: usize) -> Self {
+        Self { keyspace, capacity: capacity.max(1).to_string(), opened: Mutex::default() }
     }
 
     fn keys(&self, node: &NodeId) -> Keys {
         let tag = format!("inbox:{node}");
-        Keys { entries: self.store.key(&tag, "entries"), last: self.store.key(&tag, "last") }
+        Keys { entries: self.keyspace.key(&tag, "entries"), last: self.keyspace.key(&tag, "last") }
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<NodeId, String>> {
@@ -95,7 +95,7 @@ impl NodeInbox for RedisNodeInbox {
             loop {
                 let mut args = vec![self.capacity.as_bytes()];
                 args.extend(remaining.iter().take(MAX_DELIVERIES).map(|value| &value[..]));
-                let reply = self.store.servers.call(&INBOX_SEND, &keys.both(), &args).await?;
+                let reply = self.keyspace.servers.call(&INBOX_SEND, &keys.both(), &args).await?;
                 let count = usize::try_from(stream::number(&reply.value)?)
                     .map_err(|_| InboxError::UnknownNode(node.clone()))?;
                 remaining = remaining.get(count..).ok_or_else(|| {
@@ -126,13 +126,13 @@ impl NodeInbox for RedisNodeInbox {
             loop {
                 let args = [position.as_bytes()];
                 let confirmed =
-                    self.store.servers.call(&INBOX_CONFIRM, &keys.both(), &args).await?;
+                    self.keyspace.servers.call(&INBOX_CONFIRM, &keys.both(), &args).await?;
                 if stream::number(&confirmed.value)? == 0
                     || !self.is_same_server(&node, &confirmed.info)
                 {
                     return Err(self.lost(&node));
                 }
-                let reply = self.store.servers.read(&keys.entries, &from, limit).await?;
+                let reply = self.keyspace.servers.read(&keys.entries, &from, limit).await?;
                 if !self.is_same_server(&node, &reply.info) {
                     return Err(self.lost(&node));
                 }
@@ -149,6 +149,10 @@ impl NodeInbox for RedisNodeInbox {
                     })?;
                     received.push(InboxEntry { position, delivery });
                 }
+                debug_assert!(
+                    received.is_sorted_by(|one: &InboxEntry, next| one.position < next.position),
+                    "positions rise in the order of the stream"
+                );
                 if !received.is_empty() {
                     return Ok(received);
                 }
@@ -159,7 +163,7 @@ impl NodeInbox for RedisNodeInbox {
     fn open(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {
         let (node, keys) = (node.clone(), self.keys(node));
         Box::pin(async move {
-            let reply = self.store.servers.call(&INBOX_OPEN, &keys.both(), &[]).await?;
+            let reply = self.keyspace.servers.call(&INBOX_OPEN, &keys.both(), &[]).await?;
             self.opened().insert(node, reply.info.run_id.clone());
             Ok(())
         })
@@ -168,7 +172,7 @@ impl NodeInbox for RedisNodeInbox {
     fn forget(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {
         let keys = self.keys(node);
         Box::pin(async move {
-            self.store.servers.call(&INBOX_FORGET, &keys.both(), &[]).await?;
+            self.keyspace.servers.call(&INBOX_FORGET, &keys.both(), &[]).await?;
             Ok(())
         })
     }

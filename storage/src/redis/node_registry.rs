@@ -8,8 +8,8 @@ use pabal_core::ports::{BoxFuture, Lease, NodeInfo, NodeRegistry, RegistryError}
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{REGISTRY_HEARTBEAT, REGISTRY_LEASE, REGISTRY_NODES};
 use super::stream;
 
@@ -25,16 +25,16 @@ const TAG: &str = "registry";
 /// [`RegistryError::Unavailable`]: retry; the call may have been executed, and every call is
 /// idempotent.
 pub struct RedisNodeRegistry {
-    store: RedisStore,
+    keyspace: Keyspace,
     ends: String,
     infos: String,
     owners: String,
 }
 
 impl RedisNodeRegistry {
-    pub(super) fn new(store: RedisStore) -> Self {
-        let [ends, infos, owners] = ["ends", "nodes", "owners"].map(|what| store.key(TAG, what));
-        Self { store, ends, infos, owners }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        let [ends, infos, owners] = ["ends", "nodes", "owners"].map(|what| keyspace.key(TAG, what));
+        Self { keyspace, ends, infos, owners }
     }
 
     async fn lease(
@@ -48,7 +48,7 @@ impl RedisNodeRegistry {
         let (partition, epoch) = (partition.get().to_string(), epoch.to_string());
         let lease = stream::lease_ms(lease);
         let args = [what, &partition, node, &epoch, &lease].map(str::as_bytes);
-        Ok(self.store.servers.call(&REGISTRY_LEASE, &[&self.owners], &args).await?.value)
+        Ok(self.keyspace.servers.call(&REGISTRY_LEASE, &[&self.owners], &args).await?.value)
     }
 }
 
@@ -114,7 +114,7 @@ impl NodeRegistry for RedisNodeRegistry {
             let lease = stream::lease_ms(lease);
             let args = [node.as_str().as_bytes(), &announced, lease.as_bytes()];
             let keys = [&*self.ends, &*self.infos];
-            self.store.servers.call(&REGISTRY_HEARTBEAT, &keys, &args).await?;
+            self.keyspace.servers.call(&REGISTRY_HEARTBEAT, &keys, &args).await?;
             Ok(())
         })
     }
@@ -122,7 +122,7 @@ impl NodeRegistry for RedisNodeRegistry {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, RegistryError>> {
         Box::pin(async move {
             let keys = [&*self.ends, &*self.infos];
-            let reply = self.store.servers.call(&REGISTRY_NODES, &keys, &[]).await?;
+            let reply = self.keyspace.servers.call(&REGISTRY_NODES, &keys, &[]).await?;
             let mut nodes = Vec::new();
             for value in stream::list(reply.value)? {
                 let value = stream::text(value)?;

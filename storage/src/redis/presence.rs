@@ -5,8 +5,8 @@ use std::time::Duration;
 use pabal_core::model::{NodeId, UserId};
 use pabal_core::ports::{BoxFuture, Presence, PresenceError};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::leased::Leased;
 
 /// A [`Presence`] in Redis. A call whose future is dropped may still be executed.
@@ -21,8 +21,8 @@ pub struct RedisPresence {
 }
 
 impl RedisPresence {
-    pub(super) fn new(store: RedisStore) -> Self {
-        Self { users: Leased::new(store, "presence") }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        Self { users: Leased::new(keyspace, "presence") }
     }
 }
 

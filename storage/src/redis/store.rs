@@ -6,6 +6,7 @@ use std::time::Duration;
 use pabal_core::ports::Clock;
 
 use super::error::ConnectError;
+use super::keyspace::Keyspace;
 use super::script::KEEP_TO;
 use super::servers::Servers;
 use super::stream;
@@ -35,8 +36,7 @@ impl Default for RedisConfig {
 /// reopened on demand; all connections close when the last adapter is dropped.
 #[derive(Clone)]
 pub struct RedisStore {
-    pub(super) servers: Arc<Servers>,
-    pub(super) namespace: Arc<str>,
+    keyspace: Keyspace,
 }
 
 impl RedisStore {
@@ -49,7 +49,7 @@ impl RedisStore {
     pub async fn connect(url: &RedisUrl, config: &RedisConfig) -> Result<Self, ConnectError> {
         let servers = Servers::connect(url.clone(), config.call_within).await?;
         let namespace = config.namespace.as_str().into();
-        Ok(Self { servers: Arc::new(servers), namespace })
+        Ok(Self { keyspace: Keyspace { servers: Arc::new(servers), namespace } })
     }
 
     /// Records that channels are divided into `partitions` partitions in this namespace, or checks
@@ -59,12 +59,13 @@ impl RedisStore {
     /// [`ConnectError::Partitions`] if another number is recorded; otherwise as for
     /// [`connect`](Self::connect).
     pub async fn keep_to(&self, partitions: u16) -> Result<(), ConnectError> {
-        let (key, asked) = (self.key("log", "partitions"), partitions.to_string());
-        let at = |error| ConnectError::at(self.servers.first_host(), &error);
-        let reply = self.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
+        let (key, asked) = (self.keyspace.key("log", "partitions"), partitions.to_string());
+        let at = |error| ConnectError::at(self.keyspace.servers.first_host(), &error);
+        let reply =
+            self.keyspace.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
         let recorded = stream::text(reply.value).map_err(at)?;
         if recorded != asked {
-            let address = self.servers.first_host().to_string();
+            let address = self.keyspace.servers.first_host().to_string();
             return Err(ConnectError::Partitions { address, recorded, asked: partitions });
         }
         Ok(())
@@ -77,37 +78,32 @@ impl RedisStore {
         clock: Arc<dyn Clock>,
         capacity_per_partition: usize,
     ) -> RedisMessageLog {
-        RedisMessageLog::new(self.clone(), clock, capacity_per_partition)
+        RedisMessageLog::new(self.keyspace.clone(), clock, capacity_per_partition)
     }
 
     /// The inboxes of nodes. Each holds up to `capacity` entries (at least 1).
     pub fn node_inbox(&self, capacity: usize) -> RedisNodeInbox {
-        RedisNodeInbox::new(self.clone(), capacity)
+        RedisNodeInbox::new(self.keyspace.clone(), capacity)
     }
 
     /// Presence: which users are connected.
     pub fn presence(&self) -> RedisPresence {
-        RedisPresence::new(self.clone())
+        RedisPresence::new(self.keyspace.clone())
     }
 
     /// Interest: which nodes want a channel's messages.
     pub fn interest(&self) -> RedisInterest {
-        RedisInterest::new(self.clone())
+        RedisInterest::new(self.keyspace.clone())
     }
 
     /// The registry of nodes and partition leases.
     pub fn node_registry(&self) -> RedisNodeRegistry {
-        RedisNodeRegistry::new(self.clone())
+        RedisNodeRegistry::new(self.keyspace.clone())
     }
 
     /// The push queue. It holds up to `capacity` notifications (at least 1) until they are
     /// confirmed.
     pub fn push_notifier(&self, capacity: usize) -> RedisPushNotifier {
-        RedisPushNotifier::new(self.clone(), capacity)
-    }
-
-    /// The key of `what` in the slot that all keys of this `tag` share.
-    pub(super) fn key(&self, tag: &str, what: &str) -> String {
-        format!("{{{}:{tag}}}:{what}", self.namespace)
+        RedisPushNotifier::new(self.keyspace.clone(), capacity)
     }
 }

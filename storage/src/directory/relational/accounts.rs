@@ -3,11 +3,15 @@
 use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
 
-use super::operator::require_enabled;
-use super::{Backend, Failure, Store, Writer, folded, query, require_user, sql};
+use super::checks::{require_enabled, require_user};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{
     AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
+    username_key,
 };
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn sign_up<DB: Backend>(
     store: &Store<DB>,
@@ -19,7 +23,7 @@ pub(super) async fn sign_up<DB: Backend>(
         return Err(DirectoryError::UnknownUser(access.device.user_id).into());
     }
     let id = stored_id(user.user_id.get());
-    let username_key = folded(&user.username);
+    let username_key = username_key(&user.username);
     let mut tx = store.write().await?;
     if query(sql::USERNAME_EXISTS).bind(&*username_key).exists(&mut tx).await? {
         return Err(DirectoryError::UsernameTaken.into());
@@ -136,7 +140,7 @@ pub(super) async fn users_by_prefix<DB: Backend>(
     let mut users = Vec::with_capacity(rows.len());
     for row in rows {
         let user = row.read()?;
-        if !folded(&user.username).starts_with(&prefix) {
+        if !username_key(&user.username).starts_with(&prefix) {
             break;
         }
         users.push(user);

@@ -5,8 +5,12 @@ use std::collections::HashSet;
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Role, UserId};
 use pabal_core::ports::DirectoryError;
 
-use super::{Backend, Failure, Query, Store, Writer, lock_pair, query, sql};
+use super::checks::lock_pair;
+use crate::directory::error::Failure;
+use crate::directory::query::{Query, query};
 use crate::directory::rows::{ChannelRow, kind_word, role_word, stored_id, stored_moment};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 /// The number of rows in one statement for a large group. Each has five values, far below the
 /// limits of SQLite (32,766 values) and PostgreSQL (65,535).

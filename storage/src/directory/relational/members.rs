@@ -3,8 +3,12 @@
 use pabal_core::model::{ChannelId, Member, Membership, MessageId, Role, UserId};
 use pabal_core::ports::{DirectoryError, PushTarget};
 
-use super::{Backend, Failure, Store, Writer, lock_group, query, require_user, sql};
+use super::checks::{lock_group, require_user};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn memberships<DB: Backend>(
     store: &Store<DB>,

@@ -1,10 +1,14 @@
 //! Operator calls on accounts, in a relational database.
 
 use pabal_core::model::UserId;
-use pabal_core::ports::{Access, Account, DirectoryError, Ending};
+use pabal_core::ports::{Access, Account, Ending};
 
-use super::{Backend, Failure, Store, Writer, lock_user, query, sql, with_lock};
+use super::checks::lock_user;
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{AccountRow, DeviceAccessRow, EndingRow, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn account<DB: Backend>(
     store: &Store<DB>,
@@ -107,17 +111,4 @@ pub(super) async fn forget_endings<DB: Backend>(
         query(sql::FORGET_ENDING).bind(stored_id(number)).execute(&mut tx).await?;
     }
     tx.commit().await
-}
-
-/// Checks that a user may log in, and locks the row until the transaction ends.
-pub(super) async fn require_enabled<DB: Backend>(
-    tx: &mut Writer<DB>,
-    user_id: UserId,
-) -> Result<(), Failure> {
-    let query = query(with_lock::<DB>(sql::DISABLED)).bind(stored_id(user_id.get()));
-    match query.first::<(bool,)>(tx).await? {
-        Some((false,)) => Ok(()),
-        Some((true,)) => Err(DirectoryError::UserDisabled(user_id).into()),
-        None => Err(DirectoryError::UnknownUser(user_id).into()),
-    }
 }

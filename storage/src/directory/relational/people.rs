@@ -2,8 +2,12 @@
 
 use pabal_core::model::{Friend, FriendState, UserId};
 
-use super::{Backend, Failure, Store, lock_pair, query, require_pair, sql};
+use super::checks::{lock_pair, require_pair};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{self, FriendRow, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store};
 
 pub(super) async fn friends<DB: Backend>(
     store: &Store<DB>,

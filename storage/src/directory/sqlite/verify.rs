@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::SqliteDirectory;
-use crate::directory::OpenError;
-use crate::directory::error::Failure;
+use crate::directory::error::{Failure, OpenError};
 use crate::embedded::Findings;
 
 /// The content of a directory and the findings of its check.

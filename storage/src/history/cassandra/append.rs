@@ -11,44 +11,20 @@
 //! crash and then a lost log, is ignored, because every look-up of a send key also reads the message.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 
 use futures::future::{try_join, try_join_all};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey};
 use pabal_core::ports::{Appended, HistoryError};
 use scylla::statement::batch::{Batch, BatchType};
 
-use super::{
-    Inner, MAX_CONCURRENT, bucket, codec, failure, stored_channel, stored_id, stored_partition,
-    write_time,
-};
-use crate::history::positions::within_window;
+use super::client::{Client, MAX_CONCURRENT, failure};
+use super::keys::{bucket, stored_channel, stored_id, stored_partition, write_time};
+use crate::codec;
+use crate::send_window::within_window;
 
 /// The largest write in bytes, except for a single larger message; servers log a warning for large
 /// batches.
 const WRITE_BYTES: usize = 256 * 1_024;
-
-/// The number of channels in the cache of known buckets.
-const CHANNELS_REMEMBERED: usize = 100_000;
-
-/// The highest bucket of a channel that is known to be in the index.
-#[derive(Default)]
-pub(super) struct KnownBuckets(Mutex<HashMap<ChannelId, i32, foldhash::fast::RandomState>>);
-
-impl KnownBuckets {
-    fn has(&self, channel_id: ChannelId, bucket: i32) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&channel_id) == Some(&bucket)
-    }
-
-    fn remember(&self, channel_id: ChannelId, bucket: i32) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CHANNELS_REMEMBERED {
-            known.clear();
-        }
-        known.insert(channel_id, bucket);
-    }
-}
 
 /// What history holds for the messages of a batch.
 struct Found {
@@ -59,7 +35,7 @@ struct Found {
     firsts: HashMap<SendKey, MessageId, foldhash::fast::RandomState>,
 }
 
-impl Inner {
+impl Client {
     pub(super) async fn append(
         &self,
         partition: Partition,

@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use pabal_core::model::{ChannelId, MessageId};
 use pabal_core::ports::HistoryError;
 
-use super::{Inner, bucket, stored_channel};
+use super::client::Client;
+use super::keys::{bucket, stored_channel};
 
 /// The number of index entries read at once: half a year of a continuously active channel.
 const INDEX_ROWS: i32 = 64;
@@ -55,7 +56,7 @@ impl ChannelScan {
     /// The next messages with their ids: at least one and at most `at_most`; none at the end.
     pub(super) async fn next(
         &mut self,
-        history: &Inner,
+        history: &Client,
         at_most: usize,
     ) -> Result<Vec<(i64, Vec<u8>)>, HistoryError> {
         let limit = at_most.min(MESSAGE_ROWS);
@@ -83,7 +84,7 @@ impl ChannelScan {
 
     /// Ensures that the first bucket is followed by another one in `buckets`, or is the last of the
     /// index.
-    async fn read_index_ahead(&mut self, history: &Inner) -> Result<(), HistoryError> {
+    async fn read_index_ahead(&mut self, history: &Client) -> Result<(), HistoryError> {
         while let (Some(from), 0..=1) = (self.index_from, self.buckets.len()) {
             let statement = match self.ascending {
                 true => &history.statements.buckets_up,

@@ -25,7 +25,7 @@ local last = call('GET', KEYS[3])
 if last then
   local last_ms, last_sequence, held = string.match(last, '^(%d+)-(%d+) ?(%d*)$')
   last_ms, last_sequence = tonumber(last_ms), tonumber(last_sequence)
-  -- Versions before stored one message in each entry and no count.
+  -- Earlier versions stored one message in each entry and no count.
   count = tonumber(held) or call('XLEN', log)
   if last_ms > ms or (last_ms == ms and last_sequence >= sequence) then
     ms, sequence = last_ms, last_sequence + 1
@@ -48,14 +48,14 @@ if named > 0 then
     all = all and not known[index]
   end
   if all then
-    local names, prefix = {}, first .. '+'
+    local fields, prefix = {}, first .. '+'
     for index = 1, named do
-      names[2 * index - 1] = ARGV[5 + index]
-      names[2 * index] = prefix .. ARGV[5 + named + index]
+      fields[2 * index - 1] = ARGV[5 + index]
+      fields[2 * index] = prefix .. ARGV[5 + named + index]
     end
     -- HSET returns fewer if a send key occurs twice among the drafts; the loop below then writes
     -- all fields again.
-    all = call('HSET', sent, unpack(names)) == named
+    all = call('HSET', sent, unpack(fields)) == named
   end
 end
 
@@ -64,7 +64,7 @@ local letters, repeats = nil, {}
 if all then
   letters = string.rep('N', drafts)
 else
-  local firsts, names, values, at = {}, {}, {}, 2
+  local firsts, fields, values, at = {}, {}, {}, 2
   for index = 1, named do
     firsts[ARGV[5 + index]] = known[index] or nil
   end
@@ -81,8 +81,8 @@ else
     else
       if key then
         firsts[key] = id_at(given)
-        names[#names + 1] = key
-        names[#names + 1] = firsts[key]
+        fields[#fields + 1] = key
+        fields[#fields + 1] = firsts[key]
       end
       letters[draft] = 'N'
       given = given + 1
@@ -92,8 +92,8 @@ else
   end
   letters = table.concat(letters)
   entry = sub(entry, 1, 1) .. table.concat(values)
-  if #names > 0 then
-    call('HSET', sent, unpack(names))
+  if #fields > 0 then
+    call('HSET', sent, unpack(fields))
   end
 end
 if given > 0 then

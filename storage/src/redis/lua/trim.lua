@@ -7,7 +7,7 @@
 local call, byte, sub = redis.call, string.byte, string.sub
 local log, sent, stored, limit = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 -- The number of entries read at once. One entry has up to 128 messages.
-local TOGETHER = 8
+local ENTRIES_AT_ONCE = 8
 
 local function parts(id)
   local ms, sequence, held = string.match(id, '^(%d+)-(%d+) ?(%d*)$')
@@ -47,12 +47,12 @@ local function forget(key)
   keys[#keys + 1] = key
 end
 while more do
-  local entries = call('XRANGE', log, from, stored, 'COUNT', TOGETHER)
+  local entries = call('XRANGE', log, from, stored, 'COUNT', ENTRIES_AT_ONCE)
   for _, entry in ipairs(entries) do
     trimmed = trimmed + each_key(entry[2][2], forget)
     from = '(' .. entry[1]
   end
-  more = #entries == TOGETHER
+  more = #entries == ENTRIES_AT_ONCE
   if trimmed >= limit then
     break
   end

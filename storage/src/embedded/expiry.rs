@@ -11,10 +11,11 @@ use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 
-use super::{StoredPositions, codec};
+use super::positions::StoredPositions;
+use crate::codec;
 
 /// Deletes send keys that have left the window.
-pub(crate) struct ExpiredSendFilter(pub(crate) Arc<StoredPositions>);
+pub(super) struct ExpiredSendFilter(pub(super) Arc<StoredPositions>);
 
 impl Factory for ExpiredSendFilter {
     fn name(&self) -> &str {

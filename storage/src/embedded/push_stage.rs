@@ -7,11 +7,11 @@ use fjall::{OwnedWriteBatch, Readable};
 use pabal_core::ports::{Notification, PushPosition};
 use tokio::sync::watch;
 
-use super::codec;
-use crate::embedded::{Database, ReadError};
+use super::database::{Database, ReadError};
+use crate::codec::notification as codec;
 
 /// The queue as it will be once the staged writes are durable.
-pub(crate) struct PushStage {
+pub(super) struct PushStage {
     capacity: usize,
     written: Counters,
     staged: Counters,
@@ -30,7 +30,7 @@ struct Counters {
 
 impl PushStage {
     /// Counts the stored notifications.
-    pub(crate) fn load(database: &Database, capacity: usize) -> Result<Self, ReadError> {
+    pub(super) fn load(database: &Database, capacity: usize) -> Result<Self, ReadError> {
         let (mut last, mut held) = (0, 0);
         let damaged = |error| ReadError::Damaged(format!("push queue: {error}"));
         for row in database.durable().iter(&database.push) {
@@ -54,12 +54,12 @@ impl PushStage {
     }
 
     /// The last position, which changes whenever notifications were written.
-    pub(crate) fn arrived(&self) -> watch::Receiver<u64> {
+    pub(super) fn arrived(&self) -> watch::Receiver<u64> {
         self.arrived.subscribe()
     }
 
     /// Stages all of `notifications`; stages none and returns false if they exceed the capacity.
-    pub(crate) fn enqueue(&mut self, notifications: &[Notification]) -> bool {
+    pub(super) fn enqueue(&mut self, notifications: &[Notification]) -> bool {
         let held = self.staged.held + notifications.len();
         if held > self.capacity {
             return false;
@@ -74,7 +74,7 @@ impl PushStage {
 
     /// Stages the removal of those of `positions` that are in the queue. After an error the stage
     /// must be abandoned.
-    pub(crate) fn confirm(
+    pub(super) fn confirm(
         &mut self,
         database: &Database,
         positions: &[PushPosition],
@@ -90,7 +90,7 @@ impl PushStage {
     }
 
     /// Adds the staged writes to `batch`.
-    pub(crate) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
         for (position, value) in self.added.drain(..) {
             batch.insert(&database.push, position.to_be_bytes(), value);
         }
@@ -103,7 +103,7 @@ impl PushStage {
     }
 
     /// The staged writes are durable.
-    pub(crate) fn committed(&mut self) {
+    pub(super) fn committed(&mut self) {
         debug_assert!(self.staged.last >= self.written.last, "positions never go back");
         let arrived = self.staged.last != self.written.last;
         self.written = self.staged;
@@ -114,7 +114,7 @@ impl PushStage {
     }
 
     /// Discards the staged writes.
-    pub(crate) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.staged = self.written;
         self.added.clear();
         self.removed.clear();

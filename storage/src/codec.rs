@@ -12,6 +12,10 @@
 //! A message: version 1 (= 1), flags 1, message_from 8, then message_to 8 if flag 1, then
 //! client_message_id (length 4, UTF-8) if flag 2, then the content as UTF-8 up to the end.
 
+pub(crate) mod notification;
+#[cfg(test)]
+mod fuzz;
+
 use std::sync::Arc;
 
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
@@ -21,7 +25,7 @@ const VERSION: u8 = 1;
 const HAS_MESSAGE_TO: u8 = 1;
 const HAS_CLIENT_MESSAGE_ID: u8 = 2;
 
-pub(super) type MessageKey = [u8; 16];
+pub(crate) type MessageKey = [u8; 16];
 pub(crate) type SentKey = [u8; 16];
 
 /// A stored value cannot be decoded.
@@ -44,7 +48,7 @@ pub(crate) enum DecodeError {
     Length(usize),
 }
 
-pub(super) fn message_key(channel_id: ChannelId, message_id: MessageId) -> MessageKey {
+pub(crate) fn message_key(channel_id: ChannelId, message_id: MessageId) -> MessageKey {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&channel_id.get().to_be_bytes());
     key[8..].copy_from_slice(&message_id.get().to_be_bytes());
@@ -52,16 +56,16 @@ pub(super) fn message_key(channel_id: ChannelId, message_id: MessageId) -> Messa
 }
 
 /// The message id in a message key.
-pub(super) fn id_in_key(key: &[u8]) -> Result<MessageId, DecodeError> {
+pub(crate) fn id_in_key(key: &[u8]) -> Result<MessageId, DecodeError> {
     let id = key.get(8..).ok_or(DecodeError::Length(key.len()))?;
     decode_id(id)
 }
 
-pub(super) fn position_key(partition: Partition) -> [u8; 2] {
+pub(crate) fn position_key(partition: Partition) -> [u8; 2] {
     partition.get().to_be_bytes()
 }
 
-pub(super) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> {
+pub(crate) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> {
     let number = key.try_into().map(u16::from_be_bytes);
     number.ok().and_then(Partition::new).ok_or(DecodeError::Length(key.len()))
 }
@@ -79,11 +83,11 @@ pub(crate) fn sent_key(key: &SendKey) -> SentKey {
     sent_key
 }
 
-pub(super) fn encode_id(message_id: MessageId) -> [u8; 8] {
+pub(crate) fn encode_id(message_id: MessageId) -> [u8; 8] {
     message_id.get().to_be_bytes()
 }
 
-pub(super) fn decode_id(value: &[u8]) -> Result<MessageId, DecodeError> {
+pub(crate) fn decode_id(value: &[u8]) -> Result<MessageId, DecodeError> {
     let raw = value.try_into().map_err(|_| DecodeError::Length(value.len()))?;
     Ok(MessageId::new(u64::from_be_bytes(raw)))
 }
@@ -140,7 +144,7 @@ pub(crate) fn decode_message(
 }
 
 /// Decodes only the sender of a message.
-pub(super) fn decode_message_from(value: &[u8]) -> Result<UserId, DecodeError> {
+pub(crate) fn decode_message_from(value: &[u8]) -> Result<UserId, DecodeError> {
     let (_, mut rest) = header(value)?;
     Ok(UserId::new(number(&mut rest)?))
 }
@@ -176,7 +180,7 @@ fn text(bytes: &[u8]) -> Result<Arc<str>, DecodeError> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fuzz::any_message;
+    use super::fuzz::any_message;
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {

@@ -1,18 +1,18 @@
 //! The binary encoding of notifications. Owns the bytes; existing ones stay readable.
 //!
 //! Keyspace `push`: key position 8; value version 1 (= 1), user_id 8, queued_at 8 (µs since 1970),
-//! channel_id 8, message_id 8, then the message as in [`history`](crate::history). Key 0, below
+//! channel_id 8, message_id 8, then the message as in [`codec`](super). Key 0, below
 //! every position, holds the last position given, 8. All numbers are big-endian.
 
 use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};
 use pabal_core::ports::Notification;
 
-use crate::history::{DecodeError, decode_message, encode_message};
+use super::{DecodeError, decode_message, encode_message};
 
 const VERSION: u8 = 1;
 
 /// The key of the last position given.
-pub(super) const LAST_GIVEN: [u8; 8] = [0; 8];
+pub(crate) const LAST_GIVEN: [u8; 8] = [0; 8];
 
 pub(crate) fn encode(notification: &Notification) -> Vec<u8> {
     let message = &notification.message;
@@ -44,7 +44,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Notification, DecodeError> {
 }
 
 /// A position, as key or as value.
-pub(super) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
+pub(crate) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| DecodeError::Length(bytes.len()))
 }
 

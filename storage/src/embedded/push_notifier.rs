@@ -8,8 +8,9 @@ use pabal_core::ports::{
     BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
 };
 
-use super::codec;
-use crate::embedded::{ReadError, Request, Writer, yield_between_rows};
+use super::database::{ReadError, yield_between_rows};
+use super::writer::{Request, Writer};
+use crate::codec::notification as codec;
 
 /// A [`PushNotifier`] on local disk, opened by
 /// [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
@@ -28,7 +29,7 @@ pub struct FjallPushNotifier {
 }
 
 impl FjallPushNotifier {
-    pub(crate) fn new(writer: Arc<Writer>) -> Self {
+    pub(super) fn new(writer: Arc<Writer>) -> Self {
         Self { writer }
     }
 

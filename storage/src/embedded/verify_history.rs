@@ -5,11 +5,12 @@ use std::ops::Bound;
 use fjall::Readable;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition};
 
-use super::codec;
-use crate::embedded::{Database, StoreReport};
+use super::database::Database;
+use super::findings::StoreReport;
+use crate::codec;
 
 /// Checks messages, stored positions and send keys.
-pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
+pub(super) fn verify(database: &Database, report: &mut StoreReport) {
     positions(database, report);
     messages(database, report);
     sends(database, report);

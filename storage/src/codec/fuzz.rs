@@ -1,13 +1,14 @@
-//! Fuzz target of stored messages, positions and keys, valid and mutated.
+//! Fuzz targets of stored messages, positions, keys and notifications, valid and mutated.
 
 use pabal_contract::fuzz::{for_a_while, spoiled};
-use pabal_core::model::{ChannelId, Message, MessageId, UserId};
+use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, UserId};
+use pabal_core::ports::Notification;
 use proptest::prelude::*;
 
-use super::codec::*;
+use super::*;
 
 /// Versions, flags, lengths and text, for insertion at any offset.
-pub(crate) const TOKENS: &[&[u8]] = &[
+const TOKENS: &[&[u8]] = &[
     b"\x00",
     b"\x01",
     b"\x02",
@@ -27,7 +28,7 @@ pub(crate) const TOKENS: &[&[u8]] = &[
 ];
 
 prop_compose! {
-    pub(crate) fn any_message()(
+    pub(super) fn any_message()(
         ids in any::<(u64, u64, u64)>(),
         message_to in any::<Option<u64>>(),
         content in any::<String>(),
@@ -50,7 +51,7 @@ fn encoded(message: &Message) -> Vec<u8> {
     value
 }
 
-/// The expected error of a value, derived from the table in [`codec`](super::codec).
+/// The expected error of a value, derived from the table in [`codec`](super).
 fn wrong(value: &[u8]) -> Option<DecodeError> {
     match *value {
         [version, ..] if version != 1 => return Some(DecodeError::Version(version)),
@@ -113,6 +114,35 @@ fn stored_keys() {
         match decode_position_key(&key) {
             Ok(partition) => prop_assert!(position_key(partition)[..] == key),
             Err(_) => prop_assert!(key.len() != 2 || number(&key) >= 1_024),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn stored_notifications() {
+    let value = (any_message(), any::<(u64, u64)>()).prop_map(|(message, (user_id, queued_at))| {
+        let (user_id, queued_at) = (UserId::new(user_id), Timestamp::from_micros(queued_at));
+        notification::encode(&Notification { user_id, message, queued_at })
+    });
+    for_a_while(file!(), spoiled(value, TOKENS), |value| {
+        match notification::decode(&value) {
+            Ok(notification) => prop_assert!(notification::encode(&notification) == value),
+            Err(error) => {
+                let expected = match (value.first(), value.get(33..)) {
+                    (Some(&version), _) if version != 1 => DecodeError::Version(version),
+                    (_, None) => DecodeError::Truncated,
+                    (_, Some(message)) => {
+                        let ids = (ChannelId::new(0), MessageId::new(0));
+                        decode_message(ids.0, ids.1, message).expect_err("nothing else is wrong")
+                    }
+                };
+                prop_assert_eq!(error, expected);
+            }
+        }
+        match notification::decode_position(&value) {
+            Ok(position) => prop_assert!(position.to_be_bytes()[..] == value),
+            Err(error) => prop_assert_eq!(error, DecodeError::Length(value.len())),
         }
         Ok(())
     });

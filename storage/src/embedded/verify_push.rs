@@ -2,11 +2,12 @@
 
 use fjall::Readable;
 
-use super::codec;
-use crate::embedded::{Database, StoreReport};
+use super::database::Database;
+use super::findings::StoreReport;
+use crate::codec::notification as codec;
 
 /// Checks notifications and their positions.
-pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
+pub(super) fn verify(database: &Database, report: &mut StoreReport) {
     let (mut last_given, mut highest) = (None, 0);
     for row in database.durable().iter(&database.push) {
         let (key, value) = match row.into_inner() {

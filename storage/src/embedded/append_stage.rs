@@ -7,14 +7,14 @@ use fjall::OwnedWriteBatch;
 use pabal_core::model::{Message, MessageId, Partition};
 use pabal_core::ports::Appended;
 
-use super::codec::{self, MessageKey, SentKey};
-use super::positions::within_window;
-use crate::embedded::{Database, ReadError};
+use super::database::{Database, ReadError};
+use crate::codec::{self, MessageKey, SentKey};
+use crate::send_window::within_window;
 
 /// Appends that are decided but not written yet: the current group. Keys are collected first,
 /// because a batch must not contain a key twice.
 #[derive(Default)]
-pub(crate) struct AppendStage {
+pub(super) struct AppendStage {
     messages: Vec<(MessageKey, Vec<u8>)>,
     keys: HashSet<MessageKey>,
     sent: HashMap<SentKey, MessageId>,
@@ -24,7 +24,7 @@ pub(crate) struct AppendStage {
 impl AppendStage {
     /// Decides about `messages`, based on stored and staged rows. After an error the stage must be
     /// abandoned.
-    pub(crate) fn stage(
+    pub(super) fn stage(
         &mut self,
         database: &Database,
         partition: Partition,
@@ -99,7 +99,7 @@ impl AppendStage {
     }
 
     /// Adds the staged writes to `batch`.
-    pub(crate) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
         for (key, value) in self.messages.drain(..) {
             batch.insert(&database.messages, key, value);
         }
@@ -115,7 +115,7 @@ impl AppendStage {
     }
 
     /// The staged writes are durable.
-    pub(crate) fn committed(&mut self, database: &Database) {
+    pub(super) fn committed(&mut self, database: &Database) {
         for (partition, position) in &self.positions {
             database.stored.advance(*partition, *position);
         }
@@ -123,7 +123,7 @@ impl AppendStage {
     }
 
     /// Discards the staged writes.
-    pub(crate) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.messages.clear();
         self.keys.clear();
         self.sent.clear();

@@ -8,10 +8,10 @@ use fjall::{Guard, Iter, Readable, Snapshot};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
 
-use super::codec::{self, DecodeError};
-use crate::embedded::{
-    Database, ExportError, Exported, ReadError, Request, Stopped, Writer, yield_between_rows,
-};
+use super::database::{Database, ReadError, yield_between_rows};
+use super::export::{ExportError, Exported};
+use super::writer::{Request, Stopped, Writer};
+use crate::codec::{self, DecodeError};
 
 const FIRST: MessageId = MessageId::new(0);
 const LAST: MessageId = MessageId::new(u64::MAX);
@@ -35,7 +35,7 @@ pub struct FjallHistoryStore {
 }
 
 impl FjallHistoryStore {
-    pub(crate) fn new(writer: Arc<Writer>) -> Self {
+    pub(super) fn new(writer: Arc<Writer>) -> Self {
         Self { writer }
     }
 
@@ -58,7 +58,7 @@ impl FjallHistoryStore {
     }
 
     /// Whether no channel has a message.
-    pub(crate) fn is_empty(&self) -> Result<bool, HistoryError> {
+    pub(super) fn is_empty(&self) -> Result<bool, HistoryError> {
         let database = self.writer.database()?;
         let mut first = database.durable().iter(&database.messages);
         match first.next().map(Guard::key).transpose() {
