@@ -1,7 +1,11 @@
-//! Backends behind the ports of `pabal-core`.
+//! The backends of the ports of `pabal-core`: an embedded store, SQLite, PostgreSQL, Cassandra and
+//! Redis.
 
 #[cfg(any(feature = "cassandra", feature = "postgres"))]
 pub mod error;
+mod backoff;
+mod send_window;
+mod codec;
 pub mod embedded;
 pub mod directory;
 pub mod history;
@@ -10,5 +14,5 @@ pub mod push;
 pub mod redis;
 
 #[cfg(any(feature = "cassandra", feature = "redis"))]
-/// The version of this package, as it introduces itself to servers.
+/// The version of this package, which is sent to servers as part of the client's name.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -181,7 +181,8 @@ async fn a_crash_of_the_server_costs_sessions_and_nothing_else() {
 async fn every_corrupted_message_is_counted() {
     let node = Node::shared().await;
     let corruptions = [Corruption::Lose, Corruption::Repeat, Corruption::Reorder];
-    let pairs = ALL.into_iter().flat_map(|transport| corruptions.map(|corruption| (transport, corruption)));
+    let pairs =
+        ALL.into_iter().flat_map(|transport| corruptions.map(|corruption| (transport, corruption)));
     join_all(pairs.map(|(transport, corruption)| corrupted(&node, transport, corruption))).await;
 }
 
@@ -200,8 +201,12 @@ async fn corrupted(node: &Node, transport: Transport, corruption: Corruption) {
     let Verdict { lost, repeated, reordered } = verdict;
     let corrupted = proxy.corrupted();
     match corruption {
-        Corruption::Lose => assert_eq!((lost, repeated, reordered), (corrupted, 0, 0), "{transport:?}"),
-        Corruption::Repeat => assert_eq!((lost, repeated, reordered), (0, corrupted, 0), "{transport:?}"),
+        Corruption::Lose => {
+            assert_eq!((lost, repeated, reordered), (corrupted, 0, 0), "{transport:?}")
+        }
+        Corruption::Repeat => {
+            assert_eq!((lost, repeated, reordered), (0, corrupted, 0), "{transport:?}")
+        }
         // One that was to come behind the next of its channel may have waited for it in vain.
         _ => {
             assert_eq!((repeated, reordered), (0, corrupted), "{transport:?}");

@@ -1,5 +1,5 @@
-//! Fuzz target of the command codec: frames and bodies of clients, valid, invalid in known fields, and
-//! damaged.
+//! Fuzz target of the command codec: frames and bodies as clients write them, valid, with known
+//! errors, and mutated.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, MessageId, Seq};
 use pabal_core::protocol::*;
 
-/// The longest `detail` of a problem, whatever the input.
+/// The maximum length of an error detail, for any input.
 const LONGEST_DETAIL: usize = 400;
 
-/// Tokens that are inserted anywhere in the input.
+/// Pieces of the grammar, for insertion at any offset.
 const TOKENS: &[&[u8]] = &[
     b"{",
     b"}",
@@ -52,7 +52,7 @@ const TOKENS: &[&[u8]] = &[
     b"\xef\xbb\xbf",
 ];
 
-/// The value of a field: absent, a string, or another JSON value.
+/// The value of a field: none, a string, or other JSON.
 #[derive(Clone, Debug)]
 enum Field {
     Absent,
@@ -68,7 +68,7 @@ impl Field {
         }
     }
 
-    /// Whether it counts as absent, as `null` does.
+    /// Whether the field counts as absent; `null` does.
     fn is_absent(&self) -> bool {
         matches!(self, Self::Absent | Self::Other("null"))
     }
@@ -82,7 +82,7 @@ impl Field {
     }
 }
 
-/// Decimal digits below 2^63, with any number of leading zeroes.
+/// Decimal digits below 2^63, with any number of leading zeros.
 fn id(text: &str) -> Option<u64> {
     let digits = text.trim_start_matches('0');
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -115,16 +115,16 @@ fn names() -> impl Strategy<Value = String> {
 
 /// One command as a client writes it.
 #[derive(Clone, Debug)]
-struct Written {
+struct Sample {
     fields: BTreeMap<&'static str, Field>,
     /// A field that occurs twice.
-    twice: Option<&'static str>,
+    duplicated: Option<&'static str>,
 }
 
 const FIELDS: [&str; 6] =
     ["id", "type", "channel_id", "message_id", "client_message_id", "content"];
 
-fn written_command() -> impl Strategy<Value = Written> {
+fn sample() -> impl Strategy<Value = Sample> {
     let kinds = select(&["send", "send", "send", "typing", "read", "dance", "", "Send"][..]);
     let fields = (
         field(names()),
@@ -134,20 +134,22 @@ fn written_command() -> impl Strategy<Value = Written> {
         field(names()),
         field(any::<String>()),
     );
-    let twice = prop_oneof![30 => Just(None), 1 => select(&FIELDS[..]).prop_map(Some)];
-    (fields, twice).prop_map(|((id, kind, channel, message, client, content), twice)| Written {
-        fields: FIELDS.into_iter().zip([id, kind, channel, message, client, content]).collect(),
-        twice,
+    let duplicated = prop_oneof![30 => Just(None), 1 => select(&FIELDS[..]).prop_map(Some)];
+    (fields, duplicated).prop_map(|((id, kind, channel, message, client, content), duplicated)| {
+        Sample {
+            fields: FIELDS.into_iter().zip([id, kind, channel, message, client, content]).collect(),
+            duplicated,
+        }
     })
 }
 
-impl Written {
+impl Sample {
     fn is_malformed(&self) -> bool {
-        self.twice.is_some_and(|name| !matches!(self.fields[name], Field::Absent))
+        self.duplicated.is_some_and(|name| !matches!(self.fields[name], Field::Absent))
     }
 
-    /// Its invalid fields, by the contract.
-    fn invalid_fields(&self) -> Vec<&'static str> {
+    /// The fields that are invalid according to the contract.
+    fn invalid(&self) -> Vec<&'static str> {
         let is = |name: &str, right: fn(&Field) -> bool| right(&self.fields[name]);
         let name = |field: &Field| field.is_absent() || field.is_name();
         let mut checks = vec![("id", is("id", name))];
@@ -167,16 +169,16 @@ impl Written {
         checks.into_iter().filter(|(_, right)| !right).map(|(name, _)| name).collect()
     }
 
-    /// The command that it stands for, if no field is invalid.
-    fn means(&self) -> Command {
+    /// The command it means if all fields are valid.
+    fn meaning(&self) -> Command {
         let text = |name: &str| self.fields[name].text().map(str::to_owned);
-        let number = |name| text(name).as_deref().and_then(id).expect("was checked");
+        let number = |name| text(name).as_deref().and_then(id).expect("checked");
         let channel_id = ChannelId::new(number("channel_id"));
         match text("type").as_deref() {
             Some("send") => Command::Send {
                 channel_id,
                 client_message_id: text("client_message_id"),
-                content: text("content").expect("was checked"),
+                content: text("content").expect("checked"),
             },
             Some("typing") => Command::Typing { channel_id },
             _ => Command::Read { channel_id, message_id: MessageId::new(number("message_id")) },
@@ -184,24 +186,24 @@ impl Written {
     }
 
     fn matches(&self, (id, command): &NamedCommand) -> Result<(), TestCaseError> {
-        let wrong = self.invalid_fields();
+        let invalid = self.invalid();
         match command {
             Ok(command) => {
-                prop_assert!(wrong.is_empty(), "accepted with invalid {wrong:?}");
-                prop_assert_eq!(command, &self.means());
+                prop_assert!(invalid.is_empty(), "accepted with invalid fields {invalid:?}");
+                prop_assert_eq!(command, &self.meaning());
             }
             Err(problem) => {
-                names_the_invalid_field(problem)?;
+                is_valid_refusal(problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
-                prop_assert!(field.is_some_and(|field| wrong.contains(&field)), "{problem:?}");
+                prop_assert!(field.is_some_and(|field| invalid.contains(&field)), "{problem:?}");
             }
         }
         let named = self.fields["id"].text().filter(|_| self.fields["id"].is_name());
-        prop_assert_eq!(id.as_deref(), named, "the reply carries its id");
+        prop_assert_eq!(id.as_deref(), named, "the reply has the id of the command");
         Ok(())
     }
 
-    /// As JSON. `style` selects the order of the fields, the escapes and the spaces.
+    /// The command as JSON. The order of fields, the escapes and the white space depend on `style`.
     fn write(&self, style: u8, more: &[(&str, String)]) -> String {
         let mut pairs: Vec<String> = Vec::new();
         for (name, field) in &self.fields {
@@ -212,7 +214,10 @@ impl Written {
             };
             let pair =
                 format!("{}{}{value}", string(name, style >> 1), [":", " :\t"][style as usize & 1]);
-            pairs.extend(std::iter::repeat_n(pair, if self.twice == Some(*name) { 2 } else { 1 }));
+            pairs.extend(std::iter::repeat_n(
+                pair,
+                if self.duplicated == Some(*name) { 2 } else { 1 },
+            ));
         }
         pairs.extend(more.iter().map(|(name, value)| format!("\"{name}\":{value}")));
         pairs.push(r#""unknown":{"deep":[[["\ud83d\udc0e",1e300]]],"":null}"#.to_owned());
@@ -222,7 +227,7 @@ impl Written {
     }
 }
 
-/// A JSON string, for some styles with every character escaped.
+/// A JSON string, fully escaped for odd styles.
 fn string(text: &str, style: u8) -> String {
     if style & 1 == 0 {
         return json!(text).to_string();
@@ -231,8 +236,9 @@ fn string(text: &str, style: u8) -> String {
     format!("\"{escaped}\"")
 }
 
-/// What holds for every problem: code `invalid`, and a short sentence that does not repeat the input.
-fn names_the_invalid_field(problem: &Problem) -> Result<(), TestCaseError> {
+/// The form of every refusal: the code `invalid`, and a bounded sentence that does not echo the
+/// input.
+fn is_valid_refusal(problem: &Problem) -> Result<(), TestCaseError> {
     prop_assert_eq!(problem.code, ProblemCode::Invalid);
     prop_assert!(
         !problem.detail.is_empty() && problem.detail.len() <= LONGEST_DETAIL,
@@ -245,7 +251,7 @@ fn names_the_invalid_field(problem: &Problem) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A command as JSON, by the contract.
+/// A command as the contract writes it.
 fn written((id, command): &(Option<String>, Command)) -> serde_json::Value {
     let mut written = match command {
         Command::Send { channel_id, client_message_id, content } => json!({
@@ -261,37 +267,37 @@ fn written((id, command): &(Option<String>, Command)) -> serde_json::Value {
     written
 }
 
-/// Writes the parsed commands as JSON again, which must parse to the same commands. An invalid command
-/// must name its field.
-fn can_be_written_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
+/// Writes the understood commands as JSON: parsing it again must give the same commands. A refused
+/// command must name a field.
+fn parses_to_the_same_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
     prop_assert!(commands.len() <= 256);
-    let mut parsed = Vec::new();
+    let mut understood = Vec::new();
     for (id, command) in commands {
         match command {
-            Ok(command) => parsed.push((id, command)),
+            Ok(command) => understood.push((id, command)),
             Err(problem) => {
-                names_the_invalid_field(&problem)?;
+                is_valid_refusal(&problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
                 prop_assert!(field.is_some_and(|field| FIELDS.contains(&field)), "{problem:?}");
             }
         }
     }
-    let body = json!({"commands": parsed.iter().map(written).collect::<Vec<_>>()}).to_string();
-    let again = parse_commands(body.as_bytes()).expect("a parsed command can be written");
-    let again: Vec<_> = again.into_iter().map(|(id, it)| (id, it.expect("is a command"))).collect();
-    prop_assert_eq!(again, parsed);
+    let body = json!({"commands": understood.iter().map(written).collect::<Vec<_>>()}).to_string();
+    let again = parse_commands(body.as_bytes()).expect("what was understood can be written");
+    let again: Vec<_> = again.into_iter().map(|(id, it)| (id, it.expect("a command"))).collect();
+    prop_assert_eq!(again, understood);
     Ok(())
 }
 
-/// Valid commands are parsed, and invalid ones are refused by field, as the contract says.
+/// The codec accepts and refuses commands as the contract requires.
 #[test]
 fn commands() {
-    // Sometimes more commands than one body may hold.
+    // Occasionally more commands than one body may have.
     let copies = prop_oneof![80 => Just(1_usize), 1 => 60..120_usize];
-    let input = (vec(written_command(), 0..4), copies, any::<u8>());
-    for_a_while(file!(), input, |(sent, copies, style)| {
-        let sent = vec![sent; copies].concat();
-        let list: Vec<_> = sent.iter().map(|sent| sent.write(style, &[])).collect();
+    let input = (vec(sample(), 0..4), copies, any::<u8>());
+    for_a_while(file!(), input, |(sample, copies, style)| {
+        let sample = vec![sample; copies].concat();
+        let list: Vec<_> = sample.iter().map(|sample| sample.write(style, &[])).collect();
         let list = format!("[{}]", list.join(","));
         let (frame, body) = (list.clone(), format!("{{\"commands\":{list}}}"));
         let parsed = [
@@ -301,18 +307,18 @@ fn commands() {
         for parsed in parsed {
             match parsed {
                 Err(problem) => {
-                    names_the_invalid_field(&problem)?;
-                    let twice = sent.iter().any(Written::is_malformed);
+                    is_valid_refusal(&problem)?;
+                    let duplicated = sample.iter().any(Sample::is_malformed);
                     let field = problem.errors.first().map(|error| error.field.as_str());
-                    prop_assert!(twice || field == Some("commands"), "{problem:?}");
-                    prop_assert!(twice || sent.len() > 256, "{problem:?}");
+                    prop_assert!(duplicated || field == Some("commands"), "{problem:?}");
+                    prop_assert!(duplicated || sample.len() > 256, "{problem:?}");
                 }
                 Ok(commands) => {
-                    prop_assert_eq!(commands.len(), sent.len());
-                    for (sent, command) in sent.iter().zip(&commands) {
-                        sent.matches(command)?;
+                    prop_assert_eq!(commands.len(), sample.len());
+                    for (sample, command) in sample.iter().zip(&commands) {
+                        sample.matches(command)?;
                     }
-                    can_be_written_again(commands)?;
+                    parses_to_the_same_again(commands)?;
                 }
             }
         }
@@ -320,14 +326,14 @@ fn commands() {
     });
 }
 
-/// A frame of one object: an acknowledgement, cursors, and perhaps a command.
+/// A frame of one object: an acknowledgement, channel cursors and possibly a command.
 #[test]
 fn commands_with_cursors() {
     let channels = prop_oneof![
         4 => btree_map(0..u64::MAX >> 1, 0..u64::MAX >> 1, 0..5).prop_map(Some),
         1 => Just(None),
     ];
-    const WRONG: &[&str] = &[
+    const INVALID: &[&str] = &[
         "7",
         "[]",
         "\"1\"",
@@ -337,11 +343,11 @@ fn commands_with_cursors() {
         "{\"1\":{\"1\":\"1\"}}",
         "{\"9223372036854775808\":\"0\"}",
     ];
-    let wrong = prop_oneof![4 => Just(None), 1 => select(WRONG).prop_map(Some)];
-    let input = (prop::option::of(written_command()), field(ids()), channels, wrong, any::<u8>());
-    for_a_while(file!(), input, |(sent, ack, channels, wrong, style)| {
+    let invalid = prop_oneof![4 => Just(None), 1 => select(INVALID).prop_map(Some)];
+    let input = (prop::option::of(sample()), field(ids()), channels, invalid, any::<u8>());
+    for_a_while(file!(), input, |(sample, ack, channels, invalid, style)| {
         let nothing = || FIELDS.into_iter().map(|name| (name, Field::Absent)).collect();
-        let command = sent.unwrap_or_else(|| Written { fields: nothing(), twice: None });
+        let command = sample.unwrap_or_else(|| Sample { fields: nothing(), duplicated: None });
         let mut more = Vec::new();
         match &ack {
             Field::Absent => {}
@@ -351,24 +357,24 @@ fn commands_with_cursors() {
         let cursors: Option<BTreeMap<_, _>> = channels.as_ref().map(|channels| {
             channels.iter().map(|(id, held)| (id.to_string(), held.to_string())).collect()
         });
-        match (wrong, &cursors) {
-            (Some(wrong), _) => more.push(("channels", wrong.to_owned())),
+        match (invalid, &cursors) {
+            (Some(invalid), _) => more.push(("channels", invalid.to_owned())),
             (None, Some(cursors)) => more.push(("channels", json!(cursors).to_string())),
             (None, None) => {}
         }
-        let parsed = parse_client_frame(&command.write(style, &more));
+        let understood = parse_client_frame(&command.write(style, &more));
         if command.is_malformed() {
-            return names_the_invalid_field(&parsed.expect_err("has a field twice"));
+            return is_valid_refusal(&understood.expect_err("a duplicate field"));
         }
         let wrong_ack = !ack.is_absent() && !ack.is_id();
-        if wrong_ack || wrong.is_some() {
-            let problem = parsed.expect_err("has an invalid field");
-            names_the_invalid_field(&problem)?;
+        if wrong_ack || invalid.is_some() {
+            let problem = understood.expect_err("an invalid field");
+            is_valid_refusal(&problem)?;
             let field = problem.errors[0].field.as_str();
             prop_assert!(field == "ack" && wrong_ack || field == "channels", "{problem:?}");
             return Ok(());
         }
-        let frame = parsed.expect("is a frame");
+        let frame = understood.expect("a frame");
         prop_assert_eq!(frame.ack, ack.text().and_then(id).map(Seq::new));
         let held = |(id, held)| (ChannelId::new(id), MessageId::new(held));
         prop_assert_eq!(frame.channels, channels.map(|it| it.into_iter().map(held).collect()));
@@ -378,35 +384,36 @@ fn commands_with_cursors() {
     });
 }
 
-/// A damaged frame or body is refused with a reason, or parses to commands that can be written again.
+/// A mutated frame or body is either refused with a reason or parsed without loss.
 #[test]
 fn commands_spoiled() {
-    let whole =
-        (vec(written_command(), 0..3), any::<u8>(), 0..3).prop_map(|(sent, style, shape)| {
-            let list: Vec<_> = sent.iter().map(|sent| sent.write(style, &[])).collect();
-            let more = [("ack", "\"7\"".to_owned()), ("channels", r#"{"7":"0"}"#.to_owned())];
-            match shape {
-                0 => format!("[{}]", list.join(",")),
-                1 => format!("{{\"commands\":[{}]}}", list.join(",")),
-                _ => sent.first().map_or("{\"ack\":\"1\"}".into(), |sent| sent.write(style, &more)),
-            }
-            .into_bytes()
-        });
-    for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
-        match parse_commands(&bytes) {
-            Err(problem) => names_the_invalid_field(&problem)?,
-            Ok(commands) => {
-                prop_assert!(std::str::from_utf8(&bytes).is_ok(), "a body that parses is UTF-8");
-                can_be_written_again(commands)?;
+    let whole = (vec(sample(), 0..3), any::<u8>(), 0..3).prop_map(|(sample, style, shape)| {
+        let list: Vec<_> = sample.iter().map(|sample| sample.write(style, &[])).collect();
+        let more = [("ack", "\"7\"".to_owned()), ("channels", r#"{"7":"0"}"#.to_owned())];
+        match shape {
+            0 => format!("[{}]", list.join(",")),
+            1 => format!("{{\"commands\":[{}]}}", list.join(",")),
+            _ => {
+                sample.first().map_or("{\"ack\":\"1\"}".into(), |sample| sample.write(style, &more))
             }
         }
-        // A WebSocket text frame is UTF-8.
+        .into_bytes()
+    });
+    for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
+        match parse_commands(&bytes) {
+            Err(problem) => is_valid_refusal(&problem)?,
+            Ok(commands) => {
+                prop_assert!(std::str::from_utf8(&bytes).is_ok(), "UTF-8 throughout");
+                parses_to_the_same_again(commands)?;
+            }
+        }
+        // A WebSocket text frame is always UTF-8.
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Ok(());
         };
         match parse_client_frame(text) {
             Err(problem) => {
-                names_the_invalid_field(&problem)?;
+                is_valid_refusal(&problem)?;
                 for error in &problem.errors {
                     prop_assert!(["ack", "channels", "commands"].contains(&&*error.field));
                 }
@@ -414,10 +421,10 @@ fn commands_spoiled() {
             Ok(frame) => {
                 let again = json!({"ack": frame.ack, "channels": frame.channels}).to_string();
                 if frame.ack.is_some() || frame.channels.is_some() {
-                    let again = parse_client_frame(&again).expect("a parsed frame can be written");
+                    let again = parse_client_frame(&again).expect("it can be written");
                     prop_assert_eq!((again.ack, again.channels), (frame.ack, frame.channels));
                 }
-                can_be_written_again(frame.commands)?;
+                parses_to_the_same_again(frame.commands)?;
             }
         }
         Ok(())

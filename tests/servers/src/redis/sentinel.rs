@@ -54,7 +54,8 @@ impl RedisSentinel {
 
     /// The number of the server that the Sentinel says is primary.
     pub async fn primary(&self) -> Option<usize> {
-        let response = self.sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
+        let response =
+            self.sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
         let port: u16 = response.lines().nth(1)?.parse().ok()?;
         self.servers.iter().position(|server| server.port() == port)
     }
