@@ -1,4 +1,5 @@
-//! `pabal`: config → build → run → drain, unless another command is asked for.
+//! The program `pabal`. `serve` is in this file: config → build → run → drain. The other commands
+//! are in `commands`, the terminal client, the lab and the load generator.
 
 mod commands;
 
@@ -12,8 +13,9 @@ use pabal_core::memory::SystemClock;
 use pabal_core::ports::Clock;
 use pabal_gateway::app::{App, BuildError, cores};
 use pabal_gateway::config::{Config, ConfigError, ServeFlags, environment};
-use pabal_gateway::server::{BindError, Listeners, Server, Tls};
+use pabal_gateway::server::{BindError, Listeners, Server};
 use pabal_gateway::telemetry;
+use pabal_gateway::tls::Tls;
 use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,7 +25,7 @@ use self::commands::{Cli, Command, CommandError, NotBuilt};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Why the program ended otherwise than by being asked to.
+/// Why the program failed: one line for standard error.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("configuration: {0}")]
@@ -45,21 +47,22 @@ enum Failure {
     #[cfg(feature = "load")]
     #[error(transparent)]
     Load(#[from] pabal_load::Failure),
-    #[error("{0}")]
+    #[error(transparent)]
     NotBuilt(#[from] NotBuilt),
-    #[error("the system refuses: {0}")]
+    #[error("the operating system refused: {0}")]
     System(#[from] io::Error),
-    #[error("history could not make a write durable; see the log, and start again")]
+    #[error("history could not make a write durable; see the log, and start the node again")]
     Engine,
-    #[error("stopped without waiting for requests in progress")]
-    Impatient,
+    #[error("stopped at the second signal, without waiting for requests in progress")]
+    Aborted,
 }
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // Whatever the program writes is for its own user, in a folder that others may read as well.
+    // Files that the program writes are for its own user only, also in a folder that others can
+    // read.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let done = match &command {
+    let outcome = match &command {
         Command::Serve(flags) => serve(flags),
         Command::Config(config) => config.run().map_err(Failure::from),
         Command::Migrate(migrate) => on_runtime(migrate.run()),
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
         #[cfg(not(feature = "load"))]
         Command::Load(_) => Err(NotBuilt("load").into()),
     };
-    match done {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("pabal: {failure}");
@@ -95,12 +98,12 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     let telemetry = telemetry::start(&config, runtime.handle())?;
     let outcome = runtime.block_on(run(&config));
     telemetry.finish();
-    // Nothing is left to wait for but a password that nobody waits for.
+    // Only password hashes of dropped requests may still be running.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-/// Runs a command that waits for things.
+/// Runs an asynchronous command.
 fn on_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), Failure> {
     Ok(runtime()?.block_on(command)?)
 }
@@ -115,11 +118,11 @@ async fn run(config: &Config) -> Result<(), Failure> {
     let listeners = Listeners::bind(&config.server)?;
     let tls = listeners.tls();
     if let Some(tls) = &tls {
-        doubt(tls);
+        warn_if_invalid(tls);
     }
     let address = listeners.address()?;
     let app = App::build(config, address, tls.clone()).await?;
-    let server = Server::start(listeners, &app, config);
+    let server = Server::start(listeners, app.services(), config);
     let scheme = if tls.is_some() { "https" } else { "http" };
     announce(&format!("listening on {scheme}://{address}"));
     let reason = tokio::select! {
@@ -128,49 +131,53 @@ async fn run(config: &Config) -> Result<(), Failure> {
         never = reload(&mut hangup, tls.as_deref()) => match never {},
     };
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);
-    let stop = async {
-        tracing::info!("stopping");
-        server.close();
-        app.drain(grace).await;
-        server.finish(grace).await;
-        app.shutdown(grace).await;
-        tracing::info!("stopped");
-    };
     tokio::select! {
-        () = stop => reason,
-        () = signals.next() => Err(Failure::Impatient),
+        () = drain(server, app, grace) => reason,
+        () = signals.next() => Err(Failure::Aborted),
     }
 }
 
-/// Reads the certificate again whenever SIGHUP asks for it. A bad one is logged, and changes nothing.
+/// Refuses new connections, moves sessions to other nodes, lets requests in progress end, and
+/// closes the stores.
+async fn drain(server: Server, app: App, grace: Duration) {
+    tracing::info!("stopping");
+    server.close();
+    app.drain(grace).await;
+    server.finish(grace).await;
+    app.shutdown(grace).await;
+    tracing::info!("stopped");
+}
+
+/// Reads the certificate again on every SIGHUP. An invalid one is logged, and the old one stays in
+/// use.
 async fn reload(hangup: &mut Signal, tls: Option<&Tls>) -> Infallible {
     loop {
         if hangup.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
         let Some(tls) = tls else {
-            tracing::info!("SIGHUP: there is no certificate to read again");
+            tracing::info!("SIGHUP: no certificate is configured");
             continue;
         };
         match tls.reload() {
             Ok(()) => {
                 tracing::info!("SIGHUP: the certificate was read again");
-                doubt(tls);
+                warn_if_invalid(tls);
             }
-            Err(error) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
+            Err(error) => tracing::error!(%error, "SIGHUP: keeping the certificate in use"),
         }
     }
 }
 
-/// Says so if no client can trust the certificate. It is used all the same: the clocks of the clients
-/// decide, and one of theirs may be better than this one.
-fn doubt(tls: &Tls) {
+/// Logs a warning if the certificate is not valid now. It is used nevertheless: clients decide by
+/// their own clocks.
+fn warn_if_invalid(tls: &Tls) {
     if let Some(complaint) = tls.complaint(SystemClock.now()) {
         tracing::warn!("{complaint}");
     }
 }
 
-/// The one line on standard output, for whoever started the program and waits for it.
+/// Writes the only line on standard output. A process that started the program waits for it.
 fn announce(line: &str) {
     let mut out = io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
@@ -178,7 +185,7 @@ fn announce(line: &str) {
     }
 }
 
-/// What asks the program to stop: SIGTERM, and Ctrl-C.
+/// The signals that stop the program: SIGTERM, and SIGINT from Ctrl-C.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,5 +1,5 @@
-//! What an operator does with the data folder of a node while that node runs: the program itself on
-//! one side, people on it on the other.
+//! Commands of an operator on the data folder of a node while the node runs: the program on one
+//! side, users of the node on the other.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -20,14 +20,14 @@ use support::{Node, PASSWORD, Person};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// How a command ended: whether well, and what it wrote.
+/// The outcome of a command: whether it succeeded, and its output.
 struct Done {
-    well: bool,
+    ok: bool,
     out: String,
     err: String,
 }
 
-/// `pabal` with these arguments and this on its standard input.
+/// Runs `pabal` with these arguments and this standard input.
 async fn pabal(arguments: &[&str], input: &str) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -35,15 +35,15 @@ async fn pabal(arguments: &[&str], input: &str) -> Done {
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Done { well: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// `pabal user …` on the folder of a node; what it printed.
+/// Runs `pabal user …` on the folder of a node, and returns its output.
 async fn user(node: &Node, arguments: &[&str], input: &str) -> String {
     let data = node.data();
     let all = [&["user", "--data", data.to_str().unwrap()], arguments].concat();
     let done = pabal(&all, input).await;
-    assert!(done.well, "{arguments:?}: {}", done.err);
+    assert!(done.ok, "{arguments:?}: {}", done.err);
     done.out
 }
 
@@ -52,21 +52,21 @@ async fn log_in(node: &Node, name: &str, password: &str) -> u16 {
     node.post("/v1/login", body).await.status.as_u16()
 }
 
-/// Parks a poll, runs `action`, and asserts that the session ends within a second of it.
+/// Starts a long poll, runs `action`, and asserts that the session ends within a second after it.
 async fn ends_the_session(person: &Person, action: impl Future<Output = String>) -> String {
     let ears = person.listen().await;
     let path = format!("/v1/sessions/{}/long-poll?after=0&wait_ms=15000", ears.id);
-    let parked = tokio::spawn({
+    let poll = tokio::spawn({
         let person = person.clone();
         async move { person.get(&path).await }
     });
-    let said = action.await;
+    let output = action.await;
     let begun = Instant::now();
-    let ended = timeout(SOON, parked).await.unwrap().unwrap();
+    let ended = timeout(SOON, poll).await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     ended.problem(401, "unauthenticated");
     person.get("/v1/me").await.problem(401, "unauthenticated");
-    said
+    output
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn accounts_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn a_disabled_user_is_out_within_a_second_until_enabled() {
+async fn a_disabled_user_loses_access_within_a_second_until_enabled() {
     let node = Node::start().await;
     let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
     let out = ends_the_session(&mina, user(&node, &["disable", "mina"], "")).await;
@@ -104,7 +104,7 @@ async fn a_disabled_user_is_out_within_a_second_until_enabled() {
 }
 
 #[tokio::test]
-async fn a_password_is_read_or_made_and_printed_once() {
+async fn a_password_is_read_from_standard_input_or_generated() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let reset = user(&node, &["reset-password", "mina", "--stdin"], "battery staple\n");
@@ -113,19 +113,19 @@ async fn a_password_is_read_or_made_and_printed_once() {
     assert_eq!(log_in(&node, "mina", PASSWORD).await, 401);
     assert_eq!(log_in(&node, "mina", "battery staple").await, 200);
     let out = user(&node, &["reset-password", "mina"], "").await;
-    let made = out.lines().find_map(|line| line.strip_prefix("new password: ")).unwrap();
-    assert_eq!(log_in(&node, "mina", made).await, 200);
+    let generated = out.lines().find_map(|line| line.strip_prefix("new password: ")).unwrap();
+    assert_eq!(log_in(&node, "mina", generated).await, 200);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn ending_sessions_sends_to_log_in_again() {
+async fn a_user_can_log_in_again_after_sessions_were_ended() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let out = ends_the_session(&mina, user(&node, &["end-sessions", "mina"], "")).await;
     assert_eq!(out, "mina: 1 tokens ended\n");
     assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
-    // The same on a folder that no node has open.
+    // The command also works on a folder that no node has open.
     let folder = node.stop().await;
     let data = folder.path().join("data");
     let done = pabal(&["user", "end-sessions", "mina", "--data", data.to_str().unwrap()], "").await;
@@ -133,19 +133,19 @@ async fn ending_sessions_sends_to_log_in_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_one_line_on_standard_error() {
+async fn a_failure_is_one_line_on_standard_error() {
     let node = Node::start().await;
     node.sign_up("mina").await;
     let (data, empty) = (node.data(), tempfile::tempdir().unwrap());
     let (data, empty) = (data.to_str().unwrap(), empty.path().to_str().unwrap());
     let failures = [
-        (&["user", "--data", data, "show", "nobody"][..], "", "no user \"nobody\""),
+        (&["user", "--data", data, "show", "unknown"][..], "", "no user \"unknown\""),
         (&["user", "--data", data, "reset-password", "mina", "--stdin"], "short\n", "8 to 256"),
         (&["user", "--data", empty, "list"], "", "directory.sqlite"),
     ];
     for (arguments, input, expected) in failures {
-        let Done { well, out, err } = pabal(arguments, input).await;
-        assert!(!well && out.is_empty() && err.contains(expected), "{arguments:?}: {out} {err}");
+        let Done { ok, out, err } = pabal(arguments, input).await;
+        assert!(!ok && out.is_empty() && err.contains(expected), "{arguments:?}: {out} {err}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
     assert_eq!(log_in(&node, "mina", PASSWORD).await, 200);
@@ -153,7 +153,7 @@ async fn what_cannot_be_done_is_one_line_on_standard_error() {
 }
 
 #[tokio::test]
-async fn a_data_folder_is_checked_while_no_node_has_it() {
+async fn the_data_folder_of_a_stopped_node_is_checked() {
     let node = Node::start().await;
     let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
     let channel = mina.direct(&bob).await;
@@ -163,13 +163,13 @@ async fn a_data_folder_is_checked_while_no_node_has_it() {
     let data = node.data();
     let check = async || pabal(&["check", "--data", data.to_str().unwrap()], "").await;
     let busy = check().await;
-    assert!(!busy.well && busy.err.contains("in use"), "{}", busy.err);
+    assert!(!busy.ok && busy.err.contains("in use"), "{}", busy.err);
     let _folder = node.stop().await;
     let done = check().await;
-    assert!(done.well && done.err.is_empty(), "{} {}", done.out, done.err);
+    assert!(done.ok && done.err.is_empty(), "{} {}", done.out, done.err);
     assert!(done.out.contains("5 messages in 1 channels, 4 partitions"), "{}", done.out);
     assert!(done.out.contains("2 users"), "{}", done.out);
-    // The middle of the directory, where pages are.
+    // Overwrites the middle of the file, where its pages are.
     let file = data.join("directory.sqlite");
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
@@ -177,15 +177,15 @@ async fn a_data_folder_is_checked_while_no_node_has_it() {
     std::fs::write(&file, &bytes).unwrap();
     std::fs::remove_file(data.join("history/pabal-store")).unwrap();
     let done = check().await;
-    assert!(!done.well && done.err.contains("wrong"), "{} {}", done.out, done.err);
+    assert!(!done.ok && done.err.contains("wrong"), "{} {}", done.out, done.err);
     assert!(done.out.contains("wrong: directory: "), "{}", done.out);
     assert!(done.out.contains("wrong: history: there is no pabal-store"), "{}", done.out);
 }
 
-/// What was said and acknowledged: by its client's name, the message id.
-type Said = Arc<Mutex<BTreeMap<String, u64>>>;
+/// The acknowledged messages: the message id by client message id.
+type Acknowledged = Arc<Mutex<BTreeMap<String, u64>>>;
 
-async fn say(person: &Person, channel: &str, name: &str) -> (u16, u64) {
+async fn send(person: &Person, channel: &str, name: &str) -> (u16, u64) {
     let path = format!("/v1/channels/{channel}/messages");
     let body = json!({"content": format!("this is {name}"), "client_message_id": name});
     let reply = person.post(&path, body).await;
@@ -193,12 +193,12 @@ async fn say(person: &Person, channel: &str, name: &str) -> (u16, u64) {
     (reply.status.as_u16(), id.parse().unwrap())
 }
 
-/// Says things until told to stop.
-async fn keep_saying(
+/// Sends messages until `stop` is set.
+async fn keep_sending(
     person: Person,
     channel: String,
     sender: usize,
-    said: Said,
+    acknowledged: Acknowledged,
     stop: Arc<AtomicBool>,
 ) {
     for number in 0.. {
@@ -206,13 +206,13 @@ async fn keep_saying(
             return;
         }
         let name = format!("{sender}-{number}");
-        let (_, id) = say(&person, &channel, &name).await;
-        said.lock().unwrap().insert(name, id);
+        let (_, id) = send(&person, &channel, &name).await;
+        acknowledged.lock().unwrap().insert(name, id);
     }
 }
 
-/// Every message of a channel: its id by its content.
-async fn everything(person: &Person, channel: &str) -> BTreeMap<String, u64> {
+/// All messages of a channel: the id by content.
+async fn all_messages(person: &Person, channel: &str) -> BTreeMap<String, u64> {
     let (mut all, mut after) = (BTreeMap::new(), 0);
     loop {
         let path = format!("/v1/channels/{channel}/messages?after={after}&limit=100");
@@ -229,62 +229,65 @@ async fn everything(person: &Person, channel: &str) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_under_load_has_what_was_acknowledged_and_goes_on_from_there() {
+async fn a_backup_under_load_has_all_messages_acknowledged_before_it() {
     let node = Node::start().await;
     let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
     let channel = mina.direct(&bob).await;
-    let (said, stop) = (Said::default(), Arc::new(AtomicBool::new(false)));
+    let (acknowledged, stop) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
     let senders: Vec<_> = (0..4)
         .map(|sender| {
             let person = if sender % 2 == 0 { mina.clone() } else { bob.clone() };
-            let (said, stop) = (Arc::clone(&said), Arc::clone(&stop));
-            tokio::spawn(keep_saying(person, channel.clone(), sender, said, stop))
+            let (acknowledged, stop) = (Arc::clone(&acknowledged), Arc::clone(&stop));
+            tokio::spawn(keep_sending(person, channel.clone(), sender, acknowledged, stop))
         })
         .collect();
     let enough = async {
-        while said.lock().unwrap().len() < 200 {
+        while acknowledged.lock().unwrap().len() < 200 {
             tokio::task::yield_now().await;
         }
     };
     timeout(SOON, enough).await.unwrap();
-    let before = said.lock().unwrap().clone();
+    let before = acknowledged.lock().unwrap().clone();
     let folder = tempfile::tempdir().unwrap();
     let (backup, data) = (folder.path().join("backup"), folder.path().join("data"));
     let (from, to) = (backup.to_str().unwrap(), data.to_str().unwrap());
     let done = pabal(&["backup", "--data", node.data().to_str().unwrap(), from], "").await;
-    assert!(done.well && done.out.contains("2 users"), "{} {}", done.out, done.err);
-    let during = said.lock().unwrap().len();
-    assert!(during > before.len(), "senders went on");
+    assert!(done.ok && done.out.contains("2 users"), "{} {}", done.out, done.err);
+    let during = acknowledged.lock().unwrap().len();
+    assert!(during > before.len(), "the senders continued during the backup");
     stop.store(true, Ordering::Relaxed);
     for sender in senders {
         sender.await.unwrap();
     }
-    let live = everything(&mina, &channel).await;
+    let live = all_messages(&mina, &channel).await;
     drop(node.stop().await);
 
     let done = pabal(&["restore", from, "--data", to], "").await;
-    assert!(done.well, "{} {}", done.out, done.err);
+    assert!(done.ok, "{} {}", done.out, done.err);
     let refused = pabal(&["restore", from, "--data", to], "").await;
-    assert!(!refused.well && refused.err.contains("not empty"), "{}", refused.err);
+    assert!(!refused.ok && refused.err.contains("not empty"), "{}", refused.err);
     let node = Node::start_on(folder).await;
-    // Tokens are in it as well; the address is another.
-    let (mina, bob) = (mina.moved_to(&node), bob.moved_to(&node));
-    let restored = everything(&bob, &channel).await;
+    // Tokens are in the backup as well; only the address is new.
+    let (mina, bob) = [mina, bob].map(|person| Person { url: node.url.clone(), ..person }).into();
+    let restored = all_messages(&bob, &channel).await;
     for (name, id) in &before {
         assert_eq!(restored.get(&format!("this is {name}")), Some(id), "{name}");
     }
-    assert!(restored.iter().all(|(content, id)| live.get(content) == Some(id)), "nothing else");
+    assert!(
+        restored.iter().all(|(content, id)| live.get(content) == Some(id)),
+        "the backup has no other messages"
+    );
     let highest = *restored.values().max().unwrap();
     let (name, id) = before.iter().next().unwrap();
     let person = if name.starts_with(['0', '2']) { &mina } else { &bob };
-    assert_eq!(say(person, &channel, name).await, (200, *id), "a repeat is recognised");
-    let (status, id) = say(&mina, &channel, "new").await;
+    assert_eq!(send(person, &channel, name).await, (200, *id), "a repeated send is recognised");
+    let (status, id) = send(&mina, &channel, "new").await;
     assert!(status == 201 && id > highest, "{id} is above {highest}");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_backup_of_a_node_that_stopped_and_what_cannot_be_restored() {
+async fn a_stopped_node_is_backed_up_and_a_damaged_backup_is_not_restored() {
     let node = Node::start().await;
     let (mina, bob) = (node.sign_up("mina").await, node.sign_up("bob").await);
     let channel = mina.direct(&bob).await;
@@ -298,19 +301,19 @@ async fn a_backup_of_a_node_that_stopped_and_what_cannot_be_restored() {
     let backup = folder.path().join("backup");
     let (config, from) = (config.to_str().unwrap(), backup.to_str().unwrap());
     let done = pabal(&["backup", "--config", config, from], "").await;
-    assert!(done.well && done.out.contains("1 messages"), "{} {}", done.out, done.err);
+    assert!(done.ok && done.out.contains("1 messages"), "{} {}", done.out, done.err);
     let again = pabal(&["backup", "--config", config, from], "").await;
-    assert!(!again.well && again.err.contains("not empty"), "{}", again.err);
+    assert!(!again.ok && again.err.contains("not empty"), "{}", again.err);
     let new = folder.path().join("new");
     let new = new.to_str().unwrap();
     let nothing = pabal(&["backup", "--data", new, &format!("{from}2")], "").await;
-    assert!(!nothing.well && nothing.err.contains("no data folder"), "{}", nothing.err);
-    // Damage is found after copying, and nothing is left that a node would start on.
+    assert!(!nothing.ok && nothing.err.contains("neither a data folder"), "{}", nothing.err);
+    // Damage is found after copying, and the folder is left empty, so that no node starts on it.
     std::fs::remove_file(backup.join("history/fjall/version")).unwrap();
     let done = pabal(&["restore", from, "--data", new], "").await;
-    assert!(!done.well && done.out.contains("fjall/version is gone"), "{} {}", done.out, done.err);
+    assert!(!done.ok && done.out.contains("fjall/version is gone"), "{} {}", done.out, done.err);
     assert_eq!(std::fs::read_dir(new).unwrap().count(), 0);
     std::fs::rename(backup.join("history"), backup.join("history.unfinished")).unwrap();
     let done = pabal(&["restore", from, "--data", new], "").await;
-    assert!(!done.well && done.err.contains("no complete backup"), "{}", done.err);
+    assert!(!done.ok && done.err.contains("nor a complete backup"), "{}", done.err);
 }

@@ -1,5 +1,5 @@
-//! A build without the optional parts runs a node, and says of each part that is missing how to have it.
-//! `make test` builds it so.
+//! A build without the optional parts runs a node, and reports for each missing part how to build it.
+//! `make test` builds it that way.
 #![cfg(not(any(
     feature = "chat",
     feature = "cluster",
@@ -40,17 +40,20 @@ fn a_node_starts_on_its_data_folder() {
 }
 
 #[test]
-fn a_missing_command_says_how_to_have_it() {
+fn a_missing_command_reports_how_to_build_it() {
     let data = tempfile::tempdir().expect("a folder");
     for arguments in [&["chat", "--user", "ann"][..], &["lab", "--quick"], &["load"]] {
-        let said = refused(pabal(data.path(), arguments));
-        assert!(said.contains(arguments[0]) && said.contains("not part of this build"), "{said}");
-        assert!(said.contains("cargo build --release -p pabal-cli"), "{said}");
+        let error = refused(pabal(data.path(), arguments));
+        assert!(
+            error.contains(arguments[0]) && error.contains("not part of this build"),
+            "{error}"
+        );
+        assert!(error.contains("cargo build --release -p pabal-cli"), "{error}");
     }
 }
 
 #[test]
-fn a_setting_of_a_missing_part_says_how_to_have_it() {
+fn a_setting_of_a_missing_part_reports_how_to_build_it() {
     let data = tempfile::tempdir().expect("a folder");
     for (name, value, key) in [
         ("PABAL_STORAGE_QUEUE", "redis://127.0.0.1:1", "storage.queue"),
@@ -60,8 +63,8 @@ fn a_setting_of_a_missing_part_says_how_to_have_it() {
     ] {
         let mut serve = pabal(data.path(), &["serve", "--listen", "127.0.0.1:0"]);
         serve.env(name, value);
-        let said = refused(serve);
-        assert!(said.contains(key), "{said}");
-        assert!(said.contains("cargo build --release -p pabal-cli"), "{said}");
+        let error = refused(serve);
+        assert!(error.contains(key), "{error}");
+        assert!(error.contains("cargo build --release -p pabal-cli"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the node tells those who watch it: one trace a message, and never what people say.
+//! Telemetry of the node: one trace per message, and no contents, passwords or tokens.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +25,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(30);
-/// What must not be found anywhere.
+/// Texts that must be in no log line and no trace.
 const CONTENT: &str = "MarkerOfContent";
 const PASSWORD: &str = "MarkerOfPassword";
 
-/// The program, and what it writes to standard error.
+/// The program, and its log.
 struct Program {
     child: Child,
     url: String,
@@ -58,7 +58,7 @@ impl Program {
         Self { child, url, log }
     }
 
-    /// Stops it; what it has logged.
+    /// Stops the program, and returns its log.
     async fn stop(mut self) -> String {
         let id = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
@@ -82,9 +82,10 @@ impl Person {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut person = Self { url: url.into(), http, token: String::new(), id: String::new() };
         let body = json!({"username": name, "password": PASSWORD, "display_name": name});
-        let answer = person.call(Method::POST, "/v1/users", body).await;
-        person.token = answer["token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
-        person.id = answer["user"]["user_id"].as_str().unwrap().to_owned();
+        let response = person.call(Method::POST, "/v1/users", body).await;
+        person.token =
+            response["token"].as_str().unwrap_or_else(|| panic!("{response}")).to_owned();
+        person.id = response["user"]["user_id"].as_str().unwrap().to_owned();
         person
     }
 
@@ -104,21 +105,21 @@ impl Person {
         self.call(Method::GET, path, Value::Null).await
     }
 
-    /// Says something; its message id.
-    async fn say(&self, channel: &str) -> String {
+    /// Sends a message, and returns its id.
+    async fn send(&self, channel: &str) -> String {
         let path = format!("/v1/channels/{channel}/messages");
-        let answer = self.call(Method::POST, &path, json!({"content": CONTENT})).await;
-        let id = answer["message"]["message_id"].as_str();
-        id.unwrap_or_else(|| panic!("{answer}")).to_owned()
+        let response = self.call(Method::POST, &path, json!({"content": CONTENT})).await;
+        let id = response["message"]["message_id"].as_str();
+        id.unwrap_or_else(|| panic!("{response}")).to_owned()
     }
 
     async fn session(&self) -> String {
-        let answer = self.call(Method::POST, "/v1/sessions", json!({})).await;
-        answer["session_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        let response = self.call(Method::POST, "/v1/sessions", json!({})).await;
+        response["session_id"].as_str().unwrap_or_else(|| panic!("{response}")).to_owned()
     }
 }
 
-/// Sends a message by WebSocket and reads until it comes back.
+/// Sends a message by WebSocket, and reads until it is delivered.
 async fn by_websocket(person: &Person, channel: &str) {
     let session = person.session().await;
     let address = person.url.strip_prefix("http://").unwrap();
@@ -137,65 +138,66 @@ async fn by_websocket(person: &Person, channel: &str) {
     frame[2..4].copy_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
     frame.extend(text.as_bytes());
     stream.write_all(&frame).await.unwrap();
-    let mut heard = Vec::new();
-    let hear = async {
-        while !heard.windows(CONTENT.len()).any(|bytes| bytes == CONTENT.as_bytes()) {
-            assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0, "the socket was closed");
+    let mut received = Vec::new();
+    let receive = async {
+        while !received.windows(CONTENT.len()).any(|bytes| bytes == CONTENT.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "the socket was closed");
         }
     };
-    timeout(SOON, hear).await.unwrap();
+    timeout(SOON, receive).await.unwrap();
 }
 
-/// A conversation over every transport; the message ids of what was said by HTTP, and the tokens.
+/// Sends and receives messages by every transport. Returns the ids of the messages sent by HTTP,
+/// and the tokens.
 async fn converse(url: &str) -> (Vec<String>, Vec<String>) {
     let (ann, bob) = (Person::sign_up(url, "ann").await, Person::sign_up(url, "bob").await);
     let direct = ann.call(Method::PUT, &format!("/v1/direct/{}", bob.id), Value::Null).await;
     let channel = direct["channel"]["channel_id"].as_str().unwrap();
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     for transport in ["poll", "long-poll", "events"] {
         let session = bob.session().await;
-        said.push(ann.say(channel).await);
+        sent.push(ann.send(channel).await);
         let path = format!("/v1/sessions/{session}/{transport}?after=0");
-        let heard = match transport {
-            // A stream that never ends: its first piece will do.
+        let received = match transport {
+            // The stream does not end: reads until the message has arrived.
             "events" => {
                 let request = bob.http.get(format!("{url}{path}")).bearer_auth(&bob.token);
-                let mut answer = request.send().await.unwrap();
+                let mut response = request.send().await.unwrap();
                 let mut text = String::new();
                 while !text.contains(CONTENT) {
-                    let piece = timeout(SOON, answer.chunk()).await.unwrap().unwrap().unwrap();
+                    let piece = timeout(SOON, response.chunk()).await.unwrap().unwrap().unwrap();
                     text.push_str(&String::from_utf8_lossy(&piece));
                 }
                 text
             }
             // A message is acknowledged when it is durable, and delivered a moment later.
             _ => {
-                let mut heard = String::new();
+                let mut received = String::new();
                 let poll = async {
-                    while !heard.contains(CONTENT) {
-                        heard = bob.get(&path).await.to_string();
+                    while !received.contains(CONTENT) {
+                        received = bob.get(&path).await.to_string();
                     }
                 };
                 timeout(SOON, poll).await.unwrap_or_else(|_| panic!("{transport}"));
-                heard
+                received
             }
         };
-        assert!(heard.contains(CONTENT), "{transport}: {heard}");
+        assert!(received.contains(CONTENT), "{transport}: {received}");
     }
     by_websocket(&bob, channel).await;
     let page = ann.get(&format!("/v1/channels/{channel}/messages")).await;
     assert_eq!(page["messages"].as_array().unwrap().len(), 4);
-    // Refusals are logged, too.
+    // Refused requests are logged as well.
     let wrong = json!({"username": "ann", "password": format!("{PASSWORD} wrong")});
     ann.call(Method::POST, "/v1/login", wrong).await;
     let bad = json!({"content": [CONTENT]});
     ann.call(Method::POST, &format!("/v1/channels/{channel}/messages"), bad).await;
     ann.call(Method::POST, "/v1/channels/1/messages", json!({"content": CONTENT})).await;
     ann.get(&format!("/v1/users?prefix={CONTENT}")).await;
-    (said, vec![ann.token, bob.token])
+    (sent, vec![ann.token, bob.token])
 }
 
-/// A collector of traces, and the bodies that it got.
+/// A collector of traces, and the bodies that it received.
 async fn collector() -> (String, Arc<Mutex<Vec<Bytes>>>) {
     let bodies = Arc::<Mutex<Vec<Bytes>>>::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -247,12 +249,12 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_follows_a_message_and_nothing_tells_what_is_said() {
+async fn a_trace_has_every_stage_of_a_message_and_no_contents() {
     for format in ["text", "json"] {
         let (url, bodies) = collector().await;
         let folder = tempfile::tempdir().unwrap();
         let program = Program::start(&folder.path().join("data"), format, &url).await;
-        let (said, tokens) = converse(&program.url).await;
+        let (sent, tokens) = converse(&program.url).await;
         let log = program.stop().await;
         let bodies = bodies.lock().unwrap().clone();
 
@@ -268,7 +270,7 @@ async fn a_trace_follows_a_message_and_nothing_tells_what_is_said() {
         assert_eq!(format == "json", log.lines().all(|line| line.starts_with('{')), "{log}");
 
         let traces = traces(&bodies);
-        for message_id in &said {
+        for message_id in &sent {
             let of_message = traces.values().find(|spans| {
                 spans.iter().any(|span| attribute(span, "message_id") == Some(message_id))
             });
@@ -291,14 +293,14 @@ async fn a_trace_follows_a_message_and_nothing_tells_what_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_or_silent_holds_nobody_up() {
+async fn an_unavailable_or_silent_collector_does_not_delay_sends() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = format!("http://{}", closed.local_addr().unwrap());
+    let unavailable = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    // Takes connections and never answers.
+    // Accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
-    for (collector, says_so) in [(away, true), (silent_url, false)] {
+    for (collector, reported) in [(unavailable, true), (silent_url, false)] {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::start(&folder.path().join("data"), "text", &collector).await;
         let (ann, bob) = (
@@ -310,13 +312,13 @@ async fn a_collector_that_is_away_or_silent_holds_nobody_up() {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1_500) {
             let sent = Instant::now();
-            ann.say(channel).await;
+            ann.send(channel).await;
             assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
         }
         let stopping = Instant::now();
         let log = program.stop().await;
         assert!(stopping.elapsed() < Duration::from_secs(10), "{:?}", stopping.elapsed());
-        let warnings = log.matches("the collector of traces is away").count();
-        assert_eq!(warnings, usize::from(says_so), "once, not with every request");
+        let warnings = log.matches("trace collector unavailable").count();
+        assert_eq!(warnings, usize::from(reported), "one warning per outage, not per request");
     }
 }

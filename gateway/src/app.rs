@@ -1,4 +1,5 @@
-//! A node from its parts: the stores, the engine on them, and what serves clients.
+//! Builds a node from its configuration: the stores, the engine on them, and the services for
+//! clients; and stops it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -6,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use maxminddb::MaxMindDbError;
 use pabal_core::engine::{Engine, EngineConfig, StartError};
 use pabal_core::ports::NodeInfo;
@@ -22,40 +22,33 @@ use crate::auth::{
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
 use crate::descriptors;
-use crate::discovery::{self, Places};
+use crate::discovery::{self, GeoDatabase};
 use crate::https::HttpsError;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
-use crate::server::Tls;
+use crate::server::Services;
 use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
+use crate::tls::Tls;
 
-/// How often counters of quiet addresses and usernames are forgotten.
+/// How often rate limiters remove the counters of addresses and names that are back at zero.
 const TIDY: Duration = Duration::from_secs(60);
 
 /// How often expired tokens are removed from the directory.
 const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
 
-/// How often a node looks whose sessions an operator ended. They end within a second.
+/// How often a node reads which sessions operators have ended, so that they end within a second.
 const END_SESSIONS: Duration = Duration::from_millis(300);
 
-/// A node without its sockets.
+/// A node without its listeners. Requests reach it through a [`Server`](crate::server::Server)
+/// started on its [`services`](Self::services).
 #[derive(Debug)]
 pub struct App {
-    /// Serves sessions.
-    pub transports: Transports,
-    /// Counts the connections of clients.
-    pub admission: Admission,
-    /// Answers for sessions of other nodes.
-    pub(crate) peers: Peers,
-    /// Serves everything else.
-    pub router: Router,
-    /// Serves what operators ask for.
-    pub administration: Router,
+    services: Services,
     engine: Engine,
     stores: Stores,
     draining: CancellationToken,
-    /// Ends what runs beside requests.
+    /// Ends the background tasks.
     stop: CancellationToken,
     background: TaskTracker,
     requests: TaskTracker,
@@ -72,46 +65,47 @@ pub enum BuildError {
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] StartError),
-    /// The node cannot be announced.
+    /// The node cannot be announced in the registry.
     #[error(transparent)]
     Registry(#[from] pabal_core::ports::RegistryError),
     /// Passwords cannot be hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// No HTTP client for the webhook.
+    /// The HTTP client of the webhook cannot be created.
     #[error(transparent)]
     Webhook(#[from] ClientError),
-    /// The database of places cannot be used.
-    #[error("node.location_database: {path}: {why}")]
-    Places {
+    /// The location database cannot be read.
+    #[error("node.location_database: cannot read {path}: {why}")]
+    GeoDatabase {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         why: MaxMindDbError,
     },
-    /// No HTTP client for the other nodes.
+    /// The HTTP client for other nodes cannot be created.
     #[error(transparent)]
     Https(#[from] HttpsError),
-    /// The API cannot be described.
-    #[error("the API cannot be described: {0}")]
+    /// The OpenAPI document cannot be serialised.
+    #[error("cannot serialise the OpenAPI document: {0}")]
     Description(#[from] serde_json::Error),
-    /// A task of the start was cut off.
+    /// A task of the start was cancelled.
     #[error("the start was interrupted")]
     Interrupted,
 }
 
 impl App {
-    /// Opens the stores and starts the engine; clients will reach it at `address`, by `tls` if there
-    /// is one.
+    /// Opens the stores, starts the engine and its background tasks, and announces the node in the
+    /// registry. Clients will reach the node at `address`, by TLS if `tls` is given.
     ///
     /// # Errors
-    /// [`BuildError`]. What was opened is closed again.
+    /// [`BuildError`]. Everything that was opened is closed again. A retry may succeed if a server
+    /// was unavailable; other errors need a change of the configuration.
     pub async fn build(
         config: &Config,
         address: SocketAddr,
         tls: Option<Arc<Tls>>,
     ) -> Result<Self, BuildError> {
-        let places = places(config.node.location_database.as_deref()).await?;
+        let geo = open_geo(config.node.location_database.as_deref()).await?;
         let (ports, stores) = Stores::open(config).await?;
         let engine_config = EngineConfig {
             node: config.node.name.clone(),
@@ -125,8 +119,7 @@ impl App {
                 return Err(error.into());
             }
         };
-        let assembled =
-            Self::assemble(config, (address, tls), &engine, stores.clone(), places).await;
+        let assembled = Self::assemble(config, (address, tls), &engine, stores.clone(), geo).await;
         if assembled.is_err() {
             engine.shutdown().await;
             stores.close().await;
@@ -139,7 +132,7 @@ impl App {
         (address, tls): (SocketAddr, Option<Arc<Tls>>),
         engine: &Engine,
         stores: Stores,
-        places: Option<Places>,
+        geo: Option<GeoDatabase>,
     ) -> Result<Self, BuildError> {
         let public_url = config.server.public_url.clone();
         let fallback_url = reachable(address, tls.is_some());
@@ -167,7 +160,7 @@ impl App {
             changes: Changes::new(requests.clone()),
             draining: draining.clone(),
             public_url,
-            places,
+            geo,
             fallback_url,
             token_lifetime: days(config.auth.token_lifetime_days),
             body_bytes: config.limits.body_bytes,
@@ -176,13 +169,15 @@ impl App {
             engine: engine.clone(),
         });
         let app = Self {
-            peers,
-            router: api::router(api.clone())?,
-            administration: api::administration(api.clone()),
+            services: Services {
+                transports,
+                admission,
+                peers,
+                router: api::router(api.clone())?,
+                administration: api::administration(api.clone()),
+            },
             reconnect_after: Duration::from_millis(config.server.reconnect_after_ms),
             stop: CancellationToken::new(),
-            transports,
-            admission,
             engine: engine.clone(),
             stores,
             draining,
@@ -196,9 +191,9 @@ impl App {
                 Ok(control) => {
                     app.background.spawn(control.run(backup, app.stop.clone()));
                 }
-                // All else works without.
+                // The node works without it.
                 Err(error) => {
-                    tracing::warn!(%error, "no control socket: `pabal backup` cannot ask");
+                    tracing::warn!(%error, "no control socket: `pabal backup` needs a stopped node");
                 }
             }
         }
@@ -238,7 +233,12 @@ impl App {
         Ok(())
     }
 
-    /// Runs `task` until it ends or the node stops.
+    /// The services that a [`Server`](crate::server::Server) passes requests to.
+    pub fn services(&self) -> Services {
+        self.services.clone()
+    }
+
+    /// Runs `task` until it returns or the node stops.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.background.spawn(async move {
@@ -249,28 +249,30 @@ impl App {
         });
     }
 
-    /// Completes when the node cannot go on.
+    /// Completes when the node cannot continue: history failed to make a write durable. It must be
+    /// shut down.
     pub async fn failed(&self) {
         self.engine.failed().await;
     }
 
-    /// Refuses new sessions and sends, tells sessions when to come back, and ends them, and what is
-    /// read from other nodes through this one. Waits no longer than `grace`.
+    /// Refuses new sessions and sends, notifies sessions when to reconnect and ends them, and ends
+    /// reads of sessions on other nodes through this one. Takes at most twice `grace`. Idempotent.
     pub async fn drain(&self, grace: Duration) {
         self.draining.cancel();
         let drained = timeout(grace, self.engine.drain(self.reconnect_after)).await;
         if drained.is_err() {
-            tracing::warn!("some sessions were not told that the node stops");
+            tracing::warn!("some sessions were not notified that the node is stopping");
         }
-        self.transports.shutdown(grace).await;
-        self.peers.leave();
+        self.services.transports.shutdown(grace).await;
+        self.services.peers.leave();
     }
 
-    /// Ends every task, after requests have ended, and closes the stores.
+    /// Waits up to `grace` for changes in progress, ends all background tasks, and closes the
+    /// stores.
     pub async fn shutdown(self, grace: Duration) {
         self.requests.close();
         if timeout(grace, self.requests.wait()).await.is_err() {
-            tracing::warn!("some requests were cut off");
+            tracing::warn!("some requests were still in progress when the node stopped");
         }
         self.stop.cancel();
         self.background.close();
@@ -280,16 +282,16 @@ impl App {
     }
 }
 
-/// The places of addresses. It may be a large file.
-async fn places(file: Option<&Path>) -> Result<Option<Places>, BuildError> {
+/// Opens the location database on a blocking thread: the file may be large.
+async fn open_geo(file: Option<&Path>) -> Result<Option<GeoDatabase>, BuildError> {
     let Some(path) = file.map(Path::to_path_buf) else { return Ok(None) };
     let opened = tokio::task::spawn_blocking(move || {
-        Places::open(&path).map_err(|why| BuildError::Places { path, why })
+        GeoDatabase::open(&path).map_err(|why| BuildError::GeoDatabase { path, why })
     });
     Ok(Some(opened.await.map_err(|_| BuildError::Interrupted)??))
 }
 
-/// As many connections as are configured and as the process may have files open.
+/// Admits as many connections as are configured, bounded by the limit of open files.
 fn admission(config: &Config) -> Admission {
     let connections = descriptors::for_connections(config.server.max_connections);
     let per_address = if config.limits.rate_limits {
@@ -327,7 +329,7 @@ fn transports(
     Transports::new(engine.clone(), transports)
 }
 
-/// How clients on this machine reach `address`, which may be every address it has.
+/// The URL by which clients on this machine reach `address`, which may be the unspecified address.
 fn reachable(address: SocketAddr, secure: bool) -> PublicUrl {
     let host = if address.ip().is_unspecified() {
         "localhost".to_owned()
@@ -339,7 +341,8 @@ fn reachable(address: SocketAddr, secure: bool) -> PublicUrl {
     PublicUrl { secure, authority: format!("{host}:{}", address.port()) }
 }
 
-/// The cores this process may use, which its affinity may have narrowed.
+/// The number of cores that this process may use, at least 1. Respects CPU affinity and cgroup
+/// limits.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }

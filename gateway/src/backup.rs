@@ -1,4 +1,4 @@
-//! A backup of a node's data folder: a data folder itself, written while the node goes on.
+//! A backup of a data folder. A backup is a data folder itself, and is written while the node runs.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,15 +10,16 @@ use pabal_storage::embedded::ExportError;
 use pabal_storage::history::FjallHistoryStore;
 use tokio_util::sync::CancellationToken;
 
-/// The name of history while it is being written: a folder that holds it is no complete backup.
+/// The name of history while it is being written. A folder that contains it is not a complete
+/// backup.
 const UNFINISHED: &str = "history.unfinished";
 
-/// What is backed up.
+/// The stores to back up. Cloning is cheap.
 #[derive(Clone)]
 pub struct Backup {
     /// Users, channels, members, tokens.
     pub directory: SqliteDirectory,
-    /// Messages, and the push queue.
+    /// Messages and the push queue.
     pub history: Arc<FjallHistoryStore>,
 }
 
@@ -28,36 +29,37 @@ impl std::fmt::Debug for Backup {
     }
 }
 
-/// Why there is no backup. What was written is of no use.
+/// Why a backup failed. The folder holds an incomplete backup, which can be deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
     /// The directory cannot be copied.
-    #[error("the directory cannot be copied: {0}")]
+    #[error("cannot copy the directory: {0}")]
     Directory(#[from] pabal_core::ports::DirectoryError),
     /// History cannot be copied.
-    #[error("history cannot be copied: {0}")]
+    #[error("cannot copy history: {0}")]
     History(#[from] ExportError),
-    /// The folder cannot be used.
-    #[error("{} cannot be written: {source}", folder.display())]
+    /// The folder cannot be written.
+    #[error("cannot write {}: {source}", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The task was cut off.
+    /// The backup was cancelled.
     #[error("the backup was interrupted")]
     Interrupted,
 }
 
 impl Backup {
-    /// Writes a backup into `folder`, which is there and empty. Everything that was acknowledged
-    /// before is in it; of what is said meanwhile, some. Ends early when `stop` is cancelled.
+    /// Writes a backup into `folder`, which exists and is empty. The backup contains everything
+    /// that was acknowledged before the call, and a part of what is acknowledged during it. Ends
+    /// early when `stop` is cancelled.
     ///
-    /// The directory comes first. So the messages may be of channels that the copy of the directory
-    /// does not know yet, which nobody can read; the other way round, members would have read what
-    /// was never said.
+    /// The directory is copied first. History may then have messages of channels that the copy of
+    /// the directory does not have, which no user can read. In the opposite order the directory
+    /// could have read positions beyond the copied messages.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -78,7 +80,7 @@ impl Backup {
             .and_then(|()| fs::rename(folder.join(UNFINISHED), folder.join("history")))
             .and_then(|()| File::open(folder)?.sync_all())
             .map_err(refused)?;
-        tracing::info!(folder = %folder.display(), rows = exported.rows, "a backup is complete");
+        tracing::info!(folder = %folder.display(), rows = exported.rows, "wrote a backup");
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! The control socket: how another process asks the node that holds a data folder for something that
-//! only it can do. It stands in the data folder, whose permissions decide who may ask (decision
-//! 0008). One line of JSON goes in and one comes back.
+//! The control socket: through it another process sends a request to the node that has a data
+//! folder open. The socket is in the data folder, whose permissions decide about access (decision
+//! 0008). The protocol is one line of JSON in each direction.
 
 use std::fs::Permissions;
 use std::io;
@@ -16,32 +16,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backup::Backup;
 
-/// The longest line: a path and a little more.
+/// The longest line: a path and its JSON.
 const LINE_BYTES: u64 = 16 * 1024;
-/// How long a line may take to arrive, or to leave.
-const LINE_WITHIN: Duration = Duration::from_secs(5);
-/// How long accepting pauses when it fails.
+/// The time limit for reading or writing a line.
+const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after a failed accept.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What can be asked for.
+/// A request to a running node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Write a backup into this folder, which is there and empty.
+    /// Write a backup into this folder, which exists and is empty.
     Backup(PathBuf),
 }
 
-/// What became of it.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// It is done.
+pub enum Reply {
+    /// The request succeeded.
     Done,
-    /// It is not, for this reason.
+    /// The request failed, for this reason.
     Failed(String),
 }
 
-/// A socket that is bound. It is removed when this is dropped.
+/// A bound control socket. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
@@ -49,10 +49,10 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the socket of the node that holds `data`, in place of what a node left that died.
+    /// Binds the socket in the data folder `data`, replacing one that a crashed node has left.
     ///
     /// # Errors
-    /// If the system refuses, as it does for a path of more than about a hundred bytes.
+    /// Those of the operating system, which refuses paths longer than about a hundred bytes.
     pub fn bind(data: &Path) -> io::Result<Self> {
         let path = socket_in(data);
         match std::fs::remove_file(&path) {
@@ -64,7 +64,8 @@ impl Control {
         Ok(Self { listener, path })
     }
 
-    /// Answers, one after the other, until `stop` is cancelled; a backup under way is cut off then.
+    /// Serves one request at a time until `stop` is cancelled, which also cancels a backup in
+    /// progress.
     pub async fn run(self, backup: Backup, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
@@ -79,7 +80,7 @@ impl Control {
                 }
             };
             if let Err(error) = served {
-                tracing::warn!(%error, "the control socket failed");
+                tracing::warn!(%error, "a request on the control socket failed");
             }
         }
     }
@@ -87,7 +88,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // The next node removes it, if this one cannot.
+        // If this fails, the next node on the folder removes the file.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -95,35 +96,36 @@ impl Drop for Control {
 async fn serve(stream: UnixStream, backup: &Backup, stop: &CancellationToken) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let line = tokio::select! {
-        line = timeout(LINE_WITHIN, line(&mut stream)) => line??,
+        line = timeout(LINE_TIMEOUT, line(&mut stream)) => line??,
         () = stop.cancelled() => return Ok(()),
     };
-    let answer = match serde_json::from_str(&line) {
+    let reply = match serde_json::from_str(&line) {
         Ok(Request::Backup(folder)) => match backup.write(&folder, stop.clone()).await {
-            Ok(()) => Answer::Done,
+            Ok(()) => Reply::Done,
             Err(error) => {
-                tracing::warn!(%error, folder = %folder.display(), "a backup failed");
-                Answer::Failed(error.to_string())
+                tracing::warn!(%error, folder = %folder.display(), "cannot write the backup");
+                Reply::Failed(error.to_string())
             }
         },
-        Err(error) => Answer::Failed(format!("not understood: {error}")),
+        Err(error) => Reply::Failed(format!("unknown request: {error}")),
     };
-    timeout(LINE_WITHIN, send(&mut stream, &answer)).await?
+    timeout(LINE_TIMEOUT, send(&mut stream, &reply)).await?
 }
 
-/// Asks the node that holds `data`. `None` if none answers there.
+/// Sends a request to the node that has the data folder `data` open, and waits for the outcome.
+/// Returns `None` if no node runs on the folder.
 ///
 /// # Errors
-/// If the node went away meanwhile.
-pub async fn ask(data: &Path, request: &Request) -> io::Result<Option<Answer>> {
+/// If the node stopped before it responded.
+pub async fn ask(data: &Path, request: &Request) -> io::Result<Option<Reply>> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     let stream = match UnixStream::connect(socket_in(data)).await {
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
         stream => stream?,
     };
     let mut stream = BufReader::new(stream);
-    timeout(LINE_WITHIN, send(&mut stream, request)).await??;
-    // As long as it takes: the end of the node ends the wait.
+    timeout(LINE_TIMEOUT, send(&mut stream, request)).await??;
+    // Without a time limit: a backup may take long, and the wait ends if the node stops.
     Ok(Some(serde_json::from_str(&line(&mut stream).await?)?))
 }
 

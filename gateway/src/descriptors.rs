@@ -1,35 +1,36 @@
-//! File descriptors: every connection needs one, and so do the stores. Connections must never take
-//! those of the stores (invariant I7: everything is bounded).
+//! File descriptors: connections and stores both use them. Connections must leave enough for the
+//! stores (invariant I7: everything is bounded).
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is left to the stores, listeners and clients of the node itself.
+/// Descriptors reserved for the stores, listeners and outgoing connections of the node.
 const RESERVED: u64 = 512;
 
-/// Raises the process's limit as far as it may itself, and answers how many connections, at most
-/// `wanted`, leave the stores what they need.
+/// Raises the soft limit of open files to the hard limit, and returns how many connections fit
+/// beside the reserved descriptors, at most `wanted`.
 pub(crate) fn for_connections(wanted: usize) -> usize {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, ..before };
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => before.maximum,
         Err(error) => {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "cannot raise the limit of open files");
             before.current
         }
     };
-    let held = within(limit, wanted);
-    if held < wanted {
+    let allowed = within(limit, wanted);
+    if allowed < wanted {
         tracing::warn!(
             wanted,
-            held,
+            allowed,
             "the limit of open files allows fewer connections than server.max_connections"
         );
     }
-    held
+    allowed
 }
 
-/// As many of `wanted` as fit below `limit`; half of it where it is too small to reserve from.
+/// The part of `wanted` that fits below `limit` beside the reserved descriptors; at least half of a
+/// small limit.
 fn within(limit: Option<u64>, wanted: usize) -> usize {
     let Some(limit) = limit else {
         return wanted;
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stores_keep_theirs() {
+    fn connections_leave_descriptors_for_the_stores() {
         assert_eq!(within(None, 100_000), 100_000);
         assert_eq!(within(Some(20_000), 100_000), 19_488);
         assert_eq!(within(Some(1 << 20), 100_000), 100_000);

@@ -1,6 +1,6 @@
-//! What a node keeps and queues in: its data folder and its memory, or the servers that the
-//! configuration names. The only place, with the commands, that names concrete backends. The
-//! servers are a part of the build ([`servers`]) that can be left out.
+//! Opens the backends of the ports that the configuration names: the data folder and memory, or
+//! Redis, Cassandra and PostgreSQL. Besides the commands of the program, only this module names
+//! backends. A build can leave out the drivers of the servers.
 
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -33,62 +33,63 @@ use crate::backup::Backup;
 use crate::config::{Config, Storage};
 use crate::push::NoPush;
 
-/// Why a store cannot be used.
+/// Why a store cannot be opened. Each error is one line that names the setting or the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoresError {
-    /// The data folder cannot be made.
-    #[error("the data folder {path} cannot be used: {source}")]
+    /// The data folder cannot be created. Do not retry: correct the path or its permissions.
+    #[error("cannot create the data folder {path}: {source}")]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A part of the data folder is gone, and the node would go on as if it had never been.
+    /// A part of the data folder is missing. Starting would create it empty. Do not retry.
     #[error(
-        "the data folder {folder} is damaged: {lost} is gone; `pabal restore` makes one from a backup"
+        "the data folder {folder} is damaged: {lost} is missing; restore a backup with `pabal restore`"
     )]
     Lost {
         /// The folder.
         folder: PathBuf,
-        /// What is missing.
+        /// The part that is missing.
         lost: &'static str,
     },
-    /// It cannot be told whether history holds messages.
+    /// History cannot be read.
     #[error(transparent)]
     Unreadable(#[from] HistoryError),
-    /// History and push queue cannot be opened.
-    #[error("history cannot be opened: {0}")]
+    /// History and the push queue cannot be opened.
+    #[error("cannot open history: {0}")]
     History(#[from] pabal_storage::embedded::OpenError),
     /// The directory cannot be opened.
-    #[error("the directory cannot be opened: {0}")]
+    #[error("cannot open the directory: {0}")]
     Directory(#[from] OpenError),
-    /// A server that the configuration names cannot be used. `why` is one line without passwords.
+    /// A server that the configuration names cannot be used; a retry helps if it was unreachable.
+    /// `why` is one line without passwords.
     #[error("{key}: {why}")]
     Server {
         /// The setting.
         key: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
-    /// The configuration names a server whose driver is not part of this build.
+    /// The configuration names a server whose driver is not part of this build. Do not retry.
     #[error(
-        "{0} names a server, and this program was built without the drivers of servers: build it \
+        "{0} names a server, and this program was built without the drivers of servers; build it \
          with all features (`cargo build --release -p pabal-cli`)"
     )]
     NotBuilt(&'static str),
-    /// A task of the start was cut off.
+    /// A task of the start was cancelled.
     #[error("the start was interrupted")]
     Interrupted,
 }
 
-/// The stores of one node, open.
+/// The open stores of one node. Cloning is cheap; clones share the connections.
 #[derive(Clone)]
 pub struct Stores {
-    /// The accounts in the directory, for operators.
+    /// The accounts in the directory, for commands of operators.
     pub accounts: Arc<dyn Accounts>,
-    /// What `pabal backup` copies: the data folder, if everything that lasts is in it.
+    /// The source of a backup, if all durable data is in the data folder.
     pub backup: Option<Backup>,
     directory: OpenDirectory,
 }
@@ -123,11 +124,11 @@ impl OpenDirectory {
 }
 
 impl OpenDirectory {
-    /// Opens the directory that `storage` names, for an operator's command: one connection, and a data
-    /// folder that is there already.
+    /// Opens the directory that `storage` names, for a command of an operator: with one connection,
+    /// or in an existing data folder.
     ///
     /// # Errors
-    /// [`StoresError`]; a retry may help where a server cannot be reached.
+    /// [`StoresError`]; a retry may succeed if a server was unreachable.
     pub fn open_existing(storage: &Storage) -> BoxFuture<'_, Result<Self, StoresError>> {
         Box::pin(async move {
             if let Some(directory) = servers::connect_directory(storage, 1).await? {
@@ -142,22 +143,22 @@ impl OpenDirectory {
         Self::new(store, |store| async move { store.close().await })
     }
 
-    /// The accounts in it.
+    /// The accounts in the directory.
     pub fn accounts(&self) -> &dyn Accounts {
         &*self.accounts
     }
 
-    /// Ends its connections.
+    /// Closes the connections or the file. Idempotent.
     pub async fn close(&self) {
         (self.close)().await;
     }
 }
 
-/// Makes the tables of the servers that `storage` names, or brings them up to date, and returns the settings
-/// that name them. Idempotent.
+/// Creates or updates the tables on the servers that `storage` names, and returns the settings that
+/// name them. Idempotent.
 ///
 /// # Errors
-/// [`StoresError`]; a retry may help where a server cannot be reached.
+/// [`StoresError`]; a retry may succeed if a server was unreachable.
 pub fn migrate(storage: &Storage) -> BoxFuture<'_, Result<Vec<&'static str>, StoresError>> {
     Box::pin(async move { servers::migrate(storage).await })
 }
@@ -169,7 +170,7 @@ struct Queues {
     presence: Arc<dyn Presence>,
     interest: Arc<dyn Interest>,
     registry: Arc<dyn NodeRegistry>,
-    /// The push queue on the same server; in memory there is none.
+    /// The push queue on the same server; `None` for queues in memory.
     push: Option<Arc<dyn PushNotifier>>,
 }
 
@@ -196,11 +197,11 @@ struct Servers {
 }
 
 impl Stores {
-    /// Opens what `config` names, servers first: a server that cannot be used is reported before a
-    /// data folder is made.
+    /// Opens the stores that `config` names. Servers come first, so that an error of a server is
+    /// reported before a data folder is created.
     ///
     /// # Errors
-    /// [`StoresError`]. What was opened is closed again.
+    /// [`StoresError`]. Everything that was opened is closed again.
     pub fn open(config: &Config) -> BoxFuture<'_, Result<(Ports, Self), StoresError>> {
         Box::pin(async move {
             let storage = &config.storage;
@@ -246,13 +247,13 @@ impl Stores {
         })
     }
 
-    /// Closes what has connections or files to close.
+    /// Closes connections and files. Idempotent.
     pub async fn close(&self) {
         self.directory.close().await;
     }
 }
 
-/// Opens history and push queue on disk, unless both are elsewhere.
+/// Opens history and the push queue in the data folder, unless servers hold both.
 async fn open_folder(
     storage: &Storage,
     has_queue: bool,
@@ -266,7 +267,8 @@ async fn open_folder(
         return Ok(None);
     }
     let lost = |lost| StoresError::Lost { folder: folder.clone(), lost };
-    // A new folder gets its history first. Half a folder is not taken for a new one.
+    // In a new folder history is created first. A folder with only one of the two is damaged, not
+    // new.
     let whole = storage.history.is_none() && storage.directory.is_none();
     let has_directory = has_content(&folder.join("directory.sqlite"));
     if whole && has_directory && !folder.join("history/pabal-store").exists() {
@@ -278,7 +280,7 @@ async fn open_folder(
         push_capacity: storage.push_queue_notifications,
         ..EmbeddedConfig::default()
     };
-    // First, because its lock keeps a second process away from the whole folder.
+    // History is opened first, because its lock excludes a second process from the whole folder.
     let store = open_history(folder, config).await?;
     if whole && !has_directory && !store.is_empty()? {
         return Err(lost("directory.sqlite"));
@@ -292,8 +294,11 @@ async fn open_history(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedS
     Ok(opened.await.map_err(|_| StoresError::Interrupted)??)
 }
 
-/// Makes the data folder, with its parents, for this user only: messages and password hashes are in
-/// it. A folder that is there keeps the permissions that somebody gave it.
+/// Creates a data folder and its parents. Only this user may read it: it has messages and password
+/// hashes. An existing folder keeps its permissions.
+///
+/// # Errors
+/// Those of the operating system.
 pub fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -302,11 +307,11 @@ pub fn make_private(folder: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     DirBuilder::new().mode(0o700).create(folder)?;
-    // The umask may have taken from the owner, too.
+    // The umask may have removed permissions of the owner as well.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
-/// Whether there is a file with something in it: an empty one is as good as none.
+/// Whether the file exists and is not empty.
 pub fn has_content(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }

@@ -1,4 +1,5 @@
-//! `pabal backup` and `pabal restore`. A backup is a data folder; a running node writes it.
+//! `pabal backup` and `pabal restore`. A backup is a data folder. A running node writes its own
+//! backup.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,42 +15,42 @@ use super::data::DataFlags;
 use super::{CommandError, print};
 use pabal_gateway::backup::Backup;
 use pabal_gateway::config::Config;
-use pabal_gateway::control::{Answer, Request, ask};
+use pabal_gateway::control::{Reply, Request, ask};
 use pabal_gateway::stores::make_private;
 
-/// What to back up, and where to.
+/// The flags of `pabal backup`.
 #[derive(Args, Debug)]
 pub struct BackupCommand {
     #[command(flatten)]
     data: DataFlags,
-    /// The folder to write; it must not be there, or be empty.
+    /// Folder to write; it must be new or empty
     #[arg(value_name = "TO")]
     to: PathBuf,
 }
 
-/// What to restore, and where to.
+/// The flags of `pabal restore`.
 #[derive(Args, Debug)]
 pub struct RestoreCommand {
     #[command(flatten)]
     data: DataFlags,
-    /// The backup.
+    /// Folder of the backup
     #[arg(value_name = "FROM")]
     from: PathBuf,
 }
 
 impl BackupCommand {
-    /// Has the node write the backup, or writes it if none runs; then checks it.
+    /// Requests the backup from the running node, or writes it if no node runs, and checks it.
     ///
     /// # Errors
-    /// [`CommandError`]: there is no backup then, and the folder holds what is of no use.
+    /// [`CommandError`]. The folder then holds an incomplete backup, which can be deleted.
     pub async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load_folder()?;
         make_empty(&self.to)?;
-        // The node has a working directory of its own.
+        // The node resolves relative paths in its own working directory.
         let to = fs::canonicalize(&self.to)?;
         match ask(&config.storage.data_dir, &Request::Backup(to.clone())).await? {
-            Some(Answer::Done) => {}
-            Some(Answer::Failed(reason)) => return Err(CommandError::Backup(reason)),
+            Some(Reply::Done) => {}
+            Some(Reply::Failed(reason)) => return Err(CommandError::Backup(reason)),
             None => write(&config, &to).await?,
         }
         report(&to).await
@@ -57,10 +58,10 @@ impl BackupCommand {
 }
 
 impl RestoreCommand {
-    /// Copies the backup and checks the copy.
+    /// Copies the backup into the data folder, and checks the copy.
     ///
     /// # Errors
-    /// [`CommandError`]: the data folder is empty then.
+    /// [`CommandError`]. The data folder is then empty.
     pub async fn run(&self) -> Result<(), CommandError> {
         let to = self.data.load_folder()?.storage.data_dir;
         make_empty(&to)?;
@@ -79,7 +80,7 @@ impl RestoreCommand {
     }
 }
 
-/// Writes a backup of a folder that no node has open.
+/// Writes a backup of a data folder that no node has open.
 async fn write(config: &Config, to: &Path) -> Result<(), CommandError> {
     let (storage, data) = (&config.storage, &config.storage.data_dir);
     let directory = data.join("directory.sqlite");
@@ -97,14 +98,14 @@ async fn write(config: &Config, to: &Path) -> Result<(), CommandError> {
     Ok(written?)
 }
 
-/// Says what is in `folder`.
+/// Checks `folder`, and prints the report.
 async fn report(folder: &Path) -> Result<(), CommandError> {
     let report = check(folder).await?;
     print(&report.text())?;
     report.outcome(folder)
 }
 
-/// Makes `folder`, for this user only, unless it is there and empty.
+/// Creates `folder` for this user only, or checks that it is empty.
 fn make_empty(folder: &Path) -> Result<(), CommandError> {
     make_private(folder)?;
     match fs::read_dir(folder)?.next() {
@@ -113,13 +114,13 @@ fn make_empty(folder: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Copies the parts of a backup, whose own permissions stay behind.
+/// Copies the parts of a backup, without their permissions.
 fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
     let history = from.join("history");
     if !history.is_dir() || !from.join("directory.sqlite").is_file() {
         return Err(CommandError::NoData(from.to_owned()));
     }
-    // A data folder that a node writes to is no backup.
+    // Fails if a node has the folder open: it is then a data folder in use, not a backup.
     let _held = hold(&history)?;
     copy_file(&from.join("directory.sqlite"), &to.join("directory.sqlite"))?;
     copy_folder(&history, &to.join("history"))?;

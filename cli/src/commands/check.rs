@@ -1,5 +1,5 @@
-//! `pabal check`: whether a data folder is what it should be. The folder stays as it is: what opening
-//! would change is changed in a scratch folder, with copies of all but the tables of history.
+//! `pabal check`: checks a data folder for damage, without changing it. Opening a store changes
+//! files, so it happens in a scratch folder with copies of everything except the tables of history.
 
 use std::fs;
 use std::io;
@@ -13,14 +13,14 @@ use super::data::DataFlags;
 use super::{CommandError, print};
 use pabal_gateway::stores::has_content;
 
-/// What to check.
+/// The flags of `pabal check`.
 #[derive(Args, Debug)]
 pub struct CheckCommand {
     #[command(flatten)]
     data: DataFlags,
 }
 
-/// What a data folder holds, and what is wrong with it.
+/// The contents of a data folder, and the findings.
 #[derive(Debug)]
 pub(super) struct Report {
     store: StoreReport,
@@ -28,11 +28,11 @@ pub(super) struct Report {
 }
 
 impl CheckCommand {
-    /// Checks the folder, and prints what is in it and what is wrong.
+    /// Checks the folder, and prints its contents and the findings.
     ///
     /// # Errors
-    /// [`CommandError::Wrong`] if something is; others if the folder cannot be checked, as one that
-    /// is in use.
+    /// [`CommandError::Wrong`] if the folder is damaged; others if it cannot be checked, for
+    /// example because it is in use.
     pub async fn run(&self) -> Result<(), CommandError> {
         let folder = self.data.load_folder()?.storage.data_dir;
         let report = check(&folder).await?;
@@ -41,16 +41,16 @@ impl CheckCommand {
     }
 }
 
-/// Looks through all of `folder`.
+/// Checks all of `folder`.
 pub(super) async fn check(folder: &Path) -> Result<Report, CommandError> {
-    // Beside others' temporary files; TMPDIR says where there is room for a copy of the directory
-    // and the journals.
+    // In the folder for temporary files, which TMPDIR selects: it needs space for a copy of the
+    // directory and of the journals.
     let scratch = tempfile::tempdir()?;
     let (history, copy) = (folder.join("history"), scratch.path().join("history"));
     fs::create_dir(&copy)?;
     let looked = tokio::task::spawn_blocking(move || {
         if !history.is_dir() {
-            let missing = format!("{} is not there", history.display());
+            let missing = format!("{} does not exist", history.display());
             return Err(CommandError::System(io::Error::new(io::ErrorKind::NotFound, missing)));
         }
         Ok(embedded::verify(&history, &copy)?)
@@ -61,14 +61,14 @@ pub(super) async fn check(folder: &Path) -> Result<Report, CommandError> {
         let copy = copy_directory(folder, scratch.path())?;
         SqliteDirectory::verify(&copy, &original).await?
     } else {
-        let mut lost = DirectoryReport::default();
-        lost.findings.wrong(format!("directory: {} is gone", original.display()));
-        lost
+        let mut missing = DirectoryReport::default();
+        missing.findings.wrong(format!("directory: {} is missing", original.display()));
+        missing
     };
     Ok(Report { store, directory })
 }
 
-/// Copies the file of the directory, with the log of what is not yet written back to it.
+/// Copies the file of the directory, and its write-ahead log.
 fn copy_directory(folder: &Path, to: &Path) -> io::Result<PathBuf> {
     let log = folder.join("directory.sqlite-wal");
     if log.try_exists()? {
@@ -80,7 +80,7 @@ fn copy_directory(folder: &Path, to: &Path) -> io::Result<PathBuf> {
 }
 
 impl Report {
-    /// For people: a line a store, then a line a finding.
+    /// The text for people: one line per store, then one line per finding.
     pub(super) fn text(&self) -> String {
         let Self { store, directory } = self;
         let mut text = format!(
@@ -100,7 +100,7 @@ impl Report {
         text
     }
 
-    /// An error if something is wrong.
+    /// An error if the folder is damaged.
     pub(super) fn outcome(&self, folder: &Path) -> Result<(), CommandError> {
         match self.store.findings.count_wrong() + self.directory.findings.count_wrong() {
             0 => Ok(()),

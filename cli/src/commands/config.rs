@@ -1,24 +1,23 @@
-//! `pabal config`: what a node would be told.
+//! `pabal config`: prints or checks the configuration that a node would have.
 
 use clap::Subcommand;
 
 use super::{CommandError, print};
 use pabal_gateway::config::{self, Config, ServeFlags, environment};
 
-/// What to do with the configuration.
+/// The actions of `pabal config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print every key with its unit, default, present value and where that was set, as a file
-    /// for `serve --config`.
+    /// Print every key with its unit, default, value and source, as a file for `serve --config`
     Print {
         /// The flags of `serve`.
         #[command(flatten)]
         flags: ServeFlags,
-        /// Print secrets too.
+        /// Print secrets as well
         #[arg(long)]
         show_secrets: bool,
     },
-    /// Check every key, and say nothing if all is well.
+    /// Check every key, and print nothing if all are valid
     Check {
         /// The flags of `serve`.
         #[command(flatten)]
@@ -27,10 +26,10 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// [`CommandError::Config`] for the first key that is unknown or wrong.
+    /// [`CommandError::Config`] for the first key that is unknown or invalid.
     pub fn run(&self) -> Result<(), CommandError> {
         match self {
             Self::Print { flags, show_secrets } => {

@@ -1,4 +1,4 @@
-//! Which data folder a command is about.
+//! The flags that select the data folder of a command.
 
 use std::path::PathBuf;
 
@@ -7,19 +7,19 @@ use clap::Args;
 use super::CommandError;
 use pabal_gateway::config::{Config, ServeFlags, environment};
 
-/// The data folder, told as `serve` is told it.
+/// The data folder, selected with the flags of `serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct DataFlags {
-    /// The configuration file of the node.
+    /// Configuration file of the node
     #[arg(long, value_name = "FILE", env = "PABAL_CONFIG", global = true)]
     config: Option<PathBuf>,
-    /// The data folder [default: pabal-data].
+    /// Data folder [default: pabal-data]
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
 }
 
 impl DataFlags {
-    /// The configuration of the node whose folder it is.
+    /// The configuration of the node that uses the folder.
     ///
     /// # Errors
     /// [`CommandError::Config`].
@@ -29,7 +29,7 @@ impl DataFlags {
         Ok(Config::load(&flags, environment())?)
     }
 
-    /// The same, for what works on a data folder with everything in it.
+    /// Like [`load`](Self::load), for commands that need all data in the folder.
     ///
     /// # Errors
     /// [`CommandError::Config`], [`CommandError::Elsewhere`].

@@ -1,4 +1,4 @@
-//! `pabal migrate`: makes the tables of a node's servers, or brings them up to date.
+//! `pabal migrate`: creates the tables on the servers of a node, or updates them.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use super::{CommandError, print};
 use pabal_gateway::config::{Config, ServeFlags, environment};
 use pabal_gateway::stores::migrate;
 
-/// The tables in Cassandra and PostgreSQL.
+/// The flags of `pabal migrate`.
 #[derive(Args, Debug)]
 pub struct MigrateCommand {
     /// The flags of `serve`.
@@ -15,10 +15,10 @@ pub struct MigrateCommand {
 }
 
 impl MigrateCommand {
-    /// Does it. Idempotent. A new release is migrated to before its nodes start.
+    /// Runs the command. Idempotent. Run it with a new release before its nodes start.
     ///
     /// # Errors
-    /// [`CommandError::Stores`]; a retry may help where it cannot be reached.
+    /// [`CommandError::Stores`]; a retry may succeed if the server was unreachable.
     pub async fn run(&self) -> Result<(), CommandError> {
         let storage = Config::load(&self.flags, environment())?.storage;
         let migrated = migrate(&storage).await?;
@@ -26,7 +26,10 @@ impl MigrateCommand {
             print(&format!("{key}: the tables are up to date\n"))?;
         }
         if migrated.is_empty() {
-            print("nothing to do: a data folder is migrated by the node that opens it\n")?;
+            print(
+                "nothing to do: no server is configured, and a node migrates its data folder when it \
+                 starts\n",
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,4 @@
-//! The command line: what the program can do. A file a command; `serve` is the program itself, in
-//! `main.rs`.
+//! The command line: one file per command. `serve` is in `main.rs`.
 
 mod data;
 mod config;
@@ -23,113 +22,115 @@ pub use self::migrate::MigrateCommand;
 pub(crate) use self::not_built::NotBuilt;
 pub use self::user::UserCommand;
 
-/// A chat system whose routing engine sits behind interchangeable transports.
+/// A text chat server with interchangeable transports, and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "pabal", version)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a node.
+    /// Run a node
     Serve(ServeFlags),
-    /// Show or check the configuration that `serve` would have with the same flags.
+    /// Print or check the configuration of `serve`
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make the tables in Cassandra and PostgreSQL, or bring them up to date.
+    /// Create or update the tables in Cassandra and PostgreSQL
     Migrate(MigrateCommand),
-    /// See and change accounts, also while the node runs.
+    /// List, show and change user accounts, also while the node runs
     User(UserCommand),
-    /// Look through the data folder of a node that does not run, and name what is wrong.
+    /// Check the data folder of a stopped node for damage
     Check(CheckCommand),
-    /// Write a copy of the data folder, also while the node runs, and check it.
+    /// Back up a data folder, also while the node runs, and check the copy
     Backup(BackupCommand),
-    /// Make a data folder from a backup, and check it.
+    /// Restore a data folder from a backup, and check it
     Restore(RestoreCommand),
-    /// Open the terminal chat client.
+    /// Open the terminal chat client
     #[cfg(feature = "chat")]
     Chat(pabal_terminal::Flags),
-    /// Open the terminal chat client. Not part of this build.
+    /// Open the terminal chat client (not part of this build)
     #[cfg(not(feature = "chat"))]
     Chat(not_built::Flags),
-    /// Measure what each transport costs, on this machine, and make a report of it.
+    /// Measure the cost of each transport on this machine, and write a report
     #[cfg(feature = "lab")]
     Lab(pabal_lab::command::Flags),
-    /// Measure what each transport costs. Not part of this build.
+    /// Measure the cost of each transport (not part of this build)
     #[cfg(not(feature = "lab"))]
     Lab(not_built::Flags),
-    /// Put a server under load, and check that everything arrives once and in order.
+    /// Generate load on a server, and check for lost, repeated and reordered messages
     #[cfg(feature = "load")]
     Load(pabal_load::Flags),
-    /// Put a server under load. Not part of this build.
+    /// Generate load on a server (not part of this build)
     #[cfg(not(feature = "load"))]
     Load(not_built::Flags),
 }
 
-/// Why a command did not do what it was to do: one line for standard error.
+/// Why a command failed: one line for standard error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The configuration cannot be used.
+    /// The configuration is invalid.
     #[error("configuration: {0}")]
     Config(#[from] pabal_gateway::config::ConfigError),
     /// The directory cannot be opened.
-    #[error("the directory cannot be opened: {0}")]
+    #[error("cannot open the directory: {0}")]
     Open(#[from] pabal_storage::directory::OpenError),
-    /// The directory or a server that the configuration names cannot be used.
+    /// The directory, or a server that the configuration names, cannot be used.
     #[error(transparent)]
     Stores(#[from] pabal_gateway::stores::StoresError),
-    /// What this command works on is on servers, which have tools of their own.
-    #[error("{0} names a server: use its own tools")]
+    /// The command works on a data folder, but the data is on a server.
+    #[error(
+        "{0} names a server, and this command works on a data folder only; use the tools of the server"
+    )]
     Elsewhere(&'static str),
-    /// The directory did not answer.
+    /// A call of the directory failed.
     #[error(transparent)]
     Directory(#[from] pabal_core::ports::DirectoryError),
     /// History cannot be opened.
-    #[error("history cannot be opened: {0}")]
+    #[error("cannot open history: {0}")]
     History(#[from] pabal_storage::embedded::OpenError),
-    /// A data folder is not what it should be; standard output names what.
-    #[error("{folder}: {count} {things} wrong", things = if *count == 1 { "thing is" } else { "things are" })]
+    /// A data folder is damaged; standard output lists the findings.
+    #[error("{folder} is damaged: {count} {findings} wrong, listed on standard output", findings = if *count == 1 { "finding is" } else { "findings are" })]
     Wrong {
         /// The folder.
         folder: PathBuf,
-        /// How many things.
+        /// The number of findings.
         count: u64,
     },
-    /// The folder that was to be written has something in it.
-    #[error("{0} is not empty")]
+    /// The folder to write is not empty.
+    #[error("{0} is not empty; name a new or empty folder")]
     NotEmpty(PathBuf),
-    /// The folder that was to be read has no data.
-    #[error("{0} is no data folder, and no complete backup")]
+    /// The folder to read has no data.
+    #[error("{0} is neither a data folder nor a complete backup")]
     NoData(PathBuf),
-    /// The node that runs could not write the backup.
+    /// The running node could not write the backup.
     #[error("the node could not write the backup: {0}")]
     Backup(String),
     /// The backup could not be written.
     #[error(transparent)]
     Write(#[from] pabal_gateway::backup::BackupError),
-    /// A task of the command was cut off.
+    /// A task of the command was cancelled.
     #[error("the command was interrupted")]
     Interrupted,
-    /// Nobody has this name.
-    #[error("there is no user {0:?}")]
+    /// No user has this name.
+    #[error("no user {0:?}; `pabal user list` lists the names")]
     NoUser(String),
-    /// The new password cannot be one.
+    /// The new password is invalid.
     #[error("the password {0}")]
     Password(String),
     /// Passwords cannot be hashed.
     #[error(transparent)]
     Hash(#[from] pabal_gateway::auth::PasswordError),
     /// Standard input or output failed.
-    #[error("the system refuses: {0}")]
+    #[error("the operating system refused: {0}")]
     System(#[from] io::Error),
 }
 
-/// Writes to standard output, whole.
+/// Writes the text to standard output and flushes it.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())

@@ -1,7 +1,7 @@
-//! Commands that a smaller build leaves out. Each is still known by name, so that the program can say what
-//! is missing and how to have it.
+//! Commands that a smaller build leaves out. Their names remain, so that the program can report what is
+//! missing and how to build it.
 
-/// A command that this build leaves out.
+/// An error for a command that is not part of this build.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`pabal {0}` is not part of this build: build the program with all features \
@@ -9,11 +9,11 @@
 )]
 pub(crate) struct NotBuilt(pub(crate) &'static str);
 
-/// Any arguments: the command refuses them all.
+/// Accepts any arguments: the command itself is refused.
 #[cfg(not(all(feature = "chat", feature = "lab", feature = "load")))]
 #[derive(clap::Args, Debug)]
 pub(crate) struct Flags {
-    /// Ignored.
+    /// Ignored arguments
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     ignored: Vec<std::ffi::OsString>,
 }

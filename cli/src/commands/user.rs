@@ -1,6 +1,6 @@
-//! `pabal user`: what an operator does with accounts, on the data folder of a node that runs or does
-//! not. It works on the directory itself; a running node sees what it must do about it (decision
-//! 0007).
+//! `pabal user`: the commands of an operator for accounts. They work on the directory itself,
+//! whether or not a node runs; a running node reads from the directory which sessions it must end
+//! (decision 0007).
 
 use std::fmt::Write;
 use std::io;
@@ -14,10 +14,10 @@ use pabal_gateway::api::password_rule;
 use pabal_gateway::auth::{Passwords, new_token};
 use pabal_gateway::stores::OpenDirectory;
 
-/// As many accounts as are read together.
+/// How many accounts are read at a time.
 const PAGE: usize = 500;
 
-/// What to do with an account, and where.
+/// The flags of `pabal user`.
 #[derive(Args, Debug)]
 pub struct UserCommand {
     #[command(flatten)]
@@ -28,39 +28,40 @@ pub struct UserCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List all accounts by name: name, state, devices with a token, day of sign-up.
+    /// List all accounts: name, state, number of devices, day of sign-up
     List,
-    /// Show an account with its devices.
+    /// Show an account and its devices
     Show(Name),
-    /// End all tokens and sessions of a user, and let them not log in any more.
+    /// Disable an account: end all tokens and sessions, and refuse log-ins
     Disable(Name),
-    /// Let a user log in again.
+    /// Enable a disabled account
     Enable(Name),
-    /// Give a user a new password, and end all their tokens and sessions. A password is made and
-    /// printed, unless one is given.
+    /// Set a new password, and end all tokens and sessions of the user
+    ///
+    /// By default a random password is generated and printed.
     ResetPassword {
         #[command(flatten)]
         name: Name,
-        /// Read the new password from standard input: its first line.
+        /// Read the new password from the first line of standard input
         #[arg(long)]
         stdin: bool,
     },
-    /// End all tokens and sessions of a user: they have to log in again.
+    /// End all tokens and sessions of a user, who can log in again
     EndSessions(Name),
 }
 
 #[derive(Args, Debug)]
 struct Name {
-    /// The username.
+    /// Username
     #[arg(value_name = "NAME")]
     name: String,
 }
 
 impl UserCommand {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// [`CommandError`]: nothing was changed.
+    /// [`CommandError`]. No account was changed.
     pub async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load()?;
         let directory = OpenDirectory::open_existing(&config.storage).await?;
@@ -117,7 +118,7 @@ async fn show(accounts: &dyn Accounts, name: &Name) -> Result<String, CommandErr
     let mut accesses = accounts.accesses(user.user_id).await?;
     accesses.sort_by_key(|access| access.device.device_id);
     let mut text = String::new();
-    // Text grows in memory, which cannot fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(
         text,
         "user_id       {}\nusername      {}\ndisplay_name  {}\ncreated_at    {}\nstate         {}",
@@ -129,7 +130,7 @@ async fn show(accounts: &dyn Accounts, name: &Name) -> Result<String, CommandErr
     );
     for access in accesses {
         let device = &access.device;
-        let name = if device.name.is_empty() { "without a name" } else { &device.name };
+        let name = if device.name.is_empty() { "(no name)" } else { &device.name };
         let until = access.expires_at;
         let _ = writeln!(text, "device        {} {name}, until {until}", device.device_id);
     }
@@ -154,11 +155,11 @@ async fn reset_password(
     stdin: bool,
 ) -> Result<String, CommandError> {
     let account = named(accounts, name).await?;
-    let (password, told) = match stdin {
+    let (password, notice) = match stdin {
         true => (first_line()?, String::new()),
         false => {
-            let made = new_token();
-            (made.clone(), format!("new password: {made}\n"))
+            let generated = new_token();
+            (generated.clone(), format!("new password: {generated}\n"))
         }
     };
     password_rule(&password).map_err(|problem| CommandError::Password(problem.detail))?;
@@ -166,7 +167,7 @@ async fn reset_password(
     let hash = passwords.hash(password).await;
     let hash = hash.map_err(|problem| CommandError::Password(problem.detail))?;
     accounts.change_password(account.user.user_id, hash).await?;
-    Ok(format!("{} has a new password; all tokens ended\n{told}", account.user.username))
+    Ok(format!("{} has a new password; all tokens ended\n{notice}", account.user.username))
 }
 
 fn first_line() -> io::Result<String> {

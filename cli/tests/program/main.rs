@@ -1,4 +1,4 @@
-//! The program itself: what it prints, how it stops, how it fails.
+//! The program itself: its output, how it stops and how it fails.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod disk;
@@ -20,22 +20,22 @@ const SOON: Duration = Duration::from_secs(20);
 fn pabal(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
     command.arg("serve").arg("--data").arg(data).args(arguments);
-    heard(&mut command);
+    captured(&mut command);
     command
 }
 
-/// What it prints is for the test, and it does not outlive it.
-fn heard(command: &mut Command) {
+/// Captures the output of the program, and kills it when the test ends.
+fn captured(command: &mut Command) {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
 }
 
-/// Starts the program and reads the address from its one line.
+/// Starts the program, and reads the address from its only line of output.
 async fn start(data: &Path, arguments: &[&str]) -> (Child, String) {
     ready(&mut pabal(data, arguments)).await
 }
 
 async fn ready(command: &mut Command) -> (Child, String) {
-    heard(command);
+    captured(command);
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.as_mut().unwrap());
@@ -51,7 +51,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// How it ended, and what else stood on standard output and standard error.
+/// The exit code of the program, and the rest of its output.
 async fn end(mut child: Child) -> (Option<i32>, String, String) {
     let (mut out, mut err) = (String::new(), String::new());
     let (stdout, stderr) = (child.stdout.as_mut().unwrap(), child.stderr.as_mut().unwrap());
@@ -66,7 +66,7 @@ async fn end(mut child: Child) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn one_line_when_ready_and_a_clean_stop_on_either_signal() {
+async fn the_program_prints_one_line_when_ready_and_stops_on_either_signal() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["-TERM", "-INT"] {
         let (child, url) = start(folder.path(), &["--listen", "127.0.0.1:0"]).await;
@@ -83,7 +83,7 @@ async fn one_line_when_ready_and_a_clean_stop_on_either_signal() {
     assert!(folder.path().join("history").is_dir());
 }
 
-/// Everything below `path`, with the permissions of each.
+/// All files and folders below `path`, with their permissions.
 fn permissions(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
     for entry in std::fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
@@ -99,12 +99,12 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn what_it_writes_is_for_its_own_user_whatever_the_umask_says() {
+async fn files_are_private_to_the_user_under_any_umask() {
     let folder = tempfile::tempdir().unwrap();
-    let (made, given) = (folder.path().join("new/data"), folder.path().join("given"));
-    std::fs::create_dir(&given).unwrap();
-    std::fs::set_permissions(&given, Permissions::from_mode(0o755)).unwrap();
-    for (data, expected) in [(&made, 0o700), (&given, 0o755)] {
+    let (created, existing) = (folder.path().join("new/data"), folder.path().join("given"));
+    std::fs::create_dir(&existing).unwrap();
+    std::fs::set_permissions(&existing, Permissions::from_mode(0o755)).unwrap();
+    for (data, expected) in [(&created, 0o700), (&existing, 0o755)] {
         let mut command = Command::new("sh");
         command.arg("-c").arg(r#"umask 0; exec "$0" "$@""#).arg(env!("CARGO_BIN_EXE_pabal"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
@@ -122,15 +122,15 @@ async fn what_it_writes_is_for_its_own_user_whatever_the_umask_says() {
 }
 
 #[tokio::test]
-async fn what_it_cannot_use_is_one_line_on_standard_error() {
+async fn an_unusable_setting_is_one_line_on_standard_error() {
     let folder = tempfile::tempdir().unwrap();
     let (first, data) = (folder.path().join("first"), folder.path().join("second"));
     let (child, url) = start(&first, &["--listen", "127.0.0.1:0"]).await;
-    let taken = url.strip_prefix("http://").unwrap();
+    let address = url.strip_prefix("http://").unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let failures = [
-        (pabal(&data, &["--listen", taken]), "cannot listen on"),
+        (pabal(&data, &["--listen", address]), "cannot listen on"),
         (pabal(&first, &["--listen", "127.0.0.1:0"]), "in use"),
         (pabal(&file, &["--listen", "127.0.0.1:0"]), "data folder"),
         (pabal(&data, &["--config", "/nowhere.toml"]), "/nowhere.toml"),
@@ -148,10 +148,10 @@ async fn what_it_cannot_use_is_one_line_on_standard_error() {
 }
 
 #[tokio::test]
-async fn a_second_signal_does_not_wait() {
+async fn a_second_signal_stops_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (child, url) = start(folder.path(), &["--listen", "127.0.0.1:0"]).await;
-    // A request in progress, which the stop would wait for.
+    // A request in progress, which a graceful stop waits for.
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
@@ -169,13 +169,13 @@ async fn a_second_signal_does_not_wait() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_shown_and_checked() {
+async fn the_configuration_is_printed_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pabal.toml");
     let config = |what: &'static str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
         command.args(["config", what, "--config"]).arg(&path);
-        heard(&mut command);
+        captured(&mut command);
         command
     };
     std::fs::write(&path, "[limits]\nbody_bytes = 2048\n").unwrap();
@@ -184,20 +184,20 @@ async fn the_configuration_is_shown_and_checked() {
     assert!(out.contains("body_bytes = 2048\n") && out.contains("pabal.toml:2"), "{out}");
     let (code, out, err) = end(config("check").spawn().unwrap()).await;
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", ""));
-    for (text, place) in [("\n[limits]\nbodybytes = 1", ":3:"), ("[limits]\nbody_bytes = 1", ":2:")]
+    for (text, line) in [("\n[limits]\nbodybytes = 1", ":3:"), ("[limits]\nbody_bytes = 1", ":2:")]
     {
         std::fs::write(&path, text).unwrap();
         let mut serve = pabal(&folder.path().join("data"), &["--config", path.to_str().unwrap()]);
         for child in [config("check").spawn().unwrap(), serve.spawn().unwrap()] {
             let (code, _, err) = end(child).await;
             assert_eq!(code, Some(1), "{err}");
-            let expected = format!("{}{place}", path.display());
+            let expected = format!("{}{line}", path.display());
             assert!(err.contains(&expected), "{err} does not name {expected}");
         }
     }
 }
 
-/// A certificate for `localhost` in two files, valid until a year begins.
+/// Writes a certificate for `localhost` and its key, valid until the first day of a year.
 fn certify(cert: &Path, key: &Path, until: i32) {
     let pair = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -206,7 +206,7 @@ fn certify(cert: &Path, key: &Path, until: i32) {
     std::fs::write(key, pair.serialize_pem()).unwrap();
 }
 
-/// Reads standard error up to a line that holds `expected`.
+/// Reads standard error up to a line that contains `expected`.
 async fn logged(child: &mut Child, expected: &str) {
     let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
     let found = async {
@@ -215,7 +215,7 @@ async fn logged(child: &mut Child, expected: &str) {
                 return;
             }
         }
-        panic!("nothing of {expected:?}");
+        panic!("no line contains {expected:?}");
     };
     timeout(SOON, found).await.unwrap();
 }
@@ -246,7 +246,7 @@ async fn a_certificate_is_read_again_on_sighup() {
     logged(&mut child, &ended(2021)).await;
     std::fs::write(&cert, "no certificate").unwrap();
     signal(&child, "-HUP");
-    logged(&mut child, "the certificate stays as it was").await;
+    logged(&mut child, "keeping the certificate in use").await;
     signal(&child, "-TERM");
     assert_eq!(end(child).await.0, Some(0));
 
@@ -256,7 +256,7 @@ async fn a_certificate_is_read_again_on_sighup() {
 }
 
 #[tokio::test]
-async fn the_log_has_the_client_whom_a_trusted_proxy_names() {
+async fn the_log_has_the_client_address_that_a_trusted_proxy_reports() {
     let folder = tempfile::tempdir().unwrap();
     let mut command =
         pabal(&folder.path().join("data"), &["--listen", "127.0.0.1:0", "--log", "debug"]);

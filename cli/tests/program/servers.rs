@@ -1,5 +1,5 @@
-//! A node on real servers: what it keeps is theirs, and what is wrong with one is a line that names
-//! the setting.
+//! A node on real servers: the node itself stores nothing, and an error of a server is one line
+//! that names the setting.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::{SOON, end, heard, pabal, ready, signal};
+use crate::{SOON, captured, end, pabal, ready, signal};
 
 const LISTEN: [&str; 3] = ["--listen", "127.0.0.1:0", "--no-rate-limits"];
 
-/// A request with a body, and its answer.
-async fn ask(url: &str, token: Option<&str>, body: Option<Value>) -> Value {
+/// Sends a request, and returns the body of the response.
+async fn call(url: &str, token: Option<&str>, body: Option<Value>) -> Value {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut request = match body {
         Some(body) => {
@@ -24,8 +24,8 @@ async fn ask(url: &str, token: Option<&str>, body: Option<Value>) -> Value {
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
-    let answer = timeout(SOON, request.send()).await.unwrap().unwrap();
-    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    let response = timeout(SOON, request.send()).await.unwrap().unwrap();
+    let (status, text) = (response.status(), response.text().await.unwrap());
     assert!(status.is_success(), "{url}: {status} {text}");
     serde_json::from_str(&text).unwrap()
 }
@@ -34,16 +34,16 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
-/// Runs a command of the program to its end.
+/// Runs a command of the program until it ends.
 async fn command(arguments: &[&str], directory: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
     command.args(arguments).env("PABAL_STORAGE_DIRECTORY", directory);
-    heard(&mut command);
+    captured(&mut command);
     end(command.spawn().unwrap()).await
 }
 
 #[tokio::test]
-async fn a_node_on_servers_keeps_nothing_of_its_own() {
+async fn a_node_on_servers_stores_nothing_itself() {
     let redis = started!(Redis::start());
     let postgres = started!(Postgres::start());
     let cassandra = started!(Cassandra::start());
@@ -60,50 +60,50 @@ async fn a_node_on_servers_keeps_nothing_of_its_own() {
     let (code, out, err) = command(&["migrate", "--history", &history], &directory).await;
     assert_eq!(code, Some(0), "{out}{err}");
 
-    let (mut token, mut messages, mut said) = (String::new(), String::new(), Vec::new());
-    // Everything is there after each restart.
+    let (mut token, mut messages, mut sent) = (String::new(), String::new(), Vec::new());
+    // All data is there after each restart.
     for round in 0..2 {
         let (child, url) = ready(&mut pabal(&data, &arguments)).await;
         if round == 0 {
             let user = json!({"username": "mina", "password": "correct horse"});
-            token = text(&ask(&format!("{url}/v1/users"), None, Some(user)).await["token"]);
+            token = text(&call(&format!("{url}/v1/users"), None, Some(user)).await["token"]);
             let group = json!({"name": "stations", "members": []});
-            let made = ask(&format!("{url}/v1/channels"), Some(&token), Some(group)).await;
+            let made = call(&format!("{url}/v1/channels"), Some(&token), Some(group)).await;
             messages = format!("/v1/channels/{}/messages", text(&made["channel"]["channel_id"]));
         }
         for number in 0..3 {
             let content = format!("{round}.{number}");
             let body = json!({"content": content});
-            let sent = ask(&format!("{url}{messages}"), Some(&token), Some(body)).await;
-            said.push((text(&sent["message"]["message_id"]), content));
+            let reply = call(&format!("{url}{messages}"), Some(&token), Some(body)).await;
+            sent.push((text(&reply["message"]["message_id"]), content));
         }
-        let page = ask(&format!("{url}{messages}?after=0"), Some(&token), None).await;
+        let page = call(&format!("{url}{messages}?after=0"), Some(&token), None).await;
         let read: Vec<_> = page["messages"]
             .as_array()
             .unwrap()
             .iter()
             .map(|message| (text(&message["message_id"]), text(&message["content"])))
             .collect();
-        assert_eq!(read, said);
+        assert_eq!(read, sent);
         signal(&child, "-TERM");
         let (code, _, err) = end(child).await;
         assert_eq!(code, Some(0), "{err}");
     }
-    assert!(!data.exists(), "nothing is left to keep in a folder");
-    // By each of the servers, as long as it has what it had.
+    assert!(!data.exists(), "no data folder is created");
+    // Each server refuses another number of partitions.
     for stores in [&stores[..2], &stores[2..4]] {
-        let mut begun_anew = pabal(&data, &[&LISTEN[..], stores].concat());
-        begun_anew.env("PABAL_STORAGE_PARTITIONS", "8");
-        let (code, _, err) = end(begun_anew.spawn().unwrap()).await;
+        let mut changed = pabal(&data, &[&LISTEN[..], stores].concat());
+        changed.env("PABAL_STORAGE_PARTITIONS", "8");
+        let (code, _, err) = end(changed.spawn().unwrap()).await;
         assert_eq!(code, Some(1), "{err}");
-        let said = "was begun with 16 partitions and cannot be used with 8";
-        assert!(err.contains("pabal: storage.partitions: ") && err.contains(said), "{err}");
+        let reason = "was begun with 16 partitions and cannot be used with 8";
+        assert!(err.contains("pabal: storage.partitions: ") && err.contains(reason), "{err}");
     }
     let (code, out, err) = command(&["user", "list"], &directory).await;
     assert!(code == Some(0) && out.starts_with("mina\t"), "{out}{err}");
 }
 
-/// Starts with a setting that cannot be used; the one line.
+/// Starts the program with an unusable setting, and returns the line on standard error.
 async fn refused(data: &Path, flag: &str, url: &str) -> String {
     let arguments = [&LISTEN[..], &[flag, url]].concat();
     let (code, out, err) = end(pabal(data, &arguments).spawn().unwrap()).await;
@@ -115,7 +115,7 @@ async fn refused(data: &Path, flag: &str, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_server_is_one_line_that_names_the_setting() {
+async fn an_unreachable_server_is_one_line_that_names_the_setting() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("none");
     let port = pabal_servers::spare_ports(1)[0];
@@ -152,10 +152,10 @@ async fn a_wrong_user_or_password_is_one_line_that_names_the_setting() {
         assert!(line.starts_with("pabal: storage.history: 127.0.0.1:"), "{line}");
         assert!(line.contains("refuses: ") && line.to_lowercase().contains("auth"), "{line}");
     }
-    // It makes its first user some time after it answers.
-    pabal_servers::until("the right password is taken", async || {
+    // Cassandra creates its first user some time after it accepts connections.
+    pabal_servers::until("the right password is accepted", async || {
         let mut migrate = Command::new(env!("CARGO_BIN_EXE_pabal"));
-        heard(migrate.args(["migrate", "--history", &at("cassandra:cassandra@")]));
+        captured(migrate.args(["migrate", "--history", &at("cassandra:cassandra@")]));
         (end(migrate.spawn().unwrap()).await.0 == Some(0)).then_some(())
     })
     .await;

@@ -9,6 +9,7 @@ mod profiles;
 mod people;
 mod direct;
 mod groups;
+mod pages;
 mod succession;
 mod reference;
 
@@ -32,6 +33,7 @@ pub async fn run(fresh: impl AsyncFn() -> Dir) {
     people::run(&fresh).await;
     direct::run(&fresh).await;
     groups::run(&fresh).await;
+    pages::run(&fresh).await;
     succession::run(&fresh).await;
     reference::run(&fresh).await;
 }

@@ -15,7 +15,7 @@ use super::sessions::{EndReason, Session, SessionLifecycle, SessionTable};
 use super::stats::{EngineStats, Stats};
 use super::tasks::Tasks;
 use crate::model::{ChannelId, Membership, MessageId, NodeId, SessionId, TokenHash, UserId};
-use crate::ports::{Access, Delivery, NodeInfo, Page, PageFrom, Ports, RegistryError};
+use crate::ports::{Access, BoxFuture, Delivery, NodeInfo, Page, PageFrom, Ports, RegistryError};
 use crate::protocol::{Command, Cursors, Problem};
 
 /// A running node's engine. Cheap to clone; all clones are the same engine.
@@ -24,6 +24,11 @@ use crate::protocol::{Command, Cursors, Problem};
 /// Methods return a [`Problem`], whose code tells a client whether to retry. `unavailable`,
 /// `rate_limited`, `draining` and `not_confirmed` are worth a retry after the time that the problem
 /// names; all others are not.
+///
+/// # Futures
+/// Methods that do much return boxed futures: what they run is then compiled once, here, and not in
+/// every crate that awaits them. An allocation is little beside what they do. What a poll calls returns
+/// plain futures.
 ///
 /// # Cancellation
 /// A future may be dropped. What it began and must not leave half done (the end of a session, a
@@ -92,17 +97,21 @@ impl Engine {
     /// `reconnect_after` at which to reconnect, and ends shortly after. Returns when the other nodes
     /// can own the partitions of this one. If there is no other node, this one keeps them until
     /// [`shutdown`](Self::shutdown).
-    pub async fn drain(&self, reconnect_after: Duration) {
-        self.inner.draining.cancel();
-        let next_url = || self.inner.nodes.other_urls(1).pop();
-        self.inner.sessions.drain(reconnect_after, next_url).await;
-        self.inner.nodes.handed_over().await;
+    pub fn drain(&self, reconnect_after: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.draining.cancel();
+            let next_url = || self.inner.nodes.other_urls(1).pop();
+            self.inner.sessions.drain(reconnect_after, next_url).await;
+            self.inner.nodes.handed_over().await;
+        })
     }
 
     /// Ends all tasks and releases the partitions of the node. A message that is not acknowledged by
     /// now is not acknowledged by this node.
-    pub async fn shutdown(&self) {
-        self.inner.tasks.shutdown().await;
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.tasks.shutdown().await;
+        })
     }
 
     /// The URLs of up to `limit` other nodes to which clients of this node may go. Drawn at random,
@@ -115,8 +124,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`RegistryError`] if the node was not in the last list and the registry is unavailable. Retry.
-    pub async fn find_node(&self, node: &NodeId) -> Result<Option<NodeInfo>, RegistryError> {
-        self.inner.nodes.find(node).await
+    pub fn find_node<'a>(
+        &'a self,
+        node: &'a NodeId,
+    ) -> BoxFuture<'a, Result<Option<NodeInfo>, RegistryError>> {
+        Box::pin(async move { self.inner.nodes.find(node).await })
     }
 }
 
@@ -141,12 +153,12 @@ impl Engine {
     /// `invalid`, `too_large`, `not_a_member`, `blocked`: do not retry. `rate_limited`, `draining`,
     /// `unavailable`: retry. Nothing was appended, except that after `unavailable` from a remote log
     /// the message may have been.
-    pub async fn begin_submit(
+    pub fn begin_submit(
         &self,
         from: UserId,
         send: SendRequest,
-    ) -> Result<Submission, Problem> {
-        self.inner.path.accept(from, send).await
+    ) -> BoxFuture<'_, Result<Submission, Problem>> {
+        Box::pin(async move { self.inner.path.accept(from, send).await })
     }
 
     /// Sends a delivery that is no message to the nodes that it concerns. When this returns, it is in
@@ -157,8 +169,10 @@ impl Engine {
     /// shuts down. Up to 1,024 events, such as `typing`, may be on their way; further events are
     /// dropped and counted. A change of who receives what is never dropped, so its caller limits how
     /// many are on their way.
-    pub async fn publish(&self, delivery: Delivery) {
-        self.inner.publisher.publish(delivery).await;
+    pub fn publish(&self, delivery: Delivery) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.publisher.publish(delivery).await;
+        })
     }
 }
 
@@ -171,12 +185,12 @@ impl Engine {
     /// `invalid` for too many channels, `unauthenticated` if the token was revoked meanwhile: do not
     /// retry. `rate_limited` if the user has as many sessions as allowed, `draining`, `unavailable`:
     /// retry.
-    pub async fn open_session(
-        &self,
-        access: &Access,
+    pub fn open_session<'a>(
+        &'a self,
+        access: &'a Access,
         cursors: Option<Cursors>,
-    ) -> Result<Arc<Session>, Problem> {
-        self.inner.sessions.open(access, cursors).await
+    ) -> BoxFuture<'a, Result<Arc<Session>, Problem>> {
+        Box::pin(async move { self.inner.sessions.open(access, cursors).await })
     }
 
     /// The session `id`, for the holder of `token`: the token that opened it, or another token of the
@@ -202,18 +216,28 @@ impl Engine {
     /// already received later messages of it, or if history is unavailable.
     ///
     /// Continues if the caller is dropped, because live messages of these channels wait for the end.
-    pub async fn catch_up(&self, session: &Arc<Session>, cursors: Cursors) {
-        self.inner.sessions.catch_up(session, cursors).await;
+    pub fn catch_up<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+        cursors: Cursors,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.inner.sessions.catch_up(session, cursors).await;
+        })
     }
 
     /// Ends a session that its client no longer needs.
-    pub async fn close_session(&self, session: &Arc<Session>) {
-        self.inner.sessions.end(session, EndReason::Closed).await;
+    pub fn close_session<'a>(&'a self, session: &'a Arc<Session>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.inner.sessions.end(session, EndReason::Closed).await;
+        })
     }
 
     /// Ends the sessions of a token, or all of a user's, on this node.
-    pub async fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) {
-        self.inner.sessions.end_sessions(user_id, token).await;
+    pub fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.sessions.end_sessions(user_id, token).await;
+        })
     }
 }
 
@@ -236,14 +260,14 @@ impl Engine {
     ///
     /// # Errors
     /// `not_a_member`: do not retry. `unavailable`: retry.
-    pub async fn page(
+    pub fn page(
         &self,
         user_id: UserId,
         channel_id: ChannelId,
         from: PageFrom,
         limit: usize,
-    ) -> Result<Page, Problem> {
-        self.inner.queries.page(user_id, channel_id, from, limit).await
+    ) -> BoxFuture<'_, Result<Page, Problem>> {
+        Box::pin(async move { self.inner.queries.page(user_id, channel_id, from, limit).await })
     }
 
     /// What the channels of a user hold above `cursors`: at most `limit` messages a channel and about
@@ -253,13 +277,13 @@ impl Engine {
     /// # Errors
     /// `invalid` for more than [`Limits::channels_per_request`] cursors: do not retry. `unavailable`:
     /// retry.
-    pub async fn sync(
-        &self,
+    pub fn sync<'a>(
+        &'a self,
         user_id: UserId,
-        cursors: &Cursors,
+        cursors: &'a Cursors,
         limit: usize,
-    ) -> Result<Synced, Problem> {
-        self.inner.queries.sync(user_id, cursors, limit).await
+    ) -> BoxFuture<'a, Result<Synced, Problem>> {
+        Box::pin(async move { self.inner.queries.sync(user_id, cursors, limit).await })
     }
 
     /// Notifies the other members that a user is typing. Sessions that are connected now receive it;
@@ -267,8 +291,12 @@ impl Engine {
     ///
     /// # Errors
     /// `not_a_member`: do not retry. `unavailable`: retry.
-    pub async fn typing(&self, user_id: UserId, channel_id: ChannelId) -> Result<(), Problem> {
-        self.inner.queries.typing(user_id, channel_id).await
+    pub fn typing(
+        &self,
+        user_id: UserId,
+        channel_id: ChannelId,
+    ) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move { self.inner.queries.typing(user_id, channel_id).await })
     }
 
     /// Records that a user has read a channel up to a message, and notifies all members, with the
@@ -277,26 +305,32 @@ impl Engine {
     ///
     /// # Errors
     /// `not_a_member`, `invalid` above the newest message: do not retry. `unavailable`: retry.
-    pub async fn read(
+    pub fn read(
         &self,
         user_id: UserId,
         channel_id: ChannelId,
         message_id: MessageId,
-    ) -> Result<(), Problem> {
-        self.inner.queries.mark_read(user_id, channel_id, message_id).await
+    ) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move { self.inner.queries.mark_read(user_id, channel_id, message_id).await })
     }
 
     /// Runs a command other than a send, for which there is [`submit`](Self::submit).
     ///
     /// # Errors
     /// Those of the command. `invalid` for a send.
-    pub async fn run_command(&self, user_id: UserId, command: Command) -> Result<(), Problem> {
-        match command {
-            Command::Typing { channel_id } => self.typing(user_id, channel_id).await,
-            Command::Read { channel_id, message_id } => {
-                self.read(user_id, channel_id, message_id).await
+    pub fn run_command(
+        &self,
+        user_id: UserId,
+        command: Command,
+    ) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            match command {
+                Command::Typing { channel_id } => self.typing(user_id, channel_id).await,
+                Command::Read { channel_id, message_id } => {
+                    self.read(user_id, channel_id, message_id).await
+                }
+                Command::Send { .. } => Err(Problem::invalid("type", "is a send")),
             }
-            Command::Send { .. } => Err(Problem::invalid("type", "is a send")),
-        }
+        })
     }
 }

@@ -24,7 +24,9 @@ use super::sessions::{
 use super::stats::Stats;
 use super::tasks::Tasks;
 use crate::model::{MessageId, NodeId, Partition};
-use crate::ports::{HistoryError, InboxError, InterestError, Ports, PresenceError, RegistryError};
+use crate::ports::{
+    BoxFuture, HistoryError, InboxError, InterestError, Ports, PresenceError, RegistryError,
+};
 
 /// The configuration of an engine.
 #[derive(Clone, Debug)]
@@ -69,42 +71,48 @@ impl Engine {
     ///
     /// # Errors
     /// If a port is unavailable: no task is left running. Retry.
-    pub async fn start(config: EngineConfig, ports: Ports) -> Result<Self, StartError> {
-        let (node, lease) = (&config.node, config.limits.lease);
-        ports.inbox.open(node).await?;
-        ports.presence.begin(node, lease).await?;
-        ports.interest.begin(node, lease).await?;
-        let stored = Partition::all(config.partitions).map(|it| ports.history.stored_position(it));
-        let floors = futures::future::try_join_all(stored).await?;
+    pub fn start(
+        config: EngineConfig,
+        ports: Ports,
+    ) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(async move {
+            let (node, lease) = (&config.node, config.limits.lease);
+            ports.inbox.open(node).await?;
+            ports.presence.begin(node, lease).await?;
+            ports.interest.begin(node, lease).await?;
+            let stored =
+                Partition::all(config.partitions).map(|it| ports.history.stored_position(it));
+            let floors = futures::future::try_join_all(stored).await?;
 
-        let shared = Shared::new(config, ports);
-        let table = Arc::new(SessionTable::default());
-        let sessions = shared.sessions(&table);
-        let leases = shared.node_leases(&sessions);
-        let (path, waiting_for_push) = shared.message_path(&floors, &table, &sessions);
-        let path = Arc::new(path);
-        let claims = shared.claims();
-        let engine = shared.engine(&path, table, sessions, claims.assignment.subscribe());
+            let shared = Shared::new(config, ports);
+            let table = Arc::new(SessionTable::default());
+            let sessions = shared.sessions(&table);
+            let leases = shared.node_leases(&sessions);
+            let (path, waiting_for_push) = shared.message_path(&floors, &table, &sessions);
+            let path = Arc::new(path);
+            let claims = shared.claims();
+            let engine = shared.engine(&path, table, sessions, claims.assignment.subscribe());
 
-        let (tasks, owned_path) = (shared.tasks.clone(), Arc::clone(&path));
-        let claims = PartitionClaims::start(claims, move |partition, lease| {
-            tasks.spawn(Arc::clone(&owned_path).own_partition(partition, lease))
-        });
-        let claims = match claims.await {
-            Ok(claims) => claims,
-            Err(error) => {
-                engine.shutdown().await;
-                return Err(error.into());
-            }
-        };
-        let tasks = &shared.tasks;
-        tasks.spawn_until_released(claims.keep());
-        tasks.spawn(Arc::clone(&path).deliver());
-        tasks.spawn(Arc::clone(&path).push(waiting_for_push));
-        tasks.spawn(path.tidy());
-        tasks.spawn(Arc::clone(&engine.inner.sessions).expire());
-        tasks.spawn(leases.keep());
-        Ok(engine)
+            let (tasks, owned_path) = (shared.tasks.clone(), Arc::clone(&path));
+            let claims = PartitionClaims::start(claims, move |partition, lease| {
+                tasks.spawn(Arc::clone(&owned_path).own_partition(partition, lease))
+            });
+            let claims = match claims.await {
+                Ok(claims) => claims,
+                Err(error) => {
+                    engine.shutdown().await;
+                    return Err(error.into());
+                }
+            };
+            let tasks = &shared.tasks;
+            tasks.spawn_until_released(claims.keep());
+            tasks.spawn(Arc::clone(&path).deliver());
+            tasks.spawn(Arc::clone(&path).push(waiting_for_push));
+            tasks.spawn(path.tidy());
+            tasks.spawn(Arc::clone(&engine.inner.sessions).expire());
+            tasks.spawn(leases.keep());
+            Ok(engine)
+        })
     }
 }
 

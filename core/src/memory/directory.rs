@@ -107,8 +107,18 @@ impl Directory for MemoryDirectory {
         self.with(move |state| state.change_settings(user_id, change))
     }
 
-    fn friends(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Friend>> {
-        self.with(move |state| Ok(state.friends(user_id)))
+    fn settings_of(&self, users: &[UserId]) -> DirectoryFuture<'_, Vec<Settings>> {
+        let users = users.to_vec();
+        self.with(move |state| Ok(users.into_iter().map(|user| state.settings(user)).collect()))
+    }
+
+    fn friends_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Friend>> {
+        self.with(move |state| Ok(state.friends_after(user_id, after, limit)))
     }
 
     fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState> {
@@ -119,8 +129,17 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.unfriend(user_id, other)))
     }
 
-    fn blocks(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<UserId>> {
-        self.with(move |state| Ok(state.blocks(user_id)))
+    fn blocks_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<UserId>> {
+        self.with(move |state| Ok(state.blocks_after(user_id, after, limit)))
+    }
+
+    fn has_blocked(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool> {
+        self.with(move |state| Ok(state.blocks.contains(&(user_id, other))))
     }
 
     fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
@@ -139,6 +158,10 @@ impl Directory for MemoryDirectory {
         self.with(move |state| state.direct_channel(users, new))
     }
 
+    fn find_direct_channel(&self, users: [UserId; 2]) -> DirectoryFuture<'_, Option<Channel>> {
+        self.with(move |state| Ok(state.find_direct_channel(users)))
+    }
+
     fn create_group(
         &self,
         channel: Channel,
@@ -148,8 +171,13 @@ impl Directory for MemoryDirectory {
         self.with(move |state| state.create_group(channel, owner, members))
     }
 
-    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>> {
-        self.with(move |state| Ok(state.memberships(user_id)))
+    fn memberships_after(
+        &self,
+        user_id: UserId,
+        after: Option<ChannelId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Membership>> {
+        self.with(move |state| Ok(state.memberships_after(user_id, after, limit)))
     }
 
     fn membership(
@@ -168,8 +196,13 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.delete_group(channel_id)))
     }
 
-    fn members(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<Member>> {
-        self.with(move |state| Ok(state.members(channel_id)))
+    fn members_after(
+        &self,
+        channel_id: ChannelId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Member>> {
+        self.with(move |state| Ok(state.members_after(channel_id, after, limit)))
     }
 
     fn put_member(

@@ -106,8 +106,24 @@ pub trait Directory: Send + Sync + 'static {
         change: SettingsChange,
     ) -> DirectoryFuture<'_, Settings>;
 
-    /// All friends and friend requests of a user, by user id.
-    fn friends(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Friend>>;
+    /// The settings of each of `users`, in the order asked; the defaults for a user who set none.
+    /// A constant number of queries for a few hundred users.
+    fn settings_of(&self, users: &[UserId]) -> DirectoryFuture<'_, Vec<Settings>>;
+
+    /// Friends and requests of a user whose ids are above `after`, by user id; at most `limit`,
+    /// which also bounds what is read from the store.
+    fn friends_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Friend>>;
+
+    /// All friends and requests of a user, by user id. For a page of them see
+    /// [`friends_after`](Self::friends_after).
+    fn friends(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Friend>> {
+        self.friends_after(user_id, None, usize::MAX)
+    }
 
     /// `user_id` sends a friend request to `other`, or accepts one: once both have sent one they are
     /// friends. Idempotent. Returns the state as `user_id` sees it now.
@@ -119,8 +135,17 @@ pub trait Directory: Send + Sync + 'static {
     /// Ends a friendship or a request, for both users. Idempotent. Returns whether there was one.
     fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
 
-    /// The users that a user has blocked, by user id.
-    fn blocks(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<UserId>>;
+    /// The users whom a user has blocked and whose ids are above `after`, by user id; at most
+    /// `limit`, which also bounds what is read from the store.
+    fn blocks_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<UserId>>;
+
+    /// Whether `user_id` has blocked `other`.
+    fn has_blocked(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
 
     /// `user_id` blocks `other`. Idempotent.
     ///
@@ -143,6 +168,9 @@ pub trait Directory: Send + Sync + 'static {
         new: Channel,
     ) -> DirectoryFuture<'_, (Channel, bool)>;
 
+    /// The direct channel of two users, if there is one.
+    fn find_direct_channel(&self, users: [UserId; 2]) -> DirectoryFuture<'_, Option<Channel>>;
+
     /// Creates a group of `owner` and `members`. A user who is listed twice, or is the owner, counts
     /// once.
     ///
@@ -155,8 +183,20 @@ pub trait Directory: Send + Sync + 'static {
         members: Vec<UserId>,
     ) -> DirectoryFuture<'_, ()>;
 
-    /// All channels of a user, by channel id.
-    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>>;
+    /// The channels of a user whose ids are above `after`, by channel id; at most `limit`, which
+    /// also bounds what is read from the store.
+    fn memberships_after(
+        &self,
+        user_id: UserId,
+        after: Option<ChannelId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Membership>>;
+
+    /// All channels of a user, by channel id: a session subscribes to each of them. For a page of
+    /// them see [`memberships_after`](Self::memberships_after).
+    fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>> {
+        self.memberships_after(user_id, None, usize::MAX)
+    }
 
     /// The membership of a user in one channel; absent if the user is not a member.
     fn membership(
@@ -175,8 +215,20 @@ pub trait Directory: Send + Sync + 'static {
     /// history, where no user may read them.
     fn delete_group(&self, channel_id: ChannelId) -> DirectoryFuture<'_, bool>;
 
-    /// The members of a channel, by user id; empty if the channel does not exist.
-    fn members(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<Member>>;
+    /// The members of a channel whose ids are above `after`, by user id; at most `limit`, which
+    /// also bounds what is read from the store. Empty if there is no such channel.
+    fn members_after(
+        &self,
+        channel_id: ChannelId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<Member>>;
+
+    /// All members of a channel, by user id; empty if there is no such channel. For a page of them
+    /// see [`members_after`](Self::members_after).
+    fn members(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<Member>> {
+        self.members_after(channel_id, None, usize::MAX)
+    }
 
     /// Adds a member to a group, or changes the role of a member if `role` is given. Without it, a
     /// new member becomes [`Role::Member`], and an existing one keeps the role. The last owner of a

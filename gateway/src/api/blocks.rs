@@ -1,7 +1,7 @@
-//! `/v1/me/blocks`: whom the caller does not want to hear from. Felt at once by those who are
-//! writing right now.
+//! `/v1/me/blocks`: the users that the caller has blocked. A change takes effect at once, also for
+//! users who are sending at that moment.
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
 use pabal_core::model::UserId;
@@ -9,10 +9,10 @@ use pabal_core::protocol::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::request::{At, Parameters};
 use super::views::{IdSchema, another, page};
 use super::{Api, Failure};
-use crate::auth::Caller;
 
 /// A user whom the caller has blocked.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,41 +24,41 @@ pub(super) struct Block {
 /// `{"blocks": […]}`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BlocksAnswer {
-    /// By user id.
+    /// Ordered by user id.
     blocks: Vec<Block>,
     has_more: bool,
 }
 
-/// Whom the caller has blocked.
+/// List blocked users
 ///
-/// By user id; the next page is `?after=` the last one.
+/// Ordered by user id. For the next page, set `after` to the last user id of this one.
 #[utoipa::path(get, path = "/v1/me/blocks", tag = "people",
     params(
-        ("after" = Option<String>, Query, description = "Those with larger user ids"),
-        ("limit" = Option<usize>, Query, description = "1 to 200; 50 if absent"),
+        ("after" = Option<String>, Query, description = "Return users with larger ids"),
+        ("limit" = Option<usize>, Query, description = "Page size, 1 to 200; 50 by default"),
     ),
-    responses((status = 200, description = "Those blocked", body = BlocksAnswer)))]
+    responses((status = 200, description = "A page of blocked users", body = BlocksAnswer)))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
     parameters: Parameters,
-) -> Result<Answer<BlocksAnswer>, Failure> {
+) -> Result<Reply<BlocksAnswer>, Failure> {
     let (limit, after) = (parameters.limit()?, parameters.id("after")?);
-    let all = api.directory().blocks(caller.user_id()).await?;
-    let (some, has_more) = page(all, |user_id| *user_id, after, limit);
-    let blocks = some.into_iter().map(|user_id| Block { user_id }).collect();
-    Ok(Answer(BlocksAnswer { blocks, has_more }))
+    let read = api.directory().blocks_after(caller.user_id(), after, limit + 1).await?;
+    let (blocks, has_more) = page(read, limit);
+    let blocks = blocks.into_iter().map(|user_id| Block { user_id }).collect();
+    Ok(Reply(BlocksAnswer { blocks, has_more }))
 }
 
-/// Block a user.
+/// Block a user
 ///
-/// They can't send to the caller directly any more, nor ask to be friends. Idempotent.
+/// The user can no longer send to the caller directly, nor ask to be friends. Idempotent.
 #[utoipa::path(put, path = "/v1/me/blocks/{user_id}", tag = "people",
     params(("user_id" = String, Path, description = "The other user")),
     responses(
         (status = 204, description = "Blocked"),
-        (status = 404, description = "`not_found`"),
-        (status = 422, description = "`invalid`: oneself"),
+        (status = 404, description = "`not_found`: no such user"),
+        (status = 422, description = "`invalid`: the user is the caller"),
     ))]
 pub(super) async fn put(
     State(api): State<Api>,
@@ -69,7 +69,7 @@ pub(super) async fn put(
     change(&api, caller.user_id(), other, true).await
 }
 
-/// Lift a block.
+/// Unblock a user
 ///
 /// Idempotent.
 #[utoipa::path(delete, path = "/v1/me/blocks/{user_id}", tag = "people",
@@ -97,13 +97,11 @@ async fn change(
         } else {
             directory.unblock(user_id, other).await?;
         }
-        // The engine remembers for a moment who may send. That the other user *is* in the direct
-        // channel is no news to their sessions, but makes every node ask the directory anew.
-        let mine = directory.memberships(user_id).await?;
-        let direct = mine.into_iter().find(|one| one.peer == Some(other));
-        if let Some(direct) = direct {
-            let channel_id = direct.channel.channel_id;
-            work.publish_membership(channel_id, &[other], true).await;
+        // The engine caches for a moment who may send. A membership event for the other user, who
+        // is a member already, changes nothing for their sessions and makes every node read the
+        // directory again.
+        if let Some(direct) = directory.find_direct_channel([user_id, other]).await? {
+            work.publish_membership(direct.channel_id, &[other], true).await;
         }
         Ok::<_, Problem>(StatusCode::NO_CONTENT)
     })

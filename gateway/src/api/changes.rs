@@ -1,4 +1,5 @@
-//! Changes that come to their end although the client has gone, and a bound on them.
+//! Changes that run to completion although the client has disconnected, and a bound on their
+//! number.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,46 +10,48 @@ use tokio_util::task::TaskTracker;
 
 use super::Failure;
 
-/// As many changes as may be under way at a time: while a port is away they pile up, though their
-/// clients gave up.
-const AT_ONCE: usize = 1_024;
+/// The most changes in progress at a time. While a port is unavailable they accumulate, although
+/// their clients have given up.
+const MAX_CONCURRENT: usize = 1_024;
 
-/// Runs changes, each in a task of its own.
+/// Runs each change in a task of its own, at most 1,024 at a time.
 #[derive(Debug)]
 pub struct Changes {
     tasks: TaskTracker,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Changes {
-    /// Changes whose tasks are tracked by `tasks`.
+    /// Runs changes as tasks of `tasks`, which a shutdown waits for.
     pub fn new(tasks: TaskTracker) -> Self {
-        Self { tasks, room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { tasks, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
-    /// Runs `work` to its end even if the client goes away meanwhile: between a change in the
-    /// directory and telling the sessions it concerns there must be no place to stop.
+    /// Runs `work` to completion, even if the caller drops the returned future because its client
+    /// has disconnected. A change in the directory and the event that reports it to sessions must
+    /// not be separated.
     ///
     /// # Errors
-    /// Those of `work`; `unavailable` if too many are under way: retry, nothing was done.
+    /// Those of `work`; `unavailable` if too many changes are in progress (retry, nothing was
+    /// done); `internal` if `work` panicked.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            let detail = "too many changes are under way";
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let detail = "too many changes are in progress on this node; retry";
             return Err(Problem::new(ProblemCode::Unavailable, detail).into());
         };
         let change = async move {
             let outcome = work.await;
-            drop(place);
+            drop(permit);
             outcome
         };
         match self.tasks.spawn(change).await {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(error) => {
-                tracing::error!(%error, "a request failed");
-                Err(Problem::new(ProblemCode::Internal, "the request failed").into())
+                tracing::error!(%error, "a change panicked");
+                Err(Problem::new(ProblemCode::Internal, "the request failed on the server").into())
             }
         }
     }
@@ -62,9 +65,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_change_keeps_its_room_until_its_end_though_the_client_has_gone() {
+    async fn a_change_holds_its_permit_until_it_ends_although_the_client_has_disconnected() {
         let tasks = TaskTracker::new();
-        let changes = Changes { tasks: tasks.clone(), room: Arc::new(Semaphore::new(1)) };
+        let changes = Changes { tasks: tasks.clone(), permits: Arc::new(Semaphore::new(1)) };
         let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (may_go, is_done) = (go.clone(), done.clone());
         let mut first = Box::pin(changes.finish(async move {
@@ -74,7 +77,7 @@ mod tests {
         }));
         assert!((&mut first).now_or_never().is_none());
         drop(first);
-        let Failure(refused) = changes.finish(async { Ok(()) }).await.expect_err("no room");
+        let Failure(refused) = changes.finish(async { Ok(()) }).await.expect_err("no permit left");
         assert_eq!(refused.code, ProblemCode::Unavailable);
         go.notify_one();
         done.notified().await;

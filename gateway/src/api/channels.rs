@@ -1,10 +1,11 @@
-//! `/v1/channels` and `/v1/direct`: conversations come, are renamed and go. Who is in them is the
-//! business of `members`.
+//! `/v1/channels` and `/v1/direct`: creating, renaming and deleting channels. Membership is in
+//! `members`.
 
 use std::collections::BTreeSet;
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, Role, UserId};
 use pabal_core::ports::{Audience, Delivery, DirectoryError};
@@ -13,48 +14,51 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::request::{At, Json, Parameters};
 use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
 use super::{Api, Failure, rules};
-use crate::auth::Caller;
 
-/// Unread messages are counted up to here: more makes no difference to a reader, and a count must
-/// not cost as much as a channel is long.
-const MOST_UNREAD: usize = 1_000;
+/// The largest count of unread messages. A larger number makes no difference to a reader, and the
+/// cost of a count must not grow with the length of the channel.
+const MAX_UNREAD: usize = 1_000;
+/// How many counts of unread messages one request runs at a time.
+const CONCURRENT_COUNTS: usize = 8;
 
-/// A group that is to be made.
+/// A group to create.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct NewGroup {
     /// 1 to 100 characters.
     #[schema(example = "Lunch")]
     name: String,
-    /// Who is in it besides the caller, who becomes its owner. Repeats count once.
+    /// The members besides the caller, who becomes the owner. Repeated ids count once.
     #[serde(default)]
     #[schema(value_type = Vec<IdSchema>)]
     members: Vec<UserId>,
 }
 
-/// Make a group.
+/// Create a group
 ///
-/// The caller is its owner. The sessions of all members receive a `channel` event and, from then
-/// on, the group's messages.
+/// The caller becomes its owner. The sessions of all members receive a `channel` event and, from
+/// then on, the group's messages.
 #[utoipa::path(post, path = "/v1/channels", tag = "channels", request_body = NewGroup,
     responses(
         (status = 201, description = "The group", body = ChannelAnswer),
-        (status = 404, description = "`not_found`: a member is no user"),
+        (status = 404, description = "`not_found`: a member does not exist"),
         (status = 422, description = "`invalid`: the name, or too many members"),
     ))]
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
     Json(body): Json<NewGroup>,
-) -> Result<(StatusCode, Answer<ChannelAnswer>), Failure> {
+) -> Result<(StatusCode, Reply<ChannelAnswer>), Failure> {
     let owner = caller.user_id();
     let name = rules::group_name(&body.name)?;
     let mut members: BTreeSet<UserId> = body.members.into_iter().collect();
     members.insert(owner);
     if members.len() > api.group_members {
-        let detail = format!("at most {} members with the owner", api.group_members);
+        let detail =
+            format!("a group has at most {} members, the owner included", api.group_members);
         return Err(Problem::invalid("members", detail).into());
     }
     let work = api.clone();
@@ -72,30 +76,30 @@ pub(super) async fn create(
             let event = event::channel(Action::Added, channel_id, kind, name);
             work.publish_event(Audience::Users(members), event).await;
             let channel = work.channel_view(owner, channel_id).await?;
-            return Ok((StatusCode::CREATED, Answer(ChannelAnswer { channel })));
+            return Ok((StatusCode::CREATED, Reply(ChannelAnswer { channel })));
         }
         Err(DirectoryError::IdTaken.into())
     })
     .await
 }
 
-/// The direct channel with a user.
+/// Get or create the direct channel with a user
 ///
-/// Made at the first call, by whichever of the two; then the sessions of both receive a `channel`
+/// The first call by either user creates the channel, and the sessions of both receive a `channel`
 /// event.
 #[utoipa::path(put, path = "/v1/direct/{user_id}", tag = "channels",
     params(("user_id" = String, Path, description = "The other user")),
     responses(
-        (status = 200, description = "It was there", body = ChannelAnswer),
-        (status = 201, description = "It was made now", body = ChannelAnswer),
-        (status = 404, description = "`not_found`"),
-        (status = 422, description = "`invalid`: oneself"),
+        (status = 200, description = "The existing channel", body = ChannelAnswer),
+        (status = 201, description = "The new channel", body = ChannelAnswer),
+        (status = 404, description = "`not_found`: no such user"),
+        (status = 422, description = "`invalid`: the user is the caller"),
     ))]
 pub(super) async fn direct(
     State(api): State<Api>,
     caller: Caller,
     At(other): At<UserId>,
-) -> Result<(StatusCode, Answer<ChannelAnswer>), Failure> {
+) -> Result<(StatusCode, Reply<ChannelAnswer>), Failure> {
     let user_id = caller.user_id();
     another(user_id, other)?;
     let work = api.clone();
@@ -116,7 +120,7 @@ pub(super) async fn direct(
             }
             let channel = work.channel_view(user_id, channel_id).await?;
             let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-            return Ok((status, Answer(ChannelAnswer { channel })));
+            return Ok((status, Reply(ChannelAnswer { channel })));
         }
         Err(DirectoryError::IdTaken.into())
     })
@@ -126,63 +130,64 @@ pub(super) async fn direct(
 /// `{"channels": […]}`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChannelsAnswer {
-    /// By channel id, which is by age.
+    /// Ordered by channel id, which is the order of creation.
     channels: Vec<ChannelView>,
     has_more: bool,
 }
 
-/// The caller's channels.
+/// List the caller's channels
 ///
-/// Direct ones and groups, by channel id; the next page is `?after=` the last one.
+/// Direct channels and groups, ordered by channel id. For the next page, set `after` to the last
+/// channel id of this one.
 #[utoipa::path(get, path = "/v1/channels", tag = "channels",
     params(
-        ("after" = Option<String>, Query, description = "Those with larger channel ids"),
-        ("limit" = Option<usize>, Query, description = "1 to 200; 50 if absent"),
+        ("after" = Option<String>, Query, description = "Return channels with larger ids"),
+        ("limit" = Option<usize>, Query, description = "Page size, 1 to 200; 50 by default"),
     ),
-    responses((status = 200, description = "The channels", body = ChannelsAnswer)))]
+    responses((status = 200, description = "A page of channels", body = ChannelsAnswer)))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
     parameters: Parameters,
-) -> Result<Answer<ChannelsAnswer>, Failure> {
+) -> Result<Reply<ChannelsAnswer>, Failure> {
     let (limit, after) = (parameters.limit()?, parameters.id("after")?);
-    let all = api.directory().memberships(caller.user_id()).await?;
-    let (some, has_more) = page(all, |one| one.channel.channel_id, after, limit);
-    let channels = api.channel_views(caller.user_id(), some).await?;
-    Ok(Answer(ChannelsAnswer { channels, has_more }))
+    let read = api.directory().memberships_after(caller.user_id(), after, limit + 1).await?;
+    let (memberships, has_more) = page(read, limit);
+    let channels = api.channel_views(caller.user_id(), memberships).await?;
+    Ok(Reply(ChannelsAnswer { channels, has_more }))
 }
 
-/// One of the caller's channels.
+/// Get one of the caller's channels
 #[utoipa::path(get, path = "/v1/channels/{channel_id}", tag = "channels",
     params(("channel_id" = String, Path, description = "The channel")),
     responses(
         (status = 200, description = "The channel", body = ChannelAnswer),
-        (status = 403, description = "`not_a_member`, also if there is no such channel"),
+        (status = 403, description = "`not_a_member`, also for a channel that does not exist"),
     ))]
 pub(super) async fn show(
     State(api): State<Api>,
     caller: Caller,
     At(channel_id): At<ChannelId>,
-) -> Result<Answer<ChannelAnswer>, Failure> {
+) -> Result<Reply<ChannelAnswer>, Failure> {
     let channel = api.channel_view(caller.user_id(), channel_id).await?;
-    Ok(Answer(ChannelAnswer { channel }))
+    Ok(Reply(ChannelAnswer { channel }))
 }
 
-/// What to change of a group.
+/// A change of a group.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ChannelPatch {
-    /// 1 to 100 characters; the name stays if absent.
+    /// 1 to 100 characters; without it the name is kept.
     name: Option<String>,
 }
 
-/// Rename a group.
+/// Rename a group
 ///
-/// For its owners and admins. The members' sessions receive a `channel` event.
+/// Allowed for its owners and admins. The members' sessions receive a `channel` event.
 #[utoipa::path(patch, path = "/v1/channels/{channel_id}", tag = "channels",
     params(("channel_id" = String, Path, description = "The group")),
     request_body = ChannelPatch,
     responses(
-        (status = 200, description = "The group as it is now", body = ChannelAnswer),
+        (status = 200, description = "The group after the change", body = ChannelAnswer),
         (status = 403, description = "`not_a_member`, `forbidden`"),
         (status = 422, description = "`invalid`"),
     ))]
@@ -191,7 +196,7 @@ pub(super) async fn rename(
     caller: Caller,
     At(channel_id): At<ChannelId>,
     Json(body): Json<ChannelPatch>,
-) -> Result<Answer<ChannelAnswer>, Failure> {
+) -> Result<Reply<ChannelAnswer>, Failure> {
     let user_id = caller.user_id();
     let name = body.name.as_deref().map(rules::group_name).transpose()?;
     let membership = api.membership(user_id, channel_id).await?;
@@ -205,15 +210,15 @@ pub(super) async fn rename(
             work.publish_to_channel(channel_id, event).await;
         }
         let channel = work.channel_view(user_id, channel_id).await?;
-        Ok(Answer(ChannelAnswer { channel }))
+        Ok(Reply(ChannelAnswer { channel }))
     })
     .await
 }
 
-/// Delete a group.
+/// Delete a group
 ///
-/// For its owners. Nobody can read its messages any more; the members' sessions receive a `channel`
-/// event.
+/// Allowed for its owners. Its messages can no longer be read, and the members' sessions receive a
+/// `channel` event.
 #[utoipa::path(delete, path = "/v1/channels/{channel_id}", tag = "channels",
     params(("channel_id" = String, Path, description = "The group")),
     responses(
@@ -239,18 +244,18 @@ pub(super) async fn delete(
     .await
 }
 
-/// Refuses those who are below `least` in a group, and everybody in a direct channel.
+/// Refuses a member whose role in a group is below `least`, and every member of a direct channel.
 pub(super) fn require_role(membership: &Membership, least: Role) -> Result<(), Problem> {
     let forbidden = |detail: &str| Err(Problem::new(ProblemCode::Forbidden, detail));
     if membership.channel.kind == ChannelKind::Direct {
-        return forbidden("a direct channel stays as it is");
+        return forbidden("a direct channel cannot be changed");
     }
     if membership.role >= least {
         return Ok(());
     }
     match least {
-        Role::Owner => forbidden("only an owner may do this"),
-        _ => forbidden("only an owner or admin may do this"),
+        Role::Owner => forbidden("only an owner of the group may do this"),
+        _ => forbidden("only an owner or admin of the group may do this"),
     }
 }
 
@@ -260,7 +265,7 @@ impl Api {
         Channel { channel_id: ChannelId::generate(created_at), kind, name, created_at }
     }
 
-    /// A channel as one of its members has it now.
+    /// The current view that a member has of a channel.
     async fn channel_view(
         &self,
         user_id: UserId,
@@ -279,32 +284,31 @@ impl Api {
         let history = &self.engine.ports().history;
         let ids: Vec<_> = memberships.iter().map(|one| one.channel.channel_id).collect();
         let heads = history.heads(&ids).await?;
-        let mut views = Vec::with_capacity(memberships.len());
-        for (membership, head) in memberships.into_iter().zip(heads) {
+        let views = memberships.into_iter().zip(heads).map(async |(membership, head)| {
             let (channel_id, read) = (membership.channel.channel_id, membership.read_up_to);
             let unread = if head > read {
-                history.count_unread(channel_id, read, user_id, MOST_UNREAD).await?
+                history.count_unread(channel_id, read, user_id, MAX_UNREAD).await?
             } else {
                 0
             };
-            views.push(ChannelView::new(membership, head, unread));
-        }
-        Ok(views)
+            Ok(ChannelView::new(membership, head, unread))
+        });
+        stream::iter(views).buffered(CONCURRENT_COUNTS).try_collect().await
     }
 
-    /// Hands an event to `audience`.
+    /// Publishes an event to the sessions of `audience`.
     pub(super) async fn publish_event(&self, audience: Audience, event: bytes::Bytes) {
         self.engine.publish(Delivery::Event { audience, event }).await;
     }
 
-    /// Hands an event to all sessions that want a channel.
+    /// Publishes an event to all sessions that are subscribed to a channel.
     pub(super) async fn publish_to_channel(&self, channel_id: ChannelId, event: bytes::Bytes) {
         let audience = Audience::Channel { channel_id, except: None };
         self.publish_event(audience, event).await;
     }
 
-    /// Tells all who were there that a channel is no more. The event goes first: afterwards nobody
-    /// wants the channel.
+    /// Publishes to the members that a channel was deleted, and ends their subscriptions. The event
+    /// goes first: afterwards no session is subscribed to the channel.
     pub(super) async fn publish_end(&self, channel: Channel, members: &[UserId]) {
         let (channel_id, kind) = (channel.channel_id, channel.kind);
         let event = event::channel(Action::Deleted, channel_id, kind, channel.name.as_deref());

@@ -1,8 +1,8 @@
-//! `/healthz`, `/readyz` and `/metrics`: for whoever runs the node.
+//! `/healthz`, `/readyz` and `/metrics`: for the operator of the node.
 
 use std::time::Duration;
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use http::header::CONTENT_TYPE;
 use pabal_core::model::{ChannelId, UserId};
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::{Api, Failure};
 
-/// How long the stores get to answer. Shorter than the usual deadline of a probe, so that the probe
-/// hears what is wrong.
-const ANSWER_WITHIN: Duration = Duration::from_millis(900);
+/// How long the readiness check waits for the stores. Shorter than the usual timeout of a probe, so
+/// that the probe receives the reason.
+const STORES_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// The state of the node.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,47 +23,47 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// Whether the process is alive.
+/// Check that the process is alive
 ///
-/// Asks nothing else: a node whose stores are away must not be restarted for it.
+/// Does not check the stores: a node whose stores are unavailable must not be restarted for it.
 #[utoipa::path(get, path = "/healthz", tag = "operation", security(()),
     responses((status = 200, description = "Alive", body = Health)))]
-pub(super) async fn alive() -> Answer<Health> {
-    Answer(Health { status: "ok" })
+pub(super) async fn alive() -> Reply<Health> {
+    Reply(Health { status: "ok" })
 }
 
-/// Whether the node can serve clients now.
+/// Check that the node can serve clients
 ///
-/// The directory and history must answer, and the node must not be about to stop.
+/// The directory and history must be available, and the node must not be draining.
 #[utoipa::path(get, path = "/readyz", tag = "operation", security(()),
     responses(
         (status = 200, description = "Ready", body = Health),
         (status = 503, description = "`unavailable`, `draining`"),
     ))]
-pub(super) async fn ready(State(api): State<Api>) -> Result<Answer<Health>, Failure> {
+pub(super) async fn ready(State(api): State<Api>) -> Result<Reply<Health>, Failure> {
     if api.draining.is_cancelled() {
         return Err(Problem::new(ProblemCode::Draining, "this node is stopping").into());
     }
     let ports = api.engine.ports();
-    let nobody = [ChannelId::new(0)];
-    let answers = async {
+    let no_channel = [ChannelId::new(0)];
+    let reads = async {
         ports.directory.user(UserId::new(0)).await?;
-        ports.history.heads(&nobody).await?;
+        ports.history.heads(&no_channel).await?;
         Ok::<(), Problem>(())
     };
-    match tokio::time::timeout(ANSWER_WITHIN, answers).await {
-        Ok(Ok(())) => Ok(Answer(Health { status: "ok" })),
+    match tokio::time::timeout(STORES_TIMEOUT, reads).await {
+        Ok(Ok(())) => Ok(Reply(Health { status: "ok" })),
         Ok(Err(problem)) => Err(problem.into()),
         Err(_) => {
-            let detail = "the directory or history does not answer in time";
+            let detail = "the directory or history did not respond in time";
             Err(Problem::new(ProblemCode::Unavailable, detail).into())
         }
     }
 }
 
-/// Figures for Prometheus, in its text format.
+/// Get metrics for Prometheus, in the OpenMetrics text format
 #[utoipa::path(get, path = "/metrics", tag = "operation", security(()),
-    responses((status = 200, description = "The figures", body = String,
+    responses((status = 200, description = "The metrics", body = String,
         content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(
     State(api): State<Api>,

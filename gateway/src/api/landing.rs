@@ -1,5 +1,5 @@
-//! `/`, `/openapi.json` and `/docs`: what people see who come with a browser. Nothing on these pages
-//! is fetched from anywhere else.
+//! `/`, `/openapi.json` and `/docs`: the pages for people with a browser. They load nothing from
+//! other hosts.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::Api;
 use super::request::ReachedAt;
 
 const PAGE: &str = include_str!("landing.html");
-/// Only what this server serves itself; Swagger UI writes styles into its page.
+/// Allows only what this server serves itself; Swagger UI writes styles into its page.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
 
-/// Beside what all answers have. No `Strict-Transport-Security`: it would bind the whole host, with
-/// whatever else is served there, and is for whoever runs that.
-const GUARDS: [(HeaderName, &str); 3] = [
+/// Headers beside those of all responses. `Strict-Transport-Security` is not among them: it binds
+/// the whole host with every service on it, so the operator of the host decides about it.
+const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// The pages, with `document` as the description they show.
+/// The pages, which show `document` as the description of the API.
 pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<Router<Api>> {
     let json = Bytes::from(serde_json::to_vec(document)?);
     // The validator badge would send the document to a third party.
@@ -42,17 +42,18 @@ pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<R
         let json = Bytes::clone(&shared);
         async move { ([(CONTENT_TYPE, "application/json")], json) }
     };
-    let guarded = docs.route("/", get(landing)).layer(axum::middleware::map_response(guard));
-    Ok(guarded.route("/openapi.json", get(openapi)))
+    let pages =
+        docs.route("/", get(landing)).layer(axum::middleware::map_response(add_security_headers));
+    Ok(pages.route("/openapi.json", get(openapi)))
 }
 
 async fn landing(ReachedAt(reached): ReachedAt) -> Html<String> {
-    // An authority holds none of `<`, `>` and `&`: it was parsed as part of a URL.
+    // No HTML escaping is needed: an authority, parsed as part of a URL, has no `<`, `>` or `&`.
     Html(PAGE.replace("HOST", &reached.http()))
 }
 
-async fn guard<B>(mut response: http::Response<B>) -> http::Response<B> {
-    for (name, value) in GUARDS {
+async fn add_security_headers<B>(mut response: http::Response<B>) -> http::Response<B> {
+    for (name, value) in SECURITY_HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response

@@ -1,6 +1,6 @@
-//! `/v1/login` and `/v1/logout`: tokens come and go.
+//! `/v1/login` and `/v1/logout`: issuing and revoking tokens.
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
 use pabal_core::model::{Device, DeviceId, TokenHash, UserId};
@@ -9,42 +9,45 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::request::{From, Json};
 use super::views::LoggedIn;
 use super::{Api, Failure, rules};
-use crate::auth::{Caller, new_token};
+use crate::auth::new_token;
 
-/// A user who wants a token.
+/// A log-in.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct LogIn {
     #[schema(example = "mina")]
     username: String,
     #[schema(format = Password, example = "correct horse")]
     password: String,
-    /// What the user calls this device: up to 64 characters.
+    /// The name of this device: up to 64 characters.
     device_name: Option<String>,
 }
 
-/// Log in on a device.
+/// Log in on a device
 ///
-/// Every log-in makes a device and a token of its own; earlier ones stay valid.
+/// Every log-in creates a device with a token of its own; earlier tokens stay valid.
 #[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()), request_body = LogIn,
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
-        (status = 401, description = "`unauthenticated`: no such user, or another password"),
+        (status = 401, description = "`unauthenticated`: no such user, or a wrong password"),
         (status = 403, description = "`forbidden`: an operator has disabled the account"),
         (status = 422, description = "`invalid`"),
-        (status = 429, description = "`rate_limited`: too many from this address or for this name"),
-        (status = 503, description = "`unavailable`: too many passwords wait to be checked"),
+        (status = 429, description = "`rate_limited`: too many attempts from this address or for this
+            username"),
+        (status = 503, description = "`unavailable`: too many passwords are waiting to be checked"),
     ))]
 pub(super) async fn log_in(
     State(api): State<Api>,
     From(address): From,
     Json(body): Json<LogIn>,
-) -> Result<Answer<LoggedIn>, Failure> {
+) -> Result<Reply<LoggedIn>, Failure> {
     let device_name = rules::device_name(body.device_name.as_deref().unwrap_or_default())?;
     let wrong = || Problem::new(ProblemCode::Unauthenticated, "wrong username or password");
-    // What can be nobody's name or password is refused like a wrong one: it tells as little.
+    // A name or password that no user can have is refused like a wrong one: the response must not
+    // reveal the difference.
     let Ok(username) = rules::username(&body.username) else {
         return Err(wrong().into());
     };
@@ -64,7 +67,7 @@ pub(super) async fn log_in(
             Err(DirectoryError::IdTaken) => continue,
             outcome => outcome?,
         }
-        return Ok(Answer(LoggedIn {
+        return Ok(Reply(LoggedIn {
             user: user.into(),
             token,
             expires_at: access.expires_at,
@@ -74,7 +77,7 @@ pub(super) async fn log_in(
     Err(DirectoryError::IdTaken.into())
 }
 
-/// A new token for a new device of a user, and what the directory is to keep of it.
+/// A new token for a new device of a user, and the record of it for the directory.
 pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, Access) {
     let now = api.engine.ports().clock.now();
     let token = new_token();
@@ -86,9 +89,9 @@ pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, A
     (token, access)
 }
 
-/// Log out.
+/// Log out
 ///
-/// The token is dead on every node when this answers, and the sessions opened with it are closed.
+/// On return the token is invalid on every node. The sessions opened with it are closed.
 #[utoipa::path(post, path = "/v1/logout", tag = "accounts",
     responses((status = 204, description = "Logged out")))]
 pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Failure> {
@@ -96,7 +99,7 @@ pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<St
     let engine = api.engine.clone();
     api.finish(async move {
         engine.ports().directory.log_out(token).await?;
-        // Here at once; on other nodes by way of their inboxes.
+        // On this node at once; on other nodes through their inboxes.
         engine.end_sessions(user_id, Some(token)).await;
         let token = Some(token);
         engine.publish(Delivery::EndSessions { user_id, token }).await;

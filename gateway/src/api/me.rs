@@ -1,6 +1,6 @@
-//! `/v1/me`: the caller's own profile and settings.
+//! `/v1/me`: the profile and settings of the caller.
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use pabal_core::model::NotificationLevel;
 use pabal_core::ports::{ProfileChange, SettingsChange};
@@ -8,24 +8,24 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::request::Json;
 use super::views::{NotificationLevelSchema, SettingsView, UserAnswer};
 use super::{Api, Failure, rules};
-use crate::auth::Caller;
 
-/// The caller's profile.
+/// Get the caller's profile
 #[utoipa::path(get, path = "/v1/me", tag = "accounts",
     responses((status = 200, description = "The profile", body = UserAnswer)))]
 pub(super) async fn show(
     State(api): State<Api>,
     caller: Caller,
-) -> Result<Answer<UserAnswer>, Failure> {
+) -> Result<Reply<UserAnswer>, Failure> {
     let user = api.directory().user(caller.user_id()).await?;
-    let user = user.ok_or_else(|| Problem::new(ProblemCode::NotFound, "there is no such user"))?;
-    Ok(Answer(UserAnswer { user: user.into() }))
+    let user = user.ok_or_else(|| Problem::new(ProblemCode::NotFound, "no such user"))?;
+    Ok(Reply(UserAnswer { user: user.into() }))
 }
 
-/// What to change of a profile; absent parts stay.
+/// A change of a profile; absent fields are kept.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ProfilePatch {
     /// 1 to 64 characters.
@@ -38,22 +38,22 @@ pub(super) struct ProfilePatch {
     avatar_url: Option<String>,
 }
 
-/// Null takes a text away, as in a JSON merge patch (RFC 7396).
+/// Null removes a text, as in a JSON merge patch (RFC 7396).
 fn null_is_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     Option::<String>::deserialize(from).map(|text| Some(text.unwrap_or_default()))
 }
 
-/// Change the caller's profile.
+/// Change the caller's profile
 #[utoipa::path(patch, path = "/v1/me", tag = "accounts", request_body = ProfilePatch,
     responses(
-        (status = 200, description = "The profile as it is now", body = UserAnswer),
+        (status = 200, description = "The profile after the change", body = UserAnswer),
         (status = 422, description = "`invalid`"),
     ))]
 pub(super) async fn change(
     State(api): State<Api>,
     caller: Caller,
     Json(body): Json<ProfilePatch>,
-) -> Result<Answer<UserAnswer>, Failure> {
+) -> Result<Reply<UserAnswer>, Failure> {
     let rule = |text: Option<String>, rule: fn(&str) -> Result<String, Problem>| {
         text.map(|text| rule(&text)).transpose()
     };
@@ -63,7 +63,7 @@ pub(super) async fn change(
         avatar_url: rule(body.avatar_url, rules::avatar_url)?,
     };
     let user = api.directory().change_profile(caller.user_id(), change).await?;
-    Ok(Answer(UserAnswer { user: user.into() }))
+    Ok(Reply(UserAnswer { user: user.into() }))
 }
 
 /// `{"settings": {…}}`.
@@ -72,42 +72,42 @@ pub(super) struct SettingsAnswer {
     settings: SettingsView,
 }
 
-/// The caller's settings.
+/// Get the caller's settings
 #[utoipa::path(get, path = "/v1/me/settings", tag = "accounts",
     responses((status = 200, description = "The settings", body = SettingsAnswer)))]
 pub(super) async fn show_settings(
     State(api): State<Api>,
     caller: Caller,
-) -> Result<Answer<SettingsAnswer>, Failure> {
+) -> Result<Reply<SettingsAnswer>, Failure> {
     let settings = api.directory().settings(caller.user_id()).await?.into();
-    Ok(Answer(SettingsAnswer { settings }))
+    Ok(Reply(SettingsAnswer { settings }))
 }
 
-/// What to change of the settings; absent ones stay.
+/// A change of settings; absent fields are kept.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct SettingsPatch {
     /// A language tag such as `en` or `ko-KR`.
     locale: Option<String>,
-    /// What is pushed while offline.
+    /// Which messages are pushed while the user is offline.
     #[schema(value_type = Option<NotificationLevelSchema>)]
     notifications: Option<NotificationLevel>,
-    /// Whether friends are told when this user connects and leaves.
+    /// Whether friends see when this user is connected.
     share_presence: Option<bool>,
-    /// Whether others are told how far this user has read.
+    /// Whether other members see up to which message this user has read.
     share_read: Option<bool>,
 }
 
-/// Change the caller's settings.
+/// Change the caller's settings
 #[utoipa::path(patch, path = "/v1/me/settings", tag = "accounts", request_body = SettingsPatch,
     responses(
-        (status = 200, description = "The settings as they are now", body = SettingsAnswer),
+        (status = 200, description = "The settings after the change", body = SettingsAnswer),
         (status = 422, description = "`invalid`"),
     ))]
 pub(super) async fn change_settings(
     State(api): State<Api>,
     caller: Caller,
     Json(body): Json<SettingsPatch>,
-) -> Result<Answer<SettingsAnswer>, Failure> {
+) -> Result<Reply<SettingsAnswer>, Failure> {
     let change = SettingsChange {
         locale: body.locale.as_deref().map(rules::locale).transpose()?,
         notifications: body.notifications,
@@ -115,5 +115,5 @@ pub(super) async fn change_settings(
         share_read: body.share_read,
     };
     let settings = api.directory().change_settings(caller.user_id(), change).await?.into();
-    Ok(Answer(SettingsAnswer { settings }))
+    Ok(Reply(SettingsAnswer { settings }))
 }

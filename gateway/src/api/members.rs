@@ -1,6 +1,6 @@
-//! `/v1/channels/{channel_id}/members`: who is in a group, and what they may do there.
+//! `/v1/channels/{channel_id}/members`: the members of a channel and their roles.
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Member, Role, UserId};
@@ -10,13 +10,13 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::channels::require_role;
 use super::request::{At, Json, Parameters};
 use super::views::{IdSchema, RoleSchema, page};
 use super::{Api, Failure};
-use crate::auth::Caller;
 
-/// Somebody in a channel.
+/// A member of a channel.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Member)]
 pub(super) struct MemberView {
@@ -36,7 +36,7 @@ impl From<Member> for MemberView {
 /// `{"members": […]}`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MembersAnswer {
-    /// By user id.
+    /// Ordered by user id.
     members: Vec<MemberView>,
     has_more: bool,
 }
@@ -47,17 +47,18 @@ pub(super) struct MemberAnswer {
     member: MemberView,
 }
 
-/// The members of a channel.
+/// List the members of a channel
 ///
-/// For its members. By user id; the next page is `?after=` the last one.
+/// Allowed for its members. Ordered by user id. For the next page, set `after` to the last user id
+/// of this one.
 #[utoipa::path(get, path = "/v1/channels/{channel_id}/members", tag = "channels",
     params(
         ("channel_id" = String, Path, description = "The channel"),
-        ("after" = Option<String>, Query, description = "Those with larger user ids"),
-        ("limit" = Option<usize>, Query, description = "1 to 200; 50 if absent"),
+        ("after" = Option<String>, Query, description = "Return users with larger ids"),
+        ("limit" = Option<usize>, Query, description = "Page size, 1 to 200; 50 by default"),
     ),
     responses(
-        (status = 200, description = "The members", body = MembersAnswer),
+        (status = 200, description = "A page of members", body = MembersAnswer),
         (status = 403, description = "`not_a_member`"),
     ))]
 pub(super) async fn list(
@@ -65,27 +66,27 @@ pub(super) async fn list(
     caller: Caller,
     At(channel_id): At<ChannelId>,
     parameters: Parameters,
-) -> Result<Answer<MembersAnswer>, Failure> {
+) -> Result<Reply<MembersAnswer>, Failure> {
     let (limit, after) = (parameters.limit()?, parameters.id("after")?);
     api.membership(caller.user_id(), channel_id).await?;
-    let all = api.directory().members(channel_id).await?;
-    let (some, has_more) = page(all, |member| member.user_id, after, limit);
-    let members = some.into_iter().map(MemberView::from).collect();
-    Ok(Answer(MembersAnswer { members, has_more }))
+    let read = api.directory().members_after(channel_id, after, limit + 1).await?;
+    let (members, has_more) = page(read, limit);
+    let members = members.into_iter().map(MemberView::from).collect();
+    Ok(Reply(MembersAnswer { members, has_more }))
 }
 
-/// What a member is to be.
+/// The wanted role of a member.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct MemberPut {
-    /// Absent: a new member becomes `member`, an old one stays as they are.
+    /// By default a new member becomes `member`, and an existing member keeps the role.
     #[schema(value_type = Option<RoleSchema>)]
     role: Option<Role>,
 }
 
-/// Add a member to a group, or give a member a role.
+/// Add a member to a group, or change a member's role
 ///
-/// Owners and admins add members; only owners give other roles and change them. A group's last owner
-/// stays its owner: the answer says which role it is now. Idempotent.
+/// Owners and admins add members; only owners give other roles and change them. The last owner of a
+/// group stays its owner: the response has the role that is in effect. Idempotent.
 #[utoipa::path(put, path = "/v1/channels/{channel_id}/members/{user_id}", tag = "channels",
     params(
         ("channel_id" = String, Path, description = "The group"),
@@ -93,8 +94,8 @@ pub(super) struct MemberPut {
     ),
     request_body = MemberPut,
     responses(
-        (status = 200, description = "They were a member", body = MemberAnswer),
-        (status = 201, description = "They are new", body = MemberAnswer),
+        (status = 200, description = "The existing member", body = MemberAnswer),
+        (status = 201, description = "The new member", body = MemberAnswer),
         (status = 403, description = "`not_a_member`, `forbidden`"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the group is full"),
@@ -104,7 +105,7 @@ pub(super) async fn put(
     caller: Caller,
     At((channel_id, user_id)): At<(ChannelId, UserId)>,
     Json(body): Json<MemberPut>,
-) -> Result<(StatusCode, Answer<MemberAnswer>), Failure> {
+) -> Result<(StatusCode, Reply<MemberAnswer>), Failure> {
     let mine = api.membership(caller.user_id(), channel_id).await?;
     require_role(&mine, Role::Admin)?;
     let before = api.directory().membership(user_id, channel_id).await?;
@@ -130,25 +131,25 @@ pub(super) async fn put(
         }
         let status = if new { StatusCode::CREATED } else { StatusCode::OK };
         let member = MemberView { user_id, role };
-        Ok((status, Answer(MemberAnswer { member })))
+        Ok((status, Reply(MemberAnswer { member })))
     })
     .await
 }
 
-/// Remove a member from a group, or leave it.
+/// Remove a member from a group, or leave it
 ///
-/// Everybody may leave. Owners and admins remove those whose role is below theirs. If the last owner
-/// leaves, the admin who is there longest becomes owner, or else the member; if the last member
-/// leaves, the group is deleted.
+/// Every member may leave. Owners and admins remove members whose role is below their own. If the
+/// last owner leaves, the longest-standing admin becomes owner, or without one the longest-standing
+/// member. If the last member leaves, the group is deleted.
 #[utoipa::path(delete, path = "/v1/channels/{channel_id}/members/{user_id}", tag = "channels",
     params(
         ("channel_id" = String, Path, description = "The group"),
-        ("user_id" = String, Path, description = "The user; oneself to leave"),
+        ("user_id" = String, Path, description = "The user; the caller to leave"),
     ),
     responses(
-        (status = 204, description = "They are no member any more"),
+        (status = 204, description = "The user is no longer a member"),
         (status = 403, description = "`not_a_member`, `forbidden`"),
-        (status = 404, description = "`not_found`: they were no member"),
+        (status = 404, description = "`not_found`: the user was not a member"),
     ))]
 pub(super) async fn delete(
     State(api): State<Api>,
@@ -162,7 +163,7 @@ pub(super) async fn delete(
         let theirs = api.directory().membership(user_id, channel_id).await?;
         let theirs = theirs.ok_or_else(no_member)?;
         if theirs.role >= mine.role {
-            let detail = "only members with a role below one's own can be removed";
+            let detail = "you can only remove members whose role is below yours";
             return Err(Problem::new(ProblemCode::Forbidden, detail).into());
         }
     }
@@ -179,11 +180,11 @@ pub(super) async fn delete(
 }
 
 fn no_member() -> Problem {
-    Problem::new(ProblemCode::NotFound, "this user is no member of the group")
+    Problem::new(ProblemCode::NotFound, "this user is not a member of the group")
 }
 
 impl Api {
-    /// Tells everybody concerned that a user has left a group, and what followed from it.
+    /// Publishes that a user has left a group, and the changes that followed from it.
     async fn publish_leave(
         &self,
         channel: Channel,
@@ -193,7 +194,7 @@ impl Api {
         let channel_id = channel.channel_id;
         self.publish_membership(channel_id, &[user_id], false).await;
         let left = event::member(channel_id, user_id, false, None);
-        // Those who left are not in the channel's audience any more.
+        // The user who left is no longer in the audience of the channel.
         self.publish_event(Audience::Users(vec![user_id]), left.clone()).await;
         let after = self.directory().members(channel_id).await?;
         if after.is_empty() {
@@ -202,7 +203,8 @@ impl Api {
         }
         self.publish_to_channel(channel_id, left).await;
         for member in after.iter().filter(|member| !before.contains(member)) {
-            // The successor of the last owner, or somebody who came meanwhile: then it is a repeat.
+            // The successor of the last owner, or a member added in the meantime: then the event is
+            // a repeat.
             let event = event::member(channel_id, member.user_id, true, Some(member.role));
             self.publish_to_channel(channel_id, event).await;
         }

@@ -1,6 +1,6 @@
-//! `/v1/channels/{channel_id}/messages`: saying something, and reading what was said.
+//! `/v1/channels/{channel_id}/messages`: sending and reading messages.
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -11,40 +11,40 @@ use pabal_core::protocol::{MessageView, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::request::{At, Json, Parameters};
 use super::views::{MessageAnswer, MessageSchema};
 use super::{Api, Failure};
-use crate::auth::Caller;
 
 /// The longest `client_message_id`, in bytes; the same as for commands.
 const MOST_CLIENT_MESSAGE_ID_BYTES: usize = 128;
 
-/// What is to be said.
+/// A message to send.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct NewMessage {
-    /// 1 byte to 16 KiB of UTF-8, unless configured otherwise.
+    /// 1 byte to 16 KiB of UTF-8 by default.
     #[schema(example = "안녕하세요")]
     content: String,
-    /// The sender's own name for the message, 1 to 128 bytes. A repetition under the same name within
-    /// 24 hours is the same message.
+    /// An id chosen by the sender, 1 to 128 bytes. A repeated send with the same id within 24 hours
+    /// returns the first message and stores nothing.
     client_message_id: Option<String>,
 }
 
-/// Send a message.
+/// Send a message
 ///
-/// When this answers, the message is durable. After a timeout or `not_confirmed`, repeat the request
-/// with the same `client_message_id`: the channel holds one message.
+/// On return the message is durable. After a timeout or `not_confirmed`, repeat the request with
+/// the same `client_message_id`: the channel then holds one message.
 #[utoipa::path(post, path = "/v1/channels/{channel_id}/messages", tag = "messages",
     params(("channel_id" = String, Path, description = "The channel")),
     request_body = NewMessage,
     responses(
         (status = 201, description = "The message", body = MessageAnswer),
-        (status = 200, description = "It was sent before: the first message", body = MessageAnswer),
+        (status = 200, description = "A repeated send: the first message", body = MessageAnswer),
         (status = 403, description = "`not_a_member`, `blocked`"),
-        (status = 413, description = "`too_large`: the content"),
+        (status = 413, description = "`too_large`: the content is too long"),
         (status = 422, description = "`invalid`"),
         (status = 429, description = "`rate_limited`"),
-        (status = 503, description = "`not_confirmed`: repeat; `unavailable`, `draining`"),
+        (status = 503, description = "`not_confirmed`: repeat the request; `unavailable`, `draining`"),
     ))]
 pub(super) async fn send(
     State(api): State<Api>,
@@ -66,7 +66,7 @@ pub(super) async fn send(
     let sent = api.engine.submit(caller.user_id(), request).await?;
     let status = if sent.repeat { StatusCode::OK } else { StatusCode::CREATED };
     let message = MessageView::from(&sent.message);
-    Ok((status, Answer(MessageAnswer { message })).into_response())
+    Ok((status, Reply(MessageAnswer { message })).into_response())
 }
 
 /// `{"messages": […]}`.
@@ -74,7 +74,7 @@ pub(super) async fn send(
 pub(super) struct MessagesAnswer<'a> {
     #[schema(value_type = Vec<MessageSchema>)]
     pub(super) messages: Vec<MessageView<'a>>,
-    /// Whether more lie beyond the last of them, in the same direction.
+    /// Whether more messages follow the last one, in the same direction.
     pub(super) has_more: bool,
 }
 
@@ -83,20 +83,21 @@ pub(super) fn views(messages: &[Message]) -> Vec<MessageView<'_>> {
     messages.iter().map(MessageView::from).collect()
 }
 
-/// Read messages.
+/// Read messages
 ///
-/// At most one of `after` (oldest first), `before` (newest first) and `around` (oldest first, half
-/// of the limit before that message); without any, the newest first.
+/// Takes at most one of `after` (oldest first), `before` (newest first) and `around` (oldest first,
+/// half of the limit before that message). Without any of them it returns the newest messages,
+/// newest first.
 #[utoipa::path(get, path = "/v1/channels/{channel_id}/messages", tag = "messages",
     params(
         ("channel_id" = String, Path, description = "The channel"),
-        ("after" = Option<String>, Query, description = "Ids above this one, oldest first"),
-        ("before" = Option<String>, Query, description = "Ids below this one, newest first"),
-        ("around" = Option<String>, Query, description = "On both sides of this one, oldest first"),
-        ("limit" = Option<usize>, Query, description = "1 to 200; 50 if absent"),
+        ("after" = Option<String>, Query, description = "Messages with larger ids, oldest first"),
+        ("before" = Option<String>, Query, description = "Messages with smaller ids, newest first"),
+        ("around" = Option<String>, Query, description = "Messages on both sides of this id, oldest first"),
+        ("limit" = Option<usize>, Query, description = "Page size, 1 to 200; 50 by default"),
     ),
     responses(
-        (status = 200, description = "The messages", body = MessagesAnswer),
+        (status = 200, description = "A page of messages", body = MessagesAnswer),
         (status = 403, description = "`not_a_member`"),
         (status = 422, description = "`invalid`"),
     ))]
@@ -107,18 +108,18 @@ pub(super) async fn list(
     parameters: Parameters,
 ) -> Result<Response, Failure> {
     let limit = parameters.limit()?;
-    let places = [
+    let starts = [
         parameters.id("after")?.map(PageFrom::After),
         parameters.id("before")?.map(PageFrom::Before),
         parameters.id("around")?.map(PageFrom::Around),
     ];
-    let mut places = places.into_iter().flatten();
-    let from = places.next().unwrap_or(PageFrom::Newest);
-    if places.next().is_some() {
-        let detail = "at most one of after, before and around";
+    let mut starts = starts.into_iter().flatten();
+    let from = starts.next().unwrap_or(PageFrom::Newest);
+    if starts.next().is_some() {
+        let detail = "send at most one of after, before and around";
         return Err(Problem::invalid("after", detail).into());
     }
     let page = api.engine.page(caller.user_id(), channel_id, from, limit).await?;
-    let answer = MessagesAnswer { messages: views(&page.messages), has_more: page.has_more };
-    Ok(Answer(answer).into_response())
+    let reply = MessagesAnswer { messages: views(&page.messages), has_more: page.has_more };
+    Ok(Reply(reply).into_response())
 }

@@ -1,10 +1,11 @@
-//! The API service: everything over HTTP that is not a transport. A file a resource; what they all
-//! need to read a request and write an answer is in `request` and `problem`. It holds no state of
-//! its own: any node answers.
+//! The API service: everything over HTTP that is not a transport. One file a resource; the
+//! extractors that they share are in `request` and `caller`, errors in `problem`, shared parts of
+//! responses in `views`. The service is stateless: any node serves any request.
 
 mod problem;
 mod changes;
 mod request;
+mod caller;
 mod rules;
 mod views;
 mod users;
@@ -22,6 +23,8 @@ mod landing;
 mod openapi;
 mod realtime;
 mod router;
+#[cfg(test)]
+mod counted;
 
 use std::future::Future;
 use std::ops::Deref;
@@ -35,52 +38,52 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
 
+pub use caller::Caller;
 pub use changes::Changes;
-pub use openapi::document as openapi;
 pub use problem::Failure;
 pub use request::From;
-pub use router::{administration, router};
+pub use router::{administration, document as openapi, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 
 use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;
-use crate::discovery::Places;
+use crate::discovery::GeoDatabase;
 use crate::telemetry::Metrics;
 
-/// What the handlers work with. Cheap to clone.
+/// The state that handlers share. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Api(Arc<Parts>);
 
-/// What an [`Api`] is made of.
+/// The parts of an [`Api`].
 #[derive(Debug)]
 pub struct Parts {
-    /// The routing engine, and through it every port.
+    /// The routing engine, which also gives access to every port.
     pub engine: Engine,
-    /// Makes and checks password hashes.
+    /// Hashes and verifies passwords.
     pub passwords: Passwords,
-    /// How often they may be tried.
+    /// Rate limits of sign-ups and log-ins.
     pub attempts: Attempts,
-    /// How often clients may ask at all.
+    /// Rate limits of requests by address and by user.
     pub requests: Requests,
     /// Counts requests and renders the metrics page.
     pub metrics: Metrics,
-    /// Work that ends although its client has gone.
+    /// Runs changes to completion although their clients disconnect.
     pub changes: Changes,
-    /// The node is about to stop.
+    /// Cancelled when the node begins to drain.
     pub draining: CancellationToken,
-    /// How clients reach this node, if that was configured.
+    /// The URL by which clients reach this node, if configured.
     pub public_url: Option<PublicUrl>,
-    /// Where clients are by their addresses, if that can be known.
-    pub places: Option<Places>,
-    /// How they reach it if neither configuration nor request tells.
+    /// Locations of addresses, if a database is configured.
+    pub geo: Option<GeoDatabase>,
+    /// The URL of this node for requests that name none, if none is configured.
     pub fallback_url: PublicUrl,
-    /// For how long a token is valid.
+    /// The lifetime of a token.
     pub token_lifetime: Duration,
-    /// The longest request body.
+    /// The largest request body, in bytes.
     pub body_bytes: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
-    /// As many members as a group may have.
+    /// The largest number of members of a group.
     pub group_members: usize,
 }
 
@@ -93,7 +96,7 @@ impl Deref for Api {
 }
 
 impl Api {
-    /// The service on these parts.
+    /// An API service on these parts.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
@@ -110,8 +113,11 @@ impl Api {
         self.changes.finish(work).await
     }
 
-    /// A user's place in a channel as the directory has it now, for decisions that must not rest on
-    /// what was true a second ago.
+    /// The membership of a user in a channel, read from the directory: permission checks must not
+    /// rely on the engine's cache, which may be a second old.
+    ///
+    /// # Errors
+    /// `not_a_member`; `unavailable`, retry.
     async fn membership(
         &self,
         user_id: UserId,
@@ -122,8 +128,8 @@ impl Api {
             .ok_or_else(|| Problem::new(ProblemCode::NotAMember, "not a member of this channel"))
     }
 
-    /// Tells the engine that users came to a channel or left it. On return their sessions are
-    /// subscribed, or not any more.
+    /// Publishes that users have joined or left a channel. On return their sessions on this node
+    /// are subscribed to it, or no longer subscribed.
     async fn publish_membership(&self, channel_id: ChannelId, users: &[UserId], joined: bool) {
         for &user_id in users {
             let membership = Delivery::Membership { channel_id, user_id, joined };

@@ -1,34 +1,34 @@
-//! The description of everything that is served over HTTP, in OpenAPI 3.1: what stands at the
-//! handlers, what the transports serve, and the problems that any of them may answer.
+//! The OpenAPI 3.1 document: the shared parts, the paths that the transports serve, and the
+//! problems that any operation may return. Descriptions of handlers are at the handlers; `router`
+//! collects them.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
+use super::realtime;
 use super::views::{FieldErrorSchema, IdSchema, ProblemSchema, TimeSchema};
-use super::{realtime, router};
 
-/// The parts that no handler states: title, tags, security, shared schemas, and the paths that the
-/// transports serve.
+/// The parts that belong to no handler: title, tags, security, shared schemas, and the paths that
+/// the transports serve.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Pabal",
-        description = "A text chat system whose routing engine sits behind interchangeable \
-            transports.\n\nAll 64-bit ids are decimal strings; times are RFC 3339 UTC. Every error \
+        description = "A text chat system with interchangeable transports.\n\nAll 64-bit ids are decimal strings; times are RFC 3339 UTC. Every error \
             is `application/problem+json` with a stable `code`. Unknown request fields are ignored; \
             clients must ignore unknown response fields.\n\nBegin with `POST /v1/users`, then put \
-            the token into Authorize.",
+            the token of the response into Authorize.",
     ),
     tags(
-        (name = "accounts", description = "Signing up, logging in, profiles and settings"),
+        (name = "accounts", description = "Sign-up, log-in, profiles and settings"),
         (name = "people", description = "Friends and blocks"),
-        (name = "channels", description = "Direct channels and groups, and who is in them"),
-        (name = "messages", description = "Sending, reading, catching up"),
-        (name = "realtime", description = "Sessions, and the transports that read from them"),
-        (name = "discovery", description = "Where to connect, and how"),
-        (name = "operation", description = "For whoever runs the node"),
+        (name = "channels", description = "Direct channels, groups and their members"),
+        (name = "messages", description = "Sending, reading and catching up"),
+        (name = "realtime", description = "Sessions, and the transports that read them"),
+        (name = "discovery", description = "The node and the transport to use"),
+        (name = "operation", description = "Health and metrics, for operators"),
     ),
     paths(
         realtime::open_session, realtime::end_session, realtime::poll, realtime::long_poll,
@@ -46,21 +46,20 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The token of a sign-up or log-in"))
+            .description(Some("The token that a sign-up or log-in returned"))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
 }
 
-/// The description without the handlers.
+/// The document without the handlers.
 pub(super) fn frame() -> OpenApi {
     Frame::openapi()
 }
 
-/// The whole description, as it is served.
-pub fn document() -> OpenApi {
-    let (_, mut document) = router::described().split_for_parts();
+/// Adds to every operation the problems that it may return.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for path in document.paths.paths.values_mut() {
         let operations =
             [&mut path.get, &mut path.put, &mut path.post, &mut path.delete, &mut path.patch];
@@ -71,9 +70,10 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// Every answer of 400 and above is a problem, and those that need a token may lack it.
+/// Every response of 400 and above is a problem, and an operation that needs a token may return
+/// 401.
 fn add_problems(operation: &mut Operation) {
-    // Operations that need no token say so by an empty requirement of their own.
+    // An operation that needs no token has an empty security requirement of its own.
     let needs_token = operation.security.is_none();
     let responses = &mut operation.responses.responses;
     let mut add = |status: &str, description: &str| {
@@ -82,7 +82,7 @@ fn add_problems(operation: &mut Operation) {
         entry.or_insert_with(|| RefOr::T(response));
     };
     if needs_token {
-        add("401", "`unauthenticated`: no token, or one that is unknown or has ended");
+        add("401", "`unauthenticated`: no token, or an unknown or expired one");
     }
     add("default", "Any other problem");
     for (status, response) in responses.iter_mut() {

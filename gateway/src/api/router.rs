@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Every path with its handler and its description.
-pub(super) fn described() -> OpenApiRouter<Api> {
+fn described() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(users::sign_up, users::search))
         .routes(routes!(users::show))
@@ -42,13 +42,18 @@ pub(super) fn described() -> OpenApiRouter<Api> {
         .routes(routes!(health::metrics))
 }
 
+/// The OpenAPI document of everything that is served over HTTP.
+pub fn document() -> utoipa::openapi::OpenApi {
+    openapi::complete(described().split_for_parts().1)
+}
+
 /// The API service.
 ///
 /// # Errors
-/// If the description cannot be rendered: a defect.
+/// If the OpenAPI document cannot be serialised, which is a defect.
 pub fn router(api: Api) -> serde_json::Result<Router> {
     let (paths, _) = described().split_for_parts();
-    let pages = landing::pages(&openapi::document())?;
+    let pages = landing::pages(&document())?;
     Ok(complete(paths.merge(pages), api))
 }
 
@@ -79,7 +84,7 @@ async fn meter(
     let (begun, method) = (Instant::now(), request.method().clone());
     let response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
-    api.metrics.answered(known(&method), path.as_str(), status, took);
+    api.metrics.record_request(known(&method), path.as_str(), status, took);
     response
 }
 

@@ -1,14 +1,14 @@
-//! What names, texts and passwords may be. One function a rule; each answers the value as it is
-//! kept.
+//! The rules for names, texts and passwords. One function per rule; each returns the value in the
+//! form in which it is stored.
 
 use pabal_core::protocol::Problem;
 use unicode_normalization::UnicodeNormalization;
 
-/// A username as it is kept: in Unicode normalisation form NFKC, lower case.
+/// A username in the form in which it is stored: lower case, in Unicode normalisation form NFKC.
 ///
-/// 2 to 32 letters and digits of any script, `_`, `-` and `.`, beginning and ending with a letter or
-/// digit. `Mina` and `mina` are one user, and so are 미나 typed on a Mac, which takes syllables
-/// apart, and elsewhere.
+/// 2 to 32 letters and digits of any script, `_`, `-` and `.`, beginning and ending with a letter
+/// or digit. `Mina` and `mina` are the same name. So are composed and decomposed Hangul syllables,
+/// as different systems type them.
 pub(super) fn username(text: &str) -> Result<String, Problem> {
     let name: String = username_prefix(text);
     let count = name.chars().count();
@@ -18,7 +18,7 @@ pub(super) fn username(text: &str) -> Result<String, Problem> {
     }
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !name.chars().all(plain) {
-        return wrong("may hold letters and digits of any script, `_`, `-` and `.`");
+        return wrong("may contain letters and digits of any script, `_`, `-` and `.`");
     }
     let whole = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     if !whole(name.chars().next()) || !whole(name.chars().next_back()) {
@@ -27,15 +27,15 @@ pub(super) fn username(text: &str) -> Result<String, Problem> {
     Ok(name)
 }
 
-/// The beginning of a username, in the form in which usernames are kept.
+/// The beginning of a username, in the form in which usernames are stored.
 pub fn username_prefix(text: &str) -> String {
     text.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }
 
-/// 8 to 256 bytes, whatever they are.
+/// Checks a new password: 8 to 256 bytes of any content.
 ///
 /// # Errors
-/// `invalid`.
+/// `invalid`. Do not retry.
 pub fn password(text: &str) -> Result<(), Problem> {
     if (8..=256).contains(&text.len()) {
         return Ok(());
@@ -43,17 +43,17 @@ pub fn password(text: &str) -> Result<(), Problem> {
     Err(Problem::invalid("password", "must have 8 to 256 bytes"))
 }
 
-/// The name others see: 1 to 64 characters on one line.
+/// The name that other users see: 1 to 64 characters on one line.
 pub(super) fn display_name(text: &str) -> Result<String, Problem> {
     line("display_name", text, 1, 64)
 }
 
-/// A line about now: up to 140 characters; empty for none.
+/// A status line: up to 140 characters; empty for none.
 pub(super) fn status_text(text: &str) -> Result<String, Problem> {
     line("status_text", text, 0, 140)
 }
 
-/// What a user calls a device: up to 64 characters.
+/// The name of a device: up to 64 characters.
 pub(super) fn device_name(text: &str) -> Result<String, Problem> {
     line("device_name", text, 0, 64)
 }
@@ -94,7 +94,7 @@ pub(super) fn locale(text: &str) -> Result<String, Problem> {
     Err(Problem::invalid("locale", "must be a language tag such as en or ko-KR"))
 }
 
-/// Text on one line, without spaces around it, counted in characters.
+/// A text on one line, with surrounding spaces removed. The length is in characters.
 fn line(field: &str, text: &str, least: usize, most: usize) -> Result<String, Problem> {
     let text: String = text.trim().nfc().collect();
     if !(least..=most).contains(&text.chars().count()) {
@@ -102,7 +102,7 @@ fn line(field: &str, text: &str, least: usize, most: usize) -> Result<String, Pr
         return Err(Problem::invalid(field, detail));
     }
     if text.chars().any(char::is_control) {
-        return Err(Problem::invalid(field, "may not hold control characters"));
+        return Err(Problem::invalid(field, "must not contain control characters"));
     }
     Ok(text)
 }
@@ -112,10 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usernames_of_every_script_are_kept_in_one_form() {
-        assert_eq!(username("Mina.Kim-2").expect("fits"), "mina.kim-2");
-        let (composed, apart) = ("\u{bbf8}\u{b098}01", "\u{1106}\u{1175}\u{1102}\u{1161}01");
-        assert_eq!(username(apart).expect("fits"), composed);
+    fn usernames_of_every_script_are_normalised() {
+        assert_eq!(username("Mina.Kim-2").expect("valid"), "mina.kim-2");
+        let (composed, decomposed) = ("\u{bbf8}\u{b098}01", "\u{1106}\u{1175}\u{1102}\u{1161}01");
+        assert_eq!(username(decomposed).expect("valid"), composed);
         assert_eq!(username("미나").expect("two syllables"), "미나");
         assert_eq!(username("ＭＩＮＡ").expect("full width"), "mina");
         for wrong in ["a", "a b c", ".mina", "mina-", "mi\u{0}na", "mina@home", ""] {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_counted_in_bytes() {
+    fn the_length_of_a_password_is_in_bytes() {
         assert!(password("1234567").is_err());
         assert!(password("12345678").is_ok());
         assert!(password("비밀번호").is_ok(), "twelve bytes");
@@ -134,8 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_trimmed_and_hold_no_control_characters() {
-        assert_eq!(display_name("  Mina ").expect("fits"), "Mina");
+    fn lines_are_trimmed_and_have_no_control_characters() {
+        assert_eq!(display_name("  Mina ").expect("valid"), "Mina");
         assert!(display_name("   ").is_err());
         assert!(display_name("a\nb").is_err());
         assert_eq!(status_text("").expect("none"), "");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_pictures_are_web_addresses() {
+    fn a_picture_has_an_http_or_https_url() {
         assert!(avatar_url("https://example.org/a.png").is_ok());
         assert_eq!(avatar_url("").expect("none"), "");
         for wrong in ["javascript:alert(1)", "data:,x", "example.org", "http://"] {

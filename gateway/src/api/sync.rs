@@ -1,8 +1,9 @@
-//! `/v1/sync`: catching up with many channels at once, by the highest message id held of each.
+//! `/v1/sync`: catching up with many channels at once, each from the highest message id that the
+//! client holds.
 
 use std::collections::BTreeMap;
 
-use axum::Json as Answer;
+use axum::Json as Reply;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use pabal_core::model::{ChannelId, MessageId};
@@ -10,13 +11,13 @@ use pabal_core::protocol::{Cursors, MessageView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Caller;
 use super::messages::views;
 use super::request::{Json, Parameters};
 use super::views::{IdSchema, MessageSchema};
 use super::{Api, Failure};
-use crate::auth::Caller;
 
-/// What the client holds.
+/// The cursors of the client.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Held {
     /// For each channel the highest message id held; `"0"` for none. At most 1,000 channels.
@@ -25,18 +26,18 @@ pub(super) struct Held {
     channels: Cursors,
 }
 
-/// What lies beyond, by channel.
+/// The messages after the cursors, by channel.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SyncAnswer<'a> {
     #[schema(value_type = BTreeMap<String, ChannelSyncAnswer>)]
     channels: BTreeMap<ChannelId, ChannelSyncAnswer<'a>>,
-    /// Of the channels named, those that the caller is not in: left, deleted, or never theirs. To
-    /// be forgotten.
+    /// The named channels of which the caller is not a member: deleted, left, or never joined. The
+    /// client should remove them.
     #[schema(value_type = Vec<IdSchema>)]
     gone: Vec<ChannelId>,
 }
 
-/// What one channel holds beyond the cursor.
+/// The messages of one channel after the cursor.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ChannelSync)]
 struct ChannelSyncAnswer<'a> {
@@ -46,19 +47,19 @@ struct ChannelSyncAnswer<'a> {
     /// The cursor to continue from.
     #[schema(value_type = IdSchema)]
     cur_max_message_id: MessageId,
-    /// Whether more lies beyond it.
+    /// Whether more messages follow that cursor.
     has_more: bool,
 }
 
-/// Catch up with many channels.
+/// Catch up with many channels
 ///
-/// Up to `limit` messages a channel beyond the cursor that is given for it. The caller's channels
+/// Returns up to `limit` messages of each named channel after its cursor. Channels of the caller
 /// that are not named come with their newest message, if they have one. Named channels that the
-/// caller left meanwhile, or that were deleted, are listed under `gone`; the others are answered.
+/// caller has left, or that were deleted, are listed in `gone`.
 #[utoipa::path(post, path = "/v1/sync", tag = "messages", request_body = Held,
-    params(("limit" = Option<usize>, Query, description = "A channel: 1 to 200; 50 if absent")),
+    params(("limit" = Option<usize>, Query, description = "Messages per channel, 1 to 200; 50 by default")),
     responses(
-        (status = 200, description = "What lies beyond", body = SyncAnswer),
+        (status = 200, description = "The messages after the cursors", body = SyncAnswer),
         (status = 422, description = "`invalid`"),
     ))]
 pub(super) async fn sync(
@@ -70,14 +71,14 @@ pub(super) async fn sync(
     let limit = parameters.limit()?;
     let user_id = caller.user_id();
     let synced = api.engine.sync(user_id, &held.channels, limit).await?;
-    let channels = synced.channels.iter().map(|(channel_id, beyond)| {
-        let answer = ChannelSyncAnswer {
-            messages: views(&beyond.messages),
-            cur_max_message_id: beyond.cur_max_message_id,
-            has_more: beyond.has_more,
+    let channels = synced.channels.iter().map(|(channel_id, synced)| {
+        let reply = ChannelSyncAnswer {
+            messages: views(&synced.messages),
+            cur_max_message_id: synced.cur_max_message_id,
+            has_more: synced.has_more,
         };
-        (*channel_id, answer)
+        (*channel_id, reply)
     });
     let channels = channels.collect();
-    Ok(Answer(SyncAnswer { channels, gone: synced.gone }).into_response())
+    Ok(Reply(SyncAnswer { channels, gone: synced.gone }).into_response())
 }

@@ -1,4 +1,4 @@
-//! What answers are made of when more than one resource shows it, as JSON and as schemas.
+//! Parts of responses that more than one resource uses, as JSON and as schemas.
 
 use pabal_core::model::{
     ChannelId, ChannelKind, DeviceId, Membership, MessageId, NotificationLevel, Role, Settings,
@@ -8,30 +8,30 @@ use pabal_core::protocol::{MessageView, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A 64-bit number as a decimal string, because JavaScript's numbers end at 2^53.
+/// A 64-bit number as a decimal string: a JavaScript number is exact up to 2^53 only.
 #[derive(ToSchema)]
 #[schema(as = Id, pattern = "^[0-9]{1,19}$", example = "7219834113228800")]
-#[expect(dead_code, reason = "stands for types of core in the schema")]
+#[expect(dead_code, reason = "describes types of core in the schema")]
 pub(super) struct IdSchema(String);
 
-/// A point in time: RFC 3339, UTC, milliseconds.
+/// A point in time in RFC 3339, UTC, with milliseconds.
 #[derive(ToSchema)]
 #[schema(as = Time, format = DateTime, example = "2026-11-22T09:30:00.123Z")]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) struct TimeSchema(String);
 
-/// A user as everybody sees them.
+/// The public profile of a user.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = User)]
 pub(super) struct UserView {
     #[schema(value_type = IdSchema)]
     pub(super) user_id: UserId,
-    /// In lower case and NFKC, as they log in with.
+    /// The name that the user logs in with, in lower case and NFKC.
     username: String,
     display_name: String,
-    /// A line about now; empty if none.
+    /// A status line; empty if none is set.
     status_text: String,
-    /// Where their picture is; empty if none.
+    /// The URL of a picture; empty if none is set.
     avatar_url: String,
     #[schema(value_type = TimeSchema)]
     created_at: Timestamp,
@@ -57,32 +57,33 @@ pub(super) struct UserAnswer {
     pub(super) user: UserView,
 }
 
-/// Somebody who has just logged in.
+/// The result of a sign-up or log-in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoggedIn {
     pub(super) user: UserView,
-    /// For `Authorization: Bearer`, or the WebSocket subprotocol `pabal.bearer.<token>`.
+    /// Send it as `Authorization: Bearer`, or in the WebSocket subprotocol `pabal.bearer.<token>`.
     pub(super) token: String,
-    /// When the token ends by itself.
+    /// When the token expires.
     #[schema(value_type = TimeSchema)]
     pub(super) expires_at: Timestamp,
-    /// The device that the token was given to.
+    /// The device that the token belongs to.
     #[schema(value_type = IdSchema)]
     pub(super) device_id: DeviceId,
 }
 
-/// What a user has set for themselves.
+/// The settings of a user.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Settings)]
 pub(super) struct SettingsView {
-    /// A language tag (BCP 47).
+    /// Language tag (BCP 47).
     locale: String,
-    /// What is pushed while offline: `all`, `mentions` (and direct messages) or `none`.
+    /// Which messages are pushed while the user is offline: `all`, `mentions` (and direct messages)
+    /// or `none`.
     #[schema(value_type = NotificationLevelSchema)]
     notifications: NotificationLevel,
-    /// Whether friends are told when this user connects and leaves.
+    /// Whether friends see when this user is connected.
     share_presence: bool,
-    /// Whether others are told how far this user has read.
+    /// Whether other members see up to which message this user has read.
     share_read: bool,
 }
 
@@ -97,36 +98,36 @@ impl From<Settings> for SettingsView {
     }
 }
 
-/// What is pushed while a user is offline.
+/// Which messages are pushed while a user is offline.
 #[derive(ToSchema)]
 #[schema(as = NotificationLevel, rename_all = "snake_case")]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) enum NotificationLevelSchema {
     All,
     Mentions,
     None,
 }
 
-/// What a member may do in a group, least first.
+/// The role of a member in a group, in ascending order of permissions.
 #[derive(ToSchema)]
 #[schema(as = Role, rename_all = "snake_case")]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) enum RoleSchema {
     Member,
     Admin,
     Owner,
 }
 
-/// What kind of conversation a channel is.
+/// The kind of a channel.
 #[derive(ToSchema)]
 #[schema(as = ChannelKind, rename_all = "snake_case")]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) enum ChannelKindSchema {
     Direct,
     Group,
 }
 
-/// A channel as the caller, a member of it, has it.
+/// A channel, as seen by the caller, who is a member.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Channel)]
 pub(super) struct ChannelView {
@@ -134,29 +135,30 @@ pub(super) struct ChannelView {
     channel_id: ChannelId,
     #[schema(value_type = ChannelKindSchema)]
     kind: ChannelKind,
-    /// A group's name; null for a direct channel.
+    /// The name of a group; null for a direct channel.
     name: Option<String>,
     #[schema(value_type = TimeSchema)]
     created_at: Timestamp,
-    /// What the caller may do.
+    /// The role of the caller.
     #[schema(value_type = RoleSchema)]
     role: Role,
     /// The other user of a direct channel; absent for a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IdSchema>)]
     peer_user_id: Option<UserId>,
-    /// The newest message; `"0"`, which stands before every message, if there is none.
+    /// The id of the newest message; `"0"`, which is below every message id, if there is none.
     #[schema(value_type = IdSchema)]
     last_message_id: MessageId,
-    /// Up to which message the caller has read.
+    /// The id of the newest message that the caller has read.
     #[schema(value_type = IdSchema)]
     read_up_to: MessageId,
-    /// Messages of others beyond `read_up_to`, counted up to 1,000: that means 1,000 or more.
+    /// Messages of other users after `read_up_to`; 1,000 means 1,000 or more.
     unread: usize,
 }
 
 impl ChannelView {
-    /// A channel with the newest message it holds and how many the caller has not read.
+    /// A channel with the id of its newest message and the number of messages that the caller has
+    /// not read.
     pub(super) fn new(membership: Membership, last_message_id: MessageId, unread: usize) -> Self {
         let Membership { channel, role, peer, read_up_to, .. } = membership;
         Self {
@@ -182,13 +184,13 @@ pub(super) struct ChannelAnswer {
 /// A message. Immutable.
 #[derive(ToSchema)]
 #[schema(as = Message)]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) struct MessageSchema {
     #[schema(value_type = IdSchema)]
     message_id: String,
     #[schema(value_type = IdSchema)]
     channel_id: String,
-    /// Who said it.
+    /// The sender.
     #[schema(value_type = IdSchema)]
     message_from: String,
     /// The other user, in a direct channel.
@@ -197,7 +199,7 @@ pub(super) struct MessageSchema {
     content: String,
     #[schema(value_type = TimeSchema)]
     created_at: String,
-    /// The sender's own name for it.
+    /// The id that the sender's device gave the message.
     client_message_id: Option<String>,
 }
 
@@ -208,57 +210,51 @@ pub(super) struct MessageAnswer<'a> {
     pub(super) message: MessageView<'a>,
 }
 
-/// What went wrong (RFC 9457).
+/// An error (RFC 9457).
 #[derive(ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) struct ProblemSchema {
-    /// `urn:pabal:problem:` and the code.
+    /// `urn:pabal:problem:` followed by the code.
     #[schema(example = "urn:pabal:problem:invalid")]
     r#type: String,
-    /// The same for every occurrence.
+    /// A summary, the same for every occurrence of this code.
     title: String,
-    /// The status of the answer.
+    /// The HTTP status code.
     status: u16,
-    /// What happened here, for people.
+    /// An explanation of this occurrence, for people.
     detail: String,
-    /// What clients may switch on; never renamed.
+    /// A stable identifier for programs.
     #[schema(example = "invalid")]
     code: String,
-    /// After how long to try again, where that is known.
+    /// How long to wait before a retry, if known.
     retry_after_ms: Option<u64>,
-    /// Which fields are wrong.
+    /// The fields that are invalid.
     errors: Option<Vec<FieldErrorSchema>>,
-    /// Where to go instead.
+    /// The URL to use instead.
     url: Option<String>,
 }
 
-/// One wrong field.
+/// An invalid field.
 #[derive(ToSchema)]
 #[schema(as = FieldError)]
-#[expect(dead_code, reason = "stands for a type of core in the schema")]
+#[expect(dead_code, reason = "describes a type of core in the schema")]
 pub(super) struct FieldErrorSchema {
-    /// Its name in the request.
+    /// The name of the field in the request.
     field: String,
-    /// What it must be.
+    /// What the field must be.
     detail: String,
 }
 
-/// One page of a list that is kept in the order of its ids: what follows `after`, and whether more
-/// does.
-pub(super) fn page<T, I: Ord + Copy>(
-    all: Vec<T>,
-    id: impl Fn(&T) -> I,
-    after: Option<I>,
-    limit: usize,
-) -> (Vec<T>, bool) {
-    let mut rest = all.into_iter().filter(|entry| after.is_none_or(|after| id(entry) > after));
-    let page: Vec<T> = rest.by_ref().take(limit).collect();
-    let has_more = rest.next().is_some();
-    (page, has_more)
+/// A page of `limit` entries from a read of up to `limit + 1`, and whether the list has more.
+pub(super) fn page<T>(mut read: Vec<T>, limit: usize) -> (Vec<T>, bool) {
+    debug_assert!(read.len() <= limit + 1, "a list is bounded where it is read");
+    let has_more = read.len() > limit;
+    read.truncate(limit);
+    (read, has_more)
 }
 
-/// Refuses oneself where another user is meant.
+/// Refuses the caller's own id where another user is meant.
 pub(super) fn another(caller: UserId, other: UserId) -> Result<(), Problem> {
     if caller == other {
         return Err(Problem::invalid("user_id", "must be another user"));
@@ -269,11 +265,9 @@ pub(super) fn another(caller: UserId, other: UserId) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn pages_follow_each_other_without_gap_or_repeat() {
-        let all: Vec<u32> = (1..=5).collect();
-        let page = |after, limit| super::page(all.clone(), |id| *id, after, limit);
-        assert_eq!(page(None, 2), (vec![1, 2], true));
-        assert_eq!(page(Some(2), 3), (vec![3, 4, 5], false));
-        assert_eq!(page(Some(5), 3), (vec![], false));
+    fn one_entry_beyond_the_limit_shows_that_the_list_has_more() {
+        assert_eq!(super::page(vec![1, 2, 3], 2), (vec![1, 2], true));
+        assert_eq!(super::page(vec![1, 2], 2), (vec![1, 2], false));
+        assert_eq!(super::page(Vec::<u32>::new(), 2), (vec![], false));
     }
 }

@@ -1,5 +1,5 @@
-//! How often passwords may be tried: so often from an address, and so often for a username from
-//! wherever. The first keeps one client from taking all cores, the second slows guessing down.
+//! Rate limits of password attempts, by address and by username. The limit by address keeps one
+//! client from using all cores; the limit by username slows guessing from many addresses.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use pabal_transports::network;
 
 use crate::config;
 
-/// An address may do this many seconds' worth at once, as an office behind one address does at nine.
+/// The burst of an address, in seconds of its sustained rate. The users of an office, which has one
+/// address, log in at about the same time in the morning.
 const BURST_SECONDS: u32 = 30;
 
-/// Counts sign-ups and log-ins.
+/// Limits the rate of sign-ups and log-ins (GCRA). Counts are per node.
 #[derive(Debug)]
 pub struct Attempts {
     by_address: RateLimiter<IpAddr>,
@@ -21,7 +22,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Limits as configured; none if rate limits are off.
+    /// The configured limits; no limits if `limits.rate_limits` is off.
     pub fn new(limits: &config::Limits, auth: &config::Auth) -> Self {
         if !limits.rate_limits {
             return Self {
@@ -42,23 +43,27 @@ impl Attempts {
         }
     }
 
-    /// One more from `address`.
+    /// Counts an attempt from `address`. The addresses of an IPv6 /64 network count as one.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait.
+    /// `rate_limited`, with the time to wait before a retry.
     pub fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
-        self.by_address.check(&network(address), "too many attempts from this address")
+        self.by_address.check(
+            &network(address),
+            "too many sign-ups and log-ins from this address; retry later",
+        )
     }
 
-    /// One more for `username`.
+    /// Counts an attempt for `username`, whether or not there is such a user.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait.
+    /// `rate_limited`, with the time to wait before a retry.
     pub fn for_username(&self, username: &str) -> Result<(), Problem> {
-        self.by_username.check(&username.to_owned(), "too many attempts for this username")
+        self.by_username
+            .check(&username.to_owned(), "too many log-ins for this username; retry later")
     }
 
-    /// Forgets whoever has been quiet, so that what is counted does not grow for ever.
+    /// Removes counters that are back at zero, so that memory stays bounded. Call it periodically.
     pub fn tidy(&self) {
         self.by_address.tidy();
         self.by_username.tidy();
@@ -82,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn guessing_one_user_ends_soon_and_leaves_others_alone() {
+    fn attempts_for_one_username_are_limited_and_others_are_not_affected() {
         let attempts = attempts(true);
         assert!((0..3).all(|_| attempts.for_username("mina").is_ok()));
         let refused = attempts.for_username("mina").expect_err("too many");
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_ipv6_network_counts_as_one() {
+    fn an_ipv6_network_counts_as_one_address() {
         let attempts = attempts(true);
         let address = |last: u16| format!("2001:db8::{last:x}").parse().expect("an address");
         assert!((0..30).all(|last| attempts.from_address(address(last)).is_ok()));
@@ -100,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_nothing_is_counted() {
+    fn without_rate_limits_no_attempt_is_refused() {
         let attempts = attempts(false);
         assert!((0..1_000).all(|_| attempts.for_username("mina").is_ok()));
     }

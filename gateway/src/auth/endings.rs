@@ -1,4 +1,4 @@
-//! Ends the sessions of users whose access an operator has taken away, from outside this process.
+//! Ends the sessions of users whose access an operator has revoked with another process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use pabal_core::engine::Engine;
 use pabal_core::ports::{Accounts, Delivery, DirectoryError};
 
-/// As many entries as are looked at together.
-const AT_ONCE: usize = 100;
+/// How many entries are read at a time.
+const PAGE: usize = 100;
 
-/// Looks for entries again and again with a pause of `every`; it never ends by itself. The list
-/// is nearly always empty, so a look is a read of one page that is in memory.
+/// Reads the list of revoked users with a pause of `every`, and ends their sessions. Never returns.
+/// The list is nearly always empty, so a read costs one page that is in memory.
 pub async fn keep_ending_sessions(engine: Engine, accounts: Arc<dyn Accounts>, every: Duration) {
-    let mut away = false;
+    let mut failing = false;
     loop {
         match end_sessions(&engine, &*accounts).await {
-            Ok(()) => away = false,
-            // Once, not with every look.
-            Err(error) if !away => {
-                tracing::warn!(%error, "it cannot be told whose sessions must end");
-                away = true;
+            Ok(()) => failing = false,
+            // Logged once per outage, not once per attempt.
+            Err(error) if !failing => {
+                tracing::warn!(%error, "cannot read which sessions operators have ended; retrying");
+                failing = true;
             }
             Err(_) => {}
         }
@@ -29,15 +29,15 @@ pub async fn keep_ending_sessions(engine: Engine, accounts: Arc<dyn Accounts>, e
 
 async fn end_sessions(engine: &Engine, accounts: &dyn Accounts) -> Result<(), DirectoryError> {
     loop {
-        let endings = accounts.endings(AT_ONCE).await?;
+        let endings = accounts.endings(PAGE).await?;
         for ending in &endings {
             let user_id = ending.user_id;
-            tracing::info!(%user_id, "an operator ends the sessions of a user");
-            // Here at once; on other nodes by way of their inboxes.
+            tracing::info!(%user_id, "ending the sessions of a user, as an operator requested");
+            // On this node at once; on other nodes through their inboxes.
             engine.end_sessions(user_id, None).await;
             engine.publish(Delivery::EndSessions { user_id, token: None }).await;
         }
-        // Only now: if the node dies before, another look ends them again.
+        // Removed last: if the node crashes before this, the next read ends the sessions again.
         let numbers: Vec<_> = endings.iter().map(|ending| ending.number).collect();
         if numbers.is_empty() {
             return Ok(());

@@ -1,14 +1,14 @@
-//! Removes tokens that have expired from the directory, with their devices.
+//! Removes expired tokens and their devices from the directory.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_core::ports::{Clock, Directory, DirectoryError};
 
-/// As many tokens as one transaction removes: others who write wait for it.
-const AT_ONCE: usize = 500;
+/// How many tokens one transaction removes. Other writers wait for it.
+const BATCH: usize = 500;
 
-/// Removes what has expired, again and again with a pause of `every`; it never ends by itself.
+/// Removes expired tokens with a pause of `every`. Never returns.
 pub async fn keep_removing_expired(
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
@@ -17,8 +17,8 @@ pub async fn keep_removing_expired(
     loop {
         match remove_expired(&*directory, &*clock).await {
             Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "expired tokens were removed"),
-            Err(error) => tracing::warn!(%error, "expired tokens could not be removed"),
+            Ok(removed) => tracing::info!(removed, "removed expired tokens"),
+            Err(error) => tracing::warn!(%error, "cannot remove expired tokens; retrying later"),
         }
         tokio::time::sleep(every).await;
     }
@@ -30,9 +30,9 @@ async fn remove_expired(
 ) -> Result<usize, DirectoryError> {
     let mut removed = 0;
     loop {
-        let some = directory.remove_expired(clock.now(), AT_ONCE).await?;
+        let some = directory.remove_expired(clock.now(), BATCH).await?;
         removed += some;
-        if some < AT_ONCE {
+        if some < BATCH {
             return Ok(removed);
         }
     }
@@ -59,11 +59,11 @@ mod tests {
     }
 
     async fn has(directory: &MemoryDirectory, number: u64) -> bool {
-        directory.access(access(number, NOW).token).await.expect("answers").is_some()
+        directory.access(access(number, NOW).token).await.expect("the directory").is_some()
     }
 
     #[tokio::test]
-    async fn all_that_has_expired_goes_now_and_what_expires_later_goes_later() {
+    async fn all_expired_tokens_are_removed_and_later_ones_when_they_expire() {
         let directory = Arc::new(MemoryDirectory::default());
         let clock = Arc::new(ManualClock::at(NOW));
         let user = User {
@@ -77,7 +77,7 @@ mod tests {
         let hour = Duration::from_secs(3_600);
         let later = access(0, NOW.plus(hour));
         directory.sign_up(user, String::new(), later).await.expect("signs up");
-        let expired = 1..=AT_ONCE as u64 + 1;
+        let expired = 1..=BATCH as u64 + 1;
         for number in expired.clone() {
             directory.log_in(access(number, NOW)).await.expect("logs in");
         }

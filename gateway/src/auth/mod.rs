@@ -1,15 +1,13 @@
-//! Who is calling: passwords, tokens, and how often either may be tried. What a caller may do is
-//! decided where it is done, in `api`.
+//! Passwords and tokens: hashing, issuing, expiry and revocation, and the rate limits of attempts.
+//! The caller of a request and its permissions are in [`api`](crate::api).
 
 mod password;
 mod token;
 mod attempts;
-mod bearer;
 mod expiry;
 mod endings;
 
 pub use attempts::Attempts;
-pub use bearer::Caller;
 pub use endings::keep_ending_sessions;
 pub use expiry::keep_removing_expired;
 pub use password::{PasswordError, Passwords};

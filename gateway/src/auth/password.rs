@@ -1,7 +1,8 @@
-//! Passwords: argon2id with the parameters that OWASP recommends (19 MiB, two passes, one lane).
+//! Password hashes: argon2id (RFC 9106) with the parameters that OWASP recommends: 19 MiB, two
+//! passes, one lane.
 //!
-//! A hash takes about 20 ms of one core and 19 MiB, so they are made on blocking threads, one a
-//! core at a time, and only so many wait.
+//! A hash takes about 20 ms of one core and 19 MiB. Hashes are computed on blocking threads, one
+//! per core at a time, and the number of waiting calls is bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,42 +17,45 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Makes and checks password hashes, so many at a time. Cheap to clone.
+/// Computes and verifies password hashes, a bounded number at a time. Cloning is cheap; clones
+/// share the bounds.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    at_work: Arc<Semaphore>,
-    /// Places for those at work and those who wait.
+    /// A permit per hash that is being computed.
+    running: Arc<Semaphore>,
+    /// A permit per call that is running or waiting.
     admitted: Arc<Semaphore>,
-    /// What the password of a user who does not exist is compared with.
-    nobody: Arc<str>,
-    /// As many passwords as were compared with a hash, nobody's among them.
+    /// The hash that the password of an unknown user is compared with.
+    placeholder: Arc<str>,
+    /// How many passwords were compared with a hash, the placeholder included.
     verified: Arc<AtomicU64>,
 }
 
-/// Why a hash could not be made or read. A defect, of the code or of the stored hash.
+/// Why a hash could not be computed or read: a defect of the code or of the stored hash. Do not
+/// retry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
     /// The parameters of the hash are not allowed.
     #[error("argon2 parameters: {0}")]
     Parameters(#[from] argon2::Error),
-    /// A hash could not be made, or what is stored is none.
+    /// A hash could not be computed, or the stored text is not one.
     #[error("password hash: {0}")]
     Hash(String),
 }
 
 impl Passwords {
-    /// Hashes on `cores` threads at once, while up to `waiting` more wait. Takes the time of one
-    /// hash.
+    /// Runs up to `cores` hashes at a time, while up to `waiting` more calls wait. Takes the time
+    /// of one hash.
     ///
     /// # Errors
     /// [`PasswordError`]; do not retry.
     pub fn new(cores: usize, waiting: usize) -> Result<Self, PasswordError> {
         let cores = cores.max(1);
         Ok(Self {
-            at_work: Arc::new(Semaphore::new(cores)),
+            running: Arc::new(Semaphore::new(cores)),
             admitted: Arc::new(Semaphore::new(cores + waiting)),
-            nobody: hash(&super::new_token())?.into(),
+            placeholder: hash(&super::new_token())?.into(),
             verified: Arc::default(),
         })
     }
@@ -59,28 +63,28 @@ impl Passwords {
     /// The hash to store for `password`, in PHC string format.
     ///
     /// # Errors
-    /// `unavailable` when too many wait already; retry.
+    /// `unavailable` when too many calls are waiting; retry.
     pub async fn hash(&self, password: String) -> Result<String, Problem> {
         self.run(move || hash(&password)).await
     }
 
-    /// Whether `password` is the one that `stored` was made from. Without a stored hash the answer
-    /// is no, after the same time, so that the time does not tell which users exist.
+    /// Whether `stored` is a hash of `password`. Without a stored hash it returns false after the
+    /// same time, so that the time does not reveal which users exist.
     ///
     /// # Errors
-    /// `unavailable` when too many wait already; retry.
+    /// `unavailable` when too many calls are waiting; retry.
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
         let exists = stored.is_some();
-        let (nobody, verified) = (Arc::clone(&self.nobody), Arc::clone(&self.verified));
+        let (placeholder, verified) = (Arc::clone(&self.placeholder), Arc::clone(&self.verified));
         let work = move || {
-            let same = verify(&password, stored.as_deref().unwrap_or(&nobody));
+            let same = verify(&password, stored.as_deref().unwrap_or(&placeholder));
             verified.fetch_add(1, Ordering::Relaxed);
             same
         };
         Ok(self.run(work).await? && exists)
     }
 
-    /// How many passwords were verified, those of users who do not exist among them.
+    /// How many passwords were verified, those of unknown users included.
     pub fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
@@ -90,23 +94,24 @@ impl Passwords {
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, Problem> {
         let busy = || {
-            Problem::new(ProblemCode::Unavailable, "too many log-ins at once")
+            Problem::new(ProblemCode::Unavailable, "too many log-ins are waiting; retry later")
                 .retry_after(Duration::from_secs(1))
         };
-        let place = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
-        let turn = Arc::clone(&self.at_work).acquire_owned().await.map_err(|_| busy())?;
-        // The permits go along: a caller who left does not make room before the work is done.
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
+        // The permits move into the task: if the caller is dropped, they stay taken until the work
+        // ends.
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
-            drop((turn, place));
+            drop((running, admitted));
             done
         });
         let failed = |error: &dyn std::error::Error| {
-            tracing::error!(%error, "a password could not be checked");
-            Problem::new(ProblemCode::Internal, "the password cannot be checked")
+            tracing::error!(%error, "cannot compute or verify a password hash");
+            Problem::new(ProblemCode::Internal, "the password could not be checked")
         };
         match done.await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(failed(&error)),
             Err(error) => Err(failed(&error)),
         }
@@ -140,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_same_password_fits() {
+    async fn only_the_same_password_is_accepted() {
         let passwords = Passwords::new(2, 8).expect("parameters");
         let stored = passwords.hash("correct horse".into()).await.expect("hash");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -151,11 +156,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_bound_clients_are_told_to_come_back() {
+    async fn a_call_beyond_the_bound_is_refused_with_a_time_to_retry() {
         let passwords = Passwords::new(1, 1).expect("parameters");
-        let _held = passwords.at_work.acquire().await.expect("open");
-        let _places = passwords.admitted.acquire_many(2).await.expect("open");
-        let refused = passwords.hash("whatever".into()).await.expect_err("no room");
+        let _running = passwords.running.acquire().await.expect("open");
+        let _waiting = passwords.admitted.acquire_many(2).await.expect("open");
+        let refused = passwords.hash("whatever".into()).await.expect_err("no permit left");
         assert_eq!(refused.code, ProblemCode::Unavailable);
         assert!(refused.retry_after.is_some());
     }

@@ -1,8 +1,8 @@
-//! Access tokens: opaque and random. Only their hash is ever stored.
+//! Access tokens: opaque and random. Only their hash is stored.
 
 use rand::distr::{Alphanumeric, SampleString};
 
-/// 62^22 is a little below 2^131. Short, because every poll carries one.
+/// 62^22 is almost 2^131. The token is short because every poll carries it.
 const LENGTH: usize = 22;
 
 /// A new token: 22 letters and digits from the operating system's seeded generator.
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_short_and_fit_into_headers_and_subprotocols() {
+    fn tokens_are_short_and_valid_in_headers_and_subprotocols() {
         let tokens: HashSet<_> = (0..1_000).map(|_| new_token()).collect();
         assert_eq!(tokens.len(), 1_000);
         let plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_alphanumeric());

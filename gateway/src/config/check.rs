@@ -1,23 +1,22 @@
-//! What values must be beyond their type.
+//! The rules for values beyond their types: ranges, and values that depend on each other.
 
-use std::net::IpAddr;
-use std::str::FromStr;
-
-use http::HeaderValue;
-use ipnet::IpNet;
 use pabal_core::model::MAX_PARTITIONS;
 #[cfg(feature = "cluster")]
 use pabal_storage::redis::RedisUrl;
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, ConfigError};
+use super::ConfigError;
+use super::keys::Config;
+use super::values::is_http;
 
-/// As much as can be counted of anything: enough for whoever means "without a bound", and sums of
-/// a few such numbers stay numbers.
+/// The largest count. It serves as "no limit", and a sum of a few such counts does not overflow.
 const MOST: usize = 1_000_000_000;
 
 impl Config {
-    /// Looks at every value that can be of the right type and make no sense.
+    /// Checks every value that can have the right type and still be invalid.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for the first invalid value.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key: &str, reason: &str| {
             let (key, reason) = (key.to_owned(), reason.to_owned());
@@ -146,133 +145,5 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-fn is_http(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-/// Where clients reach a node: a scheme, a host, perhaps a port.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PublicUrl {
-    /// Whether clients come by TLS.
-    pub secure: bool,
-    /// Host and port, as they stand in a URL.
-    pub authority: String,
-}
-
-impl FromStr for PublicUrl {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
-            (Some(rest), _) => (false, rest),
-            (_, Some(rest)) => (true, rest),
-            _ => return Err("must begin with http:// or https://"),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        // A path would have to be taken off every request, which is a proxy's business.
-        if !is_http(text) || authority.contains(['/', '?', '#', '@']) {
-            return Err("must be a scheme, a host and perhaps a port, without a path");
-        }
-        Ok(Self { secure, authority: authority.to_owned() })
-    }
-}
-
-impl TryFrom<String> for PublicUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<PublicUrl> for String {
-    fn from(url: PublicUrl) -> Self {
-        url.http()
-    }
-}
-
-impl PublicUrl {
-    /// As `http://…` or `https://…`, without a slash at the end.
-    pub fn http(&self) -> String {
-        format!("http{}://{}", if self.secure { "s" } else { "" }, self.authority)
-    }
-
-    /// As `ws://…` or `wss://…`, without a slash at the end.
-    pub fn websocket(&self) -> String {
-        format!("ws{}://{}", if self.secure { "s" } else { "" }, self.authority)
-    }
-}
-
-/// Where a web page comes from, as browsers write it (RFC 6454 section 6.2), or `*` for wherever.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Origin(HeaderValue);
-
-impl From<Origin> for String {
-    fn from(Origin(header): Origin) -> Self {
-        // Made from text, so nothing can be lost.
-        Self::from_utf8_lossy(header.as_bytes()).into_owned()
-    }
-}
-
-impl Origin {
-    /// As it stands in a header.
-    pub fn header(&self) -> HeaderValue {
-        self.0.clone()
-    }
-}
-
-impl TryFrom<String> for Origin {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WRONG: &str = "must be a scheme, a host and perhaps a port, without a path, or *";
-        // Applications have schemes of their own, as in `tauri://localhost`.
-        let is_origin = text.split_once("://").is_some_and(|(scheme, rest)| {
-            !scheme.is_empty()
-                && !rest.is_empty()
-                && !rest.contains(|c: char| c.is_whitespace() || "/?#@*".contains(c))
-        });
-        if text != "*" && !is_origin {
-            return Err(WRONG);
-        }
-        HeaderValue::try_from(text).map(Self).map_err(|_| WRONG)
-    }
-}
-
-/// The addresses of a network, as `10.0.0.0/8`; a single one may stand alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Network(IpNet);
-
-impl Network {
-    /// Whether an address is one of them. IPv4 as IPv6 (`::ffff:…`) is neither: make it canonical.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address)
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WRONG: &str = "must be an address or a network, as 192.0.2.1 or 10.0.0.0/8";
-        let alone = || text.parse::<IpAddr>().map(IpNet::from).ok();
-        let network = text.parse().ok().or_else(alone).ok_or(WRONG)?;
-        // Who writes 10.1.2.3/8 may mean one address or all of the network.
-        if network != network.trunc() {
-            return Err("must not have bits beyond its length, as 10.1.0.0/8 has");
-        }
-        Ok(Self(network))
-    }
-}
-
-impl From<Network> for String {
-    fn from(Network(network): Network) -> Self {
-        network.to_string()
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of a node. Each sets one key, and only those that people give by hand have one.
+//! The flags of `pabal serve`. Each sets one key; only keys that are often set by hand have a flag.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,68 +9,69 @@ use toml::Value;
 use super::layers::Layers;
 use super::source::Source;
 
-/// The flags of `pabal serve`. Every key of the configuration can also be set by the environment
-/// (`PABAL_LIMITS_BODY_BYTES`) and in the file; flags win over both.
+/// The flags of `pabal serve`. Every key of the configuration can also be set in the environment
+/// (`PABAL_LIMITS_BODY_BYTES`) and in the file; flags override both.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
-    /// A TOML file with further keys.
+    /// Configuration file in TOML; `pabal config print` lists all keys.
     #[arg(long, value_name = "FILE", env = "PABAL_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where clients connect; port 0 takes a free one [default: 127.0.0.1:8080].
+    /// Address and port for clients; port 0 selects a free port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// The data folder [default: pabal-data].
+    /// Data folder [default: pabal-data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Queues, presence and leases in Redis: `redis://…`, `rediss://…`, `redis+sentinel://…`. A password
-    /// is better told by the environment, PABAL_STORAGE_QUEUE.
+    /// Redis server for queues, presence and leases: `redis://…`, `rediss://…`,
+    /// `redis+sentinel://…`. Set a URL with a password in the environment, PABAL_STORAGE_QUEUE.
     #[arg(long, value_name = "URL")]
     pub queue: Option<String>,
-    /// History in Cassandra or ScyllaDB: `cassandra://host1,host2/keyspace`.
+    /// Cassandra or ScyllaDB cluster for history: `cassandra://host1,host2/keyspace`.
     #[arg(long, value_name = "URL")]
     pub history: Option<String>,
-    /// Users and channels in PostgreSQL: `postgres://user@host/database`.
+    /// PostgreSQL database for users and channels: `postgres://user@host/database`.
     #[arg(long, value_name = "URL")]
     pub directory: Option<String>,
-    /// Where health and metrics are served besides.
+    /// Address and port of a second listener for health and metrics.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// How clients reach the node, for example `https://chat.example.org`.
+    /// URL by which clients reach the node, such as `https://chat.example.org`.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
-    /// The TLS certificate and those behind it, in PEM; read again on SIGHUP.
+    /// TLS certificate chain in PEM; read again on SIGHUP.
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM.
+    /// Private key of the TLS certificate, in PEM.
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Lift the limits per user and address, for load tests.
+    /// Disable the rate limits and the limits per user and address, for load tests.
     #[arg(long)]
     pub no_rate_limits: bool,
-    /// The node's name, part of every session id [default: n1].
+    /// Name of the node, which is part of every session id [default: n1].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// A name for where the node stands [default: local].
+    /// Region of the node [default: local].
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
-    /// Where the node stands, in degrees north.
+    /// Latitude of the node, in degrees north.
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     pub latitude: Option<f64>,
-    /// Where the node stands, in degrees east.
+    /// Longitude of the node, in degrees east.
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     pub longitude: Option<f64>,
-    /// As many sessions as the node takes [default: 100000].
+    /// Maximum number of sessions on the node [default: 100000].
     #[arg(long, value_name = "SESSIONS")]
     pub capacity: Option<u32>,
-    /// Where notifications to users who are away are posted to.
+    /// URL of the webhook that push notifications are posted to.
     #[arg(long, value_name = "URL")]
     pub push_webhook: Option<String>,
-    /// What is logged, for example `debug` or `pabal_core=debug,warn` [default: info].
+    /// Log filter, such as `debug` or `pabal_core=debug,warn` [default: info].
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }
 
 impl ServeFlags {
+    /// Adds the flags that are set as the last layer.
     pub(super) fn add_to(&self, layers: &mut Layers) {
         let text = |value: &String| Value::String(value.clone());
         let address = |value: &SocketAddr| Value::String(value.to_string());

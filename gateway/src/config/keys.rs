@@ -1,5 +1,6 @@
-//! Every key with its unit in its name, its default and why. A key `k` of section `s` is `k` below
-//! `[s]` in the file and `PABAL_S_K` in the environment.
+//! All configuration keys, each with its unit in the name, its default and its documentation. This
+//! is the single source for the code, for `pabal config print` and for `pabal.example.toml`. Key
+//! `k` of section `s` is `k` in table `[s]` of the file, and `PABAL_S_K` in the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,16 +9,16 @@ use std::time::Duration;
 use pabal_core::model::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Origin, PublicUrl};
+use super::values::{Network, Origin, PublicUrl};
 
-/// What is known of a key beside its value.
+/// The description of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
-    /// Its name within the section.
+    /// The name within the section.
     pub(super) name: &'static str,
-    /// The type of its value, as it stands below.
+    /// The type of the value, as written below.
     pub(super) kind: &'static str,
-    /// What it is for, and why it is what it is.
+    /// The documentation, one string a line.
     pub(super) why: &'static [&'static str],
 }
 
@@ -64,128 +65,138 @@ macro_rules! sections {
 }
 
 sections! {
-    /// How the node listens.
+    /// Listeners and connections.
     server: Server,
-    /// Where it keeps what must last.
+    /// Stores and queues.
     storage: Storage,
-    /// What others see of it.
+    /// The node in the cluster and in discovery.
     node: Node,
     /// Passwords and tokens.
     auth: Auth,
-    /// What clients may do.
+    /// Limits of clients.
     limits: Limits,
-    /// Notifications to those who are away.
+    /// Push notifications.
     push: Push,
-    /// What it tells its operator.
+    /// Log lines on standard error.
     log: Log,
-    /// Where it sends traces.
+    /// Export of traces.
     telemetry: Telemetry,
 }
 
 section! {
-    /// How the node listens.
+    /// Listeners and connections.
     Server {
-        /// Where clients connect. Only this machine, unless told otherwise; port 0 takes a free one.
+        /// Address and port of the listener for clients. By default only this machine can connect.
+        /// Port 0 selects a free port.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
-        /// Where health and metrics are served besides; nowhere, unless told.
+        /// Address and port of a second listener, for health and metrics. Disabled by default.
         admin_listen: Option<SocketAddr> = None,
-        /// How clients reach the node, if not under the name they use; behind a TLS proxy, its
-        /// `https://` URL.
+        /// URL by which clients reach the node. By default the host name that a request uses. For a
+        /// node after a TLS proxy, the `https://` URL of the proxy.
         public_url: Option<PublicUrl> = None,
-        /// The certificate, with those between it and the root behind it, in PEM. With it and
-        /// `tls_key` clients come by TLS; SIGHUP has both files read again.
+        /// File of the TLS certificate chain, in PEM. With it and `tls_key` the listener for
+        /// clients uses TLS. SIGHUP reads both files again.
         tls_cert: Option<PathBuf> = None,
-        /// The certificate's private key, in PEM.
+        /// File of the private key of the certificate, in PEM.
         tls_key: Option<PathBuf> = None,
-        /// Origins whose web pages may use this node from a browser, by HTTP and WebSocket, as
-        /// `https://chat.example.org`; `*` for all. Pages that the node serves itself always may.
+        /// Origins of web pages that may call this node from a browser, by HTTP and WebSocket, such
+        /// as `https://chat.example.org`; `*` allows all. Pages that the node itself serves are
+        /// always allowed.
         allowed_origins: Vec<Origin> = Vec::new(),
-        /// Proxies before this node, as addresses or networks, as `10.0.0.0/8`. From them, and from
-        /// nobody else, `Forwarded` (RFC 7239) or `X-Forwarded-For` is believed: limits by address and
-        /// the log go by the last address in it that is no trusted proxy. One that a client could
-        /// write itself must not get through: if both are there they have to agree.
+        /// Addresses or networks of the proxies in front of this node, such as `10.0.0.0/8`.
+        /// `Forwarded` (RFC 7239) and `X-Forwarded-For` are trusted from these addresses only:
+        /// limits by address and the log then use the last address that is not a trusted proxy. A
+        /// proxy must remove the headers that clients send. If a request has both headers, they
+        /// must agree.
         trusted_proxies: Vec<Network> = Vec::new(),
-        /// As many connections as are held at once: one a WebSocket or parked poll.
+        /// Maximum number of open connections of clients. Each WebSocket or waiting poll uses one.
         max_connections: usize = 100_000,
-        /// As many of them as one address may hold. A trusted proxy may hold all: how many of them
-        /// are one client's is for it to limit.
+        /// Maximum number of open connections from one address. Connections from trusted proxies do
+        /// not count: a proxy has to limit its own clients.
         max_connections_per_address: usize = 4_096,
-        /// How long a new connection may go without a whole request, and before it with the TLS
-        /// handshake. Without it, a client that sends nothing holds its place for ever (hyper#3756).
+        /// Time limit of a new connection for the TLS handshake, and for the first complete
+        /// request. Without it, a client that sends nothing would keep its connection forever
+        /// (hyper#3756).
         first_request_timeout_ms: u64 = 10_000,
-        /// How long a connection may idle between requests, by HTTP/2 without a stream, and how long
-        /// the headers of one may take. Above every sensible poll interval, so that pollers keep
-        /// their connection.
+        /// Time that a connection may be idle between requests (with HTTP/2, without a stream), and
+        /// time limit for the headers of a request. Longer than the usual poll intervals, so that
+        /// polling clients keep their connection.
         idle_connection_timeout_ms: u64 = 75_000,
-        /// How long the body of a request may take to arrive.
+        /// Time limit for receiving the body of a request.
         body_timeout_ms: u64 = 20_000,
-        /// How long a client may take nothing of what is written to it, be it an answer, a stream or a
-        /// WebSocket, before its connection is closed. Its session stays, so nothing is lost.
+        /// Time that a client may accept no bytes of a response, stream or WebSocket before its
+        /// connection is closed. The session stays open, so no event is lost.
         write_timeout_ms: u64 = 30_000,
-        /// How long requests in progress get to end when the node stops.
+        /// Time limit for requests in progress when the node stops.
         shutdown_grace_ms: u64 = 10_000,
-        /// After how long clients are told to come back when the node stops.
+        /// Time after which clients are asked to reconnect when the node stops.
         reconnect_after_ms: u64 = 1_000,
     }
 }
 
 section! {
-    /// Where the node keeps what must last.
+    /// Stores and queues.
     Storage {
-        /// The data folder; made if it is not there. One process holds it at a time.
+        /// Data folder. It is created if it does not exist. One process at a time can open it.
         data_dir: PathBuf = PathBuf::from("pabal-data"),
-        /// Queues, presence and leases in Redis instead of this process, as every node of a cluster
-        /// needs them: `redis://`, `rediss://` (TLS), `redis+sentinel://` or `rediss+sentinel://`.
+        /// URL of Redis for queues, presence and leases, which a cluster needs: `redis://`,
+        /// `rediss://` (TLS), `redis+sentinel://` or `rediss+sentinel://`. By default they are in
+        /// the memory of this process.
         queue: Option<String> = None,
-        /// History in Cassandra or ScyllaDB instead of the data folder:
-        /// `cassandra://host1,host2/keyspace`. `pabal migrate` makes its tables.
+        /// URL of Cassandra or ScyllaDB for history, `cassandra://host1,host2/keyspace`. By default
+        /// history is in the data folder. `pabal migrate` creates the tables.
         history: Option<String> = None,
-        /// Users and channels in PostgreSQL instead of the data folder:
-        /// `postgres://user:password@host/database`. `pabal migrate` makes its tables.
+        /// URL of PostgreSQL for users and channels, `postgres://user:password@host/database`. By
+        /// default they are in the data folder. `pabal migrate` creates the tables.
         directory: Option<String> = None,
-        /// As many connections to PostgreSQL as this node opens.
+        /// Maximum number of connections of this node to PostgreSQL.
         directory_connections: u32 = 16,
-        /// Shards of channels, 1 to 1,024, the same on all nodes of a cluster. Fixed when the folder is
-        /// made, or the first node starts on its servers: another number would give a channel another
-        /// partition and break the order of its ids.
+        /// Partitions of channels, 1 to 1,024, the same on all nodes of a cluster. The number is
+        /// fixed when the data folder is created, or when the first node starts on the servers:
+        /// with another number a channel would be in another partition, and the order of its ids
+        /// would break.
         partitions: u16 = 16,
-        /// Memory for what was read from history.
+        /// Memory for the read cache of history.
         cache_bytes: u64 = 64 << 20,
-        /// As many messages of a partition as may wait to become durable. Beyond it senders are
-        /// told to come back.
+        /// Maximum number of messages of a partition that wait to become durable. Further sends
+        /// return `unavailable`.
         log_messages_per_partition: usize = 8_192,
-        /// As many deliveries as may wait for this node's sessions before routing waits.
+        /// Maximum number of deliveries that wait for the sessions of this node. When the queue is
+        /// full, routing waits.
         inbox_deliveries: usize = 65_536,
-        /// As many notifications as may wait to be pushed. Beyond it new ones are dropped and
-        /// counted; the messages themselves stand in history.
+        /// Maximum number of notifications in the push queue. Further ones are dropped and counted;
+        /// the messages themselves are in history.
         push_queue_notifications: usize = 100_000,
     }
 }
 
 section! {
-    /// What others see of the node.
+    /// The node in the cluster and in discovery.
     Node {
-        /// Its name, part of every session id: 1 to 32 of `a-z 0-9 -`. Short, because each poll
-        /// carries it.
+        /// Name of the node, which is part of every session id: 1 to 32 characters of `a-z 0-9 -`.
+        /// Keep it short, because each poll carries it.
         name: NodeId = default_name(),
-        /// How the other nodes of a cluster reach this one, to pass requests on to the sessions that are
-        /// here; as clients do, unless told otherwise. Requests that were passed on come from the
-        /// addresses of the nodes, which therefore belong into `server.trusted_proxies`.
+        /// URL by which other nodes of the cluster forward requests to the sessions on this node.
+        /// By default the URL for clients. Forwarded requests come from the addresses of the nodes,
+        /// which must therefore be in `server.trusted_proxies`.
         peer_url: Option<PublicUrl> = None,
-        /// A name for where it stands.
+        /// Name of the region of the node, which discovery shows.
         region: String = "local".into(),
-        /// Degrees north; with `longitude`, discovery ranks by distance.
+        /// Latitude of the node in degrees north. With `longitude`, discovery ranks the node by
+        /// distance.
         latitude: Option<f64> = None,
-        /// Degrees east.
+        /// Longitude of the node in degrees east.
         longitude: Option<f64> = None,
-        /// A MaxMind database of cities (GeoIP2 or GeoLite2, `.mmdb`), by which discovery knows where
-        /// clients are that do not say. Read once, at the start.
+        /// File of a MaxMind database of cities (GeoIP2 or GeoLite2, `.mmdb`), from which discovery
+        /// takes the location of clients that send no coordinates. Read once, at the start.
+        /// Disabled by default.
         location_database: Option<PathBuf> = None,
-        /// As many sessions as it takes. A session costs a few KiB until its mailbox fills.
+        /// Maximum number of sessions on the node. A session uses a few KiB of memory until its
+        /// mailbox fills.
         capacity: u32 = 100_000,
-        /// In a cluster, how long the others count on this node, with its users and its partitions,
-        /// after it was heard of last: 1,000 to 60,000. Shorter, and messages wait less for a node
-        /// that died; longer, and one that was only slow keeps its sessions.
+        /// Lease of the node in a cluster, 1,000 to 60,000: how long its users and partitions
+        /// remain assigned to it after the last renewal. A shorter lease moves the partitions of a
+        /// crashed node sooner; a longer lease lets a slow node keep its sessions.
         lease_ms: u64 = 10_000,
     }
 }
@@ -193,99 +204,103 @@ section! {
 section! {
     /// Passwords and tokens.
     Auth {
-        /// For how long a token is valid.
+        /// Lifetime of a token.
         token_lifetime_days: u32 = 30,
-        /// As many passwords as may wait to be checked, at about 20 ms a core each. Beyond it
-        /// clients are told to come back.
+        /// Maximum number of password checks that wait, at about 20 ms of a core each. Further
+        /// log-ins return `unavailable`.
         waiting_hashes: usize = 256,
-        /// Sign-ups and log-ins a second that one address may keep up; thirty times that at once.
+        /// Sustained rate of sign-ups and log-ins from one address. The burst is thirty times the
+        /// rate (GCRA).
         attempts_per_address_per_second: u32 = 20,
-        /// Log-ins a minute that one username may keep up; as many at once.
+        /// Sustained rate of log-ins for one username. The burst is as large (GCRA).
         attempts_per_username_per_minute: u32 = 60,
     }
 }
 
 section! {
-    /// What clients may do.
+    /// Limits of clients.
     Limits {
-        /// Whether requests, senders, log-ins and addresses are limited at all; off for load tests.
+        /// Enables the rate limits of requests, sends and log-ins, and the limits per address. Set
+        /// it to false for load tests only.
         rate_limits: bool = true,
-        /// The longest content of a message.
+        /// Maximum size of the content of a message.
         content_bytes: usize = 16 * 1024,
-        /// The longest request body.
+        /// Maximum size of a request body.
         body_bytes: usize = 256 * 1024,
-        /// Requests a second that one address may keep up; ten times that at once. An office or a
-        /// campus may have one address, and behind a proxy that is not in `server.trusted_proxies`
-        /// all clients have the proxy's.
+        /// Sustained rate of requests from one address. The burst is ten times the rate (GCRA). All
+        /// users of an office may share an address, and all clients of a proxy that is not in
+        /// `server.trusted_proxies` have the address of the proxy.
         requests_per_address_per_second: u32 = 1_000,
-        /// Requests and WebSocket frames a second that one user may keep up on all devices together;
-        /// ten times that at once.
+        /// Sustained rate of requests and WebSocket frames of one user, on all devices together.
+        /// The burst is ten times the rate (GCRA).
         requests_per_user_per_second: u32 = 200,
-        /// As many events as a session holds unconfirmed.
+        /// Maximum number of unconfirmed events in the mailbox of a session.
         mailbox_events: usize = 1_024,
-        /// As many bytes of events as a session holds unconfirmed.
+        /// Maximum size of the unconfirmed events in the mailbox of a session.
         mailbox_bytes: usize = 1024 * 1024,
-        /// As many sessions as a user may have.
+        /// Maximum number of sessions of one user.
         sessions_per_user: usize = 16,
-        /// As many members as a group may have.
+        /// Maximum number of members of a group.
         group_members: usize = 10_000,
-        /// As many channels as one request may synchronise or catch up with.
+        /// Maximum number of channels that one request synchronises or catches up with.
         channels_per_request: usize = 1_000,
-        /// How often clients should poll at most; they are told so.
+        /// Shortest interval of short polls, which the session document states.
         poll_min_interval_ms: u64 = 100,
-        /// How long a long poll is held at most. Below the idle timeout of most proxies.
+        /// Longest wait of a long poll. Keep it below the idle timeout of proxies.
         long_poll_max_wait_ms: u64 = 60_000,
-        /// How often a quiet WebSocket is pinged and a quiet event stream gets a comment.
+        /// Interval of pings on an idle WebSocket and of comments on an idle event stream.
         ping_interval_ms: u64 = 25_000,
-        /// How long a session lives with nobody reading.
+        /// Time that a session stays open without a reader.
         resume_window_ms: u64 = 60_000,
-        /// How long a sender waits for the acknowledgement before `not_confirmed`.
+        /// Time that a send waits for its acknowledgement before it returns `not_confirmed`.
         confirm_within_ms: u64 = 10_000,
-        /// Sends a second that one user may keep up; ten times that at once.
+        /// Sustained rate of sends of one user. The burst is ten times the rate (GCRA).
         sends_per_second: u32 = 50,
     }
 }
 
 section! {
-    /// Notifications to those who are away.
+    /// Push notifications.
     Push {
-        /// Where they are posted to. Without it none are queued.
+        /// URL of the webhook that notifications are posted to. Disabled by default; then no
+        /// notifications are queued.
         webhook_url: Option<String> = None,
-        /// What is sent as `Authorization: Bearer`, if anything.
+        /// Token that is sent to the webhook as `Authorization: Bearer`. None by default.
         webhook_token: Option<String> = None,
-        /// As many posts as are under way at once.
+        /// Maximum number of concurrent posts to the webhook.
         concurrent_posts: usize = 16,
-        /// As many notifications as wait for their next try before the queue is read on.
+        /// Maximum number of notifications that are being posted or wait for a retry. At the limit,
+        /// the queue is not read.
         waiting_retries: usize = 1_024,
-        /// How long one post may take.
+        /// Time limit of one post.
         post_timeout_ms: u64 = 10_000,
-        /// The wait before the second try; it doubles from try to try.
+        /// Wait before the second attempt. It doubles with each attempt.
         first_retry_ms: u64 = 1_000,
-        /// The longest wait between two tries.
+        /// Longest wait between two attempts.
         longest_retry_ms: u64 = 300_000,
-        /// When a notification is too old to be of use.
+        /// Age at which a notification is discarded.
         give_up_after_hours: u32 = 24,
     }
 }
 
 section! {
-    /// What the node tells its operator, on standard error.
+    /// Log lines on standard error.
     Log {
-        /// Which parts and how much, as `tracing` writes it: `info`, `pabal_core=debug,warn`. The
-        /// store's own lines are of use to those who work on it.
+        /// Log filter in the syntax of `tracing`, such as `info` or `pabal_core=debug,warn`. By
+        /// default the lines of the embedded store are reduced to warnings.
         filter: String = "info,fjall=warn,lsm_tree=warn".into(),
-        /// How it looks.
+        /// Format of log lines.
         format: LogFormat = LogFormat::Text,
     }
 }
 
 section! {
-    /// Traces of messages, for a collector that speaks OTLP over HTTP.
+    /// Export of traces of messages, in OTLP over HTTP.
     Telemetry {
-        /// The URL of the collector, without `/v1/traces`. Without it no trace is made, which costs
-        /// nothing. A collector that is away costs only the traces.
+        /// URL of the collector, without `/v1/traces`. Disabled by default, at no cost. While the
+        /// collector is unavailable, traces are dropped and nothing else is affected.
         otlp_endpoint: Option<String> = None,
-        /// Which part of all messages is sent to it, 0 to 1: less on a busy node.
+        /// Fraction of messages that are traced, 0 to 1. Reduce it on a busy node.
         sample_ratio: f64 = 1.0,
     }
 }
@@ -295,21 +310,22 @@ fn default_name() -> NodeId {
     "n1".parse().expect("a node name")
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A lease of a node without others: nobody could take what it is for, so one that was paused goes on.
+/// The lease of a node that is not in a cluster. No other node can take over, so a paused node
+/// simply continues.
 const ALONE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
-    /// The engine's bounds.
+    /// The limits of the engine.
     pub fn engine_limits(&self) -> pabal_core::engine::Limits {
         let limits = &self.limits;
         pabal_core::engine::Limits {

@@ -1,5 +1,5 @@
-//! Puts the layers of a configuration on top of each other. Every value is tried in its place as
-//! it comes, so that what is wrong is reported where it was set.
+//! Merges the layers of a configuration. Every value is parsed as it is added, so that an error
+//! names the line or variable that has it.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use super::ConfigError;
 use super::keys::{Config, Key, SECTIONS};
 use super::source::{Source, Sources};
 
-/// The prefix of the variables that are meant for this program.
+/// The prefix of the environment variables of this program.
 const PREFIX: &str = "PABAL_";
 
-/// What has been set so far; later layers win.
+/// The values set so far. Later layers override earlier ones.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     merged: Table,
@@ -21,7 +21,7 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Adds a TOML file.
+    /// Adds the values of a TOML file.
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
             path: path.display().to_string(),
@@ -58,10 +58,11 @@ impl Layers {
         Ok(())
     }
 
-    /// Adds the variables that name a key: `PABAL_LIMITS_BODY_BYTES` is `limits.body_bytes`.
+    /// Adds the environment variables that name a key: `PABAL_LIMITS_BODY_BYTES` is
+    /// `limits.body_bytes`.
     ///
-    /// A variable that begins like a section and names no key of it is an error. Others with the
-    /// prefix are passed over: orchestrators set some of that form (`PABAL_PORT`), and so do
+    /// A variable that begins with a section but names no key of it is an error. Other variables
+    /// with the prefix are ignored: orchestrators set such variables (`PABAL_PORT`), and so do
     /// clients (`PABAL_URL`).
     pub(super) fn add_environment(
         &mut self,
@@ -97,7 +98,7 @@ impl Layers {
         }
     }
 
-    /// All layers together, and which of them each value came from.
+    /// The merged configuration, and the source of each value.
     pub(super) fn finish(self) -> Result<(Config, Sources), ConfigError> {
         let Self { merged, sources } = self;
         match serde_path_to_error::deserialize(Value::Table(merged)) {
@@ -110,12 +111,13 @@ impl Layers {
     }
 }
 
-/// The rest of a variable's name behind a section, if it begins with one.
+/// The part of a variable name after the section, if the name begins with it.
 fn key_of<'a>(rest: &'a str, section: &str) -> Option<&'a str> {
     rest.strip_prefix(section)?.strip_prefix('_')
 }
 
-/// A variable's text as the type that its key wants: as TOML if it is some, or else as a string.
+/// The text of a variable as a value for its key: parsed as TOML if that yields a value of the
+/// right type, otherwise as a string.
 fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
     let fits = |value: &Value| {
         let mut keys = Table::new();

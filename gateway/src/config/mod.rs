@@ -1,7 +1,8 @@
-//! What a node is told before it starts. Flags go before environment, environment before the file,
-//! the file before the defaults. Owns the keys, where they come from and what they may be; what they
-//! do is the business of the modules that are given them.
+//! The configuration of a node. Flags override the environment, the environment overrides the file,
+//! and the file overrides the defaults. This module owns the keys, their sources and their rules;
+//! other modules implement what the keys configure.
 
+mod values;
 mod keys;
 mod source;
 mod layers;
@@ -9,13 +10,13 @@ mod check;
 mod flags;
 mod print;
 
-pub use check::{Network, Origin, PublicUrl};
 pub use flags::ServeFlags;
 pub use keys::{Auth, Config, Limits, Log, LogFormat, Node, Push, Server, Storage, Telemetry};
 pub use print::print;
 pub use source::{Source, Sources};
+pub use values::{Network, Origin, PublicUrl};
 
-/// Why a configuration cannot be used. Each names the key, and where it was set, in one line.
+/// Why a configuration cannot be used: one line with the key and its source. Do not retry.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -24,45 +25,44 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
-    /// A line of the file makes no sense.
+    /// A line of the file is invalid.
     #[error("{path}:{line}: {}: {}", plain(key), plain(reason))]
     File {
         /// The file.
         path: String,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// The key, as far as it can be told.
+        /// The key, or `TOML` for a syntax error.
         key: String,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// A variable of the environment makes no sense.
+    /// An environment variable is invalid.
     #[error("{name}: {}", plain(reason))]
     Environment {
         /// The variable.
         name: String,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// A value that was set on the command line, or nowhere, is out of range or does not go with
-    /// another one.
+    /// A value from the command line or a default is out of range, or contradicts another value.
     #[error("{key}: {}", plain(reason))]
     Value {
         /// The key.
         key: String,
-        /// What it must be.
+        /// What the value must be.
         reason: String,
     },
 }
 
-/// As much of a key or reason as is told: all keys of a section, and what stands there instead.
+/// The longest key or reason in an error: enough for the names of all keys of a section.
 const LONGEST: usize = 600;
 
-/// Without what would break the line, command the terminal or fill it: reasons quote what they are
-/// about.
+/// Escapes control characters and truncates the text: a reason quotes the input, which must not
+/// break the line or send commands to the terminal.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for char in text.chars() {
@@ -91,10 +91,10 @@ impl Config {
         Self::load_with_sources(flags, environment).map(|(config, _)| config)
     }
 
-    /// [`load`](Self::load), and where each value was set.
+    /// Like [`load`](Self::load), and returns where each value was set.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`load`](Self::load).
     pub fn load_with_sources(
         flags: &ServeFlags,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -107,7 +107,7 @@ impl Config {
         flags.add_to(&mut merged);
         let (mut config, mut sources) = merged.finish()?;
         if let Some(folder) = &flags.data {
-            // Not by way of TOML, which knows no paths that are not UTF-8.
+            // Set directly: TOML cannot represent a path that is not UTF-8.
             config.storage.data_dir.clone_from(folder);
             sources.record("storage", "data_dir", Source::Flag);
         }
@@ -116,7 +116,7 @@ impl Config {
     }
 }
 
-/// The environment, as far as it is text.
+/// The variables of the environment that are valid UTF-8.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -1,5 +1,5 @@
-//! The whole configuration as `pabal config print` shows it: a file that `pabal serve --config` takes,
-//! in which every key stands with its unit, its default, where it was set, and what it is for.
+//! The output of `pabal config print`: a file for `pabal serve --config` that lists every key with
+//! its purpose, unit, default and source.
 
 use std::fmt::Write;
 
@@ -8,28 +8,26 @@ use toml::Table;
 use super::keys::{Config, Key, SECTIONS};
 use super::{ConfigError, Sources};
 
-/// What is shown only when it is asked for.
-/// The URLs may hold passwords.
+/// Values that are shown on request only. The URLs may contain passwords.
 const SECRETS: [&str; 4] =
     ["push.webhook_token", "storage.queue", "storage.history", "storage.directory"];
 
-/// The text of `config`, whose values come from `sources`. Without `show_secrets` a secret that is
-/// set is a comment that says so.
+/// The text of `config`, whose values come from `sources`. Without `show_secrets`, a comment
+/// replaces each secret that is set.
 ///
 /// # Errors
-/// [`ConfigError::Value`] for what TOML cannot hold: a path that is not UTF-8.
+/// [`ConfigError::Value`] for a path that is not UTF-8, which TOML cannot represent.
 pub fn print(
     config: &Config,
     sources: &Sources,
     show_secrets: bool,
 ) -> Result<String, ConfigError> {
     let (present, defaults) = (table(config)?, table(&Config::default())?);
-    let mut text =
-        String::from("# Every key of the configuration. Those that are not set are comments.\n");
+    let mut text = String::from("# All configuration keys. Keys without a value are comments.\n");
     for (section, keys) in SECTIONS {
         let value =
             |table: &Table, key: &Key| Some(table.get(*section)?.get(key.name)?.to_string());
-        // Text grows in memory, which cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "\n[{section}]");
         for key in *keys {
             let (name, full) = (key.name, format!("{section}.{}", key.name));
@@ -40,7 +38,7 @@ pub fn print(
                 writeln!(text, "# {}; default {default}; from {}", unit(key), sources.of(&full));
             let _ = match value(&present, key) {
                 Some(_) if SECRETS.contains(&&*full) && !show_secrets => {
-                    writeln!(text, "# {name} is set, and shown by --show-secrets")
+                    writeln!(text, "# {name} is set; --show-secrets prints it")
                 }
                 Some(value) => writeln!(text, "{name} = {value}"),
                 None => writeln!(text, "# {name} ="),
@@ -58,7 +56,7 @@ fn table(config: &Config) -> Result<Table, ConfigError> {
     Table::try_from(config).map_err(unwritable)
 }
 
-/// What a value counts: its name says so, or else its type.
+/// The unit of a value, from the name of the key or from its type.
 fn unit(key: &Key) -> &'static str {
     const BY_NAME: [(&str, &str); 9] = [
         ("_ratio", "0 to 1"),
@@ -66,8 +64,8 @@ fn unit(key: &Key) -> &'static str {
         ("_bytes", "bytes"),
         ("_days", "days"),
         ("_hours", "hours"),
-        ("_per_second", "a second"),
-        ("_per_minute", "a minute"),
+        ("_per_second", "per second"),
+        ("_per_minute", "per minute"),
         ("latitude", "degrees"),
         ("longitude", "degrees"),
     ];
@@ -93,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_told_by_name_or_type() {
-        let told = |name, kind| unit(&Key { name, kind, why: &[] });
-        assert_eq!(told("ping_interval_ms", "u64"), "milliseconds");
-        assert_eq!(told("latitude", "Option<f64>"), "degrees");
-        assert_eq!(told("admin_listen", "Option<SocketAddr>"), "address and port");
-        assert_eq!(told("allowed", "Vec<String>"), "a list");
-        assert_eq!(told("capacity", "u32"), "a count");
+    fn the_unit_comes_from_the_name_or_the_type() {
+        let unit_of = |name, kind| unit(&Key { name, kind, why: &[] });
+        assert_eq!(unit_of("ping_interval_ms", "u64"), "milliseconds");
+        assert_eq!(unit_of("latitude", "Option<f64>"), "degrees");
+        assert_eq!(unit_of("admin_listen", "Option<SocketAddr>"), "address and port");
+        assert_eq!(unit_of("allowed", "Vec<String>"), "a list");
+        assert_eq!(unit_of("capacity", "u32"), "a count");
     }
 }

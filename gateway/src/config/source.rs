@@ -1,5 +1,4 @@
-//! Where each value was set, for whoever looks for it: `pabal config print`, and what is said of a
-//! value that cannot be.
+//! Where each value was set. `pabal config print` shows it, and errors name it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +8,14 @@ use super::ConfigError;
 /// Where a value was set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere.
+    /// Not set: the default applies.
     #[default]
     Default,
     /// In a file.
     File {
         /// The file.
         path: String,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
     },
     /// In the environment.
@@ -48,12 +47,13 @@ impl Sources {
         self.0.insert(format!("{section}.{key}"), source);
     }
 
-    /// Where `section.key` was set.
+    /// The source of the key, given as `section.key`.
     pub fn of(&self, key: &str) -> Source {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
-    /// Names the line or variable of a wrong value that was found only when all layers were together.
+    /// Adds the line or variable to the error of a value that was found invalid after all layers
+    /// were merged.
     pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
         let ConfigError::Value { key, reason } = error else {
             return error;

@@ -1,4 +1,4 @@
-//! Keeps this node in the registry, with how full it is.
+//! Keeps the entry of this node in the registry up to date.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, PublicUrl};
 
-/// What does not change of a node while it runs.
+/// The part of a node's registry entry that does not change while the node runs.
 pub fn node_info(
     engine: &Engine,
     node: &config::Node,
@@ -28,7 +28,8 @@ pub fn node_info(
     }
 }
 
-/// Announces the node now, so that it is found once this has returned.
+/// Writes the registry entry with the current load. On return other nodes and clients find the
+/// node, until its lease ends.
 ///
 /// # Errors
 /// [`RegistryError`]; retry.
@@ -43,24 +44,24 @@ pub async fn announce(
     engine.ports().registry.heartbeat(info, lease).await
 }
 
-/// Announces the node again and again, well within its lease, until `stop`. Says that it drains as
-/// soon as it does.
+/// Renews the registry entry well within the lease, until `stop`. When the node begins to drain,
+/// the entry says so at once.
 pub async fn keep_announced(
     engine: Engine,
     info: NodeInfo,
     draining: CancellationToken,
     stop: CancellationToken,
 ) {
-    let mut told = false;
+    let mut draining_announced = false;
     loop {
         let outcome = announce(&engine, info.clone(), draining.is_cancelled()).await;
         if let Err(error) = &outcome {
-            tracing::warn!(%error, "this node could not be announced");
+            tracing::warn!(%error, "cannot announce this node in the registry; retrying");
         }
-        told |= outcome.is_ok() && draining.is_cancelled();
+        draining_announced |= outcome.is_ok() && draining.is_cancelled();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = draining.cancelled(), if outcome.is_ok() && !told => {}
+            () = draining.cancelled(), if outcome.is_ok() && !draining_announced => {}
             () = tokio::time::sleep(pause(engine.limits().lease, outcome.is_ok())) => {}
         }
     }

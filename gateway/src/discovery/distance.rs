@@ -1,10 +1,10 @@
-//! How far apart two places on Earth are.
+//! The distance between two points on Earth.
 
 /// The mean radius of the Earth (IUGG).
 const EARTH_RADIUS_KM: f64 = 6_371.0;
 
-/// The great-circle distance between two places, each latitude and longitude in degrees, by the
-/// haversine formula. The Earth is no sphere: it is off by up to half a percent.
+/// The great-circle distance between two points, each as latitude and longitude in degrees, by the
+/// haversine formula. It treats the Earth as a sphere, which is wrong by up to 0.5 %.
 pub fn distance_km(from: (f64, f64), to: (f64, f64)) -> f64 {
     let (latitude, to_latitude) = (from.0.to_radians(), to.0.to_radians());
     let half = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin().powi(2);
@@ -21,7 +21,7 @@ mod tests {
     const FRANKFURT: (f64, f64) = (50.1109, 8.6821);
 
     #[test]
-    fn known_distances_come_out() {
+    fn known_distances_are_computed() {
         let near = |value: f64, expected: f64| (value - expected).abs() < expected * 0.005;
         assert!(near(distance_km(SEOUL, BUSAN), 325.0));
         assert!(near(distance_km(SEOUL, FRANKFURT), 8_560.0));

@@ -1,14 +1,14 @@
-//! Service discovery: which nodes there are, how far they are from a client and how full, and which
-//! transport suits it. For one node it names that node.
+//! Service discovery: ranks the live nodes by distance to a client and by free capacity, and
+//! advises a transport. A node on its own returns itself.
 
 mod advice;
 mod distance;
-mod places;
+mod geo;
 mod rank;
 mod announce;
 
 pub use advice::{Advice, advise};
 pub use announce::{announce, keep_announced, node_info};
 pub use distance::distance_km;
-pub use places::Places;
+pub use geo::GeoDatabase;
 pub use rank::{Ranked, rank};

@@ -1,4 +1,4 @@
-//! Posting JSON to one URL.
+//! An HTTP client that posts JSON to one URL.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::https::{Https, HttpsError, client_for};
 
 const AGENT: &str = concat!("pabal/", env!("CARGO_PKG_VERSION"));
 
-/// Keeps connections to one URL. Cheap to clone.
+/// A client for one URL, with a connection pool. Cloning is cheap; clones share the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     https: Https,
@@ -21,25 +21,25 @@ pub(super) struct Client {
     timeout: Duration,
 }
 
-/// Why no client can be made. A retry will not help.
+/// Why the client of the webhook cannot be created. Do not retry: correct the setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The URL is none.
+    /// `push.webhook_url` is not a URL.
     #[error("push.webhook_url: {0}")]
     Url(#[from] http::uri::InvalidUri),
-    /// The token cannot stand in a header.
+    /// `push.webhook_token` has characters that a header cannot have.
     #[error("push.webhook_token: {0}")]
     Token(#[from] http::header::InvalidHeaderValue),
-    /// No client at all.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Https(#[from] HttpsError),
 }
 
-/// Why a post got no answer. A retry may help.
+/// Why a post got no response. A retry may succeed; the post may have arrived.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostError {
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
     #[error("{0}")]
     Connection(#[from] legacy::Error),
@@ -48,7 +48,7 @@ pub(super) enum PostError {
 }
 
 impl Client {
-    /// A client for `url` that waits `timeout` for each answer.
+    /// A client for `url` that waits up to `timeout` for each response.
     pub(super) fn new(
         url: &str,
         token: Option<&str>,
@@ -67,7 +67,7 @@ impl Client {
         Ok(Self { https, url, authorization, timeout })
     }
 
-    /// Posts `json`; the answer's body is not read.
+    /// Posts `json` and returns the status and headers. The body of the response is not read.
     pub(super) async fn post(&self, json: Bytes) -> Result<(StatusCode, HeaderMap), PostError> {
         let mut request = Request::builder()
             .method(Method::POST)
@@ -79,8 +79,8 @@ impl Client {
             let headers = request.headers_mut();
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let answer = tokio::time::timeout(self.timeout, self.https.request(request));
-        let (head, _) = answer.await.map_err(|_| PostError::Timeout)??.into_parts();
+        let response = tokio::time::timeout(self.timeout, self.https.request(request));
+        let (head, _) = response.await.map_err(|_| PostError::Timeout)??.into_parts();
         Ok((head.status, head.headers))
     }
 }

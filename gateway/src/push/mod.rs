@@ -1,8 +1,7 @@
-//! From the queue of notifications to the third party that reaches phones. Which users are away is
-//! the engine's business.
+//! Push notifications: takes them from the queue and posts them to a webhook. The engine decides
+//! which users are notified.
 
 mod none;
-mod retry;
 mod client;
 mod webhook;
 

@@ -1,12 +1,12 @@
-//! What stands in for the queue when no webhook is configured.
+//! The queue of notifications of a node without a webhook.
 
 use futures::FutureExt;
 use pabal_core::ports::{
     BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
 };
 
-/// Accepts notifications and forgets them: with nobody to deliver them, a durable queue would fill
-/// the disk up to its bound and then report drops that are none.
+/// Accepts notifications and discards them. Without a webhook a durable queue would fill up to its
+/// bound and then report drops.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoPush;
 
@@ -15,7 +15,7 @@ impl PushNotifier for NoPush {
         std::future::ready(Ok(())).boxed()
     }
 
-    /// There never is one, so this waits for as long as it is polled.
+    /// Never returns: no notification is ever queued.
     fn pending(
         &self,
         _: PushPosition,

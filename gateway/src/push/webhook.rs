@@ -1,7 +1,8 @@
-//! Posts notifications to a third party.
+//! Posts notifications to a webhook.
 //!
-//! At least once: a notification is confirmed when it was taken, refused for good, or is too old. A
-//! post is `{"user_id", "message": {…}, "queued_at"}`; any 2xx takes it.
+//! Delivery is at least once: a notification is removed from the queue after the webhook has
+//! accepted or rejected it, or once it is too old. A post is `{"user_id", "message": {…},
+//! "queued_at"}`; any 2xx status accepts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +17,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, ClientError};
-use super::retry::Backoff;
+use crate::backoff::Backoff;
 use crate::config;
 
-/// How long the worker waits before it asks a queue again that failed.
-const RETRY_QUEUE: Duration = Duration::from_millis(500);
-/// As many notifications as are read from the queue at a time.
-const READ: usize = 64;
+/// The waits while the queue is unavailable.
+const QUEUE_BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+/// How many notifications are read from the queue at a time.
+const BATCH: usize = 64;
 
-/// Takes notifications from the queue and posts them.
+/// A worker that takes notifications from the queue and posts them to the webhook.
 #[derive(Clone)]
 pub struct Webhook {
     queue: Arc<dyn PushNotifier>,
     clock: Arc<dyn Clock>,
     client: Client,
     posts: Arc<Semaphore>,
-    waiting: usize,
+    max_in_progress: usize,
     backoff: Backoff,
     give_up_after: Duration,
 }
@@ -49,18 +51,18 @@ struct Post<'a> {
     queued_at: Timestamp,
 }
 
-/// What the third party said.
+/// The outcome of a post.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Taken,
-    /// The same post will be refused for ever.
-    Refused(StatusCode),
-    /// Perhaps later; after this time, if it named one.
-    Later(Option<Duration>),
+enum Outcome {
+    Accepted,
+    /// The same post would be rejected again.
+    Rejected(StatusCode),
+    /// A later post may succeed, after this time if the webhook asked for one.
+    Retry(Option<Duration>),
 }
 
 impl Webhook {
-    /// A worker that posts to `url` as `push` says.
+    /// A worker that posts the notifications of `queue` to `url`, with the limits in `push`.
     ///
     /// # Errors
     /// [`ClientError`]; do not retry.
@@ -77,7 +79,7 @@ impl Webhook {
             clock,
             client,
             posts: Arc::new(Semaphore::new(push.concurrent_posts)),
-            waiting: push.waiting_retries,
+            max_in_progress: push.waiting_retries,
             backoff: Backoff {
                 first: Duration::from_millis(push.first_retry_ms),
                 longest: Duration::from_millis(push.longest_retry_ms),
@@ -86,27 +88,29 @@ impl Webhook {
         })
     }
 
-    /// Works until `stop`. What is not confirmed by then stays in the queue.
+    /// Runs until `stop`. Notifications that are not confirmed by then stay in the queue.
     pub async fn run(self, stop: CancellationToken) {
-        let mut under_way: JoinSet<()> = JoinSet::new();
+        let mut in_progress: JoinSet<()> = JoinSet::new();
         let work = async {
-            let mut position = PushPosition::default();
+            let (mut position, mut failures) = (PushPosition::default(), 0);
             loop {
-                while under_way.len() >= self.waiting {
-                    under_way.join_next().await;
+                while in_progress.len() >= self.max_in_progress {
+                    in_progress.join_next().await;
                 }
-                while under_way.try_join_next().is_some() {}
-                let room = (self.waiting - under_way.len()).min(READ);
-                match self.queue.pending(position, room).await {
+                while in_progress.try_join_next().is_some() {}
+                let capacity = (self.max_in_progress - in_progress.len()).min(BATCH);
+                match self.queue.pending(position, capacity).await {
                     Ok(entries) => {
+                        failures = 0;
                         position = entries.last().map_or(position, |entry| entry.position);
                         for entry in entries {
-                            under_way.spawn(self.clone().deliver(entry));
+                            in_progress.spawn(self.clone().deliver(entry));
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the push queue cannot be read");
-                        tokio::time::sleep(RETRY_QUEUE).await;
+                        tracing::warn!(%error, "cannot read the push queue; retrying");
+                        failures += 1;
+                        tokio::time::sleep(QUEUE_BACKOFF.wait(failures, None)).await;
                     }
                 }
             }
@@ -115,42 +119,48 @@ impl Webhook {
             () = stop.cancelled() => {}
             () = work => {}
         }
-        under_way.shutdown().await;
+        in_progress.shutdown().await;
     }
 
-    /// Posts one notification until it is settled, and confirms it.
+    /// Posts one notification until it is accepted, rejected or too old, then removes it from the
+    /// queue.
     async fn deliver(self, entry: QueuedNotification) {
         let QueuedNotification { position, notification } = entry;
         let mut failures = 0;
         loop {
             let age = self.clock.now().since(notification.queued_at);
             if age >= self.give_up_after {
-                tracing::warn!(position = position.0, "a notification was too old to be pushed");
+                tracing::warn!(
+                    position = position.0,
+                    "discarded a notification: it was older than push.give_up_after_hours"
+                );
                 break;
             }
             match self.post(&notification).await {
-                Said::Taken => break,
-                Said::Refused(status) => {
-                    tracing::warn!(position = position.0, %status, "a notification was refused");
+                Outcome::Accepted => break,
+                Outcome::Rejected(status) => {
+                    tracing::warn!(position = position.0, %status, "the webhook rejected a notification");
                     break;
                 }
-                Said::Later(asked) => {
+                Outcome::Retry(requested) => {
                     failures += 1;
                     let left = self.give_up_after.saturating_sub(age);
-                    let wait = self.backoff.wait(failures, asked).min(left);
+                    let wait = self.backoff.wait(failures, requested).min(left);
                     tokio::time::sleep(wait).await;
                 }
             }
         }
+        let mut failures = 0;
         while let Err(error) = self.queue.confirm(&[position]).await {
-            tracing::warn!(%error, "a notification cannot be confirmed");
-            tokio::time::sleep(RETRY_QUEUE).await;
+            tracing::warn!(%error, "cannot remove a notification from the push queue; retrying");
+            failures += 1;
+            tokio::time::sleep(QUEUE_BACKOFF.wait(failures, None)).await;
         }
     }
 
-    async fn post(&self, notification: &Notification) -> Said {
-        let Ok(_turn) = self.posts.acquire().await else {
-            return Said::Later(None);
+    async fn post(&self, notification: &Notification) -> Outcome {
+        let Ok(_permit) = self.posts.acquire().await else {
+            return Outcome::Retry(None);
         };
         let post = Post {
             user_id: notification.user_id,
@@ -160,32 +170,32 @@ impl Webhook {
         let json = match serde_json::to_vec(&post) {
             Ok(json) => json,
             Err(error) => {
-                tracing::error!(%error, "a notification cannot be written as JSON");
-                return Said::Later(None);
+                tracing::error!(%error, "cannot serialise a notification as JSON");
+                return Outcome::Retry(None);
             }
         };
         match self.client.post(json.into()).await {
             Ok((status, headers)) => judge(status, &headers),
             Err(error) => {
-                tracing::warn!(%error, "the webhook cannot be reached");
-                Said::Later(None)
+                tracing::warn!(%error, "webhook unavailable; retrying");
+                Outcome::Retry(None)
             }
         }
     }
 }
 
-fn judge(status: StatusCode, headers: &http::HeaderMap) -> Said {
+fn judge(status: StatusCode, headers: &http::HeaderMap) -> Outcome {
     if status.is_success() {
-        return Said::Taken;
+        return Outcome::Accepted;
     }
-    let later = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if status.is_client_error() && !later {
-        return Said::Refused(status);
+    let retryable = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    if status.is_client_error() && !retryable {
+        return Outcome::Rejected(status);
     }
-    tracing::debug!(%status, "the webhook will be asked again");
+    tracing::debug!(%status, "the webhook failed; retrying");
     let seconds =
         headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Said::Later(seconds.map(Duration::from_secs))
+    Outcome::Retry(seconds.map(Duration::from_secs))
 }
 
 #[cfg(test)]
@@ -193,15 +203,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_third_party_says_is_understood() {
+    fn the_status_decides_whether_a_post_is_repeated() {
         let mut headers = http::HeaderMap::new();
-        let said = |status, headers: &_| judge(StatusCode::from_u16(status).expect("one"), headers);
-        assert_eq!(said(204, &headers), Said::Taken);
-        assert_eq!(said(410, &headers), Said::Refused(StatusCode::GONE));
+        let outcome =
+            |status, headers: &_| judge(StatusCode::from_u16(status).expect("a status"), headers);
+        assert_eq!(outcome(204, &headers), Outcome::Accepted);
+        assert_eq!(outcome(410, &headers), Outcome::Rejected(StatusCode::GONE));
         for status in [301, 408, 429, 500, 503] {
-            assert_eq!(said(status, &headers), Said::Later(None), "{status}");
+            assert_eq!(outcome(status, &headers), Outcome::Retry(None), "{status}");
         }
         headers.insert("retry-after", http::HeaderValue::from_static("7"));
-        assert_eq!(said(429, &headers), Said::Later(Some(Duration::from_secs(7))));
+        assert_eq!(outcome(429, &headers), Outcome::Retry(Some(Duration::from_secs(7))));
     }
 }

@@ -24,14 +24,13 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::Instrument;
 
-use super::Tls;
 use super::cancelled::Cancelled;
 use super::marks::Marks;
 use super::reads::{Left, Reads, is_plain};
 use super::streams::{Pieces, Streams, while_open};
-use super::tls::chose_http2;
 use crate::api::From;
 use crate::config;
+use crate::tls::{Tls, chose_http2};
 
 /// As much as the kernel holds of what a client has no room for; more than a batch, so that a client
 /// that reads never waits for it.

@@ -9,8 +9,6 @@ mod reads;
 mod refusal;
 mod marks;
 mod origins;
-mod certificate;
-mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,15 +21,14 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::App;
 use crate::config::{self, Config};
-pub use certificate::Validity;
+use crate::peers::Peers;
+use crate::tls::{Tls, TlsError};
 use clients::Proxies;
 use connection::Connections;
 use origins::Origins;
 use reads::Reads;
 use refusal::Refusals;
-pub use tls::{Tls, TlsError};
 
 /// Connections that the kernel holds while they wait to be accepted, as when all clients come back
 /// at once.
@@ -108,6 +105,21 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// What a server passes requests to. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Serves sessions.
+    pub transports: Transports,
+    /// Bounds the connections of clients.
+    pub admission: Admission,
+    /// Forwards requests for sessions on other nodes.
+    pub(crate) peers: Peers,
+    /// Serves all other requests of clients.
+    pub router: Router,
+    /// Serves the administration listener.
+    pub administration: Router,
+}
+
 /// A node that accepts connections. Ends only by [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Server {
@@ -121,33 +133,35 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to accept.
-    pub fn start(listeners: Listeners, app: &App, config: &Config) -> Self {
+    /// Starts to accept connections, and passes their requests to `services`.
+    pub fn start(listeners: Listeners, services: Services, config: &Config) -> Self {
         let server = Self {
             closed: CancellationToken::new(),
             finishing: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let Listeners { clients, administration, tls } = listeners;
+        let Listeners { clients, administration: administration_listener, tls } = listeners;
+        let Services { transports, admission, peers, router, administration } = services;
+        let meters = transports.meters().clone();
         let part = |transports: Option<Transports>, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
             let origins = Origins::new(&config.server);
             let requests =
                 transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
             let proxies = Proxies::new(&config.server.trusted_proxies);
-            let peers = transports.as_ref().map(|_| app.peers.clone());
+            let peers = transports.as_ref().map(|_| peers.clone());
             let reads = Reads { transports, peers, origins, proxies, requests, idle };
-            let meters = app.transports.meters().clone();
+            let meters = meters.clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
             Connections::new(&config.server, tls, reads, router.clone(), meters, ends)
         };
-        let connections = part(Some(app.transports.clone()), &app.router, tls);
-        server.accept(clients, connections, app.admission.clone());
-        if let Some(listener) = administration {
+        let connections = part(Some(transports), &router, tls);
+        server.accept(clients, connections, admission);
+        if let Some(listener) = administration_listener {
             let limits =
                 AdmissionLimits { connections: ADMINISTRATORS, per_address: ADMINISTRATORS };
-            let connections = part(None, &app.administration, None);
+            let connections = part(None, &administration, None);
             server.accept(listener, connections, Admission::new(limits));
         }
         server

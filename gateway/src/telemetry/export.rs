@@ -1,6 +1,6 @@
-//! The way of traces to a collector, in OTLP over HTTP. A collector that is away costs the node
-//! nothing but the traces: they wait in a bounded queue, which the exporter's own thread empties, and
-//! what does not fit is dropped.
+//! The export of traces to a collector, in OTLP over HTTP. Traces wait in a bounded queue, which
+//! the thread of the exporter empties. While the collector is unavailable, traces that do not fit
+//! are dropped; nothing else is affected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,29 +24,29 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config;
 use crate::https::{Https, HttpsError, client_for};
 
-/// As many spans as wait; beyond it they are dropped.
-const WAITING_SPANS: usize = 8_192;
-/// As many of them as a request carries.
+/// The capacity of the queue, in spans. Beyond it spans are dropped.
+const QUEUE_SPANS: usize = 8_192;
+/// The most spans in one request.
 const SPANS_PER_REQUEST: usize = 512;
-/// How long spans gather before they are sent.
-const GATHER: Duration = Duration::from_secs(1);
-/// How long the collector may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// The longest answer: it has nothing to say.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// How long spans are collected before they are sent.
+const SEND_INTERVAL: Duration = Duration::from_secs(1);
+/// The time limit for a response of the collector.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest response that is read, in bytes.
+const RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Why traces cannot be exported. A retry will not help.
+/// Why the export of traces cannot start. Do not retry: correct the setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The URL is none.
+    /// `telemetry.otlp_endpoint` is not a URL.
     #[error("telemetry.otlp_endpoint: {0}")]
     Url(#[from] http::uri::InvalidUri),
-    /// No HTTP client.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Https(#[from] HttpsError),
-    /// The exporter cannot be made.
-    #[error("the exporter of traces: {0}")]
+    /// The exporter cannot be created.
+    #[error("cannot create the exporter of traces: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
@@ -55,7 +55,7 @@ pub enum ExportError {
 pub(super) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// Starts the thread that sends what is collected to `endpoint`; requests run on `runtime`.
+    /// Starts the thread that sends traces to `endpoint`. Its requests run on `runtime`.
     pub(super) fn start(
         endpoint: &str,
         config: &config::Telemetry,
@@ -64,17 +64,17 @@ impl Exporter {
     ) -> Result<Self, ExportError> {
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let https = client_for(&url.parse::<Uri>()?)?;
-        let away = Arc::new(AtomicBool::new(false));
+        let failing = Arc::new(AtomicBool::new(false));
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
-            .with_http_client(Client { https, runtime, away })
+            .with_http_client(Client { https, runtime, failing })
             .with_endpoint(url)
-            .with_timeout(ANSWER_WITHIN)
+            .with_timeout(RESPONSE_TIMEOUT)
             .build()?;
         let batches = BatchConfigBuilder::default()
-            .with_max_queue_size(WAITING_SPANS)
+            .with_max_queue_size(QUEUE_SPANS)
             .with_max_export_batch_size(SPANS_PER_REQUEST)
-            .with_scheduled_delay(GATHER)
+            .with_scheduled_delay(SEND_INTERVAL)
             .build();
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let resource = Resource::builder_empty()
@@ -102,32 +102,34 @@ impl Exporter {
         layer.with_location(false).with_threads(false)
     }
 
-    /// Sends what waits, for as long as `within`, and ends. Blocks; the runtime must still run.
-    pub(super) fn finish(self, within: Duration) {
-        if let Err(error) = self.0.shutdown_with_timeout(within) {
-            tracing::warn!(%error, "some traces were not sent");
+    /// Sends the waiting traces, for at most `limit`, and ends the thread. Blocks; the runtime must
+    /// still run.
+    pub(super) fn finish(self, limit: Duration) {
+        if let Err(error) = self.0.shutdown_with_timeout(limit) {
+            tracing::warn!(%error, "some traces were not sent before the node stopped");
         }
     }
 }
 
-/// Posts on the node's runtime, for an exporter whose thread has none.
+/// An HTTP client that runs requests on the runtime of the node: the thread of the exporter has
+/// none.
 #[derive(Clone, Debug)]
 struct Client {
     https: Https,
     runtime: Handle,
-    /// It is known that the collector does not answer.
-    away: Arc<AtomicBool>,
+    /// The last request failed.
+    failing: Arc<AtomicBool>,
 }
 
 impl Client {
     async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let whole = async {
-            let answer = self.https.request(request.map(Full::new)).await?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES).collect().await?.to_bytes();
+            let response = self.https.request(request.map(Full::new)).await?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, RESPONSE_BYTES).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         };
-        tokio::time::timeout(ANSWER_WITHIN, whole).await?
+        tokio::time::timeout(RESPONSE_TIMEOUT, whole).await?
     }
 }
 
@@ -135,21 +137,21 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.clone();
-        let answer = self.runtime.spawn(async move { client.post(request).await }).await?;
-        let failed = match &answer {
-            Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(answer.status().to_string()),
+        let response = self.runtime.spawn(async move { client.post(request).await }).await?;
+        let error = match &response {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(response.status().to_string()),
             Err(error) => Some(error.to_string()),
         };
-        // Once when it begins, once when it is over, not with every request.
-        let was_away = self.away.swap(failed.is_some(), Ordering::Relaxed);
-        match failed {
-            Some(error) if !was_away => {
-                tracing::warn!(%error, "the collector of traces is away; they are dropped");
+        // Logged at the beginning and the end of an outage, not for every request.
+        let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !was_failing => {
+                tracing::warn!(%error, "trace collector unavailable; dropping traces");
             }
-            None if was_away => tracing::info!("the collector of traces is back"),
+            None if was_failing => tracing::info!("trace collector available again"),
             _ => {}
         }
-        answer
+        response
     }
 }

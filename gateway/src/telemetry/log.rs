@@ -1,5 +1,5 @@
-//! Log lines and traces. Lines go to standard error: standard output belongs to the one line that
-//! says the node is ready.
+//! Log lines and traces. Log lines go to standard error: standard output has only the line that
+//! reports the node as ready.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::export::{ExportError, Exporter};
 use crate::config::{Config, ConfigError, LogFormat};
 
-/// Parts that would write what people say, or their tokens, if they were asked for everything.
+/// Libraries that would log message contents or tokens at levels below `info`.
 const SILENCED: [&str; 5] = ["tungstenite", "tokio_tungstenite", "h2", "hyper", "rustls"];
 
-/// How long what is collected gets to leave when the node stops.
-const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// The time limit for sending the remaining traces when the node stops.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What must end when the node does.
+/// Running telemetry of the process.
 #[derive(Debug)]
-#[must_use = "traces are sent when it is finished"]
+#[must_use = "call finish to send the remaining traces"]
 pub struct Telemetry {
     exporter: Option<Exporter>,
 }
 
-/// Why nothing can be told.
+/// Why telemetry cannot start. Do not retry: correct the setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TelemetryError {
-    /// The filter makes no sense.
+    /// `log.filter` is invalid.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
     /// Traces cannot be exported.
@@ -40,11 +40,11 @@ pub enum TelemetryError {
     Export(#[from] ExportError),
 }
 
-/// Starts logging, and the export of traces if one is configured, for the whole process. What is
-/// exported is sent on `runtime`. Has no effect the second time.
+/// Starts logging for the whole process, and the export of traces if it is configured. Traces are
+/// sent on `runtime`. A second call does not change the logging.
 ///
 /// # Errors
-/// If the filter or the endpoint make no sense. A collector that does not answer is no error.
+/// [`TelemetryError`] for an invalid filter or endpoint. An unavailable collector is not an error.
 pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, TelemetryError> {
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
@@ -54,7 +54,7 @@ pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, TelemetryEr
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    // Both must agree: no filter of an operator's reaches further into those parts.
+    // A line needs both filters: the configured one cannot enable lower levels of these libraries.
     let silenced = SILENCED.map(|part| (part, LevelFilter::INFO));
     let allowed = Targets::new().with_default(LevelFilter::TRACE).with_targets(silenced);
     let lines = lines.with_filter(filter(&config.log.filter)?.and(allowed));
@@ -67,16 +67,16 @@ pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, TelemetryEr
         exporter.layer().with_filter(ours)
     });
     if tracing_subscriber::registry().with(lines).with(traces).try_init().is_err() {
-        tracing::debug!("logging had been started before");
+        tracing::debug!("logging was already started");
     }
     Ok(Telemetry { exporter })
 }
 
 impl Telemetry {
-    /// Sends what waits, while the runtime still runs. Blocks for two seconds at most.
+    /// Sends the remaining traces. Blocks for at most two seconds; the runtime must still run.
     pub fn finish(self) {
         if let Some(exporter) = self.exporter {
-            exporter.finish(FINISH_WITHIN);
+            exporter.finish(FINISH_TIMEOUT);
         }
     }
 }

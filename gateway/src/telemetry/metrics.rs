@@ -1,5 +1,5 @@
-//! The metrics page: what the engine, the API and the process have counted, in the text format of
-//! Prometheus. Counters stay where they are counted; they are read when the page is asked for.
+//! The metrics page in the OpenMetrics text format: counters and gauges of the engine, the API, the
+//! transports and the process. Each part keeps its own counters; a request of the page reads them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,32 +21,33 @@ use tokio::runtime::Handle;
 use super::process::ProcessReading;
 use crate::auth::Passwords;
 use crate::peers::Peers;
-use crate::server::Tls;
+use crate::tls::Tls;
 
-/// Upper bounds in seconds: a lookup takes less than a millisecond, a password a few tens.
+/// Upper bounds of the buckets in seconds. A read of the directory takes less than a millisecond, a
+/// password hash a few tens of milliseconds.
 const DURATION_BOUNDS: [f64; 11] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Where the figures come from.
+/// The parts whose counters are on the page.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The engine's counters.
+    /// The engine.
     pub engine: Engine,
-    /// What the transports meter.
+    /// The transports.
     pub transports: Transports,
     /// The connections of clients.
     pub admission: Admission,
-    /// The verifications of passwords.
+    /// The verification of passwords.
     pub passwords: Passwords,
     /// The other nodes.
     pub(crate) peers: Peers,
-    /// The certificate, if clients come by TLS.
+    /// The certificate, if the node serves TLS.
     pub tls: Option<Arc<Tls>>,
 }
 
-/// Counts API requests, and renders everything.
+/// Counts requests of the API service, and renders the metrics page.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -55,22 +56,22 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A page of what `sources` count.
+    /// A page with the metrics of `sources`.
     pub fn new(sources: Sources) -> Self {
         let mut registry = Registry::default();
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        registry.register("pabal_build", "The running program", Info::new(build));
+        registry.register("pabal_build", "Version of the running program", Info::new(build));
         let requests = Family::default();
         registry.register(
             "pabal_api_requests",
-            "Requests of the API service by path template and status",
+            "Requests of the API service, by method, path template and status",
             requests.clone(),
         );
         let durations: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(DURATION_BOUNDS));
         registry.register_with_unit(
             "pabal_api_request_duration",
-            "Time from the headers of a request of the API service to its answer",
+            "Time from the request headers to the response, for requests of the API service",
             Unit::Seconds,
             durations.clone(),
         );
@@ -78,9 +79,9 @@ impl Metrics {
         Self { registry, requests, durations }
     }
 
-    /// A request was answered. `path` is a template, never what the client sent: the number of
-    /// series stays bounded.
-    pub fn answered(&self, method: &str, path: &str, status: u16, took: Duration) {
+    /// Counts a request that got a response. `path` is the template of a route, not the path that
+    /// the client sent, so that the number of series is bounded.
+    pub fn record_request(&self, method: &str, path: &str, status: u16, took: Duration) {
         let labels = |status: Option<u16>| {
             let mut labels = vec![("method", method.to_owned()), ("path", path.to_owned())];
             labels.extend(status.map(|status| ("status", status.to_string())));
@@ -90,10 +91,10 @@ impl Metrics {
         self.durations.get_or_create(&labels(None)).observe(took.as_secs_f64());
     }
 
-    /// The page as it stands now.
+    /// The page with the current values.
     ///
     /// # Errors
-    /// Never in practice: text grows in memory.
+    /// Never in practice: the text is written to memory.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &self.registry)?;
@@ -104,50 +105,63 @@ impl Metrics {
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.engine.stats();
-        gauge(&mut encoder, "pabal_sessions", "Sessions alive", None, stats.sessions)?;
-        let owned = "Partitions whose messages this node stores and routes";
+        gauge(&mut encoder, "pabal_sessions", "Open sessions", None, stats.sessions)?;
+        let owned = "Partitions that this node owns";
         gauge(&mut encoder, "pabal_partitions", owned, None, stats.partitions)?;
         let counters = [
-            ("messages_stored", "Messages accepted and durable", stats.messages_stored),
-            ("sends_repeated", "Sends that repeated a stored message", stats.sends_repeated),
+            ("messages_stored", "Messages stored durably", stats.messages_stored),
             (
-                "sends_not_confirmed",
-                "Sends whose sender was told not_confirmed",
-                stats.sends_not_confirmed,
+                "sends_repeated",
+                "Repeated sends, which returned a message stored before",
+                stats.sends_repeated,
             ),
+            ("sends_not_confirmed", "Sends that returned not_confirmed", stats.sends_not_confirmed),
             (
                 "history_batches",
-                "Batches appended to history; messages per batch is what group commit gains",
+                "Batches appended to history; messages per batch is the gain of group commit",
                 stats.history_batches,
             ),
-            ("deliveries", "Copies of messages and events put into mailboxes", stats.deliveries),
+            (
+                "deliveries",
+                "Messages and events inserted into mailboxes of sessions",
+                stats.deliveries,
+            ),
             (
                 "events_dropped",
-                "Events that are no messages, dropped because too many waited to be routed",
+                "Events other than messages, dropped because the routing queue was full",
                 stats.events_dropped,
             ),
             (
                 "pushes_queued",
-                "Notifications given to the push queue, or to nobody without a webhook",
+                "Notifications added to the push queue, or discarded without a webhook",
                 stats.pushes_queued,
             ),
             (
                 "pushes_dropped",
-                "Notifications dropped because a queue was full or away",
+                "Notifications dropped because a queue was full or unavailable",
                 stats.pushes_dropped,
             ),
             (
                 "passwords_verified",
-                "Passwords compared with a hash, those of unknown users among them",
+                "Passwords compared with a hash, those of unknown users included",
                 self.passwords.verified(),
             ),
             (
+                "requests_forwarded",
+                "Requests forwarded to other nodes, which have the session",
+                self.peers.passed_on(),
+            ),
+            (
                 "requests_passed_on",
-                "Requests to sessions of other nodes, passed on to those",
+                "Deprecated name of pabal_requests_forwarded",
                 self.peers.passed_on(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
-            ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),
+            (
+                "sessions_expired",
+                "Sessions ended because no client read them within the resume window",
+                stats.sessions_expired,
+            ),
         ];
         for (name, help, value) in counters {
             counter(&mut encoder, &format!("pabal_{name}"), help, None, value)?;
@@ -158,20 +172,14 @@ impl Collector for Sources {
             gauge(
                 &mut encoder,
                 "pabal_tls_certificate_expires_timestamp",
-                "When the certificate in use, or one behind it, ends, in Unix time",
+                "Expiry of the certificate chain in use, in Unix time",
                 Some(&Unit::Seconds),
                 tls.validity().until.as_millis() / 1_000,
             )?;
         }
         if let Ok(runtime) = Handle::try_current() {
             let tasks = runtime.metrics().num_alive_tasks() as u64;
-            gauge(
-                &mut encoder,
-                "pabal_tasks",
-                "Tasks of the runtime that have not ended",
-                None,
-                tasks,
-            )?;
+            gauge(&mut encoder, "pabal_tasks", "Tasks of the asynchronous runtime", None, tasks)?;
         }
         let Some(process) = ProcessReading::now() else {
             return Ok(());
@@ -179,32 +187,32 @@ impl Collector for Sources {
         gauge(
             &mut encoder,
             "process_resident_memory",
-            "Memory of the process in RAM",
+            "Resident memory of the process",
             Some(&Unit::Bytes),
             process.resident_bytes,
         )?;
         gauge(
             &mut encoder,
             "process_open_fds",
-            "Open file descriptors, sockets among them",
+            "Open file descriptors, sockets included",
             None,
             process.open_fds,
         )?;
         counter(
             &mut encoder,
             "process_cpu",
-            "CPU time used, in user and system mode",
+            "CPU time, in user and system mode",
             Some(&Unit::Seconds),
             process.cpu_seconds,
         )
     }
 }
 
-/// Connections of clients, and those that there was no place for.
+/// Connections of clients, and connections refused at capacity.
 fn connections(encoder: &mut DescriptorEncoder<'_>, admission: &Admission) -> fmt::Result {
-    let held = "Connections of clients, WebSockets among them";
+    let held = "Open connections of clients, WebSockets included";
     gauge(encoder, "pabal_connections", held, None, admission.held() as u64)?;
-    let (name, help) = ("pabal_connections_refused", "Connections beyond a bound, by which it was");
+    let (name, help) = ("pabal_connections_refused", "Connections refused at capacity, by limit");
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     let refused = admission.refused();
     for (bound, count) in [("node", refused.full), ("address", refused.address_full)] {
@@ -213,12 +221,12 @@ fn connections(encoder: &mut DescriptorEncoder<'_>, admission: &Admission) -> fm
     Ok(())
 }
 
-/// A family for each thing that is metered, with a series for each transport.
+/// A metric family for each counter of the transports, with a series for each transport.
 fn transports(encoder: &mut DescriptorEncoder<'_>, readings: &[MeterReading]) -> fmt::Result {
     type Read = fn(&MeterReading) -> u64;
     let families: [(&str, &str, Option<&Unit>, Read); 5] = [
-        ("requests", "Requests, and frames from clients", None, |it| it.requests),
-        ("empty_answers", "Answers to polls without an event", None, |it| it.empty_answers),
+        ("requests", "Requests and WebSocket frames from clients", None, |it| it.requests),
+        ("empty_answers", "Responses to polls without an event", None, |it| it.empty_answers),
         ("received", "Bytes received, headers included", Some(&Unit::Bytes), |it| it.bytes_in),
         ("sent", "Bytes sent, headers included", Some(&Unit::Bytes), |it| it.bytes_out),
         ("events_delivered", "Events written to clients", None, |it| it.events),
@@ -231,14 +239,16 @@ fn transports(encoder: &mut DescriptorEncoder<'_>, readings: &[MeterReading]) ->
             ConstCounter::new(read(reading)).encode(family.encode_family(&labels)?)?;
         }
     }
-    let (name, help) = ("pabal_transport_attached", "Connections and requests that read a session");
+    let (name, help) =
+        ("pabal_transport_attached", "Connections and requests that are reading a session");
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for reading in readings {
         let labels = [("transport", reading.name)];
         let attached = ConstGauge::new(reading.attached as u64);
         attached.encode(family.encode_family(&labels)?)?;
     }
-    let (name, help) = ("pabal_delivery_latency", "From accepting a message to writing it");
+    let (name, help) =
+        ("pabal_delivery_latency", "Time from accepting a message to writing it to a client");
     let unit = Some(&Unit::Seconds);
     let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
     for reading in readings.iter().filter(|reading| reading.events > 0) {

@@ -1,5 +1,4 @@
-//! What the node tells its operator: log lines, traces of messages, and metrics for
-//! Prometheus.
+//! Log lines, traces of messages, and metrics for Prometheus.
 
 #[cfg_attr(not(feature = "traces"), path = "no_export.rs")]
 mod export;

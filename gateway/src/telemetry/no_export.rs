@@ -9,19 +9,19 @@ use tracing_subscriber::layer::Identity;
 
 use crate::config;
 
-/// Why traces cannot be exported. A retry will not help.
+/// Why the export of traces cannot start. Do not retry: correct the setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The exporter is not part of this build.
     #[error(
-        "telemetry.otlp_endpoint is set, and this program was built without the export of traces: build it \
+        "telemetry.otlp_endpoint is set, and this program was built without the export of traces; build it \
          with all features (`cargo build --release -p pabal-cli`)"
     )]
     NotBuilt,
 }
 
-/// An exporter, of which this build has none.
+/// The type of an exporter, which this build cannot create.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Exporter {}
 

@@ -1,22 +1,22 @@
-//! What the operating system knows of this process, from `/proc`. Where there is none, as outside
-//! Linux, nothing is reported.
+//! Memory, CPU time and open files of this process, read from `/proc`. Outside Linux, which has
+//! `/proc`, nothing is reported.
 
-/// The process at one moment.
+/// The use of resources at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ProcessReading {
-    /// Memory in RAM.
+    /// Resident memory.
     pub(super) resident_bytes: i64,
-    /// CPU time used since the start, in user and system mode.
+    /// CPU time since the start, in user and system mode.
     pub(super) cpu_seconds: f64,
-    /// Open file descriptors, sockets among them.
+    /// Open file descriptors, sockets included.
     pub(super) open_fds: i64,
 }
 
-/// `USER_HZ`, the unit of times in `/proc/self/stat`: 100 on every architecture of Linux.
+/// `USER_HZ`, the unit of CPU times in `/proc/self/stat`: 100 on every architecture of Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 impl ProcessReading {
-    /// Reads it now; nothing if this system does not tell.
+    /// Reads the current values; `None` on a system without `/proc`.
     pub(super) fn now() -> Option<Self> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let resident_kib: i64 = status
@@ -28,7 +28,7 @@ impl ProcessReading {
             .parse()
             .ok()?;
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The name of the process, in parentheses, may hold spaces: count from its end.
+        // The process name, in parentheses, may contain spaces: fields are counted after it.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
         let open_fds = std::fs::read_dir("/proc/self/fd").ok()?.count();
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_open_files() {
-        let reading = ProcessReading::now().expect("Linux tells");
+        let reading = ProcessReading::now().expect("/proc is readable");
         assert!(reading.resident_bytes > 100_000, "{reading:?}");
         assert!(reading.open_fds >= 3, "{reading:?}");
         assert!(reading.cpu_seconds >= 0.0, "{reading:?}");

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Node, pluck};
 
 #[tokio::test]
-async fn a_blocked_user_cannot_send_directly_from_that_moment_on() {
+async fn a_block_stops_direct_messages_at_once() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let direct = mina.direct(&jun).await;
@@ -24,7 +24,7 @@ async fn a_blocked_user_cannot_send_directly_from_that_moment_on() {
 }
 
 #[tokio::test]
-async fn a_block_leaves_groups_alone() {
+async fn a_block_does_not_affect_groups() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[&jun]).await;
@@ -34,7 +34,7 @@ async fn a_block_leaves_groups_alone() {
 }
 
 #[tokio::test]
-async fn blocks_are_listed_to_the_one_who_blocks() {
+async fn only_the_blocking_user_sees_a_block() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let block = format!("/v1/me/blocks/{}", jun.id);

@@ -46,7 +46,7 @@ async fn the_first_message_of_a_new_channel_reaches_open_sessions() {
 }
 
 #[tokio::test]
-async fn whoever_makes_a_group_owns_it() {
+async fn the_creator_of_a_group_is_its_owner() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let body = json!({"name": " Lunch ", "members": [jun.id, jun.id, mina.id]});
@@ -62,7 +62,7 @@ async fn whoever_makes_a_group_owns_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_group_is_named() {
+async fn an_invalid_group_names_the_field() {
     let node = Node::start_with(|config| config.limits.group_members = 3).await;
     let mina = node.sign_up("mina").await;
     let wrong = [
@@ -76,14 +76,14 @@ async fn what_is_wrong_with_a_group_is_named() {
     for (body, field) in wrong {
         mina.post("/v1/channels", body).await.invalid(field);
     }
-    let nobody = json!({"name": "Lunch", "members": ["1"]});
-    mina.post("/v1/channels", nobody).await.problem(404, "not_found");
+    let unknown = json!({"name": "Lunch", "members": ["1"]});
+    mina.post("/v1/channels", unknown).await.problem(404, "not_found");
     assert_eq!(mina.get("/v1/channels").await.json(200)["channels"], json!([]));
     node.stop().await;
 }
 
 #[tokio::test]
-async fn the_list_tells_what_is_new_where() {
+async fn the_list_has_unread_counts() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let (direct, group) = (mina.direct(&jun).await, mina.group("Lunch", &[&jun]).await);
@@ -111,7 +111,7 @@ async fn the_list_tells_what_is_new_where() {
 }
 
 #[tokio::test]
-async fn channels_come_in_pages() {
+async fn channels_are_listed_in_pages() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let mut groups = Vec::new();
@@ -131,7 +131,7 @@ async fn channels_come_in_pages() {
 }
 
 #[tokio::test]
-async fn admins_rename_and_everybody_hears_of_it() {
+async fn admins_rename_and_all_members_get_the_event() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[&jun]).await;
@@ -156,7 +156,7 @@ async fn admins_rename_and_everybody_hears_of_it() {
 }
 
 #[tokio::test]
-async fn owners_delete_and_then_nobody_reads_or_sends() {
+async fn a_deleted_group_cannot_be_read_or_sent_to() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[&jun]).await;
@@ -179,7 +179,7 @@ async fn owners_delete_and_then_nobody_reads_or_sends() {
 }
 
 #[tokio::test]
-async fn strangers_learn_nothing_and_direct_channels_stay() {
+async fn non_members_are_refused_and_direct_channels_cannot_be_changed() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let eve = node.sign_up("eve").await;

@@ -1,4 +1,4 @@
-//! The served description against the contract's tables, and the pages for people.
+//! The OpenAPI document against the tables of the contract, and the pages for people.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::Node;
 
-/// Every method and path that the contract's tables name.
+/// Every method and path in the tables of the contract.
 const CONTRACT: &[(&str, &str)] = &[
     ("post", "/v1/users"),
     ("post", "/v1/login"),
@@ -63,7 +63,7 @@ fn pointers(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[tokio::test]
-async fn the_description_covers_the_contract_and_nothing_dangles() {
+async fn the_document_covers_the_contract_and_has_no_dangling_reference() {
     let node = Node::start().await;
     let document = node.get("/openapi.json").await.json(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
@@ -72,7 +72,7 @@ async fn the_description_covers_the_contract_and_nothing_dangles() {
         for (method, operation) in operations.as_object().unwrap() {
             described.insert((method.clone(), path.clone()));
             let summary = operation["summary"].as_str().unwrap_or_default();
-            assert!(!summary.is_empty(), "{method} {path} says nothing");
+            assert!(!summary.is_empty(), "{method} {path} has no summary");
             let problem = "/responses/default/content/application~1problem+json/schema/$ref";
             assert_eq!(
                 operation.pointer(problem).and_then(Value::as_str),
@@ -89,13 +89,13 @@ async fn the_description_covers_the_contract_and_nothing_dangles() {
     pointers(&document, &mut targets);
     for target in targets {
         let pointer = target.strip_prefix('#').unwrap();
-        assert!(document.pointer(pointer).is_some(), "{target} leads nowhere");
+        assert!(document.pointer(pointer).is_some(), "{target} does not exist");
     }
     node.stop().await;
 }
 
 #[tokio::test]
-async fn what_needs_a_token_says_so_and_means_it() {
+async fn operations_that_need_a_token_declare_and_require_it() {
     let node = Node::start().await;
     let document = node.get("/openapi.json").await.json(200);
     for (method, path) in CONTRACT {
@@ -123,12 +123,12 @@ async fn a_message_is_described_as_it_is_sent() {
     let direct = mina.direct(&jun).await;
     let body = serde_json::json!({"content": "x", "client_message_id": "m"});
     let path = format!("/v1/channels/{direct}/messages");
-    let answer = mina.post(&path, body).await.json(201);
+    let response = mina.post(&path, body).await.json(201);
     let channel = mina.get(&format!("/v1/channels/{direct}")).await.json(200);
     let user = mina.get("/v1/me").await.json(200);
     let settings = mina.get("/v1/me/settings").await.json(200);
     let seen = [
-        ("Message", &answer["message"]),
+        ("Message", &response["message"]),
         ("Channel", &channel["channel"]),
         ("User", &user["user"]),
         ("Settings", &settings["settings"]),
@@ -144,7 +144,7 @@ async fn a_message_is_described_as_it_is_sent() {
 }
 
 #[tokio::test]
-async fn the_pages_need_nobody_else() {
+async fn the_pages_load_nothing_from_other_hosts() {
     let node = Node::start().await;
     let landing = node.get("/").await;
     landing.is(200);

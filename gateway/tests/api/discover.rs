@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::Node;
 
 #[tokio::test]
-async fn one_node_names_itself_as_the_client_reaches_it() {
+async fn a_single_node_returns_the_url_that_the_client_used() {
     let node = Node::start_with(|config| {
         config.node.region = "seoul".into();
         config.node.latitude = Some(37.5665);
@@ -15,9 +15,9 @@ async fn one_node_names_itself_as_the_client_reaches_it() {
     .await;
     let mina = node.sign_up("mina").await;
     let _ears = mina.listen().await;
-    let answer = node.get("/v1/discover?lat=35.1796&lon=129.0756").await.json(200);
-    let found = &answer["nodes"][0];
-    assert_eq!(answer["nodes"].as_array().unwrap().len(), 1);
+    let response = node.get("/v1/discover?lat=35.1796&lon=129.0756").await.json(200);
+    let found = &response["nodes"][0];
+    assert_eq!(response["nodes"].as_array().unwrap().len(), 1);
     assert_eq!(found["node"], "n1");
     assert_eq!(found["url"], node.url);
     let websocket = format!("{}/v1/websocket", node.url.replace("http:", "ws:"));
@@ -28,13 +28,13 @@ async fn one_node_names_itself_as_the_client_reaches_it() {
     assert!((320.0..330.0).contains(&distance), "{distance}");
     assert_eq!(node.get("/v1/discover").await.json(200)["nodes"][0]["distance_km"], Value::Null);
     let request = node.http.get(format!("{}/v1/discover", node.url)).header("host", "chat.local");
-    let answer = crate::support::reply(request).await.json(200);
-    assert_eq!(answer["nodes"][0]["url"], "http://chat.local");
+    let response = crate::support::reply(request).await.json(200);
+    assert_eq!(response["nodes"][0]["url"], "http://chat.local");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_configured_url_goes_before_the_name_the_client_used() {
+async fn a_configured_url_overrides_the_host_that_the_client_used() {
     let node = Node::start_with(|config| {
         config.server.public_url = Some("https://chat.example.org".parse().unwrap());
     })
@@ -50,7 +50,7 @@ async fn a_configured_url_goes_before_the_name_the_client_used() {
 }
 
 #[tokio::test]
-async fn advice_follows_rate_and_patience() {
+async fn advice_depends_on_rate_and_latency() {
     let node = Node::start().await;
     let advice = async |query: &str| {
         node.get(&format!("/v1/discover{query}")).await.json(200)["advice"].clone()
@@ -73,7 +73,7 @@ async fn advice_follows_rate_and_patience() {
 }
 
 #[tokio::test]
-async fn a_draining_node_is_not_found() {
+async fn a_draining_node_is_not_listed() {
     let node = Node::start().await;
     node.drain().await;
     assert_eq!(node.get("/v1/discover").await.json(200)["nodes"], json!([]));

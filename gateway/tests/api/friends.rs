@@ -5,12 +5,12 @@ use serde_json::json;
 use crate::support::{Node, pluck};
 
 #[tokio::test]
-async fn two_who_have_both_asked_are_friends() {
+async fn users_who_asked_each_other_are_friends() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let (to_jun, to_mina) =
         (format!("/v1/me/friends/{}", jun.id), format!("/v1/me/friends/{}", mina.id));
-    let state = |answer: &serde_json::Value| answer["friend"]["state"].clone();
+    let state = |response: &serde_json::Value| response["friend"]["state"].clone();
     assert_eq!(state(&mina.put(&to_jun).await.json(200)), "requested");
     assert_eq!(state(&mina.put(&to_jun).await.json(200)), "requested", "idempotent");
     let seen = jun.get("/v1/me/friends").await.json(200);
@@ -27,7 +27,7 @@ async fn two_who_have_both_asked_are_friends() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_asked() {
+async fn invalid_requests_are_refused() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     mina.put("/v1/me/friends/1").await.problem(404, "not_found");
@@ -40,17 +40,17 @@ async fn who_cannot_be_asked() {
 }
 
 #[tokio::test]
-async fn friends_see_who_is_connected_unless_they_do_not_share_it() {
+async fn friends_see_presence_if_it_is_shared() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let online = async || {
-        let answer = mina.get("/v1/me/friends").await.json(200);
-        answer["friends"][0]["online"].clone()
+        let response = mina.get("/v1/me/friends").await.json(200);
+        response["friends"][0]["online"].clone()
     };
     mina.put(&format!("/v1/me/friends/{}", jun.id)).await.is(200);
     let mut ears = mina.listen().await;
     let _jun_is_here = jun.listen().await;
-    assert_eq!(online().await, false, "only asked so far");
+    assert_eq!(online().await, false, "only one of them has asked");
     jun.put(&format!("/v1/me/friends/{}", mina.id)).await.is(200);
     assert_eq!(online().await, true);
     let laptop = node.log_in("jun").await;
@@ -65,7 +65,7 @@ async fn friends_see_who_is_connected_unless_they_do_not_share_it() {
 }
 
 #[tokio::test]
-async fn friends_come_in_pages() {
+async fn friends_are_listed_in_pages() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let mut others = Vec::new();

@@ -7,22 +7,22 @@ use serde_json::json;
 use crate::support::{Node, PASSWORD};
 
 #[tokio::test]
-async fn every_log_in_is_a_device_of_its_own() {
+async fn every_log_in_creates_a_device() {
     let node = Node::start().await;
     let first = node.sign_up("mina").await;
     let body = json!({"username": "MINA", "password": PASSWORD, "device_name": "phone"});
-    let answer = node.post("/v1/login", body).await.json(200);
-    assert_eq!(answer["user"]["user_id"], first.id);
-    assert_ne!(answer["token"], first.token);
+    let response = node.post("/v1/login", body).await.json(200);
+    assert_eq!(response["user"]["user_id"], first.id);
+    assert_ne!(response["token"], first.token);
     for field in ["device_id", "expires_at", "token"] {
-        assert!(answer[field].is_string(), "{field}");
+        assert!(response[field].is_string(), "{field}");
     }
     first.get("/v1/me").await.is(200);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_user_look_alike() {
+async fn a_wrong_password_and_an_unknown_user_are_indistinguishable() {
     let node = Node::start().await;
     node.sign_up("mina").await;
     let verified = async || {
@@ -37,9 +37,9 @@ async fn a_wrong_password_and_an_unknown_user_look_alike() {
         reply.problem(401, "unauthenticated");
         (reply.text, verified().await - before)
     };
-    // Both take the time of one verification, which is nearly all there is.
+    // Both cost one verification, which takes almost all of the time.
     let (wrong, wrong_cost) = attempt("mina", "wrong password").await;
-    let (unknown, unknown_cost) = attempt("nobody", "wrong password").await;
+    let (unknown, unknown_cost) = attempt("unknown", "wrong password").await;
     assert_eq!(wrong, unknown);
     assert_eq!((wrong_cost, unknown_cost), (1, 1));
     attempt("not a name", "wrong password").await;
@@ -64,7 +64,7 @@ async fn logging_out_ends_the_token_and_its_sessions_only() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let begun = Instant::now();
     phone.call(reqwest::Method::POST, "/v1/logout", None).await.is(204);
-    // A request that was waiting is told at once, not at its deadline.
+    // A waiting request ends at once, not at its deadline.
     assert!(!parked.await.unwrap().status.is_success());
     assert!(begun.elapsed() < Duration::from_secs(5));
     phone.get("/v1/me").await.problem(401, "unauthenticated");
@@ -77,7 +77,7 @@ async fn logging_out_ends_the_token_and_its_sessions_only() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down() {
+async fn log_ins_for_a_username_are_rate_limited() {
     let node = Node::start_with(|config| {
         config.limits.rate_limits = true;
         config.auth.attempts_per_username_per_minute = 2;
@@ -95,18 +95,18 @@ async fn guessing_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn tokens_outlive_the_process_and_end_by_themselves() {
+async fn tokens_survive_a_restart_and_expire() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let node = node.restart().await;
     let url = format!("{}/v1/me", node.url);
-    let answer = crate::support::reply(node.http.get(url).bearer_auth(&mina.token)).await;
-    assert_eq!(answer.json(200)["user"]["user_id"], mina.id);
+    let response = crate::support::reply(node.http.get(url).bearer_auth(&mina.token)).await;
+    assert_eq!(response.json(200)["user"]["user_id"], mina.id);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn an_address_may_not_try_for_ever() {
+async fn log_ins_from_an_address_are_rate_limited() {
     let node = Node::start_with(|config| {
         config.limits.rate_limits = true;
         config.auth.attempts_per_address_per_second = 1;
@@ -114,8 +114,8 @@ async fn an_address_may_not_try_for_ever() {
     .await;
     let mut refused = 0;
     for number in 0..40 {
-        // A password that is refused before it costs anything still counts as none.
-        let body = json!({"username": format!("nobody{number}"), "password": "x"});
+        // An attempt counts even if its password is refused without a verification.
+        let body = json!({"username": format!("unknown{number}"), "password": "x"});
         let reply = node.post("/v1/login", body).await;
         if reply.status == 429 {
             reply.problem(429, "rate_limited");

@@ -1,4 +1,4 @@
-//! The API service as its clients meet it: a whole node on a free port, a file a resource.
+//! The API service as clients use it: each test starts a node on a free port. One file per resource.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod support;
@@ -14,7 +14,7 @@ mod members;
 mod messages;
 mod sync;
 mod discover;
-mod places;
+mod geo;
 mod health;
 mod requests;
 mod contract;

@@ -24,7 +24,7 @@ async fn a_profile_is_changed_in_part() {
 }
 
 #[tokio::test]
-async fn what_a_profile_may_not_hold() {
+async fn an_invalid_profile_names_the_field() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let wrong = [

@@ -27,32 +27,32 @@ fn has(roles: &[(String, String)], user: &Person, role: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_new_member_hears_everything_from_then_on() {
+async fn a_new_member_gets_all_later_events() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[]).await;
     mina.say(&group, "before").await;
     let (mut mina_ears, mut jun_ears) = (mina.listen().await, jun.listen().await);
-    let answer = give(&mina, &group, &jun, None).await.json(201);
-    assert_eq!(answer["member"], json!({"user_id": jun.id, "role": "member"}));
+    let response = give(&mina, &group, &jun, None).await.json(201);
+    assert_eq!(response["member"], json!({"user_id": jun.id, "role": "member"}));
     let message = mina.say(&group, "after").await;
     let came = json!({
         "type": "member", "channel_id": group, "user_id": jun.id, "joined": true, "role": "member",
     });
-    let said = json!({"type": "message", "message": message});
+    let sent = json!({"type": "message", "message": message});
     let added = json!({
         "type": "channel", "action": "added", "channel_id": group, "kind": "group",
         "name": "Lunch",
     });
-    assert_eq!(jun_ears.hear_all().await, [added, came.clone(), said.clone()]);
-    assert_eq!(mina_ears.hear_all().await, [came, said]);
+    assert_eq!(jun_ears.hear_all().await, [added, came.clone(), sent.clone()]);
+    assert_eq!(mina_ears.hear_all().await, [came, sent]);
     give(&mina, &group, &jun, None).await.is(200);
-    assert_eq!(mina_ears.hear_all().await, Vec::<Value>::new(), "no news");
+    assert_eq!(mina_ears.hear_all().await, Vec::<Value>::new(), "no further event");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn who_may_add_and_give_roles() {
+async fn adding_members_and_giving_roles_need_permission() {
     let node = Node::start().await;
     let (owner, admin) = (node.sign_up("owner").await, node.sign_up("admin").await);
     let (member, new) = (node.sign_up("member").await, node.sign_up("new").await);
@@ -79,13 +79,13 @@ async fn who_may_add_and_give_roles() {
     );
     let roles = roles(&new, &group).await;
     assert!(has(&roles, &admin, "owner") && has(&roles, &owner, "member"), "{roles:?}");
-    let nobody = format!("/v1/channels/{group}/members/1");
-    admin.put(&nobody).await.problem(404, "not_found");
+    let unknown = format!("/v1/channels/{group}/members/1");
+    admin.put(&unknown).await.problem(404, "not_found");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn who_may_remove_whom() {
+async fn removing_members_needs_a_higher_role() {
     let node = Node::start().await;
     let (owner, admin) = (node.sign_up("owner").await, node.sign_up("admin").await);
     let (other, member) = (node.sign_up("other").await, node.sign_up("member").await);
@@ -104,7 +104,7 @@ async fn who_may_remove_whom() {
 }
 
 #[tokio::test]
-async fn those_removed_hear_it_and_nothing_later() {
+async fn a_removed_member_gets_the_event_and_no_later_ones() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[&jun]).await;
@@ -143,7 +143,7 @@ async fn a_group_always_has_an_owner_and_ends_with_its_last_member() {
 }
 
 #[tokio::test]
-async fn direct_channels_have_two_members_for_ever() {
+async fn members_of_direct_channels_cannot_change() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let eve = node.sign_up("eve").await;
@@ -156,7 +156,7 @@ async fn direct_channels_have_two_members_for_ever() {
 }
 
 #[tokio::test]
-async fn a_full_group_takes_nobody() {
+async fn a_full_group_accepts_no_member() {
     let node = Node::start_with(|config| config.limits.group_members = 2).await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let eve = node.sign_up("eve").await;
@@ -166,7 +166,7 @@ async fn a_full_group_takes_nobody() {
 }
 
 #[tokio::test]
-async fn members_come_in_pages_to_members() {
+async fn members_are_listed_in_pages_to_members() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let group = mina.group("Lunch", &[&jun]).await;

@@ -27,7 +27,7 @@ async fn a_message_has_the_form_of_the_contract() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_the_first_message() {
+async fn a_repeated_send_returns_the_first_message() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let group = mina.group("Notes", &[]).await;
@@ -44,7 +44,7 @@ async fn a_repeat_is_the_first_message() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_said() {
+async fn invalid_sends_are_refused() {
     let node = Node::start().await;
     let (mina, eve) = (node.sign_up("mina").await, node.sign_up("eve").await);
     let group = mina.group("Notes", &[]).await;
@@ -77,19 +77,19 @@ async fn pages_go_forward_backward_and_around() {
     let read = async |query: &str| -> (Vec<String>, bool) {
         let path = format!("/v1/channels/{group}/messages{query}");
         let page: Value = mina.get(&path).await.json(200);
-        let said = pluck(&page["messages"], "content").concat();
-        (said.chars().map(String::from).collect(), page["has_more"].as_bool().unwrap())
+        let page_of = pluck(&page["messages"], "content").concat();
+        (page_of.chars().map(String::from).collect(), page["has_more"].as_bool().unwrap())
     };
-    let said = |digits: &str, more: bool| -> (Vec<String>, bool) {
+    let page_of = |digits: &str, more: bool| -> (Vec<String>, bool) {
         (digits.chars().map(String::from).collect(), more)
     };
-    assert_eq!(read("").await, said("543210", false), "newest first");
-    assert_eq!(read("?limit=2").await, said("54", true));
-    assert_eq!(read("?after=0&limit=4").await, said("0123", true), "oldest first");
-    assert_eq!(read(&format!("?after={}", ids[3])).await, said("45", false));
-    assert_eq!(read(&format!("?before={}&limit=2", ids[4])).await, said("32", true));
-    assert_eq!(read(&format!("?before={}", ids[0])).await, said("", false));
-    assert_eq!(read(&format!("?around={}&limit=4", ids[3])).await, said("1234", true));
+    assert_eq!(read("").await, page_of("543210", false), "newest first");
+    assert_eq!(read("?limit=2").await, page_of("54", true));
+    assert_eq!(read("?after=0&limit=4").await, page_of("0123", true), "oldest first");
+    assert_eq!(read(&format!("?after={}", ids[3])).await, page_of("45", false));
+    assert_eq!(read(&format!("?before={}&limit=2", ids[4])).await, page_of("32", true));
+    assert_eq!(read(&format!("?before={}", ids[0])).await, page_of("", false));
+    assert_eq!(read(&format!("?around={}&limit=4", ids[3])).await, page_of("1234", true));
     let path = format!("/v1/channels/{group}/messages");
     mina.get(&format!("{path}?after=0&before=9")).await.invalid("after");
     mina.get(&format!("{path}?around=x")).await.invalid("around");
@@ -99,7 +99,7 @@ async fn pages_go_forward_backward_and_around() {
 }
 
 #[tokio::test]
-async fn messages_outlive_the_process() {
+async fn messages_survive_a_restart() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let group = mina.group("Notes", &[]).await;
@@ -115,7 +115,7 @@ async fn messages_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn senders_are_slowed_down_unless_limits_are_off() {
+async fn sends_are_rate_limited_unless_limits_are_off() {
     let node = Node::start_with(|config| {
         config.limits.rate_limits = true;
         config.limits.sends_per_second = 1;

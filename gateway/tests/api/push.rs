@@ -1,4 +1,4 @@
-//! Notifications on their way to a webhook, and what becomes of them without one.
+//! Delivery of notifications to a webhook, and a node without a webhook.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::support::Node;
 
-/// An engine on memory whose only user holds `access`.
+/// An engine on in-memory ports, with one user who has `access`.
 pub(crate) async fn engine(clock: Arc<dyn Clock>, access: Access) -> Engine {
     use pabal_core::ports::Directory as _;
     let directory = MemoryDirectory::default();
@@ -48,8 +48,8 @@ pub(crate) async fn engine(clock: Arc<dyn Clock>, access: Access) -> Engine {
     Engine::start(config, ports).await.unwrap()
 }
 
-/// A third party that answers with these statuses in turn, and then 204.
-struct ThirdParty {
+/// A webhook that responds with these statuses in turn, and then with 204.
+struct WebhookServer {
     url: String,
     posts: mpsc::Receiver<(Option<String>, Value)>,
     server: tokio::task::JoinHandle<()>,
@@ -57,8 +57,8 @@ struct ThirdParty {
 
 type Shared = (mpsc::Sender<(Option<String>, Value)>, Arc<std::sync::Mutex<Vec<u16>>>);
 
-impl ThirdParty {
-    async fn answering(statuses: &[u16]) -> Self {
+impl WebhookServer {
+    async fn responding(statuses: &[u16]) -> Self {
         let (sender, posts) = mpsc::channel(16);
         let statuses = statuses.iter().rev().copied().collect();
         let shared: Shared = (sender, Arc::new(std::sync::Mutex::new(statuses)));
@@ -84,7 +84,7 @@ impl ThirdParty {
     }
 }
 
-impl Drop for ThirdParty {
+impl Drop for WebhookServer {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -105,8 +105,8 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
-async fn node(third_party: &ThirdParty) -> Node {
-    let url = third_party.url.clone();
+async fn node(webhook: &WebhookServer) -> Node {
+    let url = webhook.url.clone();
     Node::start_with(|config| {
         config.push.webhook_url = Some(url);
         config.push.webhook_token = Some("secret".into());
@@ -117,67 +117,67 @@ async fn node(third_party: &ThirdParty) -> Node {
 }
 
 #[tokio::test]
-async fn those_who_are_away_are_told_until_it_is_taken() {
-    let mut third_party = ThirdParty::answering(&[500, 429]).await;
-    let node = node(&third_party).await;
+async fn a_notification_is_posted_until_it_is_accepted() {
+    let mut webhook = WebhookServer::responding(&[500, 429]).await;
+    let node = node(&webhook).await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let direct = mina.direct(&jun).await;
     let message = mina.say(&direct, "are you there?").await;
     for attempt in 0..3 {
-        let (token, body) = third_party.next().await.unwrap_or_else(|| panic!("try {attempt}"));
+        let (token, body) = webhook.next().await.unwrap_or_else(|| panic!("try {attempt}"));
         assert_eq!(token.as_deref(), Some("Bearer secret"));
         assert_eq!(body["user_id"], jun.id);
         assert_eq!(body["message"], message);
         assert!(body["queued_at"].is_string());
     }
-    assert!(third_party.next().await.is_none(), "it was taken");
+    assert!(webhook.next().await.is_none(), "the webhook accepted it");
     let _ears = jun.listen().await;
     mina.say(&direct, "there you are").await;
-    assert!(third_party.next().await.is_none(), "they are here");
+    assert!(webhook.next().await.is_none(), "the user is connected");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_given_up() {
-    let mut third_party = ThirdParty::answering(&[400]).await;
-    let node = node(&third_party).await;
+async fn a_rejected_notification_is_not_repeated() {
+    let mut webhook = WebhookServer::responding(&[400]).await;
+    let node = node(&webhook).await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let direct = mina.direct(&jun).await;
     mina.say(&direct, "first").await;
-    assert!(third_party.next().await.is_some());
-    assert!(third_party.next().await.is_none());
+    assert!(webhook.next().await.is_some());
+    assert!(webhook.next().await.is_none());
     mina.say(&direct, "second").await;
-    assert_eq!(third_party.next().await.unwrap().1["message"]["content"], "second");
+    assert_eq!(webhook.next().await.unwrap().1["message"]["content"], "second");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn what_was_not_taken_is_told_after_a_restart() {
-    let mut third_party = ThirdParty::answering(&[503; 1_000]).await;
-    let first = node(&third_party).await;
+async fn an_unaccepted_notification_is_posted_after_a_restart() {
+    let mut webhook = WebhookServer::responding(&[503; 1_000]).await;
+    let first = node(&webhook).await;
     let (mina, jun) = (first.sign_up("mina").await, first.sign_up("jun").await);
     let direct = mina.direct(&jun).await;
     mina.say(&direct, "hold on").await;
-    assert!(third_party.next().await.is_some());
+    assert!(webhook.next().await.is_some());
     let folder = first.stop().await;
-    let mut recovered = ThirdParty::answering(&[]).await;
+    let mut recovered = WebhookServer::responding(&[]).await;
     let url = recovered.url.clone();
     let second = Node::start_in(folder, |config| config.push.webhook_url = Some(url)).await;
-    let (token, body) = recovered.next().await.expect("told again");
+    let (token, body) = recovered.next().await.expect("a repeated post");
     assert_eq!((token, &body["message"]["content"]), (None, &Value::from("hold on")));
     second.stop().await;
 }
 
 #[tokio::test]
-async fn without_a_webhook_nothing_is_kept() {
+async fn without_a_webhook_no_notification_is_queued() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let direct = mina.direct(&jun).await;
-    mina.say(&direct, "nobody hears").await;
+    mina.say(&direct, "not queued").await;
     let folder = node.stop().await;
-    let mut third_party = ThirdParty::answering(&[]).await;
-    let url = third_party.url.clone();
+    let mut webhook = WebhookServer::responding(&[]).await;
+    let url = webhook.url.clone();
     let node = Node::start_in(folder, |config| config.push.webhook_url = Some(url)).await;
-    assert!(third_party.next().await.is_none());
+    assert!(webhook.next().await.is_none());
     node.stop().await;
 }

@@ -1,12 +1,13 @@
-//! A node in this process, people on it, and what they see. Owns no expectation of its own beyond
-//! that problems look like problems.
+//! A node in this process, its users, and their events. The only expectation here is the form of problem
+//! responses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_gateway::app::App;
 use pabal_gateway::config::{Config, ServeFlags};
-use pabal_gateway::server::{Listeners, Server, Tls};
+use pabal_gateway::server::{Listeners, Server};
+use pabal_gateway::tls::Tls;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ impl Node {
         Self::start_in(folder, |_| {}).await
     }
 
-    /// Where it listens.
+    /// The address of the listener for clients.
     pub(crate) fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
     }
@@ -56,19 +57,19 @@ impl Node {
             ..ServeFlags::default()
         };
         let mut config = Config::load(&flags, []).unwrap();
-        // Fewer tasks and files: the tests run side by side.
+        // Fewer tasks and files, because tests run in parallel.
         config.storage.partitions = 4;
         change(&mut config);
         let listeners = Listeners::bind(&config.server).unwrap();
         let (address, tls) = (listeners.address().unwrap(), listeners.tls());
         let app = App::build(&config, address, tls.clone()).await.unwrap();
-        let server = Server::start(listeners, &app, &config);
+        let server = Server::start(listeners, app.services(), &config);
         let url = format!("http://{address}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { url, http, tls, app, server, folder }
     }
 
-    /// Stops and starts again on the same folder.
+    /// Stops the node, and starts another one on the same folder.
     pub(crate) async fn restart(self) -> Self {
         Self::start_on(self.stop().await).await
     }
@@ -81,7 +82,7 @@ impl Node {
         self.folder
     }
 
-    /// Drains, and keeps answering.
+    /// Drains the node, which continues to respond.
     pub(crate) async fn drain(&self) {
         self.app.drain(GRACE).await;
     }
@@ -100,21 +101,21 @@ impl Node {
 
     pub(crate) async fn sign_up(&self, username: &str) -> Person {
         let body = json!({"username": username, "password": PASSWORD});
-        let answer = self.post("/v1/users", body).await.json(201);
-        self.person(&answer)
+        let response = self.post("/v1/users", body).await.json(201);
+        self.person(&response)
     }
 
     pub(crate) async fn log_in(&self, username: &str) -> Person {
         let body = json!({"username": username, "password": PASSWORD});
-        let answer = self.post("/v1/login", body).await.json(200);
-        self.person(&answer)
+        let response = self.post("/v1/login", body).await.json(200);
+        self.person(&response)
     }
 
-    /// Whoever a sign-up or log-in answered.
-    pub(crate) fn person(&self, answer: &Value) -> Person {
+    /// The user of a response to a sign-up or log-in.
+    pub(crate) fn person(&self, response: &Value) -> Person {
         Person {
-            id: text(&answer["user"]["user_id"]),
-            token: text(&answer["token"]),
+            id: text(&response["user"]["user_id"]),
+            token: text(&response["token"]),
             url: self.url.clone(),
             http: self.http.clone(),
         }
@@ -125,16 +126,11 @@ impl Node {
 pub(crate) struct Person {
     pub(crate) id: String,
     pub(crate) token: String,
-    url: String,
-    http: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Person {
-    /// The same person, with the same token, on another node.
-    pub(crate) fn moved_to(&self, node: &Node) -> Self {
-        Self { url: node.url.clone(), ..self.clone() }
-    }
-
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let url = format!("{}{path}", self.url);
         send(&self.http, method, url, Some(&self.token), body).await
@@ -161,16 +157,16 @@ impl Person {
     }
 
     pub(crate) async fn direct(&self, other: &Person) -> String {
-        let answer = self.put(&format!("/v1/direct/{}", other.id)).await;
-        assert!(answer.status.is_success(), "{answer:?}");
-        text(&answer.body["channel"]["channel_id"])
+        let response = self.put(&format!("/v1/direct/{}", other.id)).await;
+        assert!(response.status.is_success(), "{response:?}");
+        text(&response.body["channel"]["channel_id"])
     }
 
     pub(crate) async fn group(&self, name: &str, members: &[&Person]) -> String {
         let members: Vec<_> = members.iter().map(|member| &member.id).collect();
         let body = json!({"name": name, "members": members});
-        let answer = self.post("/v1/channels", body).await.json(201);
-        text(&answer["channel"]["channel_id"])
+        let response = self.post("/v1/channels", body).await.json(201);
+        text(&response["channel"]["channel_id"])
     }
 
     pub(crate) async fn say(&self, channel_id: &str, content: &str) -> Value {
@@ -179,10 +175,14 @@ impl Person {
         self.post(&path, body).await.json(201)["message"].clone()
     }
 
-    /// Opens a session that starts at now.
+    /// Opens a session without catch-up.
     pub(crate) async fn listen(&self) -> Ears {
-        let answer = self.post("/v1/sessions", json!({})).await.json(201);
-        Ears { person: self.clone(), id: text(&answer["session_id"]), next: text(&answer["next"]) }
+        let response = self.post("/v1/sessions", json!({})).await.json(201);
+        Ears {
+            person: self.clone(),
+            id: text(&response["session_id"]),
+            next: text(&response["next"]),
+        }
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    /// The next events, or none if nothing comes for a moment.
+    /// The next events, or none if no event arrives within 400 ms.
     pub(crate) async fn hear(&mut self) -> Vec<Value> {
         let Self { id, next, .. } = self;
         let path = format!("/v1/sessions/{id}/long-poll?after={next}&wait_ms=400");
@@ -203,7 +203,7 @@ impl Ears {
         batch["events"].as_array().unwrap().clone()
     }
 
-    /// All events until none comes for a moment, without their `message` wrapping being undone.
+    /// All events until no event arrives within 400 ms.
     pub(crate) async fn hear_all(&mut self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -234,7 +234,7 @@ impl Reply {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
     }
 
-    /// The body of an answer of this status.
+    /// The body of a JSON response with this status.
     #[track_caller]
     pub(crate) fn json(self, status: u16) -> Value {
         self.is(status);
@@ -242,7 +242,7 @@ impl Reply {
         self.body
     }
 
-    /// A problem of this status and code, in the form that all of them have.
+    /// Asserts a problem with this status and code, in the form of all problems.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str) -> &Value {
         self.is(status);
@@ -262,7 +262,7 @@ impl Reply {
         problem
     }
 
-    /// A 422 that names `field`.
+    /// Asserts a 422 that names `field`.
     #[track_caller]
     pub(crate) fn invalid(&self, field: &str) {
         let problem = self.problem(422, "invalid");

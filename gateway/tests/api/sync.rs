@@ -17,24 +17,24 @@ async fn named_channels_come_from_their_cursor_and_others_with_their_head() {
     mina.say(&lunch, "first").await;
     let head = mina.say(&lunch, "last").await;
     let held = json!({"channels": {&notes: ids[0]}});
-    let answer = mina.post("/v1/sync?limit=2", held).await.json(200)["channels"].clone();
-    let beyond = &answer[&notes];
-    assert_eq!(pluck(&beyond["messages"], "content"), ["1", "2"]);
-    assert_eq!(beyond["cur_max_message_id"], ids[2]);
-    assert_eq!(beyond["has_more"], true);
-    assert_eq!(answer[&lunch]["messages"], json!([head]));
-    assert_eq!(answer[&lunch]["cur_max_message_id"], head["message_id"]);
-    assert!(answer.get(&empty).is_none());
+    let response = mina.post("/v1/sync?limit=2", held).await.json(200)["channels"].clone();
+    let synced = &response[&notes];
+    assert_eq!(pluck(&synced["messages"], "content"), ["1", "2"]);
+    assert_eq!(synced["cur_max_message_id"], ids[2]);
+    assert_eq!(synced["has_more"], true);
+    assert_eq!(response[&lunch]["messages"], json!([head]));
+    assert_eq!(response[&lunch]["cur_max_message_id"], head["message_id"]);
+    assert!(response.get(&empty).is_none());
     let up_to_date = json!({"channels": {&notes: ids[3], &lunch: "0"}});
-    let answer = mina.post("/v1/sync", up_to_date).await.json(200)["channels"].clone();
-    assert_eq!(answer[&notes]["messages"], json!([]));
-    assert_eq!(answer[&notes]["cur_max_message_id"], ids[3]);
-    assert_eq!(pluck(&answer[&lunch]["messages"], "content"), ["first", "last"]);
+    let response = mina.post("/v1/sync", up_to_date).await.json(200)["channels"].clone();
+    assert_eq!(response[&notes]["messages"], json!([]));
+    assert_eq!(response[&notes]["cur_max_message_id"], ids[3]);
+    assert_eq!(pluck(&response[&lunch]["messages"], "content"), ["first", "last"]);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_device_that_was_away_is_told_which_channels_are_gone() {
+async fn an_offline_device_gets_the_list_of_gone_channels() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let notes = mina.group("Notes", &[]).await;
@@ -50,10 +50,10 @@ async fn a_device_that_was_away_is_told_which_channels_are_gone() {
     mina.delete(&format!("/v1/channels/{deleted}")).await.is(204);
     jun.delete(&format!("/v1/channels/{removed}/members/{}", mina.id)).await.is(204);
     let held = json!({"channels": {&notes: "0", &left: "0", &deleted: "0", &removed: "0"}});
-    let answer = mina.post("/v1/sync", held.clone()).await.json(200);
-    assert_eq!(pluck(&answer["channels"][&notes]["messages"], "content"), ["hello"]);
-    assert_eq!(answer["channels"].as_object().unwrap().len(), 1);
-    let mut gone: Vec<_> = answer["gone"].as_array().unwrap().iter().map(text).collect();
+    let response = mina.post("/v1/sync", held.clone()).await.json(200);
+    assert_eq!(pluck(&response["channels"][&notes]["messages"], "content"), ["hello"]);
+    assert_eq!(response["channels"].as_object().unwrap().len(), 1);
+    let mut gone: Vec<_> = response["gone"].as_array().unwrap().iter().map(text).collect();
     let mut expected = [left, deleted, removed];
     gone.sort();
     expected.sort();
@@ -65,19 +65,23 @@ async fn a_device_that_was_away_is_told_which_channels_are_gone() {
         events.as_array().unwrap().iter().filter(|it| it["type"] == kind).cloned().collect()
     };
     assert_eq!(of("message").len(), 1);
-    let mut told: Vec<_> = of("member").iter().map(|it| text(&it["channel_id"])).collect();
-    told.sort();
-    assert_eq!(told, expected);
+    let mut removed_from: Vec<_> = of("member").iter().map(|it| text(&it["channel_id"])).collect();
+    removed_from.sort();
+    assert_eq!(removed_from, expected);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_synchronised() {
+async fn invalid_syncs_are_refused() {
     let node = Node::start_with(|config| config.limits.channels_per_request = 2).await;
     let (mina, eve) = (node.sign_up("mina").await, node.sign_up("eve").await);
     let notes = mina.group("Notes", &[]).await;
     let foreign = eve.post("/v1/sync", json!({"channels": {&notes: "0"}})).await.json(200);
-    assert_eq!(foreign, json!({"channels": {}, "gone": [notes]}), "and nothing of what it holds");
+    assert_eq!(
+        foreign,
+        json!({"channels": {}, "gone": [notes]}),
+        "none of its messages is returned"
+    );
     let many = json!({"channels": {"1": "0", "2": "0", "3": "0"}});
     mina.post("/v1/sync", many).await.invalid("channels");
     mina.post("/v1/sync", json!({"channels": {"x": "0"}})).await.invalid("channels.x");

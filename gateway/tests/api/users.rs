@@ -8,26 +8,26 @@ use crate::support::{Node, PASSWORD, pluck};
 async fn signing_up_logs_in() {
     let node = Node::start().await;
     let body = json!({"username": "Mina.Kim", "password": PASSWORD, "display_name": " 미나 "});
-    let answer = node.post("/v1/users", body).await.json(201);
-    let user = &answer["user"];
+    let response = node.post("/v1/users", body).await.json(201);
+    let user = &response["user"];
     assert_eq!(user["username"], "mina.kim");
     assert_eq!(user["display_name"], "미나");
     assert_eq!((&user["status_text"], &user["avatar_url"]), (&json!(""), &json!("")));
     assert!(user["user_id"].as_str().unwrap().parse::<u64>().is_ok());
-    assert!(answer["device_id"].as_str().unwrap().parse::<u64>().is_ok());
-    assert_eq!(answer["expires_at"].as_str().unwrap().len(), "2026-12-22T00:00:00.000Z".len());
-    let token = answer["token"].as_str().unwrap();
+    assert!(response["device_id"].as_str().unwrap().parse::<u64>().is_ok());
+    assert_eq!(response["expires_at"].as_str().unwrap().len(), "2026-12-22T00:00:00.000Z".len());
+    let token = response["token"].as_str().unwrap();
     assert!((22..=27).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric()));
     let me = node.http.get(format!("{}/v1/me", node.url)).bearer_auth(token);
     assert_eq!(crate::support::reply(me).await.json(200)["user"], *user);
     let without_name = json!({"username": "Jun", "password": PASSWORD});
-    let answer = node.post("/v1/users", without_name).await.json(201);
-    assert_eq!(answer["user"]["display_name"], "Jun");
+    let response = node.post("/v1/users", without_name).await.json(201);
+    assert_eq!(response["user"]["display_name"], "Jun");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_username_is_taken_once_in_whatever_form() {
+async fn a_username_is_unique_in_its_normalised_form() {
     let node = Node::start().await;
     node.sign_up("미나").await;
     for same in ["미나", "\u{1106}\u{1175}\u{1102}\u{1161}"] {
@@ -41,7 +41,7 @@ async fn a_username_is_taken_once_in_whatever_form() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_sign_up_is_named() {
+async fn an_invalid_sign_up_names_the_field() {
     let node = Node::start().await;
     let wrong = [
         (json!({"password": PASSWORD}), "username"),
@@ -60,21 +60,21 @@ async fn what_is_wrong_with_a_sign_up_is_named() {
 }
 
 #[tokio::test]
-async fn profiles_are_for_those_who_are_logged_in() {
+async fn profiles_need_a_token() {
     let node = Node::start().await;
     let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
     let path = format!("/v1/users/{}", jun.id);
-    let answer = mina.get(&path).await.json(200);
-    assert_eq!(answer["user"]["username"], "jun");
-    assert!(answer["user"].get("password_hash").is_none());
+    let response = mina.get(&path).await.json(200);
+    assert_eq!(response["user"]["username"], "jun");
+    assert!(response["user"].get("password_hash").is_none());
     mina.get("/v1/users/1").await.problem(404, "not_found");
-    mina.get("/v1/users/nobody").await.problem(404, "not_found");
+    mina.get("/v1/users/unknown").await.problem(404, "not_found");
     node.get(&path).await.problem(401, "unauthenticated");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn users_are_found_by_name_or_its_beginning() {
+async fn users_are_found_by_name_or_prefix() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     for name in ["minari", "minho", "jun"] {
@@ -86,8 +86,8 @@ async fn users_are_found_by_name_or_its_beginning() {
     let found = mina.get("/v1/users?username=min&limit=2").await.json(200);
     assert_eq!(pluck(&found["users"], "username"), ["mina", "minari"]);
     assert_eq!(found["has_more"], true);
-    let nobody = mina.get("/v1/users?username=zz").await.json(200);
-    assert_eq!(nobody["users"], json!([]));
+    let none = mina.get("/v1/users?username=zz").await.json(200);
+    assert_eq!(none["users"], json!([]));
     mina.get("/v1/users").await.invalid("username");
     mina.get("/v1/users?username=m&limit=0").await.invalid("limit");
     mina.get("/v1/users?username=m&limit=201").await.invalid("limit");

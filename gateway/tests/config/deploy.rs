@@ -1,5 +1,4 @@
-//! What `deploy/` holds fits the program: each setting that a file there makes is one that there is,
-//! with a value that it takes.
+//! The files in `deploy/` match the program: each setting in them exists, and its value is valid.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ fn deploy(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The variables that a file sets, in the notations of YAML, of Kubernetes and of a Dockerfile.
+/// The variables that a file sets, in the syntax of YAML, of Kubernetes and of a Dockerfile.
 fn variables(text: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut named = None;
@@ -27,15 +26,15 @@ fn variables(text: &str) -> Vec<(String, String)> {
             }
         }
     }
-    // One that Kubernetes takes from elsewhere.
-    for (name, stands_for) in [
+    // Variables whose values Kubernetes takes from other resources.
+    for (name, value) in [
         ("PABAL_NODE_NAME", "pabal-0"),
         ("PABAL_STORAGE_QUEUE", "redis://redis"),
         ("PABAL_STORAGE_HISTORY", "cassandra://cassandra/pabal"),
         ("PABAL_STORAGE_DIRECTORY", "postgres://postgres/pabal"),
     ] {
         if text.contains(name) && !found.iter().any(|(found, _)| found == name) {
-            found.push((name.to_owned(), stands_for.to_owned()));
+            found.push((name.to_owned(), value.to_owned()));
         }
     }
     for (_, value) in &mut found {
@@ -44,7 +43,7 @@ fn variables(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What the program makes of a configuration.
+/// Loads a configuration as the program does.
 fn check(variables: &[(String, String)], config: Option<&Path>) -> Result<Config, ConfigError> {
     let config = config.map(Path::to_path_buf);
     let flags = ServeFlags { config, ..ServeFlags::default() };
@@ -52,7 +51,7 @@ fn check(variables: &[(String, String)], config: Option<&Path>) -> Result<Config
 }
 
 #[test]
-fn every_variable_is_a_setting_with_a_value_that_it_takes() {
+fn every_variable_is_a_setting_with_a_valid_value() {
     for (file, at_least) in [
         ("Dockerfile", 4),
         ("compose/compose.yaml", 7),
@@ -62,7 +61,7 @@ fn every_variable_is_a_setting_with_a_value_that_it_takes() {
         let variables = variables(&deploy(file));
         assert!(variables.len() >= at_least, "{file}: {variables:?}");
         check(&variables, None).unwrap_or_else(|error| panic!("{file}: {error}"));
-        // The check does look.
+        // The check detects an unknown variable.
         let wrong = ("PABAL_SERVER_LISEN".to_owned(), "x".to_owned());
         let error = check(&[&variables[..], &[wrong]].concat(), None).expect_err("is unknown");
         assert!(error.to_string().contains("PABAL_SERVER_LISEN"), "{error}");
@@ -70,7 +69,7 @@ fn every_variable_is_a_setting_with_a_value_that_it_takes() {
 }
 
 #[test]
-fn the_configuration_in_kubernetes_is_one() {
+fn the_configuration_in_kubernetes_is_valid() {
     let text = deploy("kubernetes/pabal.yaml");
     let (_, block) = text.split_once("  pabal.toml: |\n").expect("a file in the ConfigMap");
     let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with("    "));

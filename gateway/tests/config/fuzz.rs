@@ -1,5 +1,5 @@
-//! Fuzz target of the configuration: files, variables and flags with values that may or may not fit,
-//! and files that were spoiled.
+//! Fuzz target of the configuration: files, variables and flags with valid and invalid values, and
+//! corrupted files.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use proptest::sample::select;
 
 use crate::{Serve, file};
 
-/// No line for the operator is longer: the longest names all keys of a section.
+/// The longest line of an error, which has the names of all keys of a section.
 const LONGEST_LINE: usize = 2_000;
 
-/// Values in TOML, of which few fit where they come to stand.
+/// Values in TOML, most of which are invalid for the key that they are assigned to.
 const VALUES: &[&str] = &[
     "true",
     "false",
@@ -58,7 +58,7 @@ const VALUES: &[&str] = &[
     "nothing",
 ];
 
-/// Pieces of the grammar, in places where they may not belong.
+/// Pieces of the grammar, inserted at random positions.
 const TOKENS: &[&[u8]] = &[
     b"[",
     b"]",
@@ -93,7 +93,7 @@ const TOKENS: &[&[u8]] = &[
     b"{a={a={a={a={a={a={a={a=",
 ];
 
-/// Every key with a value that fits, in TOML: what stands in the example.
+/// Every key with a valid value in TOML, from the example.
 fn keys() -> BTreeMap<(String, String), String> {
     let text = include_str!("../../pabal.example.toml");
     let (mut section, mut keys) = (String::new(), BTreeMap::new());
@@ -110,7 +110,7 @@ fn keys() -> BTreeMap<(String, String), String> {
     keys
 }
 
-/// Some keys, each with a value, of which most fit. One in many names no key.
+/// Some keys with values, most of which are valid. A few keys do not exist.
 fn settings() -> impl Strategy<Value = BTreeMap<(String, String), String>> {
     let keys = keys();
     let names: Vec<_> = keys.keys().cloned().collect();
@@ -145,9 +145,9 @@ fn load(
     Config::load_with_sources(flags, environment.iter().cloned())
 }
 
-/// A configuration that is taken can be printed, and that is a file which says the same.
+/// A valid configuration can be printed, and the output is a file with the same values.
 fn comes_back(config: &Config, sources: &Sources) -> Result<(), TestCaseError> {
-    let text = print(config, sources, true).expect("it is all text");
+    let text = print(config, sources, true).expect("all values are UTF-8");
     let printed = file(&text);
     let flags = ServeFlags { config: Some(printed.path.clone()), ..ServeFlags::default() };
     let (again, _) =
@@ -156,7 +156,7 @@ fn comes_back(config: &Config, sources: &Sources) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// One line of bounded length without control characters, which a terminal would obey.
+/// Asserts that an error is one line of bounded length without control characters.
 fn is_a_line(error: &ConfigError) -> Result<(), TestCaseError> {
     let line = error.to_string();
     prop_assert!(!line.chars().any(char::is_control), "{line:?}");
@@ -164,7 +164,7 @@ fn is_a_line(error: &ConfigError) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whether a value of one key may be said to be wrong where only another one was set badly.
+/// Whether an error may name one key although only the other one was set wrongly.
 fn go_together(one: &str, other: &str) -> bool {
     let pairs = [
         ("node.latitude", "node.longitude"),
@@ -174,7 +174,7 @@ fn go_together(one: &str, other: &str) -> bool {
     one == other || pairs.iter().any(|&(a, b)| (a, b) == (one, other) || (b, a) == (one, other))
 }
 
-/// That the error is about one of the settings that do not fit, or that need another one.
+/// Asserts that the error names an invalid setting, or one that needs another setting.
 fn names_a_setting(
     settings: &BTreeMap<(String, String), String>,
     named: &str,
@@ -183,12 +183,12 @@ fn names_a_setting(
     let suspects = settings.iter().filter(|(name, value)| {
         let (section, key) = name;
         let full = format!("{section}.{key}");
-        // A key that does not fit into its section is named by the section alone.
+        // An error for a key that is not in its section names the section only.
         let about = named == *section || named.starts_with(&full) || go_together(&full, named);
         let alone = ["latitude", "longitude", "tls_cert", "tls_key"].contains(&key.as_str());
         about && (alone || fit.get(*name) != Some(*value))
     });
-    prop_assert!(suspects.count() > 0, "{named} is not what is wrong in {settings:?}");
+    prop_assert!(suspects.count() > 0, "{named} is not an invalid setting of {settings:?}");
     Ok(())
 }
 
@@ -203,16 +203,18 @@ fn configuration_of_a_file() {
                 comes_back(&config, &sources)?;
                 for (section, key) in settings.keys() {
                     let Source::File { line, .. } = sources.of(&format!("{section}.{key}")) else {
-                        return Err(TestCaseError::fail(format!("{section}.{key} has no line")));
+                        return Err(TestCaseError::fail(format!(
+                            "{section}.{key} has no line number"
+                        )));
                     };
-                    let stands = text.lines().nth(line - 1).unwrap_or_default();
-                    prop_assert!(stands.starts_with(&format!("{key} = ")), "{line}: {stands}");
+                    let found = text.lines().nth(line - 1).unwrap_or_default();
+                    prop_assert!(found.starts_with(&format!("{key} = ")), "{line}: {found}");
                 }
             }
             Err(error) => {
                 is_a_line(&error)?;
                 match &error {
-                    // Text that is no TOML has no keys.
+                    // Text that is not TOML has no keys.
                     ConfigError::File { key, line, .. } if key == "TOML" => {
                         prop_assert!((1..=text.lines().count()).contains(line), "{error}");
                     }
@@ -251,7 +253,7 @@ fn configuration_of_the_environment() {
                     ConfigError::Environment { name, .. } => {
                         prop_assert!(variables.iter().any(|(known, _)| known == name), "{error}");
                     }
-                    // Of two that go together one was not set.
+                    // One of two keys that need each other was not set.
                     ConfigError::Value { key, .. } => names_a_setting(&settings, key)?,
                     other => prop_assert!(false, "{other}"),
                 }
@@ -328,7 +330,7 @@ fn configuration_of_flags() {
 }
 
 #[test]
-fn configuration_spoiled() {
+fn configuration_of_a_corrupted_file() {
     let whole = settings().prop_map(|settings| written(&settings).into_bytes());
     for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
         let given = file("");

@@ -1,4 +1,4 @@
-//! Configuration: where values come from, which goes before which, and what is said of wrong ones.
+//! Configuration: the sources of values, their precedence, and errors for invalid values.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod deploy;
@@ -45,7 +45,7 @@ fn load_file(text: &str) -> Result<Config, ConfigError> {
 }
 
 #[test]
-fn without_anything_the_defaults_hold() {
+fn without_settings_the_defaults_apply() {
     let config = load(&[], &[]).unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
@@ -59,7 +59,7 @@ fn without_anything_the_defaults_hold() {
 }
 
 #[test]
-fn flags_go_before_environment_before_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let file = file("[server]\nlisten = '127.0.0.1:1'\n[node]\nregion = 'file'\nname = 'file'\n");
     let environment = [("PABAL_NODE_REGION", "environment"), ("PABAL_NODE_NAME", "environment")];
     let path = file.path.to_str().unwrap();
@@ -115,7 +115,7 @@ fn every_flag_sets_its_key() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_named_with_its_line() {
+fn an_error_in_a_file_names_the_line_and_the_key() {
     let wrong = |text: &str| match load_file(text).unwrap_err() {
         ConfigError::File { line, key, reason, .. } => (line, key, reason),
         other => panic!("{other:?}"),
@@ -155,13 +155,13 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let error = load(&["--config", "/nowhere/pabal.toml"], &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot read /nowhere/pabal.toml"), "{error}");
 }
 
 #[test]
-fn the_environment_is_read_as_the_key_wants_it() {
+fn a_variable_is_read_as_the_type_of_its_key() {
     let config = load(
         &[],
         &[
@@ -191,7 +191,7 @@ fn the_environment_is_read_as_the_key_wants_it() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_is_named() {
+fn an_error_in_the_environment_names_the_variable() {
     let wrong = |name: &str, value: &str| match load(&[], &[(name, value)]).unwrap_err() {
         ConfigError::Environment { name, reason } => (name, reason),
         other => panic!("{other:?}"),
@@ -203,13 +203,13 @@ fn what_is_wrong_in_the_environment_is_named() {
     assert!(name == "PABAL_LIMITS_BODY_BYTES" && reason.contains("many"), "{reason}");
     wrong("PABAL_SERVER_LISTEN", "here");
     wrong("PABAL_LOG_FORMAT", "xml");
-    // What it quotes can neither break the line nor command the terminal.
+    // Quoted input cannot break the line or send commands to the terminal.
     let error = load(&[], &[("PABAL_LOG_FORMAT", "two\nlines\u{1b}[2J")]).unwrap_err().to_string();
     assert!(error.contains(r"two\nlines\u{1b}[2J") && !error.contains('\n'), "{error:?}");
 }
 
 #[test]
-fn values_out_of_range_name_their_key_and_where_it_was_set() {
+fn a_value_out_of_range_is_reported_with_its_key_and_source() {
     let wrong = [
         ("[node]\nlatitude = 91.0\nlongitude = 0.0", "node.latitude"),
         ("[node]\nlatitude = 1.0\nlongitude = nan", "node.longitude"),
@@ -230,15 +230,15 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
     ];
     for (text, expected) in wrong {
         let (_, key) = expected.split_once('.').unwrap();
-        let stands = text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+        let expected_line = text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
         match load_file(text).unwrap_err() {
             ConfigError::File { key, line, .. } => {
-                assert_eq!((key.as_str(), line), (expected, stands), "{text}");
+                assert_eq!((key.as_str(), line), (expected, expected_line), "{text}");
             }
             other => panic!("{text}: {other:?}"),
         }
     }
-    // What was set nowhere has no line, and a variable or a flag has its own name.
+    // A key that is not set has no line. A variable or flag is named instead.
     for (text, expected) in [
         ("[node]\nlatitude = 1.0", "node.longitude"),
         ("[node]\nlongitude = 1.0", "node.latitude"),
@@ -256,7 +256,7 @@ fn values_out_of_range_name_their_key_and_where_it_was_set() {
     assert!(error.starts_with("node.capacity: "), "{error}");
 }
 
-/// What `pabal config print` shows.
+/// The output of `pabal config print`.
 fn printed(arguments: &[&str], environment: &[(&str, &str)], show_secrets: bool) -> String {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let all = environment.iter().map(owned);
@@ -265,7 +265,7 @@ fn printed(arguments: &[&str], environment: &[(&str, &str)], show_secrets: bool)
 }
 
 #[test]
-fn what_is_printed_is_a_file_that_says_the_same() {
+fn the_printed_configuration_is_a_file_with_the_same_values() {
     let given = file("[server]\n\npublic_url = 'https://chat.example.org'\n");
     let arguments =
         ["--config", given.path.to_str().unwrap(), "--latitude", "37.5", "--longitude", "127"];
@@ -274,24 +274,24 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     assert_eq!(load_file(&text).unwrap(), load(&arguments, &environment).unwrap(), "{text}");
     let keys = text.lines().filter(|line| line.contains("; default ")).count();
     assert_eq!(keys, config_keys(), "{text}");
-    let stands = |key: &str| {
+    let line_before = |key: &str| {
         let lines: Vec<_> = text.lines().collect();
         let at = lines.iter().position(|line| line.starts_with(key)).unwrap();
         lines[at - 1].to_owned()
     };
     let line = format!("# a URL; default none; from {}:3", given.path.display());
-    assert_eq!(stands("public_url = "), line);
+    assert_eq!(line_before("public_url = "), line);
     assert_eq!(
-        stands("body_bytes = 4096"),
+        line_before("body_bytes = 4096"),
         "# bytes; default 262144; from PABAL_LIMITS_BODY_BYTES"
     );
-    assert_eq!(stands("latitude = 37.5"), "# degrees; default none; from the command line");
-    assert_eq!(stands("partitions = 16"), "# a count; default 16; from the default");
-    assert!(text.contains("# Shards of channels, 1 to 1,024, the same on all nodes"), "{text}");
+    assert_eq!(line_before("latitude = 37.5"), "# degrees; default none; from the command line");
+    assert_eq!(line_before("partitions = 16"), "# a count; default 16; from the default");
+    assert!(text.contains("# Partitions of channels, 1 to 1,024, the same on all nodes"), "{text}");
 }
 
 #[test]
-fn secrets_are_printed_only_when_asked_for() {
+fn secrets_are_printed_on_request_only() {
     let environment = [("PABAL_PUSH_WEBHOOK_TOKEN", "sesame")];
     assert!(!printed(&[], &environment, false).contains("sesame"));
     assert!(printed(&[], &environment, false).contains("# webhook_token is set"));
@@ -307,10 +307,10 @@ fn flags_of_the_wrong_type_are_refused() {
 }
 
 #[test]
-fn the_example_holds_every_key_with_its_default() {
+fn the_example_has_every_key_with_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pabal.example.toml");
     assert_eq!(load(&["--config", path], &[]).unwrap(), Config::default());
-    // With the optional keys as well, each key stands there once: an unknown one would be refused.
+    // With the optional keys uncommented, each key is there once; an unknown key would be refused.
     let text = std::fs::read_to_string(path).unwrap();
     let optional = |line: &str| line.starts_with("# ") && line.contains(" = ");
     let whole: Vec<&str> =
@@ -322,21 +322,42 @@ fn the_example_holds_every_key_with_its_default() {
     assert_eq!(keys.count(), config_keys(), "a key is not in the example");
 }
 
-/// As many keys as the configuration has: in the source each is a line `key: Type = default,`.
+#[test]
+fn the_example_has_the_documentation_of_every_key() {
+    let (source, example) =
+        (include_str!("../../src/config/keys.rs"), include_str!("../../pabal.example.toml"));
+    let (mut documentation, mut checked) = (Vec::new(), 0);
+    for line in source.lines() {
+        if let Some(text) = line.strip_prefix("        /// ") {
+            documentation.push(format!("# {text}"));
+        } else if let Some((key, _)) = line.trim().split_once(": ").filter(|_| is_key(&line)) {
+            let commented = documentation.join("\n");
+            let found = [format!("{commented}\n{key} = "), format!("{commented}\n# {key} = ")]
+                .iter()
+                .any(|entry| example.contains(entry));
+            assert!(found && !documentation.is_empty(), "{key} needs this comment:\n{commented}");
+            documentation.clear();
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, config_keys());
+}
+
+/// The number of keys: in the source each is a line `key: Type = default,`.
 fn config_keys() -> usize {
-    let source = include_str!("../../src/config/keys.rs");
-    let is_key = |line: &&str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
-        let (name, rest) = line.split_once(": ").unwrap_or_default();
-        let name = name.strip_prefix("        ").unwrap_or_default();
-        !name.is_empty() && name.chars().all(plain) && rest.contains(" = ")
-    };
-    source.lines().filter(is_key).count()
+    include_str!("../../src/config/keys.rs").lines().filter(is_key).count()
+}
+
+fn is_key(line: &&str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let (name, rest) = line.split_once(": ").unwrap_or_default();
+    let name = name.strip_prefix("        ").unwrap_or_default();
+    !name.is_empty() && name.chars().all(plain) && rest.contains(" = ")
 }
 
 #[test]
-fn only_among_others_a_pause_costs_a_node_its_leases() {
+fn only_a_node_in_a_cluster_has_a_short_lease() {
     let lease = |arguments: &[&str]| load(arguments, &[]).unwrap().engine_limits().lease;
-    assert!(lease(&[]) >= Duration::from_secs(60 * 60), "nobody could take what it has");
+    assert!(lease(&[]) >= Duration::from_secs(60 * 60), "no other node could take over");
     assert_eq!(lease(&["--queue", "redis://127.0.0.1"]), Duration::from_secs(10));
 }

@@ -143,8 +143,18 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.answer(move |store| accounts::change_settings(store, user_id, change.clone()))
     }
 
-    fn friends(&self, user_id: UserId) -> Answer<'_, Vec<Friend>> {
-        self.answer(move |store| people::friends(store, user_id))
+    fn settings_of(&self, users: &[UserId]) -> Answer<'_, Vec<Settings>> {
+        let users = users.to_vec();
+        self.answer(move |store| accounts::settings_of(store, users.clone()))
+    }
+
+    fn friends_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Friend>> {
+        self.answer(move |store| people::friends_after(store, user_id, after, limit))
     }
 
     fn befriend(&self, user_id: UserId, other: UserId) -> Answer<'_, FriendState> {
@@ -155,8 +165,17 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.answer(move |store| people::unfriend(store, user_id, other))
     }
 
-    fn blocks(&self, user_id: UserId) -> Answer<'_, Vec<UserId>> {
-        self.answer(move |store| people::blocks(store, user_id))
+    fn blocks_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<UserId>> {
+        self.answer(move |store| people::blocks_after(store, user_id, after, limit))
+    }
+
+    fn has_blocked(&self, user_id: UserId, other: UserId) -> Answer<'_, bool> {
+        self.answer(move |store| people::has_blocked(store, user_id, other))
     }
 
     fn block(&self, user_id: UserId, other: UserId) -> Answer<'_, ()> {
@@ -171,6 +190,10 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.answer(move |store| channels::direct_channel(store, users, new.clone()))
     }
 
+    fn find_direct_channel(&self, users: [UserId; 2]) -> Answer<'_, Option<Channel>> {
+        self.answer(move |store| channels::find_direct_channel(store, users))
+    }
+
     fn create_group(
         &self,
         channel: Channel,
@@ -182,8 +205,13 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         })
     }
 
-    fn memberships(&self, user_id: UserId) -> Answer<'_, Vec<Membership>> {
-        self.answer(move |store| members::memberships(store, user_id))
+    fn memberships_after(
+        &self,
+        user_id: UserId,
+        after: Option<ChannelId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Membership>> {
+        self.answer(move |store| members::memberships_after(store, user_id, after, limit))
     }
 
     fn membership(&self, user_id: UserId, channel_id: ChannelId) -> Answer<'_, Option<Membership>> {
@@ -198,8 +226,13 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.answer(move |store| channels::delete_group(store, channel_id))
     }
 
-    fn members(&self, channel_id: ChannelId) -> Answer<'_, Vec<Member>> {
-        self.answer(move |store| members::members(store, channel_id))
+    fn members_after(
+        &self,
+        channel_id: ChannelId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Member>> {
+        self.answer(move |store| members::members_after(store, channel_id, after, limit))
     }
 
     fn put_member(

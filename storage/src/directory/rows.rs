@@ -20,6 +20,16 @@ pub(super) fn stored_id(raw: u64) -> i64 {
     raw.cast_signed()
 }
 
+/// The id that a page begins after, as it is stored. Every stored id is above -1.
+pub(super) fn stored_start(after: Option<u64>) -> i64 {
+    after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX))
+}
+
+/// How many rows a statement may return, as it is bound.
+pub(super) fn stored_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 fn unsigned(raw: i64) -> Read<u64> {
     u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the negative number {raw}")))
 }
@@ -168,6 +178,20 @@ impl SettingsRow {
             share_presence: self.share_presence.unwrap_or(defaults.share_presence),
             share_read: self.share_read.unwrap_or(defaults.share_read),
         })
+    }
+}
+
+/// Settings with the user who set them.
+#[derive(sqlx::FromRow)]
+pub(super) struct UserSettingsRow {
+    user_id: i64,
+    #[sqlx(flatten)]
+    settings: SettingsRow,
+}
+
+impl UserSettingsRow {
+    pub(super) fn read(self) -> Read<(UserId, Settings)> {
+        Ok((user_id(self.user_id)?, self.settings.read()?))
     }
 }
 

@@ -100,20 +100,28 @@ pub(super) const CHANGE_SETTINGS: &str = "\
         share_read = COALESCE(excluded.share_read, settings.share_read)
     RETURNING locale, notifications, share_presence, share_read";
 
-/// $1 user id → [`super::rows::FriendRow`]s by friend: whom they asked, and who else asked them.
+/// The start of a statement that returns [`super::rows::UserSettingsRow`]s of those of some users
+/// who set any; a [`tuple`] follows.
+pub(super) const SETTINGS_AMONG: &str = "\
+    SELECT user_id, locale, notifications, share_presence, share_read
+    FROM settings WHERE user_id IN";
+
+/// $1 user id, $2 id to begin after, $3 limit → [`super::rows::FriendRow`]s by friend: the users
+/// whom they asked, and the other users who asked them.
 pub(super) const FRIENDS: &str = "\
     SELECT asked.friend_id, 1 = 1 AS asked, EXISTS (
         SELECT 1 FROM friends AS back
         WHERE back.user_id = asked.friend_id AND back.friend_id = asked.user_id
     ) AS was_asked
-    FROM friends AS asked WHERE asked.user_id = $1
+    FROM friends AS asked WHERE asked.user_id = $1 AND asked.friend_id > $2
     UNION ALL
     SELECT asked.user_id, 1 = 0, 1 = 1
-    FROM friends AS asked WHERE asked.friend_id = $1 AND NOT EXISTS (
+    FROM friends AS asked
+    WHERE asked.friend_id = $1 AND asked.user_id > $2 AND NOT EXISTS (
         SELECT 1 FROM friends AS back
         WHERE back.user_id = asked.friend_id AND back.friend_id = asked.user_id
     )
-    ORDER BY 1";
+    ORDER BY 1 LIMIT $3";
 
 /// $1 user id, $2 friend → a row, if the one has asked the other.
 pub(super) const HAS_ASKED: &str = "\
@@ -128,9 +136,14 @@ pub(super) const UNFRIEND: &str = "\
     DELETE FROM friends
     WHERE (user_id = $1 AND friend_id = $2) OR (user_id = $2 AND friend_id = $1)";
 
-/// $1 user id → blocked ids, in order.
+/// $1 user id, $2 id to begin after, $3 limit → blocked ids, in order.
 pub(super) const BLOCKS: &str = "\
-    SELECT blocked_id FROM blocks WHERE user_id = $1 ORDER BY blocked_id";
+    SELECT blocked_id FROM blocks
+    WHERE user_id = $1 AND blocked_id > $2 ORDER BY blocked_id LIMIT $3";
+
+/// $1 user id, $2 other → a row, if the one has blocked the other.
+pub(super) const HAS_BLOCKED: &str = "\
+    SELECT 1 FROM blocks WHERE user_id = $1 AND blocked_id = $2";
 
 /// $1 user id, $2 blocked.
 pub(super) const BLOCK: &str = "\
@@ -195,13 +208,16 @@ macro_rules! membership {
 pub(super) const MEMBERSHIP: &str =
     membership!("WHERE members.user_id = $1 AND members.channel_id = $2");
 
-/// $1 user id → [`super::rows::MembershipRow`]s by channel.
-pub(super) const MEMBERSHIPS: &str =
-    membership!("WHERE members.user_id = $1 ORDER BY members.channel_id");
+/// $1 user id, $2 channel to begin after, $3 limit → [`super::rows::MembershipRow`]s by channel.
+pub(super) const MEMBERSHIPS: &str = membership!(
+    "WHERE members.user_id = $1 AND members.channel_id > $2 "
+    "ORDER BY members.channel_id LIMIT $3"
+);
 
-/// $1 channel → [`super::rows::MemberRow`]s by user.
+/// $1 channel, $2 user to begin after, $3 limit → [`super::rows::MemberRow`]s by user.
 pub(super) const MEMBERS: &str = "\
-    SELECT user_id, role FROM members WHERE channel_id = $1 ORDER BY user_id";
+    SELECT user_id, role FROM members
+    WHERE channel_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3";
 
 /// $1 channel → how many members it has.
 pub(super) const MEMBER_COUNT: &str = "SELECT COUNT(*) FROM members WHERE channel_id = $1";
@@ -324,6 +340,7 @@ pub(super) const BY_KEY: &[&str] = &[
     HAS_ASKED,
     UNFRIEND,
     BLOCKS,
+    HAS_BLOCKED,
     UNBLOCK,
     DIRECT_CHANNEL,
     GROUP_EXISTS,

@@ -124,7 +124,7 @@ async fn a_reopened_directory_has_everything() {
     assert_eq!(again.access(access(1).token).await.unwrap(), Some(access(1)));
     assert_eq!(again.access(access(3).token).await.unwrap(), None);
     assert_eq!(again.friends(one).await.unwrap()[0].state, FriendState::Friends);
-    assert_eq!(again.blocks(three).await.unwrap(), [one]);
+    assert_eq!(again.blocks_after(three, None, 100).await.unwrap(), [one]);
     assert_eq!(again.settings(two).await.unwrap(), settings);
     let after = (again.memberships(one).await.unwrap(), again.push_targets(team).await.unwrap());
     assert_eq!(after, before);

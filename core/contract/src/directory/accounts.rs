@@ -51,7 +51,7 @@ async fn a_stranger_is_known_in_no_way(directory: Dir) {
     assert_eq!(directory.access(TokenHash::of("no token")).await.expect("no access"), None);
     assert_eq!(directory.settings(stranger).await.expect("settings"), Settings::default());
     assert!(directory.friends(stranger).await.expect("friends").is_empty());
-    assert!(directory.blocks(stranger).await.expect("blocks").is_empty());
+    assert!(directory.blocks_after(stranger, None, 100).await.expect("blocks").is_empty());
     assert!(directory.memberships(stranger).await.expect("memberships").is_empty());
     assert_eq!(directory.membership(known, channel_id(1)).await.expect("no channel"), None);
     assert!(directory.members(channel_id(1)).await.expect("no channel").is_empty());

@@ -144,9 +144,9 @@ async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
     for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
         directory.block(from, to).await.expect("a block");
     }
-    assert_eq!(directory.blocks(two).await.expect("blocks"), [one, three, four]);
-    assert_eq!(directory.blocks(one).await.expect("blocks"), [two]);
-    assert!(directory.blocks(three).await.expect("blocks").is_empty());
+    assert_eq!(directory.blocks_after(two, None, 100).await.expect("blocks"), [one, three, four]);
+    assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two]);
+    assert!(directory.blocks_after(three, None, 100).await.expect("blocks").is_empty());
 }
 
 async fn a_block_and_its_end_are_idempotent(directory: Dir) {
@@ -155,12 +155,12 @@ async fn a_block_and_its_end_are_idempotent(directory: Dir) {
         blocked.expect("a block");
     }
     directory.block(one, three).await.expect("a block");
-    assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
+    assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two, three]);
     directory.unblock(two, one).await.expect("not the other way round");
-    assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
+    assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two, three]);
     for _ in 0..2 {
         directory.unblock(one, two).await.expect("an end");
-        assert_eq!(directory.blocks(one).await.expect("blocks"), [three]);
+        assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [three]);
     }
     directory.unblock(one, UserId::new(99)).await.expect("a stranger");
     directory.unblock(UserId::new(99), one).await.expect("a stranger");
@@ -175,5 +175,5 @@ async fn nobody_blocks_strangers_or_themselves(directory: Dir) {
         let refused = directory.block(from, to).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
-    assert!(directory.blocks(one).await.expect("blocks").is_empty());
+    assert!(directory.blocks_after(one, None, 100).await.expect("blocks").is_empty());
 }

@@ -111,7 +111,7 @@ async fn everything(directory: &dyn Directory) -> Vec<String> {
         seen.push(shown(directory.credentials(&user(user_id.get()).username).await));
         seen.push(shown(directory.settings(user_id).await));
         seen.push(shown(directory.friends(user_id).await));
-        seen.push(shown(directory.blocks(user_id).await));
+        seen.push(shown(directory.blocks_after(user_id, None, 100).await));
         seen.push(shown(directory.memberships(user_id).await));
         for number in 1..=6 {
             seen.push(shown(directory.membership(user_id, channel_id(number)).await));

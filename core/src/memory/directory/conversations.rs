@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::model::{Channel, ChannelId, ChannelKind, Member, Membership, MessageId, Role, UserId};
 use crate::ports::{DirectoryError, PushTarget};
 
-use super::state::State;
+use super::state::{State, following};
 
 /// A channel with its members.
 #[derive(Debug)]
@@ -43,6 +44,13 @@ impl State {
         Ok((channel, true))
     }
 
+    pub(super) fn find_direct_channel(&self, users: [UserId; 2]) -> Option<Channel> {
+        let mut pair = users;
+        pair.sort_unstable();
+        let channel_id = self.direct.get(&pair)?;
+        Some(self.conversations[channel_id].channel.clone())
+    }
+
     pub(super) fn create_group(
         &mut self,
         channel: Channel,
@@ -58,10 +66,16 @@ impl State {
         self.create(Channel { kind: ChannelKind::Group, ..channel }, members)
     }
 
-    pub(super) fn memberships(&self, user_id: UserId) -> Vec<Membership> {
+    pub(super) fn memberships_after(
+        &self,
+        user_id: UserId,
+        after: Option<ChannelId>,
+        limit: usize,
+    ) -> Vec<Membership> {
         self.memberships
-            .range((user_id, ChannelId::new(0))..)
+            .range(following(user_id, after))
             .take_while(|(member, _)| *member == user_id)
+            .take(limit)
             .filter_map(|&(_, channel_id)| self.membership(user_id, channel_id))
             .collect()
     }
@@ -104,8 +118,17 @@ impl State {
         true
     }
 
-    pub(super) fn members(&self, channel_id: ChannelId) -> Vec<Member> {
-        let members = self.conversations.get(&channel_id).into_iter().flat_map(|c| &c.members);
+    pub(super) fn members_after(
+        &self,
+        channel_id: ChannelId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Vec<Member> {
+        let Some(conversation) = self.conversations.get(&channel_id) else {
+            return Vec::new();
+        };
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let members = conversation.members.range((start, Bound::Unbounded)).take(limit);
         members.map(|(&user_id, member)| Member { user_id, role: member.role }).collect()
     }
 

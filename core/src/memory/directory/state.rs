@@ -3,6 +3,7 @@
 //! it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
@@ -152,10 +153,16 @@ impl State {
         Ok(settings.clone())
     }
 
-    pub(super) fn friends(&self, user_id: UserId) -> Vec<Friend> {
+    pub(super) fn friends_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Vec<Friend> {
         self.friends
-            .range((user_id, UserId::new(0))..)
+            .range(following(user_id, after))
             .take_while(|((from, _), _)| *from == user_id)
+            .take(limit)
             .map(|(&(_, user_id), &state)| Friend { user_id, state })
             .collect()
     }
@@ -182,10 +189,16 @@ impl State {
         self.friends.remove(&(user_id, other)).is_some()
     }
 
-    pub(super) fn blocks(&self, user_id: UserId) -> Vec<UserId> {
+    pub(super) fn blocks_after(
+        &self,
+        user_id: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Vec<UserId> {
         self.blocks
-            .range((user_id, UserId::new(0))..)
+            .range(following(user_id, after))
             .take_while(|(from, _)| *from == user_id)
+            .take(limit)
             .map(|&(_, blocked)| blocked)
             .collect()
     }
@@ -230,6 +243,18 @@ impl State {
         self.tokens.insert(token, (device.device_id, expires_at));
         self.devices.insert(device.device_id, device);
     }
+}
+
+/// The keys that begin with `first` and whose second part is above `after`, and all larger keys.
+pub(super) fn following<A, B: Default>(
+    first: A,
+    after: Option<B>,
+) -> (Bound<(A, B)>, Bound<(A, B)>) {
+    let start = match after {
+        Some(after) => Bound::Excluded((first, after)),
+        None => Bound::Included((first, B::default())),
+    };
+    (start, Bound::Unbounded)
 }
 
 /// Applies the change, if there is one.

@@ -1,12 +1,16 @@
 //! Users, credentials, devices, tokens, profiles and settings in a relational database.
 
+use std::collections::HashMap;
+
 use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
 
+use super::channels::ROWS_AT_ONCE;
 use super::operator::enabled;
-use super::{Backend, Failure, Store, Writer, folded, known, query, sql};
+use super::{Backend, Failure, Query, Store, Writer, folded, known, query, sql};
 use crate::directory::rows::{
-    AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
+    AccessRow, CredentialsRow, SettingsRow, UserRow, UserSettingsRow, level_word, stored_id,
+    stored_limit, stored_moment,
 };
 
 pub(super) async fn sign_up<DB: Backend>(
@@ -86,7 +90,7 @@ pub(super) async fn remove_expired<DB: Backend>(
     let mut tx = store.write().await?;
     let devices = query(sql::REMOVE_EXPIRED)
         .bind(stored_moment(now))
-        .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+        .bind(stored_limit(at_most))
         .all::<(i64,)>(&mut tx)
         .await?;
     for &(device_id,) in &devices {
@@ -130,7 +134,7 @@ pub(super) async fn users_by_prefix<DB: Backend>(
 ) -> Result<Vec<User>, Failure> {
     let rows = query(sql::USERS_FROM)
         .bind(&*prefix)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(stored_limit(limit))
         .all::<UserRow>(&mut store.read().await?)
         .await?;
     let mut users = Vec::with_capacity(rows.len());
@@ -169,6 +173,23 @@ pub(super) async fn settings<DB: Backend>(
     let query = query(sql::SETTINGS).bind(stored_id(user_id.get()));
     let row = query.first(&mut store.read().await?).await?;
     Ok(row.map(SettingsRow::read).transpose()?.unwrap_or_default())
+}
+
+pub(super) async fn settings_of<DB: Backend>(
+    store: &Store<DB>,
+    users: Vec<UserId>,
+) -> Result<Vec<Settings>, Failure> {
+    let mut set = HashMap::new();
+    for some in users.chunks(ROWS_AT_ONCE) {
+        let statement = format!("{} {}", sql::SETTINGS_AMONG, sql::tuple(1, some.len()));
+        let ids = some.iter().map(|user_id| stored_id(user_id.get()));
+        let query = ids.fold(query(statement).once(), Query::bind);
+        for row in query.all::<UserSettingsRow>(&mut store.read().await?).await? {
+            let (user_id, settings) = row.read()?;
+            set.insert(user_id, settings);
+        }
+    }
+    Ok(users.iter().map(|user_id| set.get(user_id).cloned().unwrap_or_default()).collect())
 }
 
 pub(super) async fn change_settings<DB: Backend>(

@@ -10,27 +10,22 @@ use crate::directory::rows::{ChannelRow, kind_word, role_word, stored_id, stored
 
 /// How many rows one statement of a large group names; five values each, well below the bounds of
 /// SQLite, 32,766 a statement, and of PostgreSQL, 65,535.
-const ROWS_AT_ONCE: usize = 500;
+pub(super) const ROWS_AT_ONCE: usize = 500;
 
 pub(super) async fn direct_channel<DB: Backend>(
     store: &Store<DB>,
     users: [UserId; 2],
     new: Channel,
 ) -> Result<(Channel, bool), Failure> {
-    let mut pair = users;
-    pair.sort_unstable();
     // Most calls are for a channel that is there, and need not queue for the writer. One that is
     // there stays.
-    let found =
-        query(sql::DIRECT_CHANNEL).bind(stored_id(pair[0].get())).bind(stored_id(pair[1].get()));
-    if let Some(row) = found.first::<ChannelRow>(&mut store.read().await?).await? {
-        return Ok((row.read()?, false));
+    if let Some(channel) = find_direct_channel(store, users).await? {
+        return Ok((channel, false));
     }
+    let pair = sorted(users);
     let mut tx = store.write().await?;
     hold_pair(&mut tx, users).await?;
-    let found =
-        query(sql::DIRECT_CHANNEL).bind(stored_id(pair[0].get())).bind(stored_id(pair[1].get()));
-    if let Some(row) = found.first::<ChannelRow>(&mut tx).await? {
+    if let Some(row) = direct_of(pair).first::<ChannelRow>(&mut tx).await? {
         return Ok((row.read()?, false));
     }
     let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
@@ -39,6 +34,24 @@ pub(super) async fn direct_channel<DB: Backend>(
     add_members(&mut tx, channel.channel_id, &places).await?;
     tx.commit().await?;
     Ok((channel, true))
+}
+
+pub(super) async fn find_direct_channel<DB: Backend>(
+    store: &Store<DB>,
+    users: [UserId; 2],
+) -> Result<Option<Channel>, Failure> {
+    let row = direct_of(sorted(users)).first(&mut store.read().await?).await?;
+    Ok(row.map(ChannelRow::read).transpose()?)
+}
+
+/// A pair of users in the order in which a direct channel names them.
+fn sorted(mut users: [UserId; 2]) -> [UserId; 2] {
+    users.sort_unstable();
+    users
+}
+
+fn direct_of([low, high]: [UserId; 2]) -> Query {
+    query(sql::DIRECT_CHANNEL).bind(stored_id(low.get())).bind(stored_id(high.get()))
 }
 
 pub(super) async fn create_group<DB: Backend>(

@@ -4,14 +4,22 @@ use pabal_core::model::{ChannelId, Member, Membership, MessageId, Role, UserId};
 use pabal_core::ports::{DirectoryError, PushTarget};
 
 use super::{Backend, Failure, Store, Writer, hold_group, known, query, sql};
-use crate::directory::rows::{self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id};
+use crate::directory::rows::{
+    self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id, stored_limit, stored_start,
+};
 
-pub(super) async fn memberships<DB: Backend>(
+pub(super) async fn memberships_after<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
+    after: Option<ChannelId>,
+    limit: usize,
 ) -> Result<Vec<Membership>, Failure> {
-    let query = query(sql::MEMBERSHIPS).bind(stored_id(user_id.get()));
-    let rows = query.all(&mut store.read().await?).await?;
+    let rows = query(sql::MEMBERSHIPS)
+        .bind(stored_id(user_id.get()))
+        .bind(stored_start(after.map(ChannelId::get)))
+        .bind(stored_limit(limit))
+        .all(&mut store.read().await?)
+        .await?;
     Ok(rows.into_iter().map(MembershipRow::read).collect::<Result<_, _>>()?)
 }
 
@@ -28,12 +36,18 @@ pub(super) async fn membership<DB: Backend>(
     Ok(row.map(MembershipRow::read).transpose()?)
 }
 
-pub(super) async fn members<DB: Backend>(
+pub(super) async fn members_after<DB: Backend>(
     store: &Store<DB>,
     channel_id: ChannelId,
+    after: Option<UserId>,
+    limit: usize,
 ) -> Result<Vec<Member>, Failure> {
-    let query = query(sql::MEMBERS).bind(stored_id(channel_id.get()));
-    let rows = query.all(&mut store.read().await?).await?;
+    let rows = query(sql::MEMBERS)
+        .bind(stored_id(channel_id.get()))
+        .bind(stored_start(after.map(UserId::get)))
+        .bind(stored_limit(limit))
+        .all(&mut store.read().await?)
+        .await?;
     Ok(rows.into_iter().map(MemberRow::read).collect::<Result<_, _>>()?)
 }
 

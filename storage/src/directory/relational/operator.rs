@@ -4,7 +4,7 @@ use pabal_core::model::UserId;
 use pabal_core::ports::{Access, Account, DirectoryError, Ending};
 
 use super::{Backend, Failure, Store, Writer, held, hold, query, sql};
-use crate::directory::rows::{AccountRow, EndingRow, HeldRow, stored_id};
+use crate::directory::rows::{AccountRow, EndingRow, HeldRow, stored_id, stored_limit};
 
 pub(super) async fn account<DB: Backend>(
     store: &Store<DB>,
@@ -21,7 +21,7 @@ pub(super) async fn accounts<DB: Backend>(
 ) -> Result<Vec<Account>, Failure> {
     let rows = query(sql::ACCOUNTS_AFTER)
         .bind(after)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(stored_limit(limit))
         .all(&mut store.read().await?)
         .await?;
     Ok(rows.into_iter().map(AccountRow::read).collect::<Result<_, _>>()?)
@@ -89,7 +89,7 @@ pub(super) async fn endings<DB: Backend>(
     store: &Store<DB>,
     limit: usize,
 ) -> Result<Vec<Ending>, Failure> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = stored_limit(limit);
     let query = query(sql::ENDINGS).bind(limit);
     let rows = query.all(&mut store.read().await?).await?;
     Ok(rows.into_iter().map(EndingRow::read).collect::<Result<_, _>>()?)

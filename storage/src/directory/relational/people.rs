@@ -3,14 +3,20 @@
 use pabal_core::model::{Friend, FriendState, UserId};
 
 use super::{Backend, Failure, Store, hold_pair, known_pair, query, sql};
-use crate::directory::rows::{self, FriendRow, stored_id};
+use crate::directory::rows::{self, FriendRow, stored_id, stored_limit, stored_start};
 
-pub(super) async fn friends<DB: Backend>(
+pub(super) async fn friends_after<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
+    after: Option<UserId>,
+    limit: usize,
 ) -> Result<Vec<Friend>, Failure> {
-    let query = query(sql::FRIENDS).bind(stored_id(user_id.get()));
-    let rows = query.all(&mut store.read().await?).await?;
+    let rows = query(sql::FRIENDS)
+        .bind(stored_id(user_id.get()))
+        .bind(stored_start(after.map(UserId::get)))
+        .bind(stored_limit(limit))
+        .all(&mut store.read().await?)
+        .await?;
     Ok(rows.into_iter().map(FriendRow::read).collect::<Result<_, _>>()?)
 }
 
@@ -41,13 +47,28 @@ pub(super) async fn unfriend<DB: Backend>(
     Ok(removed)
 }
 
-pub(super) async fn blocks<DB: Backend>(
+pub(super) async fn blocks_after<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
+    after: Option<UserId>,
+    limit: usize,
 ) -> Result<Vec<UserId>, Failure> {
-    let query = query(sql::BLOCKS).bind(stored_id(user_id.get()));
-    let ids = query.all::<(i64,)>(&mut store.read().await?).await?;
+    let ids = query(sql::BLOCKS)
+        .bind(stored_id(user_id.get()))
+        .bind(stored_start(after.map(UserId::get)))
+        .bind(stored_limit(limit))
+        .all::<(i64,)>(&mut store.read().await?)
+        .await?;
     Ok(ids.into_iter().map(|(id,)| rows::user_id(id)).collect::<Result<_, _>>()?)
+}
+
+pub(super) async fn has_blocked<DB: Backend>(
+    store: &Store<DB>,
+    user_id: UserId,
+    other: UserId,
+) -> Result<bool, Failure> {
+    let block = query(sql::HAS_BLOCKED).bind(stored_id(user_id.get())).bind(stored_id(other.get()));
+    block.exists(&mut store.read().await?).await
 }
 
 pub(super) async fn block<DB: Backend>(

@@ -1,25 +1,26 @@
-//! How long to wait before the next try.
+//! Exponential backoff with jitter: how long to wait before the next attempt.
 
 use std::time::Duration;
 
-/// Exponential back-off with jitter, after "Exponential Backoff And Jitter" (AWS Architecture
-/// Blog, 2015): after a failure of the third party, all notifications do not come back at once.
+/// Waits that double from attempt to attempt, with jitter, so that callers which failed together do
+/// not retry together ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
-    /// The longest wait before the second try.
-    pub(super) first: Duration,
-    /// The longest wait before any try.
-    pub(super) longest: Duration,
+pub(crate) struct Backoff {
+    /// The longest wait before the second attempt.
+    pub(crate) first: Duration,
+    /// The longest wait before any attempt.
+    pub(crate) longest: Duration,
 }
 
 impl Backoff {
-    /// The wait after `failures` tries; at least `asked`, if the third party named a time, but
-    /// never more than the longest.
-    pub(super) fn wait(&self, failures: u32, asked: Option<Duration>) -> Duration {
+    /// The wait after `failures` failed attempts. At least `requested`, if the other side asked for
+    /// a time, and at most the longest wait.
+    pub(crate) fn wait(&self, failures: u32, requested: Option<Duration>) -> Duration {
         let ceiling = self.ceiling(failures);
-        // Half of it for certain: with full jitter down to zero some tries would come at once.
+        // Jitter covers half of the ceiling: jitter down to zero would repeat some attempts at
+        // once.
         let jittered = ceiling.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        jittered.max(asked.unwrap_or_default()).min(self.longest)
+        jittered.max(requested.unwrap_or_default()).min(self.longest)
     }
 
     fn ceiling(&self, failures: u32) -> Duration {
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_party_may_ask_for_more_but_not_for_ever() {
+    fn a_requested_wait_is_kept_up_to_the_longest() {
         let minute = Duration::from_secs(60);
         assert_eq!(BACKOFF.wait(1, Some(minute)), minute);
         assert_eq!(BACKOFF.wait(1, Some(minute * 600)), BACKOFF.longest);

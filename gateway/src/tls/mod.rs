@@ -1,6 +1,8 @@
 //! TLS by rustls: certificate and key from PEM files, read at the start and again when asked. Knows
 //! nothing of what is spoken inside.
 
+mod certificate;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use super::certificate::Validity;
+pub use certificate::Validity;
 
 const HTTP2: &[u8] = b"h2";
 /// What a client may choose to speak, the better first.

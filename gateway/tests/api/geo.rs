@@ -1,4 +1,4 @@
-//! Where clients are, by address: a MaxMind database made here, and discovery with it.
+//! Locations of clients by address: discovery with a MaxMind database that the tests create.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::support::{Node, reply};
 
-/// A database of networks, each with its place, in the format of
+/// A database of networks, each with a location, in the format of
 /// <https://maxmind.github.io/MaxMind-DB/>, version 2.0, with records of 24 bits.
 fn database(networks: &[(Ipv4Addr, usize, f64, f64)]) -> Vec<u8> {
     let mut data = Vec::new();
-    // Each node of the search tree: where a bit of 0 and one of 1 lead.
-    let mut nodes: Vec<[Step; 2]> = vec![[Step::Nowhere; 2]];
+    // The search tree: each node has the next step for a bit of 0 and for a bit of 1.
+    let mut nodes: Vec<[Step; 2]> = vec![[Step::None; 2]];
     for &(network, bits, latitude, longitude) in networks {
-        let place = data.len();
+        let location = data.len();
         map(&mut data, 1);
         text(&mut data, "location");
         map(&mut data, 2);
@@ -29,13 +29,13 @@ fn database(networks: &[(Ipv4Addr, usize, f64, f64)]) -> Vec<u8> {
         for bit in 0..bits {
             let side = (network.to_bits() >> (31 - bit) & 1) as usize;
             if bit + 1 == bits {
-                nodes[node][side] = Step::Place(place);
+                nodes[node][side] = Step::Location(location);
             } else if let Step::Node(next) = nodes[node][side] {
                 node = next;
             } else {
                 let next = nodes.len();
                 nodes[node][side] = Step::Node(next);
-                nodes.push([Step::Nowhere; 2]);
+                nodes.push([Step::None; 2]);
                 node = next;
             }
         }
@@ -44,8 +44,8 @@ fn database(networks: &[(Ipv4Addr, usize, f64, f64)]) -> Vec<u8> {
     for step in nodes.iter().flatten() {
         let record = match step {
             Step::Node(number) => *number,
-            Step::Nowhere => nodes.len(),
-            Step::Place(offset) => nodes.len() + 16 + offset,
+            Step::None => nodes.len(),
+            Step::Location(offset) => nodes.len() + 16 + offset,
         };
         file.extend(&u32::try_from(record).unwrap().to_be_bytes()[1..]);
     }
@@ -73,7 +73,7 @@ fn database(networks: &[(Ipv4Addr, usize, f64, f64)]) -> Vec<u8> {
     text(&mut file, "database_type");
     text(&mut file, "Test-City");
     text(&mut file, "languages");
-    // An extended type: an array of nothing.
+    // An extended type: an empty array.
     file.extend([0, 11 - 7]);
     text(&mut file, "description");
     map(&mut file, 0);
@@ -82,9 +82,9 @@ fn database(networks: &[(Ipv4Addr, usize, f64, f64)]) -> Vec<u8> {
 
 #[derive(Clone, Copy)]
 enum Step {
-    Nowhere,
+    None,
     Node(usize),
-    Place(usize),
+    Location(usize),
 }
 
 fn map(out: &mut Vec<u8>, entries: u8) {
@@ -108,7 +108,7 @@ fn written(folder: &tempfile::TempDir, content: &[u8]) -> PathBuf {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_say_where_they_are_are_placed_by_their_address() {
+async fn clients_without_coordinates_are_located_by_address() {
     let folder = tempfile::tempdir().unwrap();
     let file = written(
         &folder,
@@ -134,15 +134,15 @@ async fn clients_that_do_not_say_where_they_are_are_placed_by_their_address() {
     };
     assert!(about(distance("203.0.113.7", "").await, 325.0), "Busan");
     assert!(about(distance("198.51.100.200", "").await, 8_560.0), "Frankfurt");
-    assert_eq!(distance("198.51.100.1", "").await, Value::Null, "in no network");
-    assert_eq!(distance("2001:db8::1", "").await, Value::Null, "of no version it knows");
-    // Who says where they are knows better.
+    assert_eq!(distance("198.51.100.1", "").await, Value::Null, "in no network of the database");
+    assert_eq!(distance("2001:db8::1", "").await, Value::Null, "not an IPv4 address");
+    // Coordinates of the client override the database.
     assert!(about(distance("198.51.100.200", "?lat=35.1796&lon=129.0756").await, 325.0));
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_database_of_places_that_is_none_is_named() {
+async fn an_unusable_database_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let damaged = database(&[(Ipv4Addr::new(203, 0, 113, 0), 24, 1.0, 2.0)]);
     let files = [folder.path().join("none.mmdb"), written(&folder, &damaged[..damaged.len() - 40])];
@@ -153,10 +153,10 @@ async fn a_database_of_places_that_is_none_is_named() {
         config.node.location_database = Some(file.clone());
         let refused = App::build(&config, "127.0.0.1:1".parse().unwrap(), None).await;
         let error = refused.map(drop).unwrap_err();
-        assert!(matches!(error, BuildError::Places { .. }), "{error}");
+        assert!(matches!(error, BuildError::GeoDatabase { .. }), "{error}");
         let line = error.to_string();
         assert!(line.starts_with("node.location_database: "), "{line}");
         assert!(line.contains(file.to_str().unwrap()) && !line.contains('\n'), "{line}");
-        assert!(!data.exists(), "nothing was opened");
+        assert!(!data.exists(), "no store was opened");
     }
 }

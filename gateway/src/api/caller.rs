@@ -8,7 +8,7 @@ use pabal_core::model::{TokenHash, UserId};
 use pabal_core::ports::Access;
 use pabal_core::protocol::{Problem, ProblemCode};
 
-use crate::api::{Api, Failure};
+use super::{Api, Failure};
 
 /// Somebody with a valid token.
 #[derive(Clone, Debug)]
