@@ -106,7 +106,7 @@ pub trait Directory: Send + Sync + 'static {
         change: SettingsChange,
     ) -> DirectoryFuture<'_, Settings>;
 
-    /// The settings of each of `users`, in the order asked; the defaults for a user who set none.
+    /// The settings of each of `users`, in the order given; the defaults for a user without changes.
     /// A constant number of queries for a few hundred users.
     fn settings_of(&self, users: &[UserId]) -> DirectoryFuture<'_, Vec<Settings>>;
 
@@ -135,7 +135,7 @@ pub trait Directory: Send + Sync + 'static {
     /// Ends a friendship or a request, for both users. Idempotent. Returns whether there was one.
     fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
 
-    /// The users whom a user has blocked and whose ids are above `after`, by user id; at most
+    /// The users that a user has blocked and whose ids are above `after`, by user id; at most
     /// `limit`, which also bounds what is read from the store.
     fn blocks_after(
         &self,

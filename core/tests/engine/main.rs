@@ -19,3 +19,4 @@ mod presence;
 mod push;
 mod events;
 mod seeded;
+mod imports;

@@ -3,7 +3,7 @@
 //! it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
@@ -246,15 +246,12 @@ impl State {
 }
 
 /// The keys that begin with `first` and whose second part is above `after`, and all larger keys.
-pub(super) fn following<A, B: Default>(
-    first: A,
-    after: Option<B>,
-) -> (Bound<(A, B)>, Bound<(A, B)>) {
+pub(super) fn following<A, B: Default>(first: A, after: Option<B>) -> impl RangeBounds<(A, B)> {
     let start = match after {
         Some(after) => Bound::Excluded((first, after)),
         None => Bound::Included((first, B::default())),
     };
-    (start, Bound::Unbounded)
+    (start, Bound::<(A, B)>::Unbounded)
 }
 
 /// Applies the change, if there is one.
