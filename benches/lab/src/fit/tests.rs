@@ -140,5 +140,8 @@ fn every_quarter_is_judged_by_the_other_three() {
     let spoiled = check(&records.iter().collect::<Vec<_>>(), PACE, 1);
     let (before, after) = (exact.held[outlier], spoiled.held[outlier]);
     assert_eq!(after.cpu_us, before.cpu_us * 3.0);
-    assert_eq!(after.cpu_us_predicted, before.cpu_us_predicted, "a held-out cell is not in its own fit");
+    assert_eq!(
+        after.cpu_us_predicted, before.cpu_us_predicted,
+        "a held-out cell is not in its own fit"
+    );
 }

@@ -148,7 +148,7 @@ impl Report {
             text += &format!(", {:.1} µs a delivery", cpu * 1e6 / deliveries as f64);
         }
         if !lateness.is_empty() {
-            let p99 = lateness.value_at_quantile(0.99) as f64 / 1e3;
+            let p99 = quantile_ms(&lateness, 0.99);
             text += &format!("; sends left {p99:.2} ms late at p99");
         }
         text.push('\n');
@@ -183,8 +183,8 @@ impl Row {
             if whole == 0 { "-".into() } else { format!("{:.digits$}", part / whole as f64) }
         };
         let ms = |quantile| {
-            let micros = self.latency.value_at_quantile(quantile) as f64;
-            if self.latency.is_empty() { "-".into() } else { format!("{:.1}", micros / 1e3) }
+            let millis = quantile_ms(&self.latency, quantile);
+            if self.latency.is_empty() { "-".into() } else { format!("{millis:.1}") }
         };
         let Verdict { lost, repeated, reordered } = self.verdict;
         [
