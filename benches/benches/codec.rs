@@ -1,5 +1,4 @@
-//! JSON in and out: what a message costs to serialise once, a batch to put together, and a command
-//! to take in.
+//! JSON: the cost of serialising an event, assembling a batch and parsing a command.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;

@@ -14,7 +14,7 @@ const SESSIONS: usize = 1000;
 /// Sessions of a user.
 const OF_A_USER: usize = 16;
 
-/// What all readers have received together.
+/// The events that all readers have received.
 #[derive(Default)]
 struct Received {
     events: AtomicU64,
@@ -38,7 +38,7 @@ impl Received {
     }
 }
 
-/// Reads, writes the batch and confirms, as a client on a stream makes a transport do.
+/// Reads, writes the batch and confirms, as a streaming transport does.
 async fn read(session: Arc<Session>, received: Arc<Received>) {
     let reader = session.attach();
     let (mut after, mut out) = (session.start(), Vec::new());

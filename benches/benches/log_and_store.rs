@@ -51,7 +51,7 @@ fn log(c: &mut Criterion) {
 fn store(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = Runtime::new().expect("a runtime");
-    // What the store writes is answered by a task of this runtime.
+    // A task of this runtime completes the writes of the store.
     let within = runtime.enter();
     let disk = on_disk(folder.path()).expect("a store");
     drop(within);

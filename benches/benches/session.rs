@@ -1,5 +1,5 @@
-//! Sessions and their mailboxes through the public API: reading what is held, confirming, taking
-//! over as the reader, and opening.
+//! Sessions and their mailboxes through the public API: reading, confirming, attaching a reader, and
+//! opening.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;

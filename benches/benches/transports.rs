@@ -1,4 +1,4 @@
-//! The read path of each transport over loopback: a poll of what is held, and the way of one message
+//! The read path of each transport over loopback: a poll of held events, and the delivery of one message
 //! from the engine to the client's socket.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
@@ -8,7 +8,7 @@ use pabal_lab::api::{Account, Client};
 use pabal_lab::wire::next_of;
 use tokio::runtime::Runtime;
 
-/// A session over HTTP and where its transports are.
+/// A session and the URLs of its transports.
 struct Reader {
     client: Client,
     path: String,
@@ -26,12 +26,12 @@ impl Reader {
 
     fn poll(&mut self, transport: &str, after: u64) -> u64 {
         let request = self.request(transport, after);
-        let body = self.client.exchange(request.as_bytes()).expect("an answer");
+        let body = self.client.exchange(request.as_bytes()).expect("a response");
         next_of(&body).expect("a batch")
     }
 }
 
-/// A node with one user, on a loopback port, and how to get at it.
+/// A node with one user on a loopback port.
 struct Scene {
     runtime: Runtime,
     node: Node,
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-/// Polls that are answered at once and repeat what is held, because nothing is confirmed.
+/// Polls with an immediate response, which holds the same events each time because none is confirmed.
 fn polls(c: &mut Criterion) {
     let scene = Scene::new();
     let mut group = c.benchmark_group("transports/poll");
@@ -88,7 +88,7 @@ fn polls(c: &mut Criterion) {
     group.finish();
 }
 
-/// A message is sent in this process and has arrived when the client has read it.
+/// From the send of a message in this process until the client has read it.
 fn messages(c: &mut Criterion) {
     let scene = Scene::new();
     let mut group = c.benchmark_group("transports/message");
@@ -110,7 +110,7 @@ fn messages(c: &mut Criterion) {
             let request = reader.request("long-poll", after);
             reader.client.write(request.as_bytes()).expect("sent");
             scene.send();
-            let body = reader.client.body().expect("an answer");
+            let body = reader.client.body().expect("a response");
             after = next_of(&body).expect("a batch");
         });
     });
@@ -124,7 +124,7 @@ fn messages(c: &mut Criterion) {
         };
         reader.client.write(request.as_bytes()).expect("sent");
         let opened: &[u8] = if transport == "websocket" { b"101" } else { b"200" };
-        reader.client.until(opened).expect("an answer");
+        reader.client.until(opened).expect("a response");
         reader.client.until(b"\r\n\r\n").expect("headers");
         group.bench_function(transport, |b| {
             b.iter(|| {

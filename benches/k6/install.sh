@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds k6 as go.mod and go.sum say, unless that was done, and prints where it is: below the folder
-# given, or Cargo's target folder.
+# Builds k6 in the version of go.mod and go.sum, unless it is built, and prints its path: below the given folder,
+# or Cargo's target folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 version=$(sed -n 's|^.*go\.k6\.io/k6/v2 \(v[^ ]*\).*|\1|p' "$here/go.mod")
@@ -12,7 +12,7 @@ if [ ! -x "$folder/k6" ]; then
     fi
     echo "Building k6 $version, which takes some minutes the first time" >&2
     mkdir -p "$folder"
-    # Aside, so that nobody runs half a program.
+    # Build in a separate folder, so that no process runs an incomplete program.
     aside=$(mktemp -d "$folder/XXXXXX")
     trap 'rm -rf "$aside"' EXIT
     (cd "$here" && GOBIN=$aside go install go.k6.io/k6/v2)

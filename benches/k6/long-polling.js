@@ -1,4 +1,4 @@
-// People whose question waits until there is news.
+// Virtual users on long polling.
 
 import { plan } from './lib/plan.js';
 import { summary } from './lib/summary.js';

@@ -1,4 +1,4 @@
-// A third of the people on each transport, in the same channels: side by side under the same load.
+// A third of the virtual users on each transport, in the same channels under the same load.
 
 import { plan } from './lib/plan.js';
 import { summary } from './lib/summary.js';

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make k6`: runs the scripts given, or all, against BASE_URL; without one, against a node of their own
-# with a fresh data folder. Fails if one of them does.
+# `make k6`: runs the given scripts, or all, against BASE_URL; without it, against a node with a fresh data folder.
+# Fails if one of them fails.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}
@@ -20,7 +20,7 @@ trap 'exit 1' INT TERM
 
 if [ -z "${BASE_URL:-}" ]; then
     scratch=$(mktemp -d)
-    "${PABAL_BINARY:-$target/release/pabal}" serve --no-rate-limits --listen 127.0.0.1:0 \
+    "${PABAL_BINARY:-$target/dist/pabal}" serve --no-rate-limits --listen 127.0.0.1:0 \
         --data "$scratch/data" >"$scratch/out" 2>"$scratch/log" &
     node=$!
     until BASE_URL=$(sed -n 's|^listening on ||p' "$scratch/out") && [ -n "$BASE_URL" ]; do

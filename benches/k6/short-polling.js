@@ -1,4 +1,4 @@
-// People who ask every POLL_MS whether there is news.
+// Virtual users on short polling, with an interval of POLL_MS.
 
 import { plan } from './lib/plan.js';
 import { summary } from './lib/summary.js';

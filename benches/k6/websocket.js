@@ -1,4 +1,4 @@
-// People who hold a WebSocket, and say by it what they have to say.
+// Virtual users on a WebSocket, on which they also send.
 
 import { plan } from './lib/plan.js';
 import { summary } from './lib/summary.js';

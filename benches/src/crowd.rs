@@ -1,6 +1,6 @@
-//! People who talk through `pabal-client` while a cell does something to the server or to them. Each
-//! message of a group carries its number, and every device checks that it hears every number once and
-//! in order: whatever the cell measures, nothing was lost, repeated or reordered meanwhile.
+//! Virtual users on `pabal-client`, whose server or connections a cell disturbs. Each message of a group
+//! carries its number, and every device checks that it receives every number once and in order: a cell
+//! fails if a message is lost, repeated or reordered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::Outcome;
 
-/// As many things as are under way at once while the scene is set.
+/// Concurrent requests while users and channels are made.
 const AT_ONCE: usize = 64;
-/// As many orders as wait for a device.
+/// Pending orders of a device.
 const ORDERS: usize = 4;
-/// How long the last messages may take to reach everybody.
+/// How long the last messages may take to reach all devices.
 const ALL_HEARD_WITHIN: Duration = Duration::from_secs(120);
 
-/// Who there is.
+/// The users and devices of a cell.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Groups, each with somebody who speaks.
+    /// Groups, each with a user who sends.
     pub groups: usize,
     /// Users of a group.
     pub users: usize,
     /// Devices of a user, on each transport in turn.
     pub devices: usize,
-    /// How much time lies between two messages of a group.
+    /// The interval of messages in a group.
     pub pace: Duration,
 }
 
 impl Plan {
-    /// Devices in all, besides those of the speakers.
+    /// All devices but those of the senders.
     pub fn devices(&self) -> usize {
         self.groups * self.users * self.devices
     }
@@ -62,10 +62,10 @@ struct Group {
 }
 
 impl People {
-    /// Signs everybody up and makes their groups.
+    /// Signs the users up and makes their groups.
     ///
     /// # Errors
-    /// If the server refuses.
+    /// If the server refuses a request.
     pub async fn gather(server: SocketAddr, plan: Plan) -> Outcome<Self> {
         let client = Client::builder(format!("http://{server}")).build()?;
         let group = |group: usize| {
@@ -86,16 +86,16 @@ impl People {
         Ok(Self { plan, groups: groups.try_collect().await? })
     }
 
-    /// A user's access token, for connections of another kind than [`Crowd`]'s.
+    /// A user's access token, for connections outside of [`Crowd`].
     pub fn token(&self, number: usize) -> &str {
         let group = &self.groups[number % self.groups.len()];
         group.users[number / self.groups.len() % group.users.len()].token().reveal()
     }
 
-    /// Everybody connects, and those who speak begin to.
+    /// Connects all devices, and starts the senders.
     ///
     /// # Errors
-    /// If one of them cannot connect.
+    /// If a device cannot connect.
     pub async fn come(&self) -> Outcome<Crowd> {
         let devices = self.groups.iter().flat_map(|group| {
             let of_user = |user| std::iter::repeat_n(user, self.plan.devices);
@@ -130,7 +130,7 @@ impl People {
     }
 }
 
-/// Everybody, connected.
+/// The connected devices and senders.
 #[derive(Debug)]
 pub struct Crowd {
     devices: Vec<Member>,
@@ -145,31 +145,31 @@ struct Member {
     task: JoinHandle<Outcome<Heard>>,
 }
 
-/// What a device is told to do.
+/// An order to a device.
 #[derive(Clone, Copy, Debug)]
 enum Order {
-    /// Lets go of its connection without a word and comes back with its cursors.
+    /// Drop the connection without closing it, and reconnect with the cursors.
     Break,
-    /// Takes nothing for a while.
+    /// Stop reading for a while.
     Pause(Duration),
-    /// Goes to another transport in mid-session.
+    /// Change the transport of the session.
     Change(Transport),
-    /// Hears everything up to this number, and leaves.
+    /// Disconnect after the message with this number.
     Leave { after: u64 },
 }
 
-/// What a device can tell in the end.
+/// What a device has received.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// The longest time between two of them.
+    /// The longest time between two messages.
     pub silence: Duration,
 }
 
 impl Crowd {
-    /// Does something to one of them: breaks its connection, keeps it from reading for 20 s, or
-    /// changes its transport. Nothing happens to one that still has orders to carry out.
+    /// Disturbs a random device: breaks its connection, stops it from reading for 20 s, or changes its
+    /// transport. A device with pending orders is not disturbed.
     pub fn disturb(&self, random: &mut StdRng) {
         let order = match random.random_range(0..3) {
             0 => Order::Break,
@@ -177,14 +177,14 @@ impl Crowd {
             _ => Order::Change(Transport::ALL[random.random_range(0..Transport::ALL.len())]),
         };
         let device = &self.devices[random.random_range(0..self.devices.len())];
-        // One that is busy is left alone.
+        // A device with pending orders is skipped.
         let _ = device.orders.try_send(order);
     }
 
-    /// Those who speak fall silent, everybody hears what was said, and leaves.
+    /// Stops the senders, waits until every device has every message, and disconnects all.
     ///
     /// # Errors
-    /// If a send failed, or a device did not hear every message once and in order.
+    /// If a send failed, or a device did not receive every message once and in order.
     pub async fn leave(self) -> Outcome<Vec<Heard>> {
         self.hush.store(true, Ordering::Relaxed);
         for speaker in self.speakers {
@@ -193,11 +193,11 @@ impl Crowd {
         let mut heard = Vec::with_capacity(self.devices.len());
         let members = self.devices.into_iter().map(|Member { orders, said, task }| async move {
             let after = said.load(Ordering::Relaxed);
-            // A device that has ended says why below.
+            // The task of a device that has ended returns its error below.
             let _ = orders.send(Order::Leave { after }).await;
             tokio::time::timeout(ALL_HEARD_WITHIN, task)
                 .await
-                .map_err(|_| format!("message {after} did not reach everybody"))??
+                .map_err(|_| format!("message {after} did not reach every device"))??
         });
         let mut members = stream::iter(members).buffer_unordered(AT_ONCE * 16);
         while let Some(member) = members.next().await {
@@ -207,7 +207,7 @@ impl Crowd {
     }
 }
 
-/// Says one number after the other in a group, each when the last one is acknowledged.
+/// Sends one number after the other to a group, each when the last one is acknowledged.
 async fn speak(
     account: Account,
     channel_id: ChannelId,
@@ -227,27 +227,30 @@ async fn speak(
                     acknowledged?;
                     break;
                 }
-                // Its own messages come too; what is not taken would hold the answers up.
+                // Its own messages arrive, too; unread events would delay acknowledgements.
                 event = connection.next() => {
-                    event.ok_or("the speaker's connection ended")??;
+                    event.ok_or("the sender's connection ended")??;
                 }
             }
         }
         said.store(number, Ordering::Relaxed);
         tokio::select! {
             _ = ticks.tick() => {}
-            () = listen(&mut connection) => return Err("the speaker's connection ended".into()),
+            () = listen(&mut connection) => return Err("the sender's connection ended".into()),
         }
     }
-    Ok(connection.close().await.map_err(|error| format!("the speaker cannot leave: {error}"))?)
+    Ok(connection
+        .close()
+        .await
+        .map_err(|error| format!("the sender cannot disconnect: {error}"))?)
 }
 
-/// Takes events until the connection ends.
+/// Reads events until the connection ends.
 async fn listen(connection: &mut Connection) {
     while let Some(Ok(_)) = connection.next().await {}
 }
 
-/// Somebody's device at work.
+/// A connected device.
 struct Device {
     account: Account,
     channel_id: ChannelId,
@@ -273,7 +276,7 @@ impl Device {
                         last = Instant::now();
                     }
                 }
-                order = orders.recv() => match order.ok_or("nobody gives orders")? {
+                order = orders.recv() => match order.ok_or("the crowd was dropped")? {
                     Order::Break => connection = self.come_back(connection).await?,
                     Order::Pause(pause) => {
                         sleep(pause).await;
@@ -286,7 +289,7 @@ impl Device {
                 }
             }
         }
-        connection.close().await.map_err(|error| format!("cannot leave: {error}"))?;
+        connection.close().await.map_err(|error| format!("cannot disconnect: {error}"))?;
         Ok(Heard { messages: self.heard - began, silence: self.silence })
     }
 
@@ -295,10 +298,10 @@ impl Device {
         drop(connection);
         let options = Options { cursors: Some(cursors), ..self.options.clone() };
         let back = self.account.connect(options).await;
-        Ok(back.map_err(|error| format!("cannot come back: {error}"))?)
+        Ok(back.map_err(|error| format!("cannot reconnect: {error}"))?)
     }
 
-    /// Checks the number of a message; whether it was one.
+    /// Checks the number of a message; returns whether the event is a message.
     fn take(&mut self, event: &Event) -> Outcome<bool> {
         let Event::Message(message) = event else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! What the disk can do by itself: one small write and one `fdatasync` after the other.
+//! The sync rate of the disk: one small write and one `fdatasync` after the other.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// The bare rate of a disk.
+/// The sync rate of a disk.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct BareSync {
-    /// One write and sync, the median.
+    /// The median time of one write and sync.
     pub median_us: f64,
-    /// How many of them a second, one at a time.
+    /// Writes and syncs a second, one at a time.
     pub per_second: f64,
 }
 
-/// Appends `bytes` to a file in `folder` and makes them durable, again and again for `span`.
+/// Appends `bytes` to a file in `folder` and makes them durable, repeatedly for `span`.
 ///
 /// # Errors
-/// If the disk refuses.
+/// If the file cannot be written.
 pub fn bare_sync(folder: &Path, bytes: usize, span: Duration) -> Outcome<BareSync> {
     let path = folder.join("bare-sync");
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;

@@ -1,16 +1,18 @@
 //! What Pabal costs. The binary `measure` runs whole servers and compares them; the criterion benches
-//! beside this folder time the parts. Method and results are in `README.md`.
+//! of this package time the parts. Method and results are in `README.md`.
 //!
 //! In reading order: [`crowd`] are people on the Rust client, [`cells`] are the claims, [`report`] prints
-//! them and [`plot`] draws them. Servers are started, and saturated, by [`pabal_lab`].
+//! them, [`documents`] publishes them. [`compare`] measures two programs in turns. Servers are started,
+//! saturated and drawn by [`pabal_lab`].
 
 pub use pabal_lab::Outcome;
 
 pub mod disk;
 pub mod crowd;
 pub mod cells;
+pub mod compare;
 pub mod report;
-pub mod plot;
+pub mod documents;
 pub mod node;
 
 use pabal_core::model::{Message, MessageId, UserId};

@@ -26,9 +26,9 @@ use tokio::net::TcpListener;
 
 use crate::Outcome;
 
-/// Into how many partitions a node's channels are divided.
+/// The partitions of a node.
 pub const PARTITIONS: u16 = 64;
-/// How long a client may take nothing of what is written.
+/// The write timeout of a client that does not read.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// An engine whose users are 0, 1, 2…, and whose channel 1 is a group of all of them.
@@ -53,14 +53,14 @@ pub fn on_disk(folder: &Path) -> Outcome<Arc<dyn HistoryStore>> {
     Ok(EmbeddedStore::open(folder, &config)?.history)
 }
 
-/// A message id, or another one, of a group that every bench uses.
+/// The group that every bench uses.
 pub const GROUP: ChannelId = ChannelId::new(1);
 
 impl Node {
     /// Starts an engine with `users` users in the group.
     ///
     /// # Errors
-    /// If a port does not answer.
+    /// If a port fails.
     pub async fn start(history: Arc<dyn HistoryStore>, users: usize) -> Outcome<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let directory = Arc::new(MemoryDirectory::default());
@@ -106,7 +106,7 @@ impl Node {
     /// Makes a group of some users; the first of them is its owner.
     ///
     /// # Errors
-    /// If there is such a channel.
+    /// If the channel exists.
     pub async fn group(
         &self,
         channel_id: ChannelId,
@@ -140,7 +140,7 @@ impl Node {
     /// Opens a session.
     ///
     /// # Errors
-    /// At the user's bound of sessions.
+    /// If the user has too many sessions.
     pub async fn session(&self, number: usize) -> Outcome<Arc<Session>> {
         let opened = self.engine.open_session(&self.access(number), None).await;
         opened.map_err(|problem| problem.detail.into())
@@ -154,7 +154,7 @@ impl Node {
         self.submit(from, to, content, None).await
     }
 
-    /// The same, under a name, as clients do who may have to repeat it.
+    /// The same with a `client_message_id`, as of clients that repeat sends.
     ///
     /// # Errors
     /// If it is refused.
@@ -193,7 +193,7 @@ impl Node {
                 let Ok(permit) = admission.admit(Some(from.ip())) else {
                     continue;
                 };
-                // A socket that cannot be set to send at once is broken, and ends below.
+                // A socket that refuses TCP_NODELAY is broken, and ends below.
                 let _ = stream.set_nodelay(true);
                 let meter = transports.meters().connection();
                 let wire = Wire::new(stream, Arc::clone(&meter), WRITE_WITHIN);
@@ -209,7 +209,7 @@ impl Node {
                     let builder = Builder::new(TokioExecutor::new());
                     let served =
                         builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                    // A client that went away is no failure.
+                    // A disconnected client is not an error.
                     let _ = served.await;
                 });
             }

@@ -1,43 +1,43 @@
-//! The claims and what was measured for them, for people and as JSON.
+//! The claims and their measurements, as Markdown and as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// One claim with both of its figures.
-#[derive(Clone, Debug, Serialize)]
+/// A claim and its measured figures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claim {
-    /// The cell it belongs to.
-    pub cell: &'static str,
-    /// What is claimed.
+    /// The cell of the claim.
+    pub cell: String,
+    /// The measured quantity.
     pub what: String,
     /// The figure of Pabal.
     pub ours: f64,
-    /// What it is compared with; nothing for a plain bound.
+    /// The figure that it is compared with; none for an absolute bound.
     pub theirs: Option<f64>,
     /// The unit of both.
-    pub unit: &'static str,
-    /// What has to hold.
+    pub unit: String,
+    /// The bound.
     pub target: Target,
 }
 
 /// A bound on a figure, or on the ratio of two.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// No more than this.
+    /// At most this.
     AtMost(f64),
-    /// No less than this.
+    /// At least this.
     AtLeast(f64),
-    /// Printed for comparison; nothing is claimed.
+    /// No bound: the figure is printed for comparison.
     None,
 }
 
 impl Claim {
-    /// The ratio, or the figure itself where there is nothing to compare with.
+    /// The ratio, or the figure itself without a comparison.
     pub fn value(&self) -> f64 {
         self.theirs.map_or(self.ours, |theirs| self.ours / theirs)
     }
 
-    /// Whether the target is met; nothing if there is none.
+    /// Whether the target is met; none without a target.
     pub fn holds(&self) -> Option<bool> {
         match self.target {
             Target::AtMost(most) => Some(self.value() <= most),
@@ -49,7 +49,7 @@ impl Claim {
     fn line(&self) -> String {
         let theirs = self.theirs.map_or("–".into(), figure);
         let ratio = self.theirs.map_or("–".into(), |_| format!("{:.2} ×", self.value()));
-        let unit = if self.theirs.is_some() { "×" } else { self.unit };
+        let unit = if self.theirs.is_some() { "×" } else { &self.unit };
         let target = match self.target {
             Target::AtMost(most) => format!("≤ {} {unit}", figure(most)),
             Target::AtLeast(least) => format!("≥ {} {unit}", figure(least)),
@@ -66,7 +66,7 @@ impl Claim {
     }
 }
 
-/// A figure with three digits that say something.
+/// A figure with three significant digits.
 pub fn figure(value: f64) -> String {
     match value.abs() {
         v if v >= 10_000.0 => format!("{:.0} k", value / 1e3),
@@ -76,36 +76,43 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// Everything that a run of `measure` found.
-#[derive(Clone, Debug, Default, Serialize)]
+/// The results of a run of `measure`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The machine, in one line.
     pub machine: String,
+    /// The day in UTC, as `2026-11-22`.
+    pub day: String,
+    /// Whether runs were shorter and coarser than those that are published.
+    pub quick: bool,
     /// Claims, in the order in which they were measured.
     pub claims: Vec<Claim>,
-    /// Further lines, each under its cell.
+    /// Further lines, in the order of the cells.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Notes a claim and shows it.
+    /// The head of a table of claims.
+    pub const HEAD: &str = "| cell | what | Pabal | compared with | ratio | target | |\n\
+                            |---|---|---|---|---|---|---|\n";
+
+    /// Adds a claim and prints it.
     pub fn claim(&mut self, claim: Claim) {
         eprintln!("{}", claim.line());
         self.claims.push(claim);
     }
 
-    /// Notes a line and shows it.
+    /// Adds a line and prints it.
     pub fn note(&mut self, line: impl Into<String>) {
         let line = line.into();
         eprintln!("  {line}");
         self.notes.push(line);
     }
 
-    /// All of it, as Markdown.
+    /// The report as Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!("machine: {}\n\n", self.machine);
-        text += "| cell | what | Pabal | compared with | ratio | target | |\n";
-        text += "|---|---|---|---|---|---|---|\n";
+        let quick = if self.quick { ", a quick run" } else { "" };
+        let mut text = format!("{}, {}{quick}\n\n{}", self.machine, self.day, Self::HEAD);
         for claim in &self.claims {
             text += &claim.line();
             text.push('\n');

@@ -1,46 +1,46 @@
-//! The prices, and what a workload costs at them.
+//! The model: the price of each term, and what a workload costs at these prices.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Cell, Headers, Http, Pace, Plan, Terms, Transport};
 
-/// The prices that were fitted to measurements of Pabal, as committed.
+/// The prices that `pabal lab --save-model` fitted to measurements of Pabal.
 const COMMITTED: &str = include_str!("../prices.json");
 
-/// Prices, and where they come from.
+/// The price of each term, and the measurement that it was fitted to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The machine.
+    /// The machine of the measurement: processors and kernel.
     pub machine: String,
-    /// Cells that the prices were fitted to.
+    /// The number of cells that the prices were fitted to.
     pub cells: usize,
-    /// Half of the cells that a fit did not see were off by no more than this share of their CPU.
+    /// The median relative error of the predicted CPU on cells that a fit did not include (cross-validation).
     pub cpu_error: f64,
-    /// Microseconds of CPU of the server for one of each.
+    /// CPU of the server per unit of each term, in microseconds.
     pub cpu_us: Terms,
-    /// Bytes that TCP carries, both ways, for one of each.
+    /// Bytes that TCP carries in both directions, per unit of each term.
     pub bytes: Terms,
-    /// Bytes of resident memory for one of each.
+    /// Resident memory of the server per unit of each term, in bytes.
     pub memory_bytes: Terms,
 }
 
-/// What a second of a cell costs.
+/// The predicted cost of a second of a cell, over all its clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predicted {
-    /// Microseconds of CPU of the server.
+    /// CPU of the server, in microseconds a second.
     pub cpu_us: f64,
-    /// Bytes that TCP carries, both ways.
+    /// Bytes a second that TCP carries, both directions.
     pub bytes: f64,
-    /// Requests of the clients.
+    /// Requests of the clients a second.
     pub requests: f64,
 }
 
 impl Model {
-    /// The one that this program advises by.
+    /// The model that service discovery advises by (`prices.json`).
     ///
     /// # Panics
-    /// Not in a program whose tests have passed.
+    /// If the committed file is not a model, which a test excludes.
     pub fn committed() -> &'static Self {
         static MODEL: std::sync::LazyLock<Model> = std::sync::LazyLock::new(|| {
             serde_json::from_str(COMMITTED).expect("the committed model is one")
@@ -48,7 +48,7 @@ impl Model {
         &MODEL
     }
 
-    /// What a second of a cell costs on a server with this pace.
+    /// The cost of a second of a cell on a server with these intervals.
     pub fn predict(&self, cell: &Cell, pace: Pace) -> Predicted {
         let work = Terms::of(cell, pace);
         Predicted {
@@ -58,14 +58,15 @@ impl Model {
         }
     }
 
-    /// Resident memory of the server that a client of the cell adds, in bytes.
+    /// Resident memory that a client of the cell adds to the server, in bytes. Memory of the kernel is not
+    /// included.
     pub fn memory_per_client(&self, cell: &Cell) -> f64 {
         Terms::held(cell).at(&self.memory_bytes)
     }
 }
 
-/// A client as the report and the advice speak of it: HTTP/1.1 without TLS, minimal headers, groups of
-/// 50, 128 bytes. One of a thousand, so that the node's own work is shared.
+/// The cell of the report and the advice: 1,000 clients in groups of 50 over HTTP/1.1 without TLS, minimal
+/// headers, messages of 128 bytes; each client receives `per_minute` messages a minute.
 pub fn typical(transport: Transport, per_minute: f64) -> Cell {
     Cell {
         plan: Plan {

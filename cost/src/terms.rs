@@ -1,27 +1,29 @@
-//! What a cell asks of a server, taken apart: a handful of things that happen so many times a second,
-//! each of which has a price.
+//! The work of a cell, broken down into terms: events that happen so many times a second, and connections
+//! that are held, each of which has a price.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Cell, Headers, Http, Transport};
 
-/// How long a server lets things rest.
+/// The intervals of a server, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
-    /// A long poll waits for this many seconds at most.
+    /// The longest wait of a long poll (`limits.long_poll_max_wait_ms`).
     pub wait_seconds: f64,
-    /// A WebSocket is pinged every so many seconds; a stream gets a comment after so many quiet ones.
+    /// The interval of WebSocket pings, and the quiet time before a comment on an SSE stream
+    /// (`limits.ping_interval_ms`).
     pub ping_seconds: f64,
 }
 
 impl Pace {
-    /// A server's defaults.
+    /// The defaults of a server.
     pub const DEFAULT: Self = Self { wait_seconds: 60.0, ping_seconds: 25.0 };
 }
 
 macro_rules! terms {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// An amount of each thing a second, or its price.
+        /// A value per term: its amount in a second of a cell, or the price of one unit. The unit of a price is
+        /// that of the field of [`Model`](crate::Model) that holds it: microseconds or bytes.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Terms {
@@ -29,15 +31,15 @@ macro_rules! terms {
         }
 
         impl Terms {
-            /// Their names, in the order of [`to_array`](Self::to_array).
+            /// The names of the terms, in the order of [`to_array`](Self::to_array).
             pub const NAMES: [&str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
 
-            /// All of them.
+            /// The values of all terms.
             pub fn to_array(self) -> [f64; Self::NAMES.len()] {
                 [$(self.$name),*]
             }
 
-            /// The opposite of [`to_array`](Self::to_array).
+            /// The inverse of [`to_array`](Self::to_array).
             pub fn from_array(values: [f64; Self::NAMES.len()]) -> Self {
                 let [$($name),*] = values;
                 Self { $($name),* }
@@ -47,11 +49,11 @@ macro_rules! terms {
 }
 
 terms! {
-    /// The node itself, whoever is connected.
+    /// The node itself, without any client.
     node,
-    /// Waking up because something happens. What happens while it is awake is done in one go.
+    /// A wake-up of the server. Work that arrives while the server is awake needs no further one.
     wake,
-    /// Making messages durable. Those that come meanwhile share the next time.
+    /// A durable write. Messages that arrive during a write share the next one (group commit).
     commit,
     /// A message that is stored and routed.
     message,
@@ -63,41 +65,41 @@ terms! {
     frame_websocket,
     /// An event of a stream, written to its client.
     frame_sse,
-    /// The same over HTTP/2, besides.
+    /// The surcharge of a frame or an event over HTTP/2.
     frame_http2,
-    /// A request over HTTP/1.1 and its answer.
+    /// A request over HTTP/1.1 and its response.
     exchange,
-    /// The same over HTTP/2.
+    /// A request over HTTP/2 and its response.
     exchange_http2,
-    /// A request that waits, besides.
+    /// The surcharge of a request that waits.
     wait,
-    /// An answer that holds events, besides.
+    /// The surcharge of a response with events.
     full,
-    /// The headers of a browser, in a request over HTTP/1.1.
+    /// The surcharge of a browser's headers, in a request over HTTP/1.1.
     browser,
-    /// The same over HTTP/2, which does not repeat them.
+    /// The surcharge of a browser's headers over HTTP/2, which compresses repeated headers.
     browser_http2,
-    /// Encrypting a request and its answer.
+    /// Encrypting a request and its response.
     tls_exchange,
     /// Encrypting a frame, a ping or a pong.
     tls_frame,
     /// Encrypting a byte of content.
     tls_byte,
-    /// A ping of a WebSocket, and the pong.
+    /// A ping on a WebSocket, and its pong.
     ping_websocket,
-    /// A comment on a stream, which is its ping.
+    /// A comment on an SSE stream, which keeps it alive.
     ping_sse,
-    /// A client that polls, for being there.
+    /// A connected client on short polling.
     held_polling,
-    /// A client that long-polls.
+    /// A connected client on long polling.
     held_long_polling,
-    /// A client with a stream.
+    /// A connected client with an SSE stream.
     held_sse,
-    /// A client with a WebSocket.
+    /// A connected client with a WebSocket.
     held_websocket,
-    /// A connection over HTTP/2, besides.
+    /// The surcharge of a connection over HTTP/2.
     held_http2,
-    /// An encrypted connection, besides.
+    /// The surcharge of an encrypted connection.
     held_tls,
 }
 
@@ -105,32 +107,31 @@ fn is_nothing(price: &f64) -> bool {
     *price == 0.0
 }
 
-/// A server wakes up at most about so often in a second.
+/// The approximate maximum of wake-ups of a server in a second.
 const WAKES: f64 = 1_000.0;
-/// A disk makes something durable at most about so often in a second.
+/// The approximate maximum of durable writes of a disk in a second.
 const COMMITS: f64 = 200.0;
 
-/// How often something is done in a second that is asked for `moments` times at random, and takes in
-/// whatever was asked for meanwhile; at most `most` times.
+/// How often an action runs in a second, if it is requested `moments` times at random and one run serves all
+/// requests that arrived before it; at most `most` times.
 fn gathered(moments: f64, most: f64) -> f64 {
     most * -(-moments / most).exp_m1()
 }
 
 impl Terms {
-    /// What all of it costs at these prices.
+    /// The cost of these amounts at these prices, in the unit of the prices.
     pub fn at(self, prices: &Self) -> f64 {
         self.to_array().iter().zip(prices.to_array()).map(|(amount, price)| amount * price).sum()
     }
 
-    /// The amounts of a second of a cell, if messages come at random (a Poisson process). All are
-    /// means.
+    /// The mean amounts of a second of a cell in which messages arrive at random (a Poisson process).
     pub fn of(cell: &Cell, pace: Pace) -> Self {
         let plan = &cell.plan;
         let clients = plan.clients as f64;
         let rate = plan.per_minute / 60.0;
         let deliveries = clients * rate;
         let polls = polls(plan.transport, rate, pace.wait_seconds);
-        // A comment comes after a quiet spell just as a long poll comes back empty.
+        // A comment follows a quiet interval, as an empty response follows the wait of a long poll.
         let quiet = self::polls(Transport::LongPolling, rate, pace.ping_seconds);
         let comments = clients * quiet.requests * quiet.empty;
         let requests = clients * polls.requests;
@@ -138,18 +139,18 @@ impl Terms {
         let when = |condition: bool, amount: f64| if condition { amount } else { 0.0 };
         let (two, browser) = (plan.http == Http::Two, plan.headers == Headers::Browser);
         let transport = plan.transport;
-        // A ping has a pong.
+        // Each ping has a pong.
         let pings = match transport {
             Transport::WebSocket => 2.0 * clients / pace.ping_seconds,
             Transport::Sse => comments,
             _ => 0.0,
         };
-        // Each channel hears as much as each of its listeners; the last one may have fewer.
+        // A channel has the rate of each of its clients; the last channel may have fewer clients.
         let messages = plan.clients.div_ceil(plan.group) as f64 * rate;
         let moments = messages
             + match transport {
                 Transport::ShortPolling { .. } => requests,
-                // The next requests of all listeners come together, as the message did.
+                // After a message all clients of its channel send their next request together.
                 Transport::LongPolling => messages + requests * polls.empty,
                 Transport::Sse => comments,
                 Transport::WebSocket => clients / pace.ping_seconds,
@@ -184,13 +185,13 @@ impl Terms {
         }
     }
 
-    /// What is done for each client: without the node's own work, its messages, and waking up, which on
-    /// a busy server many clients share.
+    /// The amounts that depend on the clients: without the node's own work, wake-ups, durable writes and
+    /// messages, which the clients of a busy server share.
     pub fn of_clients(self) -> Self {
         Self { node: 0.0, wake: 0.0, commit: 0.0, message: 0.0, ..self }
     }
 
-    /// Without the clients that are there.
+    /// The amounts without the connected clients.
     pub fn without_held(self) -> Self {
         Self {
             held_polling: 0.0,
@@ -203,7 +204,7 @@ impl Terms {
         }
     }
 
-    /// A client of a cell, for being there.
+    /// The amounts of one connected client of a cell that receives nothing.
     pub fn held(cell: &Cell) -> Self {
         let mut one = *cell;
         (one.plan.clients, one.plan.per_minute) = (1, 0.0);
@@ -213,19 +214,20 @@ impl Terms {
     }
 }
 
-/// What one client asks.
+/// The polls of one client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Polls {
     /// Requests a second.
     pub requests: f64,
-    /// The share of them that is answered without an event.
+    /// The share of requests whose response holds no event, from 0 to 1.
     pub empty: f64,
 }
 
-/// What a client asks that hears `rate` messages a second.
+/// The polls of a client that receives `rate` messages a second at random (a Poisson process), if a long poll
+/// waits at most `wait_seconds`.
 ///
-/// A poll every `T` finds nothing with probability `e^(-rate T)`. A long poll ends with the first
-/// message or after `W`, and so lasts `(1 - e^(-rate W)) / rate` on average.
+/// A poll every `T` seconds finds no message with probability `e^(-rate T)`. A long poll ends with the first
+/// message or after `W` seconds, so it lasts `(1 - e^(-rate W)) / rate` seconds on average.
 pub fn polls(transport: Transport, rate: f64, wait_seconds: f64) -> Polls {
     match transport {
         Transport::ShortPolling { every_ms } => {

@@ -2,74 +2,75 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a client receives.
+/// The transport on which a client receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "name")]
 pub enum Transport {
-    /// Asks at an interval, and is answered at once.
+    /// Short polling: a request at an interval, with an immediate response.
     ShortPolling {
         /// Milliseconds from one request to the next.
         every_ms: u64,
     },
-    /// Asks, and is answered when there is something.
+    /// Long polling: a request whose response waits for an event.
     LongPolling,
-    /// Reads one answer that never ends.
+    /// Server-sent events: one response that does not end.
     Sse,
-    /// Holds a WebSocket.
+    /// A WebSocket.
     WebSocket,
 }
 
-/// The version of HTTP that requests travel on. A WebSocket needs 1.1, or RFC 8441.
+/// The version of HTTP. A WebSocket over HTTP/2 is a stream of it (RFC 8441).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Http {
-    /// HTTP/1.1, one connection a client.
+    /// HTTP/1.1, one connection per client (RFC 9112).
     One,
-    /// HTTP/2, one connection a client.
+    /// HTTP/2, one connection per client (RFC 9113).
     Two,
 }
 
-/// What a request says about its client besides what the contract asks for.
+/// The headers of a request beyond those that the protocol requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Headers {
-    /// Nothing.
+    /// No further headers.
     Minimal,
-    /// What a browser sends: agent, languages, encodings, client hints, origin, fetch metadata.
+    /// The headers of a browser: agent, languages, encodings, client hints, origin, fetch metadata.
     Browser,
 }
 
-/// A crowd and its conversation.
+/// The clients of a server and the messages that they receive.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// How each client receives.
+    /// The transport of all clients.
     pub transport: Transport,
-    /// Sessions, each on connections of its own.
+    /// The number of clients: sessions, each on its own connections.
     pub clients: usize,
-    /// Sessions that hear the same channel. Each channel has one more user, who speaks.
+    /// Clients per channel. Each channel has one more user, who sends.
     pub group: usize,
-    /// Messages that each client is to receive in a minute; 0 for silence.
+    /// Messages that each client receives in a minute; 0 for none.
     pub per_minute: f64,
-    /// Bytes of content of a message: at least 32, which the oracle's stamp needs, at most 16 KiB.
+    /// Bytes of content of a message. The load generator needs at least 32 for its stamp; a server accepts at
+    /// most 16 KiB.
     pub content_bytes: usize,
-    /// The version of HTTP of requests.
+    /// The version of HTTP.
     pub http: Http,
-    /// What requests carry.
+    /// The headers of requests.
     pub headers: Headers,
 }
 
-/// What a cell is about.
+/// A workload that is measured or predicted as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The crowd.
+    /// The clients and their messages.
     pub plan: Plan,
-    /// Whether connections are encrypted (TLS 1.3).
+    /// Whether connections are encrypted (TLS 1.3, RFC 8446).
     pub tls: bool,
 }
 
 impl Cell {
-    /// Its name, which no other cell has: the transport and what differs in it, for people, files and
-    /// `--only`.
+    /// The unique name of the cell, for reports, files and `pabal lab --only`: the transport, the rate, the
+    /// sizes and the options.
     pub fn name(&self) -> String {
         let plan = &self.plan;
         let transport = match plan.transport {

@@ -1,5 +1,5 @@
-//! The ports of a node: each on what is embedded in it, and on the server of a cluster, in one run
-//! on one machine; at the end one table of all. Servers that are not installed are left out, in words.
+//! The ports of a node: each on its embedded adapter and on the server of a cluster, in one run on one
+//! machine; the run ends with one table. A line names each server that is not installed.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 mod table;
@@ -28,31 +28,31 @@ use pabal_storage::history::CassandraHistoryStore;
 use pabal_storage::redis::{RedisConfig, RedisStore};
 use tokio::runtime::Runtime;
 
-/// How many callers the log has at once.
+/// Concurrent callers of the log.
 const SENDERS: u64 = 50;
-/// How many callers a directory has at once.
+/// Concurrent callers of the directory.
 const CALLERS: u64 = 16;
-/// How many deliveries or notifications go together.
+/// Deliveries or notifications of one call.
 const TOGETHER: u64 = 32;
-/// How many users or channels are asked about at once.
+/// Users or channels of one query.
 const ASKED: u64 = 100;
-/// It outlives every bench.
+/// The runtime of all benches.
 const LEASE: Duration = Duration::from_secs(3_600);
 
-/// Where adapters are, in the order of the table.
+/// The backends of the adapters, in the order of the table.
 #[derive(Clone, Copy)]
-enum Place {
+enum Backend {
     Embedded,
     Cluster,
 }
 
-/// The benches of a port at a place.
-fn group<'a>(c: &'a mut Criterion, port: &str, place: Place) -> BenchmarkGroup<'a, WallTime> {
-    let place = match place {
-        Place::Embedded => table::EMBEDDED,
-        Place::Cluster => table::CLUSTER,
+/// The benches of a port on a backend.
+fn group<'a>(c: &'a mut Criterion, port: &str, backend: Backend) -> BenchmarkGroup<'a, WallTime> {
+    let backend = match backend {
+        Backend::Embedded => table::EMBEDDED,
+        Backend::Cluster => table::CLUSTER,
     };
-    let mut group = c.benchmark_group(format!("{port}/{place}"));
+    let mut group = c.benchmark_group(format!("{port}/{backend}"));
     group.sample_size(20);
     group
 }
@@ -66,11 +66,11 @@ fn message(id: MessageId) -> Message {
     Message { client_message_id: name, ..group_message(id.get(), &"x".repeat(128)) }
 }
 
-/// Named sends of 128 bytes, to one partition; whoever owns it reads and trims.
-fn message_log(c: &mut Criterion, runtime: &Runtime, place: Place, log: &dyn MessageLog) {
+/// Named sends of 128 bytes to one partition, whose owner reads and trims.
+fn message_log(c: &mut Criterion, runtime: &Runtime, backend: Backend, log: &dyn MessageLog) {
     let partition = Partition::of(GROUP, PARTITIONS);
     let (mut number, mut stored) = (0u64, MessageId::default());
-    let mut group = group(c, "message_log", place);
+    let mut group = group(c, "message_log", backend);
     for count in [1, SENDERS] {
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::new("append, read, trim", count), |b| {
@@ -104,10 +104,10 @@ fn message_log(c: &mut Criterion, runtime: &Runtime, place: Place, log: &dyn Mes
     }
 }
 
-fn node_inbox(c: &mut Criterion, runtime: &Runtime, place: Place, inbox: &dyn NodeInbox) {
+fn node_inbox(c: &mut Criterion, runtime: &Runtime, backend: Backend, inbox: &dyn NodeInbox) {
     runtime.block_on(inbox.open(&node())).expect("open");
     let mut after = InboxPosition::default();
-    let mut group = group(c, "node_inbox", place);
+    let mut group = group(c, "node_inbox", backend);
     for count in [1, TOGETHER] {
         let deliveries: Vec<_> = (1..=count)
             .map(|id| Delivery::Message {
@@ -123,7 +123,7 @@ fn node_inbox(c: &mut Criterion, runtime: &Runtime, place: Place, inbox: &dyn No
                     inbox.send(&node(), deliveries.clone()).await.expect("sent");
                     let mut left = count as usize;
                     while left > 0 {
-                        // What was received before is confirmed by it.
+                        // The read confirms the entries received before.
                         let entries = inbox.receive(&node(), after, 256).await.expect("entries");
                         left -= entries.len();
                         after = entries[entries.len() - 1].position;
@@ -134,7 +134,7 @@ fn node_inbox(c: &mut Criterion, runtime: &Runtime, place: Place, inbox: &dyn No
     }
 }
 
-fn presence(c: &mut Criterion, runtime: &Runtime, place: Place, presence: &dyn Presence) {
+fn presence(c: &mut Criterion, runtime: &Runtime, backend: Backend, presence: &dyn Presence) {
     let users: Vec<_> = (0..ASKED).map(UserId::new).collect();
     runtime.block_on(async {
         presence.begin(&node(), LEASE).await.expect("begun");
@@ -142,7 +142,7 @@ fn presence(c: &mut Criterion, runtime: &Runtime, place: Place, presence: &dyn P
             presence.join(&node(), *user).await.expect("joined");
         }
     });
-    let mut group = group(c, "presence", place);
+    let mut group = group(c, "presence", backend);
     group.throughput(Throughput::Elements(1));
     group.bench_function("join, leave", |b| {
         let user = UserId::new(ASKED);
@@ -155,17 +155,17 @@ fn presence(c: &mut Criterion, runtime: &Runtime, place: Place, presence: &dyn P
     });
     group.throughput(Throughput::Elements(ASKED));
     group.bench_function(BenchmarkId::new("locate", ASKED), |b| {
-        b.iter(|| runtime.block_on(presence.locate(&users)).expect("answers"));
+        b.iter(|| runtime.block_on(presence.locate(&users)).expect("a result"));
     });
 }
 
-fn interest(c: &mut Criterion, runtime: &Runtime, place: Place, interest: &dyn Interest) {
+fn interest(c: &mut Criterion, runtime: &Runtime, backend: Backend, interest: &dyn Interest) {
     let channels: Vec<_> = (0..ASKED).map(ChannelId::new).collect();
     runtime.block_on(async {
         interest.begin(&node(), LEASE).await.expect("begun");
         interest.join(&node(), &channels[..channels.len() / 2]).await.expect("joined");
     });
-    let mut group = group(c, "interest", place);
+    let mut group = group(c, "interest", backend);
     group.throughput(Throughput::Elements(1));
     group.bench_function("join, leave", |b| {
         let channel = [ChannelId::new(ASKED)];
@@ -178,11 +178,16 @@ fn interest(c: &mut Criterion, runtime: &Runtime, place: Place, interest: &dyn I
     });
     group.throughput(Throughput::Elements(ASKED));
     group.bench_function(BenchmarkId::new("nodes of channels", ASKED), |b| {
-        b.iter(|| runtime.block_on(interest.nodes(&channels)).expect("answers"));
+        b.iter(|| runtime.block_on(interest.nodes(&channels)).expect("a result"));
     });
 }
 
-fn node_registry(c: &mut Criterion, runtime: &Runtime, place: Place, registry: &dyn NodeRegistry) {
+fn node_registry(
+    c: &mut Criterion,
+    runtime: &Runtime,
+    backend: Backend,
+    registry: &dyn NodeRegistry,
+) {
     let info = NodeInfo {
         node: node(),
         url: "http://127.0.0.1:8080".into(),
@@ -194,7 +199,7 @@ fn node_registry(c: &mut Criterion, runtime: &Runtime, place: Place, registry: &
         load: 0,
         draining: false,
     };
-    let mut group = group(c, "node_registry", place);
+    let mut group = group(c, "node_registry", backend);
     group.throughput(Throughput::Elements(1));
     group.bench_function("heartbeat", |b| {
         b.iter(|| runtime.block_on(registry.heartbeat(info.clone(), LEASE)).expect("alive"));
@@ -203,17 +208,17 @@ fn node_registry(c: &mut Criterion, runtime: &Runtime, place: Place, registry: &
     group.bench_function("lease: acquire, renew, release", |b| {
         b.iter(|| {
             runtime.block_on(async {
-                let lease = registry.acquire(&node(), partition, LEASE).await.expect("answers");
+                let lease = registry.acquire(&node(), partition, LEASE).await.expect("a result");
                 let lease = lease.expect("is free");
-                assert!(registry.renew(&lease, LEASE).await.expect("answers"));
-                registry.release(&lease).await.expect("answers");
+                assert!(registry.renew(&lease, LEASE).await.expect("a result"));
+                registry.release(&lease).await.expect("a result");
             });
         });
     });
 }
 
-fn push_notifier(c: &mut Criterion, runtime: &Runtime, place: Place, push: &dyn PushNotifier) {
-    let mut group = group(c, "push_notifier", place);
+fn push_notifier(c: &mut Criterion, runtime: &Runtime, backend: Backend, push: &dyn PushNotifier) {
+    let mut group = group(c, "push_notifier", backend);
     for count in [1, TOGETHER] {
         let notifications: Vec<_> = (1..=count)
             .map(|id| Notification {
@@ -237,11 +242,16 @@ fn push_notifier(c: &mut Criterion, runtime: &Runtime, place: Place, push: &dyn 
     }
 }
 
-/// Appends of named sends of 128 bytes: one at a time, and as an owner under load makes them.
-fn history_store(c: &mut Criterion, runtime: &Runtime, place: Place, history: &dyn HistoryStore) {
+/// Appends of named sends of 128 bytes: one at a time, and in batches as of an owner under load.
+fn history_store(
+    c: &mut Criterion,
+    runtime: &Runtime,
+    backend: Backend,
+    history: &dyn HistoryStore,
+) {
     let partition = Partition::of(GROUP, PARTITIONS);
     let mut id = MessageId::first_at(SystemClock.now(), partition);
-    let mut group = group(c, "history_store", place);
+    let mut group = group(c, "history_store", backend);
     for count in [1usize, 32, 256] {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("append", count), |b| {
@@ -260,9 +270,9 @@ fn history_store(c: &mut Criterion, runtime: &Runtime, place: Place, history: &d
     });
 }
 
-fn directory(c: &mut Criterion, runtime: &Runtime, place: Place, directory: &dyn Directory) {
+fn directory(c: &mut Criterion, runtime: &Runtime, backend: Backend, directory: &dyn Directory) {
     let mut number = 0;
-    let mut group = group(c, "directory", place);
+    let mut group = group(c, "directory", backend);
     group.throughput(Throughput::Elements(CALLERS));
     group.bench_function(BenchmarkId::new("sign-up", CALLERS), |b| {
         b.iter(|| {
@@ -271,14 +281,14 @@ fn directory(c: &mut Criterion, runtime: &Runtime, place: Place, directory: &dyn
             runtime.block_on(join_all(calls));
         });
     });
-    // Who filters the benches may have left the sign-ups out.
+    // A filter may have skipped the sign-ups.
     number += CALLERS;
     runtime.block_on(sign_up(directory, number));
     let token = TokenHash::of(&number.to_string());
-    group.bench_function(BenchmarkId::new("whose a token is", CALLERS), |b| {
+    group.bench_function(BenchmarkId::new("user of a token", CALLERS), |b| {
         b.iter(|| {
             let calls = (0..CALLERS).map(|_| directory.access(token));
-            let found = runtime.block_on(try_join_all(calls)).expect("answers");
+            let found = runtime.block_on(try_join_all(calls)).expect("a result");
             assert!(found.iter().all(Option::is_some));
         });
     });
@@ -303,19 +313,19 @@ async fn sign_up(directory: &dyn Directory, number: u64) {
 }
 
 fn embedded(c: &mut Criterion, runtime: &Runtime, folder: &std::path::Path) {
-    let place = Place::Embedded;
+    let backend = Backend::Embedded;
     let log = MemoryMessageLog::new(Arc::new(SystemClock), 8_192);
-    message_log(c, runtime, place, &log);
-    node_inbox(c, runtime, place, &MemoryNodeInbox::new(65_536));
-    presence(c, runtime, place, &MemoryPresence::new());
-    interest(c, runtime, place, &MemoryInterest::new());
-    node_registry(c, runtime, place, &MemoryNodeRegistry::new());
+    message_log(c, runtime, backend, &log);
+    node_inbox(c, runtime, backend, &MemoryNodeInbox::new(65_536));
+    presence(c, runtime, backend, &MemoryPresence::new());
+    interest(c, runtime, backend, &MemoryInterest::new());
+    node_registry(c, runtime, backend, &MemoryNodeRegistry::new());
     let config = EmbeddedConfig { partitions: PARTITIONS, ..EmbeddedConfig::default() };
     let store = EmbeddedStore::open(&folder.join("store"), &config).expect("a store");
-    push_notifier(c, runtime, place, &*store.push);
-    history_store(c, runtime, place, &*store.history);
+    push_notifier(c, runtime, backend, &*store.push);
+    history_store(c, runtime, backend, &*store.history);
     let sqlite = SqliteDirectory::open(folder.join("directory.sqlite"));
-    directory(c, runtime, place, &runtime.block_on(sqlite).expect("a directory"));
+    directory(c, runtime, backend, &runtime.block_on(sqlite).expect("a directory"));
 }
 
 fn redis(c: &mut Criterion, runtime: &Runtime) -> Result<(), Missing> {
@@ -323,13 +333,13 @@ fn redis(c: &mut Criterion, runtime: &Runtime) -> Result<(), Missing> {
     let url = server.url().parse().expect("an address");
     let config = RedisConfig::default();
     let store = runtime.block_on(RedisStore::connect(&url, &config)).expect("connects");
-    let place = Place::Cluster;
-    message_log(c, runtime, place, &store.message_log(Arc::new(SystemClock), 8_192));
-    node_inbox(c, runtime, place, &store.node_inbox(65_536));
-    presence(c, runtime, place, &store.presence());
-    interest(c, runtime, place, &store.interest());
-    node_registry(c, runtime, place, &store.node_registry());
-    push_notifier(c, runtime, place, &store.push_notifier(100_000));
+    let backend = Backend::Cluster;
+    message_log(c, runtime, backend, &store.message_log(Arc::new(SystemClock), 8_192));
+    node_inbox(c, runtime, backend, &store.node_inbox(65_536));
+    presence(c, runtime, backend, &store.presence());
+    interest(c, runtime, backend, &store.interest());
+    node_registry(c, runtime, backend, &store.node_registry());
+    push_notifier(c, runtime, backend, &store.push_notifier(100_000));
     Ok(())
 }
 
@@ -340,7 +350,7 @@ fn cassandra(c: &mut Criterion, runtime: &Runtime) -> Result<(), Missing> {
         CassandraHistoryStore::migrate(&url).await.expect("tables");
         CassandraHistoryStore::connect(&url).await.expect("a store")
     });
-    history_store(c, runtime, Place::Cluster, &history);
+    history_store(c, runtime, Backend::Cluster, &history);
     Ok(())
 }
 
@@ -351,7 +361,7 @@ fn postgres(c: &mut Criterion, runtime: &Runtime) -> Result<(), Missing> {
         PostgresDirectory::migrate(&url).await.expect("tables");
         PostgresDirectory::connect(&url, CALLERS as u32).await.expect("a directory")
     });
-    directory(c, runtime, Place::Cluster, &postgres);
+    directory(c, runtime, Backend::Cluster, &postgres);
     Ok(())
 }
 
@@ -361,7 +371,7 @@ fn main() {
         .configure_from_args();
     let began = SystemClock.now();
     let runtime = Runtime::new().expect("a runtime");
-    // The store's writer is a task.
+    // The writer of the store is a task of this runtime.
     let _in_runtime = runtime.enter();
     let folder = tempfile::tempdir().expect("a folder");
     embedded(&mut criterion, &runtime, folder.path());

@@ -13,13 +13,13 @@ use serde_json::Value;
 pub(crate) const EMBEDDED: &str = "embedded";
 pub(crate) const CLUSTER: &str = "cluster";
 
-/// Where criterion writes what it estimates.
+/// The folder of criterion's estimates.
 pub(crate) fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/ports"))
 }
 
-/// Prints what was estimated since `began`: how many a second, by port and bench. Nothing if nothing
-/// was, as when the benches are only tried.
+/// Prints the rates estimated since `began`, by port and bench. Prints nothing without estimates, as in a test
+/// run of the benches.
 pub(crate) fn print(began: Timestamp, disk: &BareSync) {
     let mut rows: BTreeMap<(String, String), [Option<f64>; 2]> = BTreeMap::new();
     for estimate in estimates(folder()) {
@@ -34,11 +34,11 @@ pub(crate) fn print(began: Timestamp, disk: &BareSync) {
             count if count.is_empty() => function,
             count => format!("{function}: {count} together"),
         };
-        let (port, place) = group.split_once('/').expect("a port and a place");
+        let (port, backend) = group.split_once('/').expect("a port and a backend");
         let median_ns = read(&estimate)["median"]["point_estimate"].as_f64().expect("a median");
         let count = bench["throughput"]["Elements"].as_f64().expect("a count");
         let row = rows.entry((port.to_owned(), function)).or_default();
-        row[usize::from(place == CLUSTER)] = Some(count * 1e9 / median_ns);
+        row[usize::from(backend == CLUSTER)] = Some(count * 1e9 / median_ns);
     }
     if rows.is_empty() {
         return;

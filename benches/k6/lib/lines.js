@@ -1,5 +1,5 @@
-// A session read on each transport. A line ends when the visit is over, or with the word `gone` when a new
-// session has to be opened. Bytes are counted as they go over the wire, without TCP and IP.
+// The readers of a session, one per transport. A reader ends when the visit is over, or returns `gone` when a new
+// session has to be opened. Bytes are those on the wire, without the headers of TCP and IP.
 
 import { clearTimeout, setTimeout } from 'k6/timers';
 import { WebSocket } from 'k6/websockets';
@@ -40,7 +40,7 @@ async function polls(visit, transport, query, restMs) {
   return 'over';
 }
 
-/** Request and answer with their heads. */
+/** The bytes of a request and its response, with their heads. */
 function bytesOf({ request, status_text, headers, body }) {
   const head = (fields) =>
     Object.entries(fields).reduce((sum, [name, values]) => {
@@ -59,7 +59,7 @@ function websocket(visit) {
       headers: { Authorization: `Bearer ${visit.me.token}` },
       tags: { ...visit.tags, name: 'websocket' },
     });
-    // A batch is taken when those before it are: one may have to fetch what a resync tells of.
+    // Batches are processed in order: one may have to fetch the range of a resync first.
     let taken = Promise.resolve();
     let said;
     let wasOpen = false;
@@ -67,13 +67,13 @@ function websocket(visit) {
     socket.onopen = () => {
       wasOpen = true;
       visit.socket = {
-        /** A command, which is answered in time or not at all. */
+        /** Sends a command; resolves to the reply, or to null without one in time. */
         command: (command, withinMs) =>
-          new Promise((answer) => {
-            const timer = setTimeout(() => answer(null), withinMs);
+          new Promise((finish) => {
+            const timer = setTimeout(() => finish(null), withinMs);
             replies[command.id] = (reply) => {
               clearTimeout(timer);
-              answer(reply);
+              finish(reply);
             };
             if (!write(command)) replies[command.id](null);
           }),
@@ -97,18 +97,18 @@ function websocket(visit) {
         });
         taken.catch(reject);
       } else if (document.reply) {
-        const answer = replies[document.reply.id];
+        const finish = replies[document.reply.id];
         delete replies[document.reply.id];
-        if (answer) answer(document.reply);
+        if (finish) finish(document.reply);
       } else if (document.error) {
         said = document.error;
       }
     };
-    // The close event comes as well, and says more.
+    // The close event follows and has the code.
     socket.onerror = () => {};
     socket.onclose = ({ code }) => {
       visit.socket = null;
-      Object.values(replies).forEach((answer) => answer(null));
+      Object.values(replies).forEach((finish) => finish(null));
       taken.then(async () => {
         if (visit.isOver) return resolve('over');
         if (wasOpen && [4400, 4401, 4413].includes(code)) {
@@ -117,8 +117,8 @@ function websocket(visit) {
         if ([4404, 1012].includes(code)) return resolve('gone');
         retried.add(1, visit.tags);
         await pause((said && said.retry_after_ms) || 50);
-        // k6 does not show why a handshake was refused: that the session has gone, polls say; that it is
-        // on another node behind the same load balancer, the next try may be luckier.
+        // k6 does not report why a handshake was refused. A poll finds out whether the session has ended; if
+        // it is on another node of the load balancer, another attempt may reach that node.
         return resolve(wasOpen || !(await hasGone(visit)) ? 'broken' : 'gone');
       }, reject);
     };
@@ -131,5 +131,5 @@ async function hasGone(visit) {
   return problem(response).code === 'session_gone';
 }
 
-/** RFC 6455 section 5.2, from the server; from a client 4 more. */
+/** The length of a frame header of a server (RFC 6455 section 5.2); a client's has 4 bytes more. */
 const frameBytes = (length) => length + (length < 126 ? 2 : length < 65536 ? 4 : 10);

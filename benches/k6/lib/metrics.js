@@ -1,4 +1,4 @@
-// What is measured. Each value carries the transport it was seen on.
+// The metrics of a run. Each value is tagged with its transport.
 
 import { Counter, Rate, Trend } from 'k6/metrics';
 
@@ -12,7 +12,7 @@ export const emptyPolls = new Rate('empty_poll_ratio');
 export const sent = new Counter('messages_sent');
 /** Messages that came as events. */
 export const received = new Counter('messages_received');
-/** Sends, polls and calls that were tried again, as the server asked or because no answer came. */
+/** Sends, polls and calls that were repeated after a retryable error or without a response. */
 export const retried = new Counter('retried');
 /** What history has, or was acknowledged, and did not come. */
 export const lost = new Counter('lost');

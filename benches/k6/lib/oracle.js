@@ -1,7 +1,8 @@
-// The judge of one person's channel: what came, held against what history has and what was acknowledged.
+// The oracle of one virtual user's channel: compares the received messages with history and with what was
+// acknowledged.
 //
-// Everybody numbers what they say, one after the other, each message until it is acknowledged: so the
-// numbers of a speaker have no hole in history either.
+// Each virtual user numbers its messages and sends the next one when the last is acknowledged: so the numbers of
+// a sender have no hole in history either.
 
 import { lost, reordered, repeated } from './metrics.js';
 
@@ -12,55 +13,55 @@ export const isAbove = (a, b) => compare(a, b) > 0;
 export class Oracle {
   constructor(tags) {
     this.tags = tags;
-    /** The highest id that came. */
+    /** The highest id received. */
     this.cursor = '0';
-    /** Up to where everything was held against history. */
+    /** The id up to which all messages were compared with history. */
     this.settled = '0';
-    /** Ids above that which came. */
+    /** Received ids above `settled`. */
     this.came = new Set();
-    /** Ids above that which this person was told are stored. */
+    /** Acknowledged ids above `settled`. */
     this.acknowledged = new Set();
-    /** By speaker, the last number in history. */
+    /** By sender, the last number in history. */
     this.numbers = {};
   }
 
-  /** A message came. Whether it is news. */
+  /** Records a received message; returns whether it is new. */
   take(id) {
     if (this.came.has(id) || !isAbove(id, this.settled)) {
-      this.fault(repeated, `${id} came again`);
+      this.fault(repeated, `${id} was received again`);
       return false;
     }
     this.came.add(id);
     if (!isAbove(id, this.cursor)) {
-      this.fault(reordered, `${id} came behind ${this.cursor}`);
+      this.fault(reordered, `${id} was received after ${this.cursor}`);
       return true;
     }
     this.cursor = id;
     return true;
   }
 
-  /** Holds all up to `upto` against `history`, which is oldest first what the channel has beyond `settled`. */
+  /** Compares all messages up to `upto` with `history`: the channel's messages after `settled`, oldest first. */
   settle(history, upto) {
     let before = this.settled;
     for (const { message_id: id, message_from: from, content } of history) {
       if (isAbove(id, upto)) break;
-      if (!isAbove(id, before)) this.fault(reordered, `history has ${id} behind ${before}`);
+      if (!isAbove(id, before)) this.fault(reordered, `history has ${id} after ${before}`);
       before = id;
-      if (!this.came.delete(id)) this.fault(lost, `${id} did not come`);
+      if (!this.came.delete(id)) this.fault(lost, `${id} was not received`);
       this.acknowledged.delete(id);
       const { n } = JSON.parse(content);
       const last = this.numbers[from] || 0;
-      if (n > last + 1) this.fault(lost, `history has ${n} of ${from} behind ${last}`, n - last - 1);
+      if (n > last + 1) this.fault(lost, `history has ${n} of ${from} after ${last}`, n - last - 1);
       if (n === last) this.fault(repeated, `history has ${n} of ${from} twice`);
-      if (n < last) this.fault(reordered, `history has ${n} of ${from} behind ${last}`);
+      if (n < last) this.fault(reordered, `history has ${n} of ${from} after ${last}`);
       this.numbers[from] = n;
     }
     const isDone = (id) => !isAbove(id, upto);
     for (const id of [...this.acknowledged].filter(isDone)) this.fault(lost, `${id} was acknowledged and is not in history`);
-    for (const id of [...this.came].filter(isDone)) this.fault(repeated, `${id} came and is not in history`);
+    for (const id of [...this.came].filter(isDone)) this.fault(repeated, `${id} was received and is not in history`);
     for (const ids of [this.acknowledged, this.came]) [...ids].filter(isDone).forEach((id) => ids.delete(id));
     this.settled = upto;
-    // So that the counts are there if nothing happened.
+    // A metric without a sample is missing from the summary.
     for (const metric of [lost, repeated, reordered]) metric.add(0, this.tags);
   }
 

@@ -1,10 +1,10 @@
-// Users and channels, made before anybody talks and logged out when all is said.
+// Users and channels: made before the first visit, and logged out after the last one.
 
 import exec from 'k6/execution';
 import { call } from './api.js';
 import { DISCOVER, GROUP, URLS, people } from './plan.js';
 
-/** Sign-ups at a time: each costs the server 20 ms of computing, on purpose. */
+/** Concurrent sign-ups: each costs the server 20 ms of CPU for password hashing. */
 const AT_A_TIME = 8;
 
 export async function setup() {
@@ -17,7 +17,7 @@ export async function setup() {
     const { user, token } = await call(null, 'POST', `${at(index)}/v1/users`, { body, name: 'sign up' });
     return { user_id: user.user_id, token };
   });
-  // Nobody is left alone in the last one.
+  // Round down, so that no group has a single member.
   const groups = Math.max(1, Math.floor(count / GROUP));
   const members = (group) => users.filter((_, index) => index % groups === group);
   const channels = await inParts(groups, async (group) => {
@@ -29,7 +29,7 @@ export async function setup() {
   return { urls, users: users.map((user, index) => ({ ...user, channel_id: channels[index % groups] })) };
 }
 
-/** Ends every session that may be left, and the tokens. */
+/** Logs every user out, which ends remaining sessions and tokens. */
 export async function teardown({ urls, users }) {
   await inParts(users.length, (index) =>
     call(users[index].token, 'POST', `${urls[index % urls.length]}/v1/logout`, { name: 'log out' }));

@@ -1,4 +1,4 @@
-// What is run: the environment, the four scenarios, and what a run must keep to. Nothing here talks.
+// The plan of a run: the environment, the four scenarios, and the thresholds.
 
 const env = (name, otherwise) => {
   const value = Number(__ENV[name] || otherwise);
@@ -6,7 +6,7 @@ const env = (name, otherwise) => {
   return value;
 };
 
-/** Which scenario: `steady`, `ramp`, `spike` or `soak`. */
+/** The scenario: `steady`, `ramp`, `spike` or `soak`. */
 export const SCENARIO = __ENV.SCENARIO || 'steady';
 /** Where the server is: one URL or several, of nodes. */
 export const URLS = (__ENV.BASE_URL || 'http://127.0.0.1:8080').split(',').map((url) => url.trim().replace(/\/$/, ''));
@@ -18,7 +18,7 @@ export const VUS = env('VUS', 20);
 export const DURATION_S = env('DURATION_S', SCENARIO === 'soak' ? 600 : 30);
 /** How long a session lives before what it got is held against history, and another one is opened. */
 export const VISIT_S = env('VISIT_S', 10);
-/** How long somebody rests between two messages, about. */
+/** The mean pause between two messages of a virtual user. */
 export const SAY_EVERY_MS = env('SAY_EVERY_MS', 1000);
 /** People in a channel. */
 export const GROUP = env('GROUP', 5);
@@ -48,7 +48,7 @@ function stages(startVUs, ...steps) {
   return { executor: 'ramping-vus', startVUs, stages: steps.map(stage), gracefulRampDown: GRACE };
 }
 
-// A visit that has begun is always held against history, however the scenario ends.
+// A visit that has begun is always compared with history, however the scenario ends.
 const GRACE = `${VISIT_S + 2 * SETTLE_S + 60 + (POLL_MS + WAIT_MS) / 1000}s`;
 
 /** The functions that scripts export, by transport; the order of the summary. */
@@ -61,7 +61,7 @@ export function plan(transports) {
   const share = Math.ceil(VUS / transports.length);
   const scenarios = {};
   const thresholds = {
-    // A visit that was cut off was not held against history.
+    // An interrupted visit was not compared with history.
     unsettled: ['count==0'],
     http_req_failed: ['rate<0.01'],
   };
@@ -71,9 +71,9 @@ export function plan(transports) {
     const p95 = P95_MS + (transport === 'short-polling' ? POLL_MS : 0);
     thresholds[of('delivery_latency_ms')] = [`p(95)<${p95}`];
     for (const metric of ['lost', 'repeated', 'reordered']) thresholds[of(metric)] = ['count==0'];
-    // Who heard nothing has tested nothing.
+    // A run without messages has tested nothing.
     for (const metric of ['messages_sent', 'messages_received']) thresholds[of(metric)] = ['count>0'];
-    // Named so that the summary has them by transport.
+    // A threshold per transport makes k6 report the metric per transport.
     thresholds[of('bytes_per_message')] = ['min>=0'];
     if (transport !== 'websocket') thresholds[of('empty_poll_ratio')] = ['rate<=1'];
   }

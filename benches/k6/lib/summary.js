@@ -1,4 +1,4 @@
-// The end of a run: a table of the transports, what was kept to, and the same as JSON.
+// The summary of a run: a table of the transports, the thresholds, and the same as JSON.
 
 import { EXEC, SCENARIO, URLS, VUS, DURATION_S, SAY_EVERY_MS, GROUP, POLL_MS, CONTENT_BYTES } from './plan.js';
 
@@ -17,7 +17,7 @@ const COLUMNS = [
   ['reordered', (it) => it.reordered],
 ];
 
-const WHY = { unsettled: ': visits that were cut off before they were held against history' };
+const WHY = { unsettled: ': visits that ended before they were compared with history' };
 
 const FORMATS = {
   'p50 ms': (value) => value.toFixed(1),
@@ -32,7 +32,7 @@ const FORMATS = {
 const fileOf = (script) => `${__ENV.RESULTS || '.'}/${script}-${SCENARIO}.json`;
 const SETTINGS = { VUS, DURATION_S, SAY_EVERY_MS, GROUP, CONTENT_BYTES, POLL_MS };
 
-/** Gives a script's `handleSummary`. */
+/** Returns the `handleSummary` of a script. */
 export function summary(script) {
   const others = Object.keys(EXEC).filter((other) => script in EXEC && script !== other);
   const earlier = others.map(earlierRun).filter(Boolean);
@@ -66,7 +66,7 @@ function reportOf(script, { metrics, state, options }) {
       transport,
       messages_sent: values('messages_sent').count,
       messages_received: received,
-      // Of nothing, k6 says 0.
+      // k6 reports 0 for a metric without samples.
       latency_p50_ms: latency.med || undefined,
       latency_p95_ms: latency['p(95)'] || undefined,
       latency_p99_ms: latency['p(99)'] || undefined,
@@ -98,12 +98,12 @@ function text({ script, scenario, urls, settings, took_ms, retried, transports, 
   const { VUS: people, SAY_EVERY_MS: every, GROUP: group } = settings;
   return [
     '',
-    `${script}, ${scenario}: ${people} people in groups of ${group}, each says something every ${every} ms; ` +
+    `${script}, ${scenario}: ${people} virtual users in groups of ${group}, each sends every ${every} ms; ` +
       `${(took_ms / 1000).toFixed(0)} s against ${urls.join(', ')}`,
     '',
     ...table,
     '',
-    ...(retried ? [`${retried} requests were tried again`] : []),
+    ...(retried ? [`${retried} requests were repeated`] : []),
     ...verdict,
     '',
     '',

@@ -1,5 +1,5 @@
-// A visit: somebody opens a session, hears and says what there is, and leaves when all that came was held
-// against history. The next visit goes on from there, so what happens between two is heard as well.
+// A visit: a virtual user opens a session, receives and sends, and ends the session when all received messages
+// were compared with history. The next visit continues at the cursor, so it receives what was sent in between.
 
 import exec from 'k6/execution';
 import { again, ask, call, now, pause, problem } from './api.js';
@@ -10,17 +10,17 @@ import { CONTENT_BYTES, DURATION_S, SAY_EVERY_MS, SETTLE_S, VISIT_S } from './pl
 
 const SEND_WITHIN_MS = 10000;
 const PAGE = 200;
-/** After a visit that failed, before the next one. */
+/** The pause between a failed visit and the next one. */
 const REST_MS = 1000;
 
-/** Who this VU is; lives as long as the VU. */
+/** The user of this VU, for as long as the VU runs. */
 let me;
 
 export async function visit(transport, { urls, users }) {
   const tags = { transport };
   if (!me) {
     const number = exec.vu.idInTest - 1;
-    // With several nodes, sessions are where they are, and sends go round.
+    // With several nodes, a session stays on its node, and sends rotate over all nodes.
     me = { ...users[number], url: urls[number % urls.length], said: 0, saying: null, bytes: 0, messages: 0 };
     me.oracle = new Oracle(tags);
   }
@@ -28,7 +28,7 @@ export async function visit(transport, { urls, users }) {
   unsettled.add(1);
   const it = new Visit(transport, tags, urls);
   const end = Math.min(Date.now() + VISIT_S * 1000, exec.scenario.startTime + DURATION_S * 1000);
-  // What fails ends both; the visit stays unsettled.
+  // A failure of either ends both, and the visit stays unsettled.
   const failed = async (error) => {
     it.close();
     await pause(REST_MS);
@@ -50,7 +50,7 @@ class Visit {
     this.messages = 0;
   }
 
-  /** Reads sessions until the visit is over. One that has gone is followed by another from the cursor. */
+  /** Reads sessions until the visit is over. A session that has ended is replaced by one at the cursor. */
   async read() {
     let ended = 'gone';
     while (!this.isOver) {
@@ -69,7 +69,7 @@ class Visit {
     if (this.socket) this.socket.close();
   }
 
-  /** Takes a batch of the session. */
+  /** Processes a batch of the session. */
   async take({ events, next }) {
     for (const event of events) {
       if (event.type === 'message') this.message(event.message);
@@ -86,12 +86,12 @@ class Visit {
     if (at >= this.began && message_from !== me.user_id) latency.add(now() - at, this.tags);
   }
 
-  /** What the session could not hold. */
+  /** Reads from history what the mailbox could not hold. */
   async fetch(upto) {
     for (const message of await this.history(me.oracle.cursor, upto)) this.message(message);
   }
 
-  /** What the channel has beyond a message, up to another one or to the end, oldest first. */
+  /** The channel's messages after one id, up to another one or to the end, oldest first. */
   async history(after, upto) {
     const all = [];
     for (;;) {
@@ -120,7 +120,7 @@ class Visit {
     await pause(end - Date.now());
   }
 
-  /** The next message, until it is acknowledged: only then there is another one. */
+  /** Sends a message until it is acknowledged, before the next one. */
   async say() {
     if (!me.saying) {
       const n = me.said + 1;
@@ -131,23 +131,23 @@ class Visit {
     const { n, id, content } = me.saying;
     const deadline = Date.now() + SETTLE_S * 1000;
     for (let attempt = n; ; attempt += 1) {
-      const answer = await this.attempt(id, content, this.urls[attempt % this.urls.length]);
-      if (answer.message_id) {
+      const outcome = await this.attempt(id, content, this.urls[attempt % this.urls.length]);
+      if (outcome.message_id) {
         Object.assign(me, { said: n, saying: null });
-        me.oracle.acknowledged.add(answer.message_id);
+        me.oracle.acknowledged.add(outcome.message_id);
         sent.add(1, this.tags);
         return;
       }
-      const rest = again(answer);
-      if (rest === undefined) throw new Error(`send: ${JSON.stringify(answer)}`);
-      // It is tried on at the next visit, under the same name.
+      const rest = again(outcome);
+      if (rest === undefined) throw new Error(`send: ${JSON.stringify(outcome)}`);
+      // The next visit repeats it with the same client_message_id.
       if (Date.now() + rest > deadline) return;
       retried.add(1, this.tags);
       await pause(rest);
     }
   }
 
-  /** The id of the message, or the problem. */
+  /** One attempt to send: returns the id of the message, or the problem. */
   async attempt(client_message_id, content, url) {
     const { channel_id } = me;
     if (this.socket) {
@@ -164,7 +164,7 @@ class Visit {
     return response.status === 200 || response.status === 201 ? response.json().message : problem(response);
   }
 
-  /** Waits until all that history has now came, and ends the session. */
+  /** Waits until every message that history has now was received, and ends the session. */
   async leave() {
     this.past = await this.history(me.oracle.settled);
     this.newest = this.past.length ? this.past[this.past.length - 1].message_id : me.oracle.settled;
@@ -174,7 +174,7 @@ class Visit {
     if (this.session) await this.call('DELETE', `/v1/sessions/${this.session.session_id}`, { name: 'end session' });
   }
 
-  /** Holds all that was to come by then, and what came behind it, against history. */
+  /** Compares all messages up to that point, and those received after it, with history. */
   async settle() {
     const upto = isAbove(me.oracle.cursor, this.newest) ? me.oracle.cursor : this.newest;
     const later = isAbove(upto, this.newest) ? await this.history(this.newest, upto) : [];

@@ -1,4 +1,4 @@
-//! A small blocking client that sets the scene: users, channels, sessions, open WebSockets.
+//! A small blocking client that prepares a measurement: users, channels, sessions, open WebSockets.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -21,20 +21,20 @@ pub struct Client {
 /// A user who has signed up.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Their id, as it stands in JSON.
+    /// Their id, as in JSON.
     pub user_id: String,
     /// Their access token.
     pub token: String,
 }
 
-/// A connection that the scene is done with: the socket and what came after the last answer.
+/// A prepared connection: the socket, and the bytes received after the last response.
 pub type Opened = (TcpStream, Vec<u8>);
 
-/// As many connections as come from one loopback address: ports of one address are few, and
-/// servers bound the connections of an address.
+/// Connections per loopback source address: an address has few ports, and servers limit the connections of
+/// an address.
 const PER_ADDRESS: usize = 4_000;
 
-/// What the kernel holds for a narrow connection, in bytes.
+/// The receive buffer of a narrow connection, in bytes.
 const NARROW: usize = 4_096;
 
 /// The loopback address of the `number`th connection.
@@ -46,7 +46,7 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// If the server does not take it.
+    /// If the server does not accept it.
     pub fn connect(server: SocketAddr) -> Outcome<Self> {
         Self::connect_from(server, source(0))
     }
@@ -54,15 +54,15 @@ impl Client {
     /// Connects from a loopback address of choice.
     ///
     /// # Errors
-    /// If the server does not take it, or no port is free.
+    /// If the server does not accept it, or no port is free.
     pub fn connect_from(server: SocketAddr, from: IpAddr) -> Outcome<Self> {
         Self::on(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?, server, from)
     }
 
-    /// Connects with a socket that takes little until it is read.
+    /// Connects with a small receive buffer, which is full soon if it is not read.
     ///
     /// # Errors
-    /// If the server does not take it.
+    /// If the server does not accept it.
     pub fn connect_narrow(server: SocketAddr) -> Outcome<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         // Before the handshake, which announces the window's scale (socket(7), tcp(7)).
@@ -79,7 +79,7 @@ impl Client {
         Ok(Self { stream, server, received: Vec::new() })
     }
 
-    /// One request; the answer as JSON if its status is a success.
+    /// Sends a request; returns the response as JSON if its status is a success.
     ///
     /// # Errors
     /// If the connection breaks or the server refuses.
@@ -104,7 +104,7 @@ impl Client {
         }
         request = request + "\r\n" + &body;
         self.stream.write_all(request.as_bytes())?;
-        let (head, body) = self.answer()?;
+        let (head, body) = self.response()?;
         let status = head.split(' ').nth(1).unwrap_or_default();
         if !status.starts_with('2') {
             return Err(format!("{method} {path}: {status} {body}").into());
@@ -118,20 +118,20 @@ impl Client {
     /// As [`request`](Self::request).
     pub fn sign_up(&mut self, username: &str) -> Outcome<Account> {
         let body = json!({"username": username, "password": "correct horse battery staple"});
-        let answer = self.request("POST", "/v1/users", None, Some(&body))?;
-        let user_id = text(&answer["user"]["user_id"])?;
-        Ok(Account { user_id, token: text(&answer["token"])? })
+        let response = self.request("POST", "/v1/users", None, Some(&body))?;
+        let user_id = text(&response["user"]["user_id"])?;
+        Ok(Account { user_id, token: text(&response["token"])? })
     }
 
-    /// Makes a group and answers its id.
+    /// Makes a group and returns its id.
     ///
     /// # Errors
     /// As [`request`](Self::request).
     pub fn group(&mut self, owner: &Account, members: &[Account]) -> Outcome<String> {
         let members: Vec<_> = members.iter().map(|member| &member.user_id).collect();
         let body = json!({"name": "measured", "members": members});
-        let answer = self.request("POST", "/v1/channels", Some(&owner.token), Some(&body))?;
-        text(&answer["channel"]["channel_id"])
+        let response = self.request("POST", "/v1/channels", Some(&owner.token), Some(&body))?;
+        text(&response["channel"]["channel_id"])
     }
 
     /// The direct channel of two users.
@@ -140,11 +140,11 @@ impl Client {
     /// As [`request`](Self::request).
     pub fn direct(&mut self, one: &Account, other: &Account) -> Outcome<String> {
         let path = format!("/v1/direct/{}", other.user_id);
-        let answer = self.request("PUT", &path, Some(&one.token), None)?;
-        text(&answer["channel"]["channel_id"])
+        let response = self.request("PUT", &path, Some(&one.token), None)?;
+        text(&response["channel"]["channel_id"])
     }
 
-    /// Opens a session and answers the path of its long poll.
+    /// Opens a session and returns the path of its long poll.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -152,14 +152,14 @@ impl Client {
         self.session_over(user, "long_polling")
     }
 
-    /// Opens a session and answers its path on a transport, as the protocol names it.
+    /// Opens a session and returns its path on a transport, which is named as in the protocol.
     ///
     /// # Errors
     /// As [`request`](Self::request).
     pub fn session_over(&mut self, user: &Account, transport: &str) -> Outcome<String> {
         let body = json!({});
-        let answer = self.request("POST", "/v1/sessions", Some(&user.token), Some(&body))?;
-        text(&answer["transports"][transport]["url"])
+        let response = self.request("POST", "/v1/sessions", Some(&user.token), Some(&body))?;
+        text(&response["transports"][transport]["url"])
     }
 
     /// Turns the connection into a WebSocket, with a new session if there is a user.
@@ -181,7 +181,7 @@ impl Client {
         self.begin(path, token, HEADERS, "HTTP/1.1 101")
     }
 
-    /// Asks for an answer that never ends; what came behind its head waits to be read.
+    /// Requests a stream; the bytes after the response's head remain to be read.
     ///
     /// # Errors
     /// If the server refuses.
@@ -202,7 +202,7 @@ impl Client {
         }
         request += "\r\n";
         self.stream.write_all(request.as_bytes())?;
-        let (head, body) = self.answer()?;
+        let (head, body) = self.response()?;
         if head.starts_with(status) {
             Ok(())
         } else {
@@ -210,7 +210,7 @@ impl Client {
         }
     }
 
-    /// One request, whole; the body of the answer, whatever its status.
+    /// Sends the bytes of a request; returns the body of the response, whatever its status.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -227,7 +227,7 @@ impl Client {
         Ok(self.stream.write_all(bytes)?)
     }
 
-    /// The body of the next answer.
+    /// The body of the next response.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -235,7 +235,7 @@ impl Client {
         self.next(Framing::Http)
     }
 
-    /// What the next frame, answer or chunk carries.
+    /// The payload of the next frame, response or chunk.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -250,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Reads, and forgets, up to and with the next occurrence of `mark`.
+    /// Discards bytes up to the end of the next occurrence of `mark`.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -264,12 +264,12 @@ impl Client {
         }
     }
 
-    /// Gives the connection away.
+    /// Releases the connection.
     pub fn into_stream(self) -> Opened {
         (self.stream, self.received)
     }
 
-    fn answer(&mut self) -> Outcome<(String, String)> {
+    fn response(&mut self) -> Outcome<(String, String)> {
         loop {
             if let Some(unit) = Framing::Http.unit(&self.received) {
                 let head = String::from_utf8_lossy(unit.head).into_owned();
@@ -294,7 +294,7 @@ impl Client {
     }
 }
 
-/// Signs `count` users up, all at once as far as the server goes.
+/// Signs `count` users up, over four connections.
 ///
 /// # Errors
 /// If one of them fails.
@@ -320,10 +320,10 @@ pub fn sign_up_many(server: SocketAddr, count: usize) -> Outcome<Vec<Account>> {
     Ok(users.into_iter().map(|(_, user)| user).collect())
 }
 
-/// A string as JSON holds it.
+/// The string of a JSON value.
 ///
 /// # Errors
-/// If it is something else.
+/// If it is not a string.
 pub fn text(value: &Value) -> Outcome<String> {
     Ok(value.as_str().ok_or_else(|| format!("expected a string, not {value}"))?.to_owned())
 }

@@ -18,49 +18,49 @@ use crate::record::Record;
 use crate::report::{Findings, Origin};
 use crate::runner::Bench;
 
-/// What a cell takes besides its warm-up and window, until the first ones have shown it.
+/// The estimated overhead of a cell beyond warm-up and window, until the first cells are measured.
 const AROUND: Duration = Duration::from_secs(4);
-/// Why a cell is missing that nobody waited for.
+/// Why a cell is missing after an interrupt.
 const INTERRUPTED: &str = "interrupted";
-/// The rows of other systems, beside the report.
+/// The file of the rows of other systems.
 const PEERS: &str = "peers.json";
 
 /// The flags of `pabal lab`. Cells that this program has measured on this machine before are not measured
-/// again, so that it goes on where it was stopped.
+/// again, so an interrupted run continues.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// Fewer cells and shorter windows: within two minutes. No model is fitted to them.
+    /// Measure fewer cells with shorter windows, within two minutes; no model is fitted
     #[arg(long)]
     pub quick: bool,
-    /// Where the report and its data go.
+    /// Folder of the report and its data
     #[arg(long, value_name = "DIR", default_value = "lab")]
     pub out: PathBuf,
-    /// Measures all cells again.
+    /// Measure all cells again
     #[arg(long)]
     pub fresh: bool,
-    /// Measures only cells whose names contain this, such as `websocket/60-a-minute`; may be repeated.
+    /// Measure only cells whose names contain this, such as `websocket/60-a-minute`; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub only: Vec<String>,
-    /// Measures nothing, and makes the report of all that was ever measured into the folder.
+    /// Measure nothing, and make the report of all measurements in the folder
     #[arg(long, conflicts_with_all = ["quick", "fresh", "only", "peers"])]
     pub redraw: bool,
-    /// Names the cells, and measures nothing.
+    /// List the cells and measure nothing
     #[arg(long)]
     pub list: bool,
-    /// Lets nchan, Socket.IO and Centrifuge do the same work as Pabal, too; gets them from their packages
-    /// where they are missing. About four minutes more.
+    /// Measure nchan, Socket.IO and Centrifuge at the same work, too; installs their packages where they are
+    /// missing. Takes about four minutes more
     #[arg(long)]
     pub peers: bool,
-    /// Where those packages go.
+    /// Folder of those packages
     #[arg(long, value_name = "DIR", default_value = "target/peers")]
     pub peers_dir: PathBuf,
-    /// Measures this program instead of this very one.
+    /// Program to measure instead of this one
     #[arg(long, value_name = "PROGRAM")]
     pub server: Option<PathBuf>,
-    /// A few clients for a second: for the tests.
+    /// Measure a few clients for a second, for the tests
     #[arg(long, hide = true, conflicts_with = "quick")]
     pub tiny: bool,
-    /// Writes the fitted model, for `cost/prices.json`.
+    /// Write the fitted model to this file, for `cost/prices.json`
     #[arg(long, value_name = "FILE")]
     pub save_model: Option<PathBuf>,
 }
@@ -75,11 +75,11 @@ impl Flags {
     }
 }
 
-/// Why there is no report, or none that is good: one line.
+/// Why there is no report, or why it is incomplete, in one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Something that everything depends on does not work.
+    /// The run could not start or continue.
     #[error("{0}")]
     Broken(#[from] Box<dyn std::error::Error + Send + Sync>),
     /// The report says which cells are invalid or missing.
@@ -87,7 +87,7 @@ pub enum Failure {
     NotClean(PathBuf),
 }
 
-/// Measures, and writes the report.
+/// Measures the cells and writes the report.
 ///
 /// # Errors
 /// [`Failure`]; what was measured is kept in either case.
@@ -174,7 +174,7 @@ fn measure(flags: &Flags) -> Outcome<Findings> {
     Ok(Findings::new(origin, records, missing, known_peers(&flags.out)?))
 }
 
-/// What was last seen of other systems in a folder; nothing if they were never looked at.
+/// The rows of other systems in a folder; none if they were never measured.
 fn known_peers(folder: &Path) -> Outcome<Vec<PeerRow>> {
     match fs::read(folder.join(PEERS)) {
         Ok(rows) => Ok(serde_json::from_slice(&rows)?),
@@ -183,7 +183,7 @@ fn known_peers(folder: &Path) -> Outcome<Vec<PeerRow>> {
     }
 }
 
-/// Measures what is not known; answers what could not be measured, and why.
+/// Measures the unknown cells; returns those that could not be measured, and why.
 async fn measure_all(bench: &Bench, steps: &[Step], ledger: &mut Ledger) -> Vec<(String, String)> {
     let open: Vec<_> =
         steps.iter().filter(|step| ledger.get(&step.cell.name()).is_none()).collect();
@@ -215,22 +215,19 @@ async fn measure_all(bench: &Bench, steps: &[Step], ledger: &mut Ledger) -> Vec<
 }
 
 fn origin() -> Outcome<Origin> {
-    // The one place that asks what day it is: for people, once.
-    let now = nix::time::ClockId::CLOCK_REALTIME.now()?;
-    let day = time::OffsetDateTime::from_unix_timestamp(now.tv_sec())?.date();
     let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     Ok(Origin {
         machine: process::machine(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: format!("pabal {arguments}"),
-        day: day.to_string(),
+        day: process::today()?,
     })
 }
 
-/// What is shown meanwhile: a bar if somebody watches, else a line a cell.
+/// The progress display: a bar on a terminal, a line per cell elsewhere.
 struct Progress {
     bar: ProgressBar,
-    /// Cells that were measured, and what they took besides warm-up and window.
+    /// The overhead of the measured cells beyond warm-up and window.
     around: Vec<Duration>,
     began: Instant,
     step: Option<Step>,
@@ -293,7 +290,7 @@ impl Progress {
         ));
     }
 
-    /// Keeps the bar moving.
+    /// Updates the bar once a second.
     async fn tick(&self) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,28 +1,28 @@
-//! What a client of any system answers to what it hears, and how it says something; and contents that
-//! tell which message they are, so that every delivery can be checked whatever is around it.
+//! The client side of each system's protocol: what it replies to a unit and how it sends a message; and
+//! numbered contents, so that every delivery can be checked whatever is around it.
 
 use crate::Outcome;
 use crate::wire::{Unit, client_frame};
 
-/// How the client at one end of a connection talks.
+/// The protocol of a client on one connection.
 pub trait Dialect: std::fmt::Debug {
-    /// Looks at a unit, writes what it has to be answered (the next poll, a pong), and returns the text
-    /// to look for contents in.
+    /// Processes a unit, writes the reply that it needs (the next poll, a pong), and returns the text that
+    /// holds the contents.
     ///
     /// # Errors
-    /// If the unit is not what the server should send.
+    /// If the unit violates the protocol.
     fn hear<'a>(&'a mut self, unit: Unit<'a>, reply: &mut Reply) -> Outcome<&'a [u8]>;
 
-    /// Writes what sends a message.
+    /// Writes the request or frame that sends a message.
     ///
     /// # Errors
-    /// If nothing can be sent on this connection.
+    /// If this connection only receives.
     fn say(&mut self, _content: &[u8], _reply: &mut Reply) -> Outcome<()> {
-        Err("this connection only listens".into())
+        Err("this connection only receives".into())
     }
 }
 
-/// What a dialect writes, until it is sent.
+/// Bytes that a dialect has written and that are not sent yet.
 #[derive(Debug, Default)]
 pub struct Reply {
     /// The bytes.
@@ -45,15 +45,14 @@ impl Reply {
         self.requests += 1;
     }
 
-    /// Forgets what was sent.
+    /// Removes what was sent.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.requests = 0;
     }
 }
 
-/// One who hears and has nothing to answer: WebSocket pings are the business of
-/// [`Swarm`](crate::swarm::Swarm).
+/// A client that never replies. [`Swarm`](crate::swarm::Swarm) replies to WebSocket pings.
 #[derive(Debug)]
 pub struct Silent;
 
@@ -85,22 +84,19 @@ impl Dialect for Events {
 
 /// Bytes of a content.
 pub const CONTENT: usize = 128;
-/// Begins a content, and is nowhere else in what the systems send.
+/// The first byte of a content, which occurs nowhere else in what the systems send.
 const MARK: u8 = b'@';
-/// Digits of the number behind the mark.
+/// Digits of the number after the mark.
 const DIGITS: usize = 10;
 
-/// The content that tells that it is the `number`th message.
+/// The content of message `number`.
 pub fn content(number: u64) -> Vec<u8> {
     let mut content = format!("@{number:0DIGITS$}").into_bytes();
     content.resize(CONTENT, b'x');
     content
 }
 
-/// The numbers of the contents in `text`, in their order.
-///
-/// # Errors
-/// One that is not whole.
+/// The numbers of the contents in `text`, in their order. An incomplete content is an error.
 pub fn numbers(text: &[u8]) -> impl Iterator<Item = Outcome<u64>> {
     memchr::memchr_iter(MARK, text).map(|at| {
         let digits = text.get(at + 1..at + 1 + DIGITS).unwrap_or_default();
@@ -120,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_found_in_what_is_around_them() {
+    fn contents_are_found_within_other_text() {
         let text = [b"[\"", &content(7)[..], b"\",\"", &content(1_234_567_890), b"\"]"].concat();
         assert_eq!(all(&text), [7, 1_234_567_890]);
         assert_eq!(content(7).len(), CONTENT);
@@ -129,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_counts_once_it_is_whole() {
+    fn an_event_counts_once_it_is_complete() {
         let stream = [b"data: ", &content(1)[..], b"\n\ndata: ", &content(2), b"\n\n"].concat();
         for cut in 1..stream.len() - 1 {
             let (mut events, mut reply, mut heard) = (Events::default(), Reply::default(), vec![]);

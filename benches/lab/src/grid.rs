@@ -1,13 +1,13 @@
-//! Which cells are measured. Not every combination, which would take days: lines along which one thing
-//! changes, through a centre, and corners in which several do, for the model.
+//! The cells of the grid. All combinations would take days: the grid has lines through a centre along which
+//! one parameter changes, and corners in which several do, for the model.
 
 use std::time::Duration;
 
 use pabal_cost::{Cell, Headers, Http, Pace, Plan, Transport};
 use serde::{Deserialize, Serialize};
 
-/// The pace of servers under measurement: quicker than their defaults, so that a window sees what
-/// happens to clients that hear nothing. The model computes with either.
+/// The intervals of measured servers: shorter than their defaults, so that a window includes the pings and empty
+/// polls of idle clients. The model computes with either.
 pub const PACE: Pace = Pace { wait_seconds: 10.0, ping_seconds: 10.0 };
 
 /// The content of messages along the lines, in bytes.
@@ -16,13 +16,13 @@ const CONTENT: usize = 128;
 const GROUP: usize = 20;
 /// Clients along the lines.
 const CLIENTS: usize = 1_000;
-/// Clients that hear nothing: enough for the memory of one to be seen beside what allocators keep in
-/// stock, in as large groups as a few sign-ups make.
+/// Idle clients: enough to separate the memory of one from the reserve of allocators, in groups as large as a few
+/// sign-ups allow.
 const SILENT: usize = 5_000;
 const SILENT_GROUP: usize = 160;
-/// The same where time is short: signing up is most of it.
+/// The same in a quick run, most of which is sign-ups.
 const SILENT_QUICK: usize = 1_280;
-/// Messages a client hears in a minute, in the centre.
+/// Messages that a client receives in a minute, in the centre.
 const CENTRE: f64 = 60.0;
 
 /// A cell and how long to measure it.
@@ -30,22 +30,22 @@ const CENTRE: f64 = 60.0;
 pub struct Step {
     /// What to measure.
     pub cell: Cell,
-    /// How long it goes before it is measured.
+    /// The warm-up.
     pub warm_up: Duration,
-    /// How long it is measured.
+    /// The measured time.
     pub window: Duration,
 }
 
-/// How much of the grid.
+/// The size of the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Size {
     /// All of it: within 15 minutes on two cores.
     Whole,
-    /// The least that shows each kind of transport at work, and two at rest: within 2 minutes. No model
-    /// can be fitted to it.
+    /// Each kind of transport with messages, and two idle ones: within 2 minutes. No model can be fitted to
+    /// these cells.
     Quick,
-    /// A few clients for a second each, which say nothing about costs: for tests of what is around.
+    /// A few clients for a second each, for tests of the lab; the figures mean nothing.
     Tiny,
 }
 
@@ -81,7 +81,7 @@ fn at(transport: Transport, per_minute: f64) -> Cell {
     with(transport, |cell| cell.plan.per_minute = per_minute)
 }
 
-/// The cell in which so many clients of a transport hear nothing.
+/// The cell in which so many clients of a transport are idle.
 pub fn silent(transport: Transport, clients: usize) -> Cell {
     with(transport, |cell| {
         (cell.plan.clients, cell.plan.group) = (clients, SILENT_GROUP);
@@ -121,7 +121,7 @@ fn step(cell: Cell, size: Size) -> Step {
         Transport::LongPolling => cell.plan.per_minute == 0.0,
         Transport::ShortPolling { .. } => false,
     };
-    // Wherever a window as long as the interval begins, it sees one ping or one empty poll of each.
+    // A window as long as the interval includes one ping or one empty poll of each client.
     let warm_up = if regular { least } else { least.max(interval) };
     Step { cell, warm_up, window: window.max(interval) }
 }
@@ -138,7 +138,7 @@ fn whole() -> Vec<Cell> {
         (Transport::WebSocket, &[1.0, 6.0, 60.0, 600.0]),
     ];
     for (transport, rates) in rates {
-        // Every 200 ms is more than one core has for so many, and every 30 s takes long to see.
+        // Polls every 200 ms of so many clients exceed one core, and every 30 s need a long window.
         if !matches!(transport, Transport::ShortPolling { every_ms: 200 | 30_000 }) {
             cells.push(silent(transport, SILENT));
         }
@@ -160,7 +160,7 @@ fn whole() -> Vec<Cell> {
         cells.push(with(transport, |cell| cell.plan.http = Http::Two));
         cells.push(with(transport, corner));
     }
-    // Corners: what adds up, and what does not.
+    // Corners, in which several parameters change.
     for transport in STREAMS {
         cells.push(with(transport, |cell| {
             cell.tls = true;
@@ -183,7 +183,7 @@ fn whole() -> Vec<Cell> {
     cells
 }
 
-/// What a browser does today: HTTP/2 within TLS, with all its headers.
+/// The connection of a current browser: HTTP/2 within TLS, with all its headers.
 fn corner(cell: &mut Cell) {
     cell.tls = true;
     cell.plan.http = Http::Two;
@@ -232,7 +232,7 @@ mod tests {
         let silent = steps.iter().filter(|step| step.cell.plan.per_minute == 0.0);
         let transports: Vec<_> = silent.map(|step| step.cell.plan.transport).collect();
         assert_eq!(transports, [Transport::LongPolling, Transport::WebSocket]);
-        // What is left of two minutes is for starting servers, signing up and connecting.
+        // The rest of two minutes is for starting servers, sign-ups and connecting.
         let waits: Duration = steps.iter().map(|step| step.warm_up + step.window).sum();
         assert!(waits < Duration::from_secs(60), "{waits:?}");
     }

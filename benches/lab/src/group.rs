@@ -1,30 +1,31 @@
 //! One sender and its listeners in a group: sends with a fixed number of messages in flight, and
 //! counts what every listener has received.
 //!
-//! A message is in flight until all listeners have it. Sessions number their events without holes,
-//! so the cursor at the end of a batch says how many messages a listener has; contents of other systems
-//! tell their own number. A run in which any is missing never ends: it is reported as such.
+//! A message is in flight until all listeners have it. Sessions number their events without holes, so the
+//! cursor at the end of a batch is the number of messages that a listener has; contents of other systems
+//! carry their number. A run in which a message is missing makes no progress and ends with an error.
 
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use pabal_load::Histogram;
+use pabal_load::latency::{histogram, quantile_ms, record};
 
 use crate::Outcome;
 use crate::dialect::{self, Dialect, Reply};
-use crate::histogram::Histogram;
 use crate::process;
 use crate::swarm::{self, Swarm};
 use crate::wire::{Unit, next_of};
 
-/// As many messages as can be in flight.
+/// The most messages in flight.
 const RING: usize = 64;
-/// After how long without any delivery a run counts as stuck.
+/// The time without any delivery after which a run ends with an error.
 const STUCK: Duration = Duration::from_secs(10);
-/// How often the generator looks at its connections. It does not wait for them: each write of the server
-/// would wake it, and on loopback the server's core pays for that, sometimes half as much as for the
-/// write, sometimes nothing. Receivers on other machines cost a server nothing of the kind.
+/// The interval at which the generator polls its connections. It does not block on them: each write of the
+/// server would wake it, and on loopback the wake-up is charged to the server's core, at times half as much
+/// CPU as the write itself. Receivers on other machines cause no such cost.
 const PACE: Duration = Duration::from_micros(100);
-/// How long a run goes before it is measured, at most; a quarter of what is measured if that is less.
+/// The longest warm-up of a run; it is at most a quarter of the measured time.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How a listener receives.
@@ -34,34 +35,34 @@ pub enum Listener {
     Frames,
     /// Frames are batches.
     Batches,
-    /// Asks again after every batch.
+    /// Long polls: a request after every batch.
     Polls {
         /// The request up to the cursor.
         before: Vec<u8>,
-        /// The request behind the cursor.
-        behind: Vec<u8>,
+        /// The request after the cursor.
+        after: Vec<u8>,
     },
-    /// Contents tell which message they are.
+    /// Contents carry the number of their message.
     Numbered(Box<dyn Dialect>),
 }
 
 impl Listener {
-    /// One that long-polls `path` with as few headers as HTTP/1.1 and the contract allow.
+    /// Long-polls `path` with as few headers as HTTP/1.1 and the protocol allow.
     pub fn polls(path: &str, host: &str, token: &str) -> Self {
         Self::Polls {
             before: format!("GET {path}?after=").into_bytes(),
-            behind: format!(" HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
+            after: format!(" HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
                 .into_bytes(),
         }
     }
 
-    /// The next request, if it is one that asks.
-    pub fn request(&self, after: u64) -> Option<Vec<u8>> {
-        let Self::Polls { before, behind } = self else {
+    /// The next request of a listener that polls.
+    pub fn request(&self, cursor: u64) -> Option<Vec<u8>> {
+        let Self::Polls { before, after } = self else {
             return None;
         };
-        let cursor = after.to_string();
-        Some([before, cursor.as_bytes(), behind].concat())
+        let cursor = cursor.to_string();
+        Some([before, cursor.as_bytes(), after].concat())
     }
 }
 
@@ -72,13 +73,13 @@ pub struct Group {
     sender: usize,
     voice: Box<dyn Dialect>,
     ledger: Ledger,
-    /// When the connections were looked at last.
+    /// When the connections were polled last.
     looked: Instant,
-    /// How long there was nothing to do so far.
+    /// The idle time of the generator so far.
     waited: Duration,
 }
 
-/// A sender of the same command again and again.
+/// Sends the same command every time.
 #[derive(Debug)]
 struct Command(Vec<u8>);
 
@@ -94,7 +95,7 @@ impl Dialect for Command {
     }
 }
 
-/// Who has received what.
+/// The messages that each listener has received.
 #[derive(Debug)]
 struct Ledger {
     listeners: Vec<(Listener, u64)>,
@@ -104,7 +105,7 @@ struct Ledger {
     /// How many listeners have each message in flight.
     received: [usize; RING],
     sent_at: [Instant; RING],
-    latency: Histogram,
+    latency: Histogram<u64>,
     counted: Counted,
     /// The payload of the last batch that held one event.
     sample: Vec<u8>,
@@ -116,13 +117,13 @@ struct Ledger {
 pub struct Counted {
     /// Messages received, over all listeners.
     pub deliveries: u64,
-    /// Frames or answers they came in.
+    /// Frames or responses that carried them.
     pub units: u64,
     /// Bytes of frame headers, or of status lines and headers.
     pub head_bytes: u64,
     /// Bytes of payloads.
     pub body_bytes: u64,
-    /// Bytes of requests and other answers, of the listeners only.
+    /// Bytes of requests and other replies of the listeners.
     pub request_bytes: u64,
     /// Requests of the listeners.
     pub requests: u64,
@@ -139,10 +140,10 @@ pub struct Round {
     pub counted: Counted,
     /// CPU time of the server.
     pub server_cpu: Duration,
-    /// How long the generator had nothing to do.
+    /// The idle time of the generator.
     pub generator_waited: Duration,
     /// From send to each delivery.
-    pub latency: Histogram,
+    pub latency: Histogram<u64>,
 }
 
 impl Round {
@@ -156,20 +157,25 @@ impl Round {
         self.server_cpu.as_secs_f64() * 1e6 / self.counted.deliveries as f64
     }
 
-    /// How much of its core the generator needed.
+    /// The latency in milliseconds that this share of the deliveries did not exceed.
+    pub fn latency_ms(&self, share: f64) -> f64 {
+        quantile_ms(&self.latency, share)
+    }
+
+    /// The share of its core that the generator used.
     pub fn generator_share(&self) -> f64 {
         1.0 - self.generator_waited.as_secs_f64() / self.wall.as_secs_f64()
     }
 
-    /// How much of its core the server used.
+    /// The share of its core that the server used.
     pub fn server_share(&self) -> f64 {
         self.server_cpu.as_secs_f64() / self.wall.as_secs_f64()
     }
 }
 
 impl Group {
-    /// A group of the first connections of `swarm`, one a listener, and of a sender behind them that
-    /// sends `text`. Polls are under way when this returns.
+    /// A group of the first connections of `swarm`, one per listener, and of a sender after them that sends
+    /// `text`. The first polls are sent when this returns.
     ///
     /// # Errors
     /// If a connection broke.
@@ -182,7 +188,7 @@ impl Group {
         Self::with_voice(swarm, listeners, sender, Box::new(Command(text)))
     }
 
-    /// The same with a sender that talks in its own way, of numbered contents.
+    /// The same with a sender of numbered contents in another dialect.
     ///
     /// # Errors
     /// If a connection broke.
@@ -203,7 +209,7 @@ impl Group {
             completed: 0,
             received: [0; RING],
             sent_at: [Instant::now(); RING],
-            latency: Histogram::default(),
+            latency: histogram(),
             counted: Counted::default(),
             sample: Vec::new(),
             reply: Reply::default(),
@@ -230,7 +236,7 @@ impl Group {
         self.run_beside(&|| process::cpu(pid), window, span)
     }
 
-    /// The same with a server whose CPU time is known in another way.
+    /// The same with another source of the server's CPU time.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of `cpu`.
@@ -241,7 +247,7 @@ impl Group {
         span: Duration,
     ) -> Outcome<Round> {
         self.keep_sending(window, WARM_UP.min(span / 4))?;
-        self.ledger.latency = Histogram::default();
+        self.ledger.latency = histogram();
         let before = (self.ledger.counted, self.ledger.sent);
         let (cpu, waited) = (server()?, self.waited);
         let start = Instant::now();
@@ -259,7 +265,7 @@ impl Group {
         Ok(round)
     }
 
-    /// Answers what has arrived, such as pings, without waiting.
+    /// Replies to what has arrived, such as pings, without waiting.
     ///
     /// # Errors
     /// If a connection broke.
@@ -281,9 +287,9 @@ impl Group {
         let reply = &mut self.ledger.reply;
         while self.ledger.sent - self.ledger.completed < window.min(RING as u64) {
             self.voice.say(&dialect::content(self.ledger.sent + 1), reply)?;
-            let place = self.ledger.sent as usize % RING;
-            self.ledger.received[place] = 0;
-            self.ledger.sent_at[place] = Instant::now();
+            let slot = self.ledger.sent as usize % RING;
+            self.ledger.received[slot] = 0;
+            self.ledger.sent_at[slot] = Instant::now();
             self.ledger.sent += 1;
         }
         if reply.bytes.is_empty() {
@@ -294,13 +300,13 @@ impl Group {
         Ok(())
     }
 
-    /// Waits for something to arrive, and takes it.
+    /// Waits for data and processes it.
     fn turn(&mut self) -> Outcome<()> {
         let until = Instant::now() + STUCK;
         while Instant::now() < until {
             let idle = Instant::now();
             while self.looked.elapsed() < PACE {
-                // Whatever shares the core may have it meanwhile.
+                // Another process on the core may run meanwhile.
                 std::thread::yield_now();
             }
             self.looked = Instant::now();
@@ -319,7 +325,7 @@ impl Group {
                 return ledger.take(number, stream, unit);
             }
             voice.hear(unit, &mut ledger.reply)?;
-            ledger.answer(stream)?;
+            ledger.flush(stream)?;
             Ok(())
         })
     }
@@ -332,10 +338,10 @@ impl Group {
     }
 }
 
-/// Looks at what a sender receives: its own messages, and answers that may be refusals.
+/// Checks what a sender receives: its own messages, and replies.
 ///
 /// # Errors
-/// A refusal.
+/// If a reply refuses a send.
 pub fn refused(body: &[u8]) -> Outcome<()> {
     if body.starts_with(b"{\"reply\"") && memchr::memmem::find(body, b"\"error\"").is_some() {
         return Err(format!("a send was refused: {}", String::from_utf8_lossy(body)).into());
@@ -361,7 +367,7 @@ impl Ledger {
                 for number in dialect::numbers(dialect.hear(unit, &mut self.reply)?) {
                     let number = number?;
                     if number != upto + 1 {
-                        return Err(format!("message {number} came behind {upto}").into());
+                        return Err(format!("message {number} came after {upto}").into());
                     }
                     upto = number;
                 }
@@ -371,7 +377,7 @@ impl Ledger {
         let (from, now) = (*reached, Instant::now());
         *reached = upto;
         if upto < from {
-            return Err(format!("event {upto} came again behind {from}").into());
+            return Err(format!("event {upto} came again after {from}").into());
         }
         if upto > self.sent {
             return Err(format!("event {upto} of {} that were sent", self.sent).into());
@@ -381,7 +387,7 @@ impl Ledger {
         }
         self.counted.request_bytes += self.reply.bytes.len() as u64;
         self.counted.requests += self.reply.requests;
-        self.answer(stream)?;
+        self.flush(stream)?;
         self.counted.units += 1;
         self.counted.head_bytes += unit.head.len() as u64;
         self.counted.body_bytes += unit.body.len() as u64;
@@ -391,9 +397,9 @@ impl Ledger {
             self.sample.extend_from_slice(unit.body);
         }
         for message in from..upto {
-            let place = message as usize % RING;
-            self.latency.add(now - self.sent_at[place]);
-            self.received[place] += 1;
+            let slot = message as usize % RING;
+            record(&mut self.latency, now - self.sent_at[slot]);
+            self.received[slot] += 1;
         }
         while self.completed < self.sent
             && self.received[self.completed as usize % RING] == self.listeners.len()
@@ -403,7 +409,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn answer(&mut self, stream: &mut TcpStream) -> Outcome<()> {
+    fn flush(&mut self, stream: &mut TcpStream) -> Outcome<()> {
         if !self.reply.bytes.is_empty() {
             swarm::write(stream, &self.reply.bytes)?;
             self.reply.clear();
@@ -423,7 +429,7 @@ impl Counted {
         self.head_bytes + self.body_bytes + self.request_bytes
     }
 
-    /// What came since `earlier`.
+    /// The counts since `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -438,75 +444,4 @@ impl Counted {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::dialect::{CONTENT, Silent};
-    use crate::wire::Framing;
-
-    /// Says contents as frames, and nothing else.
-    #[derive(Debug)]
-    struct Plain;
-
-    impl Dialect for Plain {
-        fn hear<'a>(&'a mut self, unit: Unit<'a>, _: &mut Reply) -> Outcome<&'a [u8]> {
-            Ok(unit.body)
-        }
-
-        fn say(&mut self, content: &[u8], reply: &mut Reply) -> Outcome<()> {
-            reply.frame(content);
-            Ok(())
-        }
-    }
-
-    /// A server of one sender and one listener that delivers each message as often as `times` says.
-    fn serve(listener: &TcpListener, times: fn(u64) -> usize) -> std::io::Result<()> {
-        const HEAD: usize = 8;
-        let (mut ear, _) = listener.accept()?;
-        let (mut mouth, _) = listener.accept()?;
-        let mut frame = [0; HEAD + CONTENT];
-        for number in 1.. {
-            if mouth.read_exact(&mut frame).is_err() {
-                // The test has seen enough.
-                break;
-            }
-            let delivered = [&[0x81, 126, 0, CONTENT as u8], &frame[HEAD..]].concat();
-            for _ in 0..times(number) {
-                ear.write_all(&delivered)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn run(times: fn(u64) -> usize) -> Outcome<Round> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = listener.local_addr()?;
-        std::thread::scope(|scope| {
-            scope.spawn(move || serve(&listener, times));
-            let mut swarm = Swarm::new()?;
-            for _ in 0..2 {
-                swarm.add(TcpStream::connect(address)?, Vec::new(), Framing::WebSocket)?;
-            }
-            let listeners = vec![Listener::Numbered(Box::new(Silent))];
-            let mut group = Group::with_voice(swarm, listeners, 1, Box::new(Plain))?;
-            group.run(std::process::id(), 4, Duration::from_millis(20))
-        })
-    }
-
-    #[test]
-    fn numbered_messages_that_all_arrive_once_are_a_round() {
-        let round = run(|_| 1).expect("nothing is wrong");
-        assert!(round.messages > 0);
-    }
-
-    #[test]
-    fn a_message_that_is_lost_or_comes_again_ends_the_run() {
-        let lost = run(|number| usize::from(number != 5)).expect_err("the fifth never came");
-        assert!(lost.to_string().contains("message 6 came behind 4"), "{lost}");
-        let again =
-            run(|number| if number == 5 { 2 } else { 1 }).expect_err("the fifth came twice");
-        assert!(again.to_string().contains("message 5 came behind 5"), "{again}");
-    }
-}
+mod tests;

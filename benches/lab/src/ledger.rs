@@ -1,4 +1,4 @@
-//! `cells.jsonl`: every cell that was ever measured into a folder, a line each, written at once.
+//! `cells.jsonl`: every measured cell of a folder, one line per cell, written as soon as it is measured.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,14 +11,14 @@ use crate::Outcome;
 use crate::grid::Size;
 use crate::record::Record;
 
-/// What has to be the same for an old measurement to count.
+/// The conditions that must be equal for an earlier measurement to count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     /// The program: length and time of its file.
     pub program: String,
     /// The machine.
     pub machine: String,
-    /// Which grid, which says how long windows were.
+    /// The size of the grid, which defines the length of windows.
     pub size: Size,
 }
 
@@ -38,29 +38,29 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the file of a folder and reads what was measured in this context; of a cell that was measured
-    /// again, the last. A line that was cut off by the end of its program is passed over.
+    /// Opens the file of a folder and reads the measurements of this context; the last one of each cell. An
+    /// incomplete line of an interrupted program is skipped.
     ///
     /// # Errors
-    /// If the file cannot be read or written, or is something else.
+    /// If the file cannot be read or written, or has another format.
     pub fn open(folder: &Path, context: Context, fresh: bool) -> Outcome<Self> {
         let path = folder.join("cells.jsonl");
         let same = |line: &Line| line.context == context;
         let records = if fresh { BTreeMap::new() } else { read(&path, same)? };
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        // A line of its own, whatever was cut off before.
+        // Begin a new line after an incomplete one.
         if fs::read(&path)?.last().is_some_and(|last| *last != b'\n') {
             file.write_all(b"\n")?;
         }
         Ok(Self { file, context, records })
     }
 
-    /// What is known of a cell, by its name.
+    /// The record of a cell, by its name.
     pub fn get(&self, name: &str) -> Option<&Record> {
         self.records.get(name)
     }
 
-    /// Keeps a record.
+    /// Appends a record.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -74,10 +74,10 @@ impl Ledger {
     }
 }
 
-/// Everything that was last measured into a folder, by whatever program.
+/// The last measurement of each cell of a folder, by any program.
 ///
 /// # Errors
-/// If the file cannot be read, or is something else.
+/// If the file cannot be read, or has another format.
 pub fn everything(folder: &Path) -> Outcome<Vec<Record>> {
     Ok(read(&folder.join("cells.jsonl"), |_| true)?.into_values().collect())
 }

@@ -6,23 +6,25 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::cpu::ThreadTimes;
 
 /// The core of the servers.
 pub const SERVER_CORE: &str = "0";
 /// The core of the load generator.
 pub const GENERATOR_CORE: &str = "1";
-/// Environment of a Pabal whose memory is looked at: what is free goes back to the system at once, and is
-/// not taken for what clients need, nor found by them.
+/// Environment of a Pabal whose memory is measured: the allocator returns free pages to the system at once, so
+/// that they neither count for clients nor are reused by them.
 pub const GIVE_BACK: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
-/// For what runs in this process alone.
+/// The cores of a measurement that runs in this process only.
 pub const BOTH_CORES: &str = "0,1";
 
-/// How long a server may take until it answers.
+/// How long a server may take until it responds.
 const READY: Duration = Duration::from_secs(10);
-/// How long to wait before it is asked again.
+/// The interval between two attempts.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A server that runs on [`SERVER_CORE`] until this is dropped, with all the processes it starts.
@@ -30,6 +32,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    threads: Mutex<ThreadTimes>,
 }
 
 impl Server {
@@ -49,38 +52,38 @@ impl Server {
         let url = line.trim().strip_prefix("listening on ");
         let address = url.and_then(|url| url.split_once("://")).map(|(_, address)| address);
         server.address = address.and_then(|address| address.parse().ok()).ok_or_else(|| {
-            format!("{} said {line:?} and not where it listens", program.display())
+            format!("{} printed {line:?} instead of its address", program.display())
         })?;
         Ok(server)
     }
 
-    /// Starts `program`, which was told where to listen, and asks until `answers`.
+    /// Starts `program`, whose arguments hold its address, and waits until `responds` returns true.
     ///
     /// # Errors
-    /// If it does not start, ends, or does not answer for ten seconds.
+    /// If it does not start, ends, or does not respond for ten seconds.
     pub fn start_at(
         address: SocketAddr,
         program: &Path,
         arguments: &[&str],
-        answers: impl Fn(SocketAddr) -> bool,
+        responds: impl Fn(SocketAddr) -> bool,
     ) -> Outcome<Self> {
         let mut server = Self::spawn(program, arguments, &[], Stdio::null())?;
         server.address = address;
         let until = Instant::now() + READY;
-        while !answers(address) {
+        while !responds(address) {
             if let Some(status) = server.child.try_wait()? {
                 return Err(format!("{} ended: {status}", program.display()).into());
             }
             if Instant::now() > until {
-                return Err(format!("{} does not answer", program.display()).into());
+                return Err(format!("{} does not respond", program.display()).into());
             }
             std::thread::sleep(ASK_AGAIN);
         }
         Ok(server)
     }
 
-    /// Starts `program` on the core of the servers. Should the thread that does so end without
-    /// stopping it, the kernel asks it to end (prctl(2), `PR_SET_PDEATHSIG`).
+    /// Starts `program` on the core of the servers. If the calling thread ends first, the kernel sends SIGTERM
+    /// to the program (prctl(2), `PR_SET_PDEATHSIG`).
     fn spawn(
         program: &Path,
         arguments: &[&str],
@@ -94,11 +97,12 @@ impl Server {
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout)
-            // A group of its own, which can be ended as a whole.
+            // A process group of its own, which can be killed as a whole.
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Self { child, address, threads: Mutex::default() })
     }
 
     /// Starts Pabal on a data folder and a free port, with a configuration of its own on top.
@@ -110,7 +114,7 @@ impl Server {
         Self::pabal_at(any, program, data, environment)
     }
 
-    /// The same, at an address of choice.
+    /// The same, at a given address.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -129,7 +133,7 @@ impl Server {
         Self::start(program, &arguments, &environment)
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -139,10 +143,10 @@ impl Server {
         self.child.id()
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has; answers how long that took.
+    /// Sends SIGTERM and waits for the end; returns how long that took.
     ///
     /// # Errors
-    /// If it ends in failure.
+    /// If its exit status is a failure.
     pub fn stop(mut self) -> Outcome<Duration> {
         let start = Instant::now();
         rustix::process::kill_process(
@@ -157,7 +161,7 @@ impl Server {
         }
     }
 
-    /// As many files as it has open, sockets among them.
+    /// The number of its open files, including sockets.
     ///
     /// # Errors
     /// If it has ended.
@@ -173,28 +177,24 @@ impl Server {
         self.pids()?.into_iter().map(cpu).sum()
     }
 
-    /// The CPU time that it has used, all threads that ever were, to the nanosecond.
+    /// The CPU time that its threads have used so far, to the nanosecond, see [`ThreadTimes`].
     ///
     /// # Errors
     /// If it has ended.
     pub fn cpu_clock(&self) -> Outcome<Duration> {
-        let pid = nix::unistd::Pid::from_raw(self.pid().try_into()?);
-        Ok(nix::time::ClockId::pid_cpu_clock_id(pid)?.now()?.into())
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).read(self.pid())
     }
 
-    /// Kills it at once; answers the CPU time of its whole life, by its clock and as the kernel adds it up
-    /// for whoever waits for the end of a process. No other process may be waited for at the same time.
+    /// Kills it at once; returns the CPU time of its whole life, added up over its threads and as the
+    /// kernel accounts it to the parent of an ended process. The parent waits for no other process
+    /// meanwhile.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// If `/proc` cannot be read.
     pub fn end(self) -> Outcome<(Duration, Duration)> {
-        use rustix::process::{WaitId, WaitIdOptions, waitid};
-        self.kill();
-        // Its clock stays readable until it is waited for in earnest.
-        waitid(WaitId::Pid(self.id()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
-        let (by_clock, before) = (self.cpu_clock()?, cpu_of_ended()?);
+        let (by_threads, before) = (self.cpu_clock()?, cpu_of_ended()?);
         drop(self);
-        Ok((by_clock, cpu_of_ended()?.saturating_sub(before)))
+        Ok((by_threads, cpu_of_ended()?.saturating_sub(before)))
     }
 
     fn id(&self) -> rustix::process::Pid {
@@ -248,33 +248,48 @@ fn rss(pid: u32) -> Outcome<u64> {
 /// # Errors
 /// If there is no such process.
 pub fn cpu(pid: u32) -> Outcome<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    two_times(&pid.to_string(), UTIME)
+}
+
+/// CPU time of all processes that this one has waited for, to one clock tick (10 ms) each for user and
+/// system.
+fn cpu_of_ended() -> Outcome<Duration> {
+    two_times("self", CUTIME)
+}
+
+/// The fields of `/proc/PID/stat` after the program's name at which the user times of the process and of
+/// its ended children are; the system time follows each (proc_pid_stat(5)).
+const UTIME: usize = 11;
+const CUTIME: usize = 13;
+
+fn two_times(process: &str, first: usize) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field is the program's name in brackets and may hold spaces.
     let (_, rest) = stat.rsplit_once(')').ok_or("no name in stat")?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut fields = rest.split_ascii_whitespace().skip(first);
     let mut ticks = || -> Outcome<u64> { Ok(fields.next().ok_or("a short stat")?.parse()?) };
     let ticks = ticks()? + ticks()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// CPU time of all processes that this one has waited for.
-fn cpu_of_ended() -> Outcome<Duration> {
-    use nix::sys::resource::{UsageWho, getrusage};
-    use nix::sys::time::TimeValLike;
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Ok(Duration::from_micros(micros.try_into()?))
+/// CPU time of this process, to the nanosecond.
+pub fn own_cpu_clock() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let expected = "the CPU time of a process is not negative";
+    Duration::try_from(time).unwrap_or_else(|_| unreachable!("{expected}"))
 }
 
-/// CPU time of this process, to the nanosecond.
+/// The day in UTC, as `2026-11-22`: for the reader of a report.
 ///
 /// # Errors
-/// If the kernel does not say.
-pub fn own_cpu_clock() -> Outcome<Duration> {
-    Ok(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?.into())
+/// If the clock is beyond the year 9999.
+pub fn today() -> Outcome<String> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Ok(time::OffsetDateTime::from_unix_timestamp(now.tv_sec)?.date().to_string())
 }
 
-/// What the kernel has counted on the loopback interface: packets, and their bytes.
+/// Packets and bytes that the kernel has counted on the loopback interface.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -287,7 +302,7 @@ pub fn loopback() -> Outcome<(u64, u64)> {
     Ok((packets, bytes))
 }
 
-/// Time that programs have had a core, which is given as a number.
+/// The time for which programs have used a core, given by its number.
 ///
 /// # Errors
 /// If there is no such core.
@@ -295,12 +310,12 @@ pub fn core_busy(core: &str) -> Outcome<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let name = format!("cpu{core} ");
     let line = stat.lines().find_map(|line| line.strip_prefix(&name)).ok_or("no such core")?;
-    // User, nice and system; interrupts are nobody's.
+    // User, nice and system; interrupts belong to no program.
     let ticks = line.split(' ').take(3).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Memory that the kernel holds for TCP sockets of this machine, in bytes.
+/// Memory that the kernel uses for TCP sockets of this machine, in bytes.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -311,7 +326,7 @@ pub fn kernel_tcp_bytes() -> Outcome<u64> {
     Ok(pages.parse::<u64>()? * rustix::param::page_size() as u64)
 }
 
-/// CPU time of the threads of this process that live and have this name.
+/// CPU time of the living threads of this process with this name.
 ///
 /// # Errors
 /// If `/proc` cannot be read.

@@ -32,7 +32,7 @@ impl Family {
         }
     }
 
-    /// As the report calls it.
+    /// Its name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::ShortPolling => "short polling",
@@ -43,7 +43,7 @@ impl Family {
     }
 }
 
-/// A transport as the report calls it, with the interval of polls.
+/// The name of a transport in the report, with the interval of polls.
 pub fn transport_name(transport: Transport) -> String {
     match transport {
         Transport::ShortPolling { every_ms } => format!("polling {} s", every_ms as f64 / 1e3),
@@ -51,21 +51,21 @@ pub fn transport_name(transport: Transport) -> String {
     }
 }
 
-/// Time from send to receipt, in milliseconds, over all deliveries of the window. It counts from when
-/// the schedule wanted the message sent, so that waiting is not hidden.
+/// Time from send to receipt, in milliseconds, over all deliveries of the window. It counts from when the
+/// message was due, so that a delayed send is included (no coordinated omission).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half are at most this.
+    /// The median.
     pub p50: f64,
-    /// 90 %.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 %.
+    /// The 99th percentile.
     pub p99: f64,
-    /// 99.9 %; nothing if there were too few deliveries to say.
+    /// The 99.9th percentile; none with fewer than 10,000 deliveries.
     pub p999: Option<f64>,
 }
 
-/// What the kernel counted on the loopback interface in the window, as a check from outside.
+/// What the kernel counted on the loopback interface in the window, as an independent check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loopback {
     /// Packets of both directions.
@@ -74,8 +74,8 @@ pub struct Loopback {
     pub bytes: u64,
 }
 
-/// Headers of IPv4 and of TCP with its timestamps, which each packet has. The loopback interface counts
-/// no header of Ethernet: the kernel has taken it off by then.
+/// The headers of IPv4 and of TCP with timestamps of each packet. The loopback interface does not count the
+/// Ethernet header.
 pub const PACKET_HEADERS: u64 = 20 + 32;
 
 impl Loopback {
@@ -85,24 +85,24 @@ impl Loopback {
     }
 }
 
-/// The server's CPU from its start to its end, in microseconds, as told by two of the kernel's accounts.
+/// The server's CPU from its start to its end, in microseconds, from two accounts of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuAccounts {
-    /// The clock of the process, which windows are measured by: the sum of all spans.
+    /// The sum over the threads of the process, by which windows are measured (`schedstat`).
     pub by_clock_us: f64,
-    /// User and system time as the kernel adds them up for whoever waits for a process that ended
-    /// (`getrusage`, `RUSAGE_CHILDREN`).
+    /// User and system time that the kernel adds to the parent when it waits for the ended process: what
+    /// `getrusage` returns as `RUSAGE_CHILDREN`, read from `/proc/self/stat` in steps of 10 ms.
     pub by_rusage_us: f64,
 }
 
 /// A measured cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What was asked for.
+    /// The workload.
     pub cell: Cell,
     /// Length of the measured window, in seconds.
     pub seconds: f64,
-    /// What the clients saw in the window.
+    /// The counts of the clients in the window.
     pub counts: Counts,
     /// How long deliveries took; none in a silent cell.
     pub latency: Option<Latency>,
@@ -110,7 +110,7 @@ pub struct Record {
     pub server_cpu_us: f64,
     /// CPU time of the generator in the window, in microseconds.
     pub generator_cpu_us: f64,
-    /// What the kernel counted. Whatever else uses the loopback interface at the time is in it.
+    /// What the kernel counted, including other traffic on the loopback interface.
     pub loopback: Loopback,
     /// The server's CPU over its whole life.
     pub accounts: CpuAccounts,
@@ -118,23 +118,22 @@ pub struct Record {
     pub rss_per_client: f64,
     /// Memory of the kernel for the sockets that a client added, both ends, in bytes.
     pub kernel_per_client: f64,
-    /// What the oracle found from the first message to the last, not only in the window.
+    /// The verdict from the first message to the last, not only of the window.
     pub verdict: Verdict,
-    /// How late sends left, against the schedule, at the 99th percentile, in milliseconds.
+    /// The delay of sends against the schedule at the 99th percentile, in milliseconds.
     pub late_p99_ms: f64,
-    /// Whether the generator was the bottleneck: its core was busy for more than nine tenths of the
-    /// window, or sends left so late that it shows in the latency. Its figures then say more about the
-    /// generator.
+    /// Whether the generator was the bottleneck: its core was busy for more than nine tenths of the window, or
+    /// sends left so late that the latency includes it. The figures then describe the generator.
     pub generator_bound: bool,
 }
 
 impl Record {
-    /// Whether what the cell says counts: every message reached every client once and in order.
+    /// Whether the cell is valid: every message reached every client once and in order.
     pub fn is_valid(&self) -> bool {
         self.verdict.is_clean()
     }
 
-    /// CPU of the server in microseconds a delivery; nothing if there was none.
+    /// CPU of the server per delivery, in microseconds; none without deliveries.
     pub fn cpu_us_per_delivery(&self) -> Option<f64> {
         self.per_delivery(self.server_cpu_us)
     }
@@ -154,14 +153,14 @@ impl Record {
         self.server_cpu_us / self.seconds / self.cell.plan.clients as f64
     }
 
-    /// Share of the answers to polls that held no event; nothing if there were no answers.
+    /// Share of the responses to polls that held no event; none without responses.
     pub fn empty_share(&self) -> Option<f64> {
         let answers = self.counts.answers;
         (answers > 0).then(|| self.counts.empty as f64 / answers as f64)
     }
 
-    /// Bytes that the generator metered, by what the kernel counted on the loopback interface; 1 if
-    /// they agree, nothing if nothing travelled.
+    /// The ratio of the bytes that the generator counted to those that the kernel counted on the loopback
+    /// interface; 1 if they agree, none without traffic.
     pub fn metered_by_counted(&self) -> Option<f64> {
         let Counts { bytes_in, bytes_out, speaker_bytes, .. } = self.counts;
         let counted = self.loopback.payload();

@@ -1,11 +1,12 @@
-//! One cell after the other: a fresh server each, a crowd, a window, and what the kernel and the crowd say
-//! of it.
+//! The measurement of a cell: a fresh server, a crowd of clients, a window, and the figures of the kernel and
+//! the crowd.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pabal_load::{Histogram, People, Schedule, Target};
+use pabal_load::latency::quantile_ms;
+use pabal_load::{People, Schedule, Target};
 use tokio::time::sleep;
 
 use crate::Outcome;
@@ -14,21 +15,21 @@ use crate::process::{self, Server};
 use crate::record::{CpuAccounts, Latency, Loopback, Record};
 use pabal_cost::Cell;
 
-/// With fewer deliveries nothing is said of the slowest in a thousand.
+/// The fewest deliveries for which a 99.9th percentile is reported.
 const DELIVERIES_FOR_P999: u64 = 10_000;
 /// Sends that leave later than this, at the 99th percentile, and later than a tenth of the latency there,
 /// make the generator the bottleneck.
 const LATE_MS: f64 = 20.0;
 /// A generator that uses more of its core than this is the bottleneck.
 const BUSY: f64 = 0.9;
-/// How long everything that was said may take to arrive, besides an interval of polls.
+/// How long the last messages may take to arrive, besides an interval of polls.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(30);
-/// With how many ports a cell is tried before something else must be wrong.
+/// Attempts per cell, each with another port.
 const TRIES: usize = 3;
-/// How long a crowd rests before its memory is looked at.
+/// How long a crowd is idle before memory is read.
 const REST: Duration = Duration::from_millis(500);
-/// Memory is counted from before anybody connects, and from when one of so many has: what the first fill is
-/// not for each, and what the start left free is used again.
+/// Memory is measured from before any client connects, and from when one in so many has connected: the first
+/// clients allocate shared memory, and reuse memory that the start left free.
 const FIRST: usize = 10;
 
 /// What cells are measured with.
@@ -51,9 +52,9 @@ impl Bench {
         let mut tries = 1;
         let (_scene, server, people) = loop {
             match self.set(cell).await {
-                // Somebody else may have got the port while no server listened.
+                // Another process may have taken the port while no server listened.
                 Err(error) if tries < TRIES => {
-                    eprintln!("{}: {error}; once more", cell.name());
+                    eprintln!("{}: {error}; trying again", cell.name());
                     tries += 1;
                 }
                 set => break set?,
@@ -71,9 +72,9 @@ impl Bench {
                 }
             })
             .await?;
-        // A client that polls at intervals costs what it costs from its first poll on.
+        // A client that polls at intervals has its memory from its first poll on.
         sleep(if plan.per_minute == 0.0 { warm_up.max(REST) } else { REST }).await;
-        let early = early.into_inner().ok_or("nobody connected")??;
+        let early = early.into_inner().ok_or("no client connected")??;
         let later = memory(&server)?;
         let per_client = |of: fn((u64, u64)) -> u64| {
             let added =
@@ -82,7 +83,7 @@ impl Bench {
             added(none, plan.clients).max(added(early, rest)).max(0.0)
         };
 
-        // The moment is part of the seed, so that cells are not all talked to in the same rhythm.
+        // The process id is part of the seed, so that cells have different schedules.
         let seed = plan.clients as u64 ^ u64::from(server.pid());
         crowd.talk(Schedule::steady(plan.per_minute, seed))?;
         sleep(warm_up).await;
@@ -99,7 +100,7 @@ impl Bench {
 
         let spent = after.0.since(&before.0);
         let late_p99_ms = quantile_ms(&lateness, 0.99);
-        let heard = !latency.is_empty();
+        let has_deliveries = !latency.is_empty();
         let late = late_p99_ms > LATE_MS.max(quantile_ms(&latency, 0.99) / 10.0);
         let generator_share = spent.generator.as_secs_f64() / spent.wall.as_secs_f64();
         let (by_clock, by_rusage) = server.end()?;
@@ -107,7 +108,7 @@ impl Bench {
             cell,
             seconds: spent.wall.as_secs_f64(),
             counts: after.1 - before.1,
-            latency: heard.then(|| Latency {
+            latency: has_deliveries.then(|| Latency {
                 p50: quantile_ms(&latency, 0.5),
                 p90: quantile_ms(&latency, 0.9),
                 p99: quantile_ms(&latency, 0.99),
@@ -128,8 +129,8 @@ impl Bench {
         })
     }
 
-    /// A server on its folder, and people who signed up before it was started: passwords are hashed by one
-    /// that is gone when memory is looked at.
+    /// A server on its folder, and users who signed up before it was started: another process has hashed their
+    /// passwords, so that its memory does not count.
     async fn set(&self, cell: Cell) -> Outcome<(Scene, Server, People)> {
         let scene = Scene::new(&self.folder, cell)?;
         let server = scene.start(&self.program, None)?;
@@ -141,11 +142,11 @@ impl Bench {
     }
 }
 
-/// A server's folder and what it is started with; gone when dropped.
+/// The folder and the configuration of a server; dropping it removes the folder.
 struct Scene {
     folder: tempfile::TempDir,
     certificate: Option<(PathBuf, PathBuf)>,
-    /// Whether nothing is said, and memory is what matters.
+    /// Whether no messages are sent, and the cell measures memory.
     silent: bool,
 }
 
@@ -161,7 +162,7 @@ impl Scene {
         let wait = format!("{}", PACE.wait_seconds * 1e3);
         let ping = format!("{}", PACE.ping_seconds * 1e3);
         let mut environment = vec![
-            // Warnings are for whoever runs a node; what matters here is in the record.
+            // Warnings do not concern a measurement; its errors are in the record.
             ("PABAL_LOG_FILTER", "error"),
             ("PABAL_LIMITS_LONG_POLL_MAX_WAIT_MS", wait.as_str()),
             ("PABAL_LIMITS_PING_INTERVAL_MS", ping.as_str()),
@@ -186,7 +187,7 @@ impl Scene {
     }
 }
 
-/// A certificate for this machine, made on the spot: where it is, and its key.
+/// Makes a self-signed certificate for this machine; returns the paths of the certificate and its key.
 fn certificate(folder: &Path) -> Outcome<(PathBuf, PathBuf)> {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into(), "localhost".into()])?;
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -200,7 +201,7 @@ fn memory(server: &Server) -> Outcome<(u64, u64)> {
     Ok((server.rss()?, process::kernel_tcp_bytes()?))
 }
 
-/// What the clocks say.
+/// The readings of all clocks and counters.
 struct Moment {
     wall: Instant,
     server: Duration,
@@ -208,7 +209,7 @@ struct Moment {
     loopback: (u64, u64),
 }
 
-/// What passed between two moments.
+/// The differences between two moments.
 struct Spent {
     wall: Duration,
     server: Duration,
@@ -221,7 +222,7 @@ impl Moment {
         Ok(Self {
             wall: Instant::now(),
             server: server.cpu_clock()?,
-            generator: process::own_cpu_clock()?,
+            generator: process::own_cpu_clock(),
             loopback: process::loopback()?,
         })
     }
@@ -241,8 +242,4 @@ impl Moment {
 
 fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
-}
-
-fn quantile_ms(histogram: &Histogram<u64>, share: f64) -> f64 {
-    histogram.value_at_quantile(share) as f64 / 1e3
 }

@@ -1,6 +1,5 @@
-//! Thousands of connections read by one thread: non-blocking sockets, one shared buffer, one
-//! callback a frame or answer. It has to be cheap beside the server it measures. Pings are answered
-//! here.
+//! Thousands of connections read by one thread: non-blocking sockets, one shared buffer, one callback per
+//! frame or response. It has to use little CPU in comparison with the measured server. It replies to pings.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
@@ -12,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::Outcome;
 use crate::wire::{Framing, Unit};
 
-/// How long a write may find the socket full before the server counts as stuck.
+/// The time for which a socket may be full before a write fails.
 const STUCK: Duration = Duration::from_secs(5);
 /// First byte of a ping (RFC 6455 section 5.5.2).
 const PING: u8 = 0x89;
@@ -32,7 +31,7 @@ pub struct Swarm {
 struct Connection {
     stream: TcpStream,
     framing: Framing,
-    /// The beginning of a unit that is not whole yet.
+    /// The beginning of an incomplete unit.
     partial: Vec<u8>,
 }
 
@@ -40,7 +39,7 @@ impl Swarm {
     /// No connections yet.
     ///
     /// # Errors
-    /// If the kernel has no epoll left.
+    /// If the kernel cannot create an epoll instance.
     pub fn new() -> Outcome<Self> {
         Ok(Self {
             poll: Poll::new()?,
@@ -50,7 +49,7 @@ impl Swarm {
         })
     }
 
-    /// Adds a connection on which `already_read` was received but not looked at; answers its number.
+    /// Adds a connection of which `already_read` was received but not processed; returns its number.
     ///
     /// # Errors
     /// If the socket is broken.
@@ -71,13 +70,13 @@ impl Swarm {
     /// Sends `bytes` on a connection.
     ///
     /// # Errors
-    /// If it broke, or the server takes nothing for five seconds.
+    /// If it broke, or the server reads nothing for five seconds.
     pub fn write(&mut self, number: usize, bytes: &[u8]) -> Outcome<()> {
         write(&mut self.connections[number].stream, bytes)
     }
 
-    /// Waits at most `timeout` for something to arrive, and hands every whole unit to `take`, with
-    /// the number of its connection and the way to answer. Answers whether anything arrived.
+    /// Waits at most `timeout` for data, and calls `take` for every complete unit with the number of its
+    /// connection and the stream for a reply. Returns whether data arrived.
     ///
     /// # Errors
     /// Those of `take`, and if a connection ended.
@@ -160,7 +159,7 @@ pub fn write(stream: &mut TcpStream, bytes: &[u8]) -> Outcome<()> {
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if start.elapsed() > STUCK {
-                    return Err("the server takes nothing".into());
+                    return Err("the server reads nothing".into());
                 }
                 std::thread::sleep(Duration::from_micros(50));
             }

@@ -1,34 +1,34 @@
-//! Just enough of WebSocket and HTTP/1.1 for a client that counts: finding where a frame or an
-//! answer ends, and the cursor at the end of a batch.
+//! The parts of WebSocket and HTTP/1.1 that a counting client needs: the end of a frame or a response, and
+//! the cursor at the end of a batch.
 
 use memchr::memmem;
 
-/// How a connection's bytes are cut.
+/// How the bytes of a connection are cut into units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Frames of a server (RFC 6455 section 5.2).
     WebSocket,
-    /// Answers with a `content-length` (RFC 9112 section 6.2).
+    /// Responses with a `content-length` (RFC 9112 section 6.2).
     Http,
-    /// Chunks of one answer that never ends, behind its head (RFC 9112 section 7.1).
+    /// Chunks of a streamed response, after its head (RFC 9112 section 7.1).
     Chunks,
 }
 
-/// One frame or answer, whole.
+/// One complete frame, response or chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit<'a> {
     /// Header of the frame, status line and headers, or the line with the chunk's size.
     pub head: &'a [u8],
-    /// What it carries; a chunk with its line end.
+    /// The payload; that of a chunk with its line end.
     pub body: &'a [u8],
 }
 
 impl Framing {
-    /// The unit at the beginning of `bytes`, if it is there to its end.
+    /// The unit at the beginning of `bytes`, if it is complete.
     pub fn unit(self, bytes: &[u8]) -> Option<Unit<'_>> {
         let (head, body) = match self {
             Self::WebSocket => frame_lengths(bytes)?,
-            Self::Http => answer_lengths(bytes)?,
+            Self::Http => response_lengths(bytes)?,
             Self::Chunks => chunk_lengths(bytes)?,
         };
         let whole = bytes.get(..head + body)?;
@@ -50,7 +50,7 @@ fn frame_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-fn answer_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+fn response_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     let head = memmem::find(bytes, b"\r\n\r\n")? + 4;
     Some((head, content_length(&bytes[..head])))
 }
@@ -58,7 +58,7 @@ fn answer_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
 /// The value of `content-length`, however it is capitalised; 0 without one.
 fn content_length(head: &[u8]) -> usize {
     const NAME: &[u8] = b"\r\ncontent-length: ";
-    // The half of the name that everybody writes alike is quick to find.
+    // The part of the name that all servers write in lower case is quick to find.
     const TAIL: &[u8] = b"ength: ";
     memmem::find_iter(head, TAIL)
         .map(|at| at + TAIL.len())
@@ -104,8 +104,8 @@ pub fn client_frame(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-/// The seq at the end of a batch, which says how many events a session has received in all; nothing
-/// if this is no batch.
+/// The cursor at the end of a batch, which is the number of events that the session has received; none if
+/// the bytes are not a batch.
 pub fn next_of(batch: &[u8]) -> Option<u64> {
     if !batch.starts_with(b"{\"events\":[") {
         return None;

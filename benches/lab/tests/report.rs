@@ -344,7 +344,7 @@ fn a_machine_that_did_other_things_is_named() {
         rows[0].others_busy = Some(busy);
         let findings = Findings::new(origin(), whole(), Vec::new(), rows);
         let texts = [findings.html(), findings.markdown(), findings.summary()];
-        texts.map(|text| text.contains("Other programs had up to 48 % of the servers' core"))
+        texts.map(|text| text.contains("Other programs used up to 48 % of the servers' core"))
     };
     assert_eq!(said(0.48), [true; 3]);
     assert_eq!(said(0.04), [false; 3]);

@@ -1,5 +1,5 @@
-//! What was seen, over all clients. Bytes are those that TCP carries: headers, frames and, with TLS,
-//! its records; not the headers of TCP and IP.
+//! Counters over all clients. Bytes are those that TCP carries: headers, frames and, with TLS, its
+//! records; not the headers of TCP and IP.
 
 use std::ops::{AddAssign, Sub};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::latency::{histogram, record};
 use crate::net::Meter;
 
 /// Sums since the crowd connected. Two of them, one subtracted from the other, are a window.
@@ -22,9 +23,9 @@ pub struct Counts {
     pub deliveries: u64,
     /// Requests of the clients, in order to receive.
     pub requests: u64,
-    /// Whole answers to polls.
+    /// Complete responses to polls.
     pub answers: u64,
-    /// Answers to polls, of those, that held no event.
+    /// Responses among them that held no event.
     pub empty: u64,
     /// Bytes that the clients received.
     pub bytes_in: u64,
@@ -34,7 +35,7 @@ pub struct Counts {
     pub speaker_bytes: u64,
     /// Connections that were opened again after they broke.
     pub reconnects: u64,
-    /// Sessions that were opened again, because the server knew the old ones no more.
+    /// Sessions that were opened again, because the server had ended the earlier ones.
     pub sessions: u64,
     /// Messages that a client read from history after a `resync` event; not among the deliveries.
     pub fetched: u64,
@@ -75,14 +76,14 @@ impl AddAssign for Counts {
     }
 }
 
-/// What the oracle has found. Anything but zeroes is a broken promise of the server.
+/// What the oracle has found. A count above zero is a violation of the server's delivery guarantee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Acknowledged messages that a client never received.
     pub lost: u64,
     /// Messages that a client received again.
     pub repeated: u64,
-    /// Messages that a client received behind a later one of their channel.
+    /// Messages that a client received after a later one of their channel.
     pub reordered: u64,
 }
 
@@ -101,7 +102,7 @@ impl Verdict {
     }
 }
 
-/// Counts at work: what all clients and speakers of a crowd write to.
+/// The counters that all clients and speakers of a crowd update.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) messages: AtomicU64,
@@ -116,36 +117,21 @@ pub(crate) struct Tally {
     pub(crate) failed: AtomicU64,
     pub(crate) repeated: AtomicU64,
     pub(crate) reordered: AtomicU64,
-    /// Numbers that did not come although later ones did; some of them are on their way.
+    /// Numbers that did not arrive although later ones did; some of them may still arrive.
     pub(crate) missing: AtomicI64,
-    /// Clients that are connected now, and were answered.
+    /// Clients that are connected now, after a first response.
     pub(crate) connected: AtomicUsize,
-    /// Clients that came back after they were cut off on purpose.
+    /// Clients that reconnected after they were disconnected on purpose.
     pub(crate) returned: AtomicU64,
-    /// Clients that have everything that was said.
+    /// Clients that have received every message.
     pub(crate) complete: AtomicUsize,
-    /// Somebody has everything, or has gone.
+    /// Notified when a client has received every message, or ends.
     pub(crate) progress: Notify,
     pub(crate) meter: Arc<Meter>,
     pub(crate) speakers: Arc<Meter>,
     latency: Mutex<Histogram<u64>>,
     lateness: Mutex<Histogram<u64>>,
     trouble: Mutex<Option<String>>,
-}
-
-/// The longest latency that is told from longer ones: an hour, in microseconds.
-const LONGEST: u64 = 3_600_000_000;
-
-/// No latencies yet: microseconds, three significant digits.
-pub(crate) fn histogram() -> Histogram<u64> {
-    // These bounds are in order, so there is nothing to refuse.
-    Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|_| unreachable!("1 to an hour"))
-}
-
-/// Adds one to another; both were made by [`histogram`].
-pub(crate) fn add(to: &mut Histogram<u64>, more: &Histogram<u64>) {
-    // The bounds are the same, so there is nothing to refuse.
-    to.add(more).unwrap_or_else(|_| unreachable!("the same bounds"));
 }
 
 /// Adds one more to a sum.
@@ -200,7 +186,7 @@ impl Tally {
         }
     }
 
-    /// What the oracle has found so far.
+    /// The preliminary verdict.
     pub(crate) fn so_far(&self) -> Verdict {
         let missing = self.missing.load(Ordering::Relaxed);
         Verdict {
@@ -231,9 +217,4 @@ impl Tally {
     pub(crate) fn first_trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// Adds one latency.
-pub(crate) fn record(to: &mut Histogram<u64>, latency: Duration) {
-    to.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST).max(1));
 }

@@ -1,4 +1,4 @@
-//! A crowd at work: everybody connected, and what is seen of them.
+//! A crowd: the connected virtual users of a plan, and what they have received.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,97 +9,100 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::counts::{Counts, Verdict, histogram};
+use crate::counts::{Counts, Verdict};
 use crate::error::LoadError;
+use crate::latency::histogram;
 use crate::oracle::Channel;
 use crate::orders::{Orders, Phase, meant};
-use crate::scene::Scene;
+use crate::scenario::Scenario;
 use crate::schedule::Schedule;
-use crate::speaker::{Metronome, Mouth};
+use crate::speaker::{Metronome, SendQueue};
 use pabal_cost::Plan;
 
-/// Everybody, connected. Needs a tokio runtime around it. Dropping it ends all of it at once.
+/// The connected virtual users of a plan. Needs a tokio runtime. Dropping it closes all connections at once.
 #[derive(Debug)]
 pub struct Crowd {
-    scene: Arc<Scene>,
+    scenario: Arc<Scenario>,
     orders: watch::Sender<Orders>,
     listening: JoinSet<Verdict>,
     speaking: JoinSet<()>,
-    mouths: Vec<Mouth>,
+    send_queues: Vec<SendQueue>,
     channels: Vec<Arc<Channel>>,
     metronome: Option<Metronome>,
 }
 
 impl Crowd {
     pub(crate) fn new(
-        scene: Arc<Scene>,
+        scenario: Arc<Scenario>,
         orders: watch::Sender<Orders>,
         listening: JoinSet<Verdict>,
         speaking: JoinSet<()>,
-        mouths: Vec<Mouth>,
+        send_queues: Vec<SendQueue>,
         channels: Vec<Arc<Channel>>,
     ) -> Self {
-        Self { scene, orders, listening, speaking, mouths, channels, metronome: None }
+        Self { scenario, orders, listening, speaking, send_queues, channels, metronome: None }
     }
 
     /// The plan of the crowd.
     pub fn plan(&self) -> &Plan {
-        &self.scene.plan
+        &self.scenario.plan
     }
 
-    /// What was seen since the crowd connected; see [`Counts`] for a window of it.
+    /// What was counted since the crowd connected; see [`Counts`] for a window of it.
     pub fn counts(&self) -> Counts {
-        self.scene.tally.counts()
+        self.scenario.tally.counts()
     }
 
     /// Time from when the schedule wanted a message sent to its receipt, in microseconds, of all
     /// deliveries since the last call.
     pub fn take_latency(&self) -> Histogram<u64> {
-        std::mem::replace(&mut *self.scene.tally.latency(), histogram())
+        std::mem::replace(&mut *self.scenario.tally.latency(), histogram())
     }
 
     /// How late sends left against the schedule, in microseconds, of all since the last call.
     pub fn take_lateness(&self) -> Histogram<u64> {
-        std::mem::replace(&mut *self.scene.tally.lateness(), histogram())
+        std::mem::replace(&mut *self.scenario.tally.lateness(), histogram())
     }
 
-    /// What the oracle has found so far. `lost` are those that did not come although later ones did,
-    /// some of which may be on their way; the judgement is that of [`leave`](Self::leave).
+    /// The preliminary verdict. `lost` counts messages that did not arrive although later ones did; some of
+    /// them may still arrive. [`leave`](Self::leave) returns the final verdict.
     pub fn so_far(&self) -> Verdict {
-        self.scene.tally.so_far()
+        self.scenario.tally.so_far()
     }
 
     /// Clients that are connected now.
     pub fn connected(&self) -> usize {
-        self.scene.tally.connected.load(Ordering::Relaxed)
+        self.scenario.tally.connected.load(Ordering::Relaxed)
     }
 
-    /// The first thing that went wrong, in a line; nothing of it need be anybody's fault.
+    /// The first error of the run, in a line. The server need not have caused it.
     pub fn trouble(&self) -> Option<String> {
-        self.scene.tally.first_trouble()
+        self.scenario.tally.first_trouble()
     }
 
-    /// Messages begin to be sent by a schedule, which begins now. An earlier one ends.
+    /// Starts to send messages by a schedule, from now on. It replaces an earlier schedule.
     ///
     /// # Errors
-    /// [`LoadError::System`] if there is no thread to be had.
+    /// [`LoadError::System`] if no thread can be started.
     pub fn talk(&mut self, schedule: Schedule) -> Result<(), LoadError> {
         self.hush();
-        let (channels, mouths) = (self.channels.clone(), self.mouths.clone());
-        let metronome = Metronome::start(schedule, channels, mouths, Arc::clone(&self.scene))?;
+        let (channels, send_queues) = (self.channels.clone(), self.send_queues.clone());
+        let metronome =
+            Metronome::start(schedule, channels, send_queues, Arc::clone(&self.scenario))?;
         self.metronome = Some(metronome);
         Ok(())
     }
 
-    /// Nothing becomes due any more. What was due is said and received still.
+    /// Stops the schedule. Messages that were due are still sent and received.
     pub fn hush(&self) {
         if let Some(metronome) = &self.metronome {
             metronome.stop();
         }
     }
 
-    /// Cuts a share of all clients off at once, without a word; they come back by themselves. Answers
-    /// how many are meant; those who have no connection just then are cut off when they do.
+    /// Disconnects a share of all clients at once, without a close frame; they reconnect by themselves.
+    /// Returns how many clients this concerns; a client without a connection is disconnected as soon as it
+    /// has one.
     pub fn cut(&self, share: f64) -> usize {
         let mut time = 0;
         self.orders.send_modify(|orders| {
@@ -110,12 +113,12 @@ impl Crowd {
         (0..self.plan().clients).filter(|&number| meant(number, time, share)).count()
     }
 
-    /// How many came back after [`cut`](Self::cut), over all times.
+    /// How many clients reconnected after [`cut`](Self::cut), over all calls.
     pub fn returned(&self) -> u64 {
-        self.scene.tally.returned.load(Ordering::Relaxed)
+        self.scenario.tally.returned.load(Ordering::Relaxed)
     }
 
-    /// A share of all clients takes nothing for a while, with their connections open.
+    /// A share of all clients stops reading for a while, with open connections.
     pub fn pause(&self, share: f64, pause: Duration) {
         self.orders.send_modify(|orders| {
             orders.pauses += 1;
@@ -124,22 +127,22 @@ impl Crowd {
         });
     }
 
-    /// Hushes, waits until everybody has everything that was acknowledged, at most `within`, and then
-    /// judges. All connections are closed afterwards; [`counts`](Self::counts) stay.
+    /// Stops the schedule, waits until every client has every acknowledged message, at most `within`, and
+    /// returns the verdict. All connections are closed then; [`counts`](Self::counts) stay.
     pub async fn leave(&mut self, within: Duration) -> Verdict {
         self.hush();
-        self.mouths.clear();
+        self.send_queues.clear();
         let everything = async {
             while let Some(spoken) = self.speaking.join_next().await {
                 whole(spoken);
             }
             self.orders.send_modify(|orders| orders.phase = Phase::Finish);
-            let tally = &self.scene.tally;
-            while tally.complete.load(Ordering::Relaxed) < self.scene.plan.clients {
+            let tally = &self.scenario.tally;
+            while tally.complete.load(Ordering::Relaxed) < self.scenario.plan.clients {
                 tally.progress.notified().await;
             }
         };
-        // Whoever has not everything by then is judged by what they have.
+        // After the timeout a client is judged by what it has received so far.
         let _ = timeout(within, everything).await;
         self.speaking.shutdown().await;
         if let Some(metronome) = self.metronome.take() {
@@ -150,13 +153,13 @@ impl Crowd {
         while let Some(heard) = self.listening.join_next().await {
             verdict += whole(heard);
         }
-        self.scene.tracker.close();
-        self.scene.tracker.wait().await;
+        self.scenario.tracker.close();
+        self.scenario.tracker.wait().await;
         verdict
     }
 }
 
-/// What a task came to. Without the verdict of one that panicked there is none.
+/// The result of a task. A panic in a task is a panic here: without that task's verdict there is none.
 fn whole<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

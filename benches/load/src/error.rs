@@ -1,19 +1,18 @@
-//! Why there is no load, in words for whoever asked for it.
+//! Errors: those that end a load test, and those from which a client recovers.
 
 use std::io;
 use std::path::PathBuf;
 
 use pabal_client::{Code, Problem};
 
-/// Why a crowd could not be gathered or connected. Try again once the cause is gone; nothing here
-/// passes by itself.
+/// Why a crowd could not be made or connected. Retry only after the cause is removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The URL is none of a server.
+    /// The URL is not the URL of a server.
     #[error("not the URL of a server: {0:?}")]
     Url(String),
-    /// The plan asks for something that cannot be.
+    /// The plan is beyond the bounds of the generator.
     #[error("{0}")]
     Plan(String),
     /// The certificates to trust cannot be read.
@@ -24,7 +23,7 @@ pub enum LoadError {
         /// What is wrong.
         why: String,
     },
-    /// There are fewer file descriptors than connections.
+    /// The limit of open files is below what the connections need.
     #[error(
         "{needed} connections need more open files than this process may have ({limit}): \
          raise it (ulimit -n), or ask for fewer clients"
@@ -35,50 +34,50 @@ pub enum LoadError {
         /// What there is.
         limit: u64,
     },
-    /// Nobody answers there.
+    /// There is no connection to the target, or no response in time.
     #[error("{url} cannot be reached: {why}")]
     Unreachable {
         /// The URL of the target.
         url: String,
-        /// What the system or the connection says.
+        /// The error of the system or the connection.
         why: String,
     },
-    /// The server limits how much one address or user may ask.
+    /// The server limits the request rate of an address or a user.
     #[error("the server limits the rate ({0}): start it with --no-rate-limits for a load test")]
     RateLimited(String),
-    /// The server refused something else.
+    /// The server refused a request for another reason.
     #[error("the server refused: {0}")]
     Refused(Box<Problem>),
-    /// What answers is no Pabal.
-    #[error("{url} does not answer like a Pabal server: {why}")]
+    /// The target is not a Pabal server.
+    #[error("{url} is not a Pabal server: {why}")]
     Foreign {
         /// The URL of the target.
         url: String,
-        /// What is strange.
+        /// What differs from the protocol.
         why: String,
     },
-    /// The system is out of something.
-    #[error("the system refuses: {0}")]
+    /// The operating system returned an error.
+    #[error("operating system error: {0}")]
     System(#[from] io::Error),
 }
 
-/// Why a line to the server is of no use any more.
+/// Why a client has to replace its connection.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// There is no connection, or it was cut, or fell silent.
+    /// The connection was refused, was closed, or timed out.
     Cut(String),
-    /// The session is over.
+    /// The session has ended.
     SessionGone,
-    /// The server refused.
+    /// The server refused a request.
     Refused(Box<Problem>),
-    /// The node drains: come back after a while, perhaps elsewhere.
+    /// The node drains: reconnect later, to another node if there is a URL.
     Draining {
-        /// After so many milliseconds.
+        /// Milliseconds until the reconnect.
         after_ms: u64,
-        /// There.
+        /// The node to connect to.
         url: Option<String>,
     },
-    /// What came is not what a Pabal server says.
+    /// The server sent something that is not in the protocol.
     Foreign(String),
 }
 
@@ -91,7 +90,7 @@ impl Broken {
         Self::Foreign(why.to_string())
     }
 
-    /// What an answer with a bad status means.
+    /// The error of a response whose status is no success.
     pub(crate) fn refusal(status: http::StatusCode, body: &[u8]) -> Self {
         match serde_json::from_slice::<Problem>(body) {
             Ok(problem) if problem.code == Code::SessionGone => Self::SessionGone,
@@ -100,8 +99,8 @@ impl Broken {
         }
     }
 
-    /// The same for whoever asked for load.
-    pub(crate) fn told(self, url: &str) -> LoadError {
+    /// The error that ends the load test against `url`.
+    pub(crate) fn into_load_error(self, url: &str) -> LoadError {
         let url = url.to_owned();
         match self {
             Self::Cut(why) => LoadError::Unreachable { url, why },
@@ -109,20 +108,20 @@ impl Broken {
                 LoadError::RateLimited(problem.detail)
             }
             Self::Refused(problem) => LoadError::Refused(problem),
-            Self::SessionGone => LoadError::Foreign { url, why: "a new session is gone".into() },
+            Self::SessionGone => LoadError::Foreign { url, why: "a new session has ended".into() },
             Self::Draining { .. } => LoadError::Unreachable { url, why: "it is draining".into() },
             Self::Foreign(why) => LoadError::Foreign { url, why },
         }
     }
 
-    /// A line about it.
+    /// The error in a line.
     pub(crate) fn line(&self) -> String {
         match self {
             Self::Cut(why) => why.clone(),
-            Self::SessionGone => "the session is gone".into(),
+            Self::SessionGone => "the session has ended".into(),
             Self::Refused(problem) => problem.to_string(),
             Self::Draining { .. } => "the node is draining".into(),
-            Self::Foreign(why) => format!("not an answer of Pabal: {why}"),
+            Self::Foreign(why) => format!("not a response of Pabal: {why}"),
         }
     }
 }

@@ -22,16 +22,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::Broken;
 use crate::net::Stream;
-use crate::target::Place;
+use crate::target::Endpoint;
 use pabal_cost::{Headers, Http};
 
-/// The largest answer: a page of 200 messages of 16 KiB has about 3 MiB.
+/// The largest response: a page of 200 messages of 16 KiB has about 3 MiB.
 const MOST_BYTES: usize = 8 << 20;
-/// How long an answer may take, beyond the wait that was asked for.
+/// Timeout of a response, beyond the wait of a long poll.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// What a browser says of itself with every request: Chrome 142 on Windows. Its page is of the server's
-/// own origin: of others a server takes no WebSocket.
+/// The headers that a browser sends with every request: Chrome 142 on Windows. The origin of its page is the
+/// server's: a server refuses WebSockets of other origins.
 const BROWSER: [(&str, &str); 13] = [
     ("accept", "*/*"),
     ("accept-encoding", "gzip, deflate, br, zstd"),
@@ -52,8 +52,8 @@ const BROWSER: [(&str, &str); 13] = [
     ),
 ];
 
-/// What the requests of one client carry.
-pub(crate) fn headers(of: Headers, place: &Place, bearer: Option<&HeaderValue>) -> HeaderMap {
+/// The headers of the requests of a client.
+pub(crate) fn headers(of: Headers, endpoint: &Endpoint, bearer: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if of == Headers::Browser {
         let browser = BROWSER.iter();
@@ -62,7 +62,7 @@ pub(crate) fn headers(of: Headers, place: &Place, bearer: Option<&HeaderValue>) 
                 (HeaderName::from_static(name), HeaderValue::from_static(value))
             }),
         );
-        let page = place.origin();
+        let page = endpoint.origin();
         for (name, value) in [(ORIGIN, page.clone()), (REFERER, format!("{page}/"))] {
             headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
         }
@@ -73,10 +73,10 @@ pub(crate) fn headers(of: Headers, place: &Place, bearer: Option<&HeaderValue>) 
     headers
 }
 
-/// A connection that requests travel on, one after the other.
+/// A connection for one request at a time.
 pub(crate) struct Connection {
     wire: Wire,
-    place: Arc<Place>,
+    endpoint: Arc<Endpoint>,
 }
 
 enum Wire {
@@ -90,7 +90,7 @@ enum Wire {
     },
 }
 
-/// Where the tasks of HTTP/2 run: known to whoever waits for the end of all, and ended by the connection.
+/// Spawns the tasks of an HTTP/2 connection: the crowd waits for their end, and they end with the connection.
 #[derive(Clone)]
 struct Tasks {
     tracker: TaskTracker,
@@ -107,11 +107,11 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
 impl Connection {
     pub(crate) async fn open(
         stream: Stream,
-        place: &Arc<Place>,
+        endpoint: &Arc<Endpoint>,
         http: Http,
         tracker: &TaskTracker,
     ) -> Result<Self, Broken> {
-        let (io, place) = (TokioIo::new(stream), Arc::clone(place));
+        let (io, endpoint) = (TokioIo::new(stream), Arc::clone(endpoint));
         let wire = match http {
             Http::One => {
                 let (sender, connection) =
@@ -126,16 +126,16 @@ impl Connection {
                 let handshake = timeout(ANSWER_WITHIN, handshake).await;
                 let (sender, connection) = handshake.map_err(late)?.map_err(Broken::cut)?;
                 tasks.execute(async move {
-                    // What ends it is told to whoever waits for an answer.
+                    // Each pending request returns the error that ends the connection.
                     let _ = connection.await;
                 });
                 Wire::Two { sender, _tasks }
             }
         };
-        Ok(Self { wire, place })
+        Ok(Self { wire, endpoint })
     }
 
-    /// Asks for a JSON document.
+    /// Requests a JSON document.
     pub(crate) async fn json<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -144,11 +144,11 @@ impl Connection {
         body: Option<&serde_json::Value>,
     ) -> Result<T, Broken> {
         let body = body.map(|body| Bytes::from(body.to_string()));
-        let answer = self.call(method, path, headers, body, Duration::ZERO).await?;
-        serde_json::from_slice(&answer).map_err(Broken::foreign)
+        let response = self.call(method, path, headers, body, Duration::ZERO).await?;
+        serde_json::from_slice(&response).map_err(Broken::foreign)
     }
 
-    /// Asks, and waits for the whole answer: its body, if the status is a good one.
+    /// Sends a request and waits for the whole response; returns its body if the status is a success.
     pub(crate) async fn call(
         &mut self,
         method: Method,
@@ -167,7 +167,7 @@ impl Connection {
         timeout(wait + ANSWER_WITHIN, whole).await.map_err(late)?
     }
 
-    /// Asks for an answer that does not end, and waits for its head.
+    /// Requests a stream and waits for the head of the response.
     pub(crate) async fn stream(
         &mut self,
         path: &str,
@@ -191,7 +191,7 @@ impl Connection {
             let websocket = hyper::ext::Protocol::from_static("websocket");
             request.extensions_mut().insert(websocket);
             let Wire::Two { sender, .. } = &mut self.wire else {
-                return Err(Broken::cut("RFC 8441 is of HTTP/2"));
+                return Err(Broken::cut("RFC 8441 needs HTTP/2"));
             };
             sender.ready().await.map_err(Broken::cut)?;
             let response = sender.send_request(request).await.map_err(Broken::cut)?;
@@ -201,7 +201,7 @@ impl Connection {
         timeout(ANSWER_WITHIN, opened).await.map_err(late)?
     }
 
-    /// The next part of an answer that does not end. Cancel-safe.
+    /// The next part of a stream. Cancel-safe.
     pub(crate) async fn frame(&mut self, body: &mut Incoming) -> Result<Bytes, Broken> {
         loop {
             let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
@@ -245,17 +245,17 @@ impl Connection {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Broken> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers.clone();
         let uri = if let Wire::One { .. } = self.wire {
-            let host = HeaderValue::try_from(&place.authority).map_err(Broken::cut)?;
+            let host = HeaderValue::try_from(&endpoint.authority).map_err(Broken::cut)?;
             request.headers_mut().insert(HOST, host);
-            format!("{}{path}", place.prefix)
+            format!("{}{path}", endpoint.prefix)
         } else {
             *request.version_mut() = Version::HTTP_2;
-            format!("{}{}{path}", place.origin(), place.prefix)
+            format!("{}{}{path}", endpoint.origin(), endpoint.prefix)
         };
         *request.uri_mut() = uri.parse().map_err(Broken::cut)?;
         Ok(request)
@@ -279,7 +279,7 @@ impl Connection {
     }
 }
 
-/// Runs a connection until something that needs it is done.
+/// Drives a connection until a task that needs it is done.
 async fn drive<T>(
     connection: &mut http1::Connection<TokioIo<Stream>, Full<Bytes>>,
     task: impl Future<Output = T>,
@@ -290,7 +290,7 @@ async fn drive<T>(
             return Poll::Ready(Ok(done));
         }
         let ended = Pin::new(&mut *connection).poll(cx);
-        // It brought what the task waits for, perhaps, before it ended.
+        // The connection may have completed the task before it ended.
         if let Poll::Ready(done) = task.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
         }
@@ -304,5 +304,5 @@ async fn drive<T>(
 }
 
 fn late(_: tokio::time::error::Elapsed) -> Broken {
-    Broken::cut("no answer in time")
+    Broken::cut("no response in time")
 }

@@ -30,16 +30,17 @@
 //! # }
 //! ```
 //!
-//! In reading order: [`plan`] says who is there and what they do, [`counts`] what was seen, `error` what
-//! goes wrong. `net`, `target` and `http` are connections; `wire` reads what comes on them, `socket` and
-//! `line` are the ways on which it comes. `oracle` judges it. `orders` are for all clients at once,
-//! `scene` is what they share, `listener` is one of them. `schedule` says when something is said,
-//! `speaker` says it. `people` makes users and channels and connects them, `crowd` is the handle on
-//! all of it, `command` is `pabal load`.
+//! In reading order: `plan` checks the bounds of a plan, [`counts`] and [`latency`] are the figures, `error`
+//! the failures. `net`, `target` and `http` are connections; `wire` parses documents, `socket` and `line`
+//! are the transports. `oracle` checks the deliveries. `orders` go to all clients at once, `scenario` is the
+//! state that they share, `listener` is a receiving client. `schedule` is the arrival process, `speaker` a
+//! sending user. `people` makes users and channels and connects them, `crowd` is the handle of a run,
+//! `command` is `pabal load`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod plan;
 pub mod counts;
+pub mod latency;
 mod error;
 mod net;
 mod target;
@@ -49,7 +50,7 @@ mod socket;
 mod line;
 mod oracle;
 mod orders;
-mod scene;
+mod scenario;
 mod listener;
 mod schedule;
 mod speaker;

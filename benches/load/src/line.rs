@@ -1,4 +1,5 @@
-//! A line: how the events of one session reach one client. It hands over batches as they came.
+//! A line: the transport by which the events of one session reach one client. It returns batches as they
+//! arrive.
 
 use std::time::Duration;
 
@@ -13,48 +14,49 @@ use crate::error::Broken;
 use crate::http::Connection;
 use crate::socket::{SILENT, Socket, closed};
 
-/// How long a long poll waits: a little less than what proxies take for a dead connection.
+/// The wait of a long poll: a little less than the idle timeout of common proxies (60 s).
 pub(crate) const WAIT: Duration = Duration::from_secs(50);
-/// After an empty answer that came before its time.
+/// The delay after an empty response that arrived before the wait had passed.
 const TOO_EARLY: Duration = Duration::from_millis(100);
-/// A session holds 1,024 events until they are confirmed: often enough, and seldom enough to cost nothing.
+/// Events between two acknowledgements. A mailbox holds 1,024 unconfirmed events, so this leaves a margin.
 const ACK_EVENTS: u64 = 256;
-/// The same for a session of few events.
+/// The interval of acknowledgements in a session of few events.
 const ACK_AFTER: Duration = Duration::from_secs(5);
 
-/// Where in its interval a client begins: those of the real world do not ask in step.
+/// A random begin within the poll interval: real clients do not poll in step.
 pub(crate) fn phase(every: Duration) -> Duration {
     every.mul_f64(rand::random())
 }
 
-/// A session, and how far it was received.
+/// A session and its cursor.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) next: u64,
 }
 
-/// A way on which batches come.
+/// A transport at work.
 pub(crate) enum Line {
-    /// Requests, answered at once or when there is something.
+    /// Short or long polling.
     Polling {
         connection: Connection,
         headers: HeaderMap,
-        /// Between two requests; of long polls there is nothing between.
+        /// The interval of short polls; none for long polling.
         every: Option<Duration>,
         due: Instant,
-        /// Nothing was asked yet, and the session is an earlier one: to know that it is back, a client asks
-        /// at once and without waiting.
+        /// The first request on this connection resumes an earlier session: it is sent at once and does not
+        /// wait, so that its response shows that the session is resumed.
         fresh: bool,
     },
-    /// An answer that does not end.
+    /// Server-sent events.
     Sse { connection: Connection, body: Incoming, buffer: BytesMut },
-    /// Frames.
+    /// A WebSocket.
     WebSocket { socket: Socket, acked: u64, acked_at: Instant },
 }
 
 impl Line {
-    /// The next batch. Dropping the future may lose an answer: the line is then of no use.
+    /// The next batch. Not cancel-safe: a dropped future may lose a response, and the line has to be
+    /// replaced.
     pub(crate) async fn read(&mut self, session: &Session, tally: &Tally) -> Result<Bytes, Broken> {
         match self {
             Self::Polling { connection, headers, every, due, fresh } => {
@@ -69,29 +71,30 @@ impl Line {
                     }
                 };
                 count(&tally.requests);
-                let answer = connection.call(Method::GET, &path, headers, None, wait).await?;
+                let response = connection.call(Method::GET, &path, headers, None, wait).await?;
                 count(&tally.answers);
                 let fresh = std::mem::take(fresh);
                 if let Some(every) = every {
-                    // From request to request, whatever the answer took.
+                    // The interval is from request to request, whatever the response took.
                     let next = *due + if fresh { phase(*every) } else { *every };
                     *due = next.max(Instant::now());
                 }
-                Ok(answer)
+                Ok(response)
             }
             Self::Sse { connection, body, buffer } => loop {
                 if let Some(batch) = event(buffer)? {
                     return Ok(batch);
                 }
                 let more = timeout(SILENT, connection.frame(body)).await;
-                buffer
-                    .extend_from_slice(&more.map_err(|_| Broken::cut("the stream fell silent"))??);
+                buffer.extend_from_slice(
+                    &more.map_err(|_| Broken::cut("no event and no comment in time"))??,
+                );
             },
             Self::WebSocket { socket, .. } => Ok(socket.next().await?.into()),
         }
     }
 
-    /// What is to be done after a batch: acknowledging, on a line that can.
+    /// Confirms a batch where the transport has acknowledgements.
     pub(crate) async fn taken(
         &mut self,
         next: u64,
@@ -107,7 +110,7 @@ impl Line {
                 socket.feed(format!("{{\"ack\":\"{next}\"}}")).await?;
                 socket.flush().await?;
             }
-            // Another request of the session ended this one; or they would take turns.
+            // Another poll of the session ended this one: without a delay the two would end each other.
             Self::Polling { every: None, .. } if events == 0 && !timed_out => {
                 sleep(TOO_EARLY).await;
             }
@@ -121,7 +124,7 @@ impl Line {
     }
 }
 
-/// The data of the next event of a stream (WHATWG HTML, section 9.2), if it is there to its end.
+/// The data of the next complete event of a stream (WHATWG HTML, section 9.2).
 fn event(buffer: &mut BytesMut) -> Result<Option<Bytes>, Broken> {
     loop {
         let Some(end) = memmem::find(buffer, b"\n\n") else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! A client: one session, kept alive over broken connections, and an oracle's ear.
+//! A receiving client: one session, which survives broken connections, and the oracle that checks it.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,56 +13,57 @@ use pabal_client::Code;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::counts::{Tally, Verdict, count, record};
+use crate::counts::{Tally, Verdict, count};
 use crate::error::Broken;
 use crate::http::{Connection, headers};
+use crate::latency::record;
 use crate::line::{Line, Session, phase};
 use crate::oracle::{Channel, Heard, Hearing};
 use crate::orders::{Inbox, Order, Phase};
-use crate::scene::Scene;
+use crate::scenario::Scenario;
 use crate::socket::Socket;
-use crate::target::Place;
+use crate::target::Endpoint;
 use crate::wire::{Document, Event, Frame, Page, Stamp};
 use pabal_cost::Transport;
 
-/// The bound of the first wait after a failure; it doubles with each, up to the longest.
+/// The upper bound of the first backoff; it doubles with each failure, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// As many messages as a page of history holds.
+/// Messages of a page of history.
 const PAGE: u64 = 200;
 
-/// One of those who receive.
+/// A receiving client.
 #[derive(Debug)]
 pub(crate) struct Listener {
     number: usize,
     bearer: HeaderValue,
-    scene: Arc<Scene>,
+    scenario: Arc<Scenario>,
     inbox: Inbox,
     ear: Ear,
-    /// What is still to be read from history, of one batch at most.
+    /// Ranges that the client still has to read from history, of one batch at most.
     unread: VecDeque<Resync>,
     session: Option<Session>,
-    /// A session was there once: the next one begins where it ended.
+    /// An earlier session existed; the next one continues at its cursor.
     known: bool,
-    /// Where its session lives, or is to: the target, or another node that was named.
-    place: Arc<Place>,
+    /// The endpoint of its session: the target, or another node whose URL the server returned.
+    endpoint: Arc<Endpoint>,
     failures: u32,
-    /// The server has answered on the line it has.
+    /// The server has responded on the current connection.
     connected: bool,
-    /// It was cut off on purpose and is not back yet.
+    /// It was disconnected on purpose and has not reconnected yet.
     cut: bool,
 }
 
-/// What it heard of its channel.
+/// What the client has received of its channel.
 #[derive(Debug)]
 struct Ear {
     channel: Arc<Channel>,
     hearing: Hearing,
-    /// It has said that it has everything.
+    /// It has reported that it received every message.
     complete: bool,
 }
 
-/// Message ids of its channel that a session could not hold.
+/// A range of message ids of the channel that the session's mailbox could not hold.
 #[derive(Clone, Copy, Debug)]
 struct Resync {
     after: u64,
@@ -74,14 +75,14 @@ impl Listener {
         number: usize,
         bearer: HeaderValue,
         channel: Arc<Channel>,
-        scene: Arc<Scene>,
+        scenario: Arc<Scenario>,
         inbox: Inbox,
     ) -> Self {
         Self {
             number,
             bearer,
-            place: Arc::clone(&scene.place),
-            scene,
+            endpoint: Arc::clone(&scenario.endpoint),
+            scenario,
             inbox,
             ear: Ear { channel, hearing: Hearing::default(), complete: false },
             unread: VecDeque::new(),
@@ -95,29 +96,29 @@ impl Listener {
 
     /// Connects; opens a session if there is none.
     pub(crate) async fn establish(&mut self) -> Result<Line, Broken> {
-        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
-        let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
-        if scene.plan.transport == Transport::WebSocket {
+        let (scenario, endpoint) = (Arc::clone(&self.scenario), Arc::clone(&self.endpoint));
+        let headers = headers(scenario.plan.headers, &endpoint, Some(&self.bearer));
+        if scenario.plan.transport == Transport::WebSocket {
             if self.known && self.session.is_none() {
-                // A socket that opens its own session might be handed messages before the server has
-                // read from where on earlier ones are wanted.
-                let mut connection = scene.connection(&place, self.number).await?;
+                // On a socket that opens its own session, messages might arrive before the server has
+                // read the cursor of the channel.
+                let mut connection = scenario.connection(&endpoint, self.number).await?;
                 self.open_session(&mut connection, &headers).await?;
             }
-            let line = self.open_socket(&place, headers).await?;
+            let line = self.open_socket(&endpoint, headers).await?;
             self.arrived();
             return Ok(line);
         }
-        let mut connection = scene.connection(&place, self.number).await?;
+        let mut connection = scenario.connection(&endpoint, self.number).await?;
         let (session, fresh) = match &self.session {
             Some(session) => (session.clone(), true),
             None => (self.open_session(&mut connection, &headers).await?, false),
         };
         let now = Instant::now();
-        let line = match scene.plan.transport {
+        let line = match scenario.plan.transport {
             Transport::Sse => {
                 let Session { id, next } = session;
-                count(&scene.tally.requests);
+                count(&scenario.tally.requests);
                 let path = format!("/v1/sessions/{id}/events?after={next}");
                 let body = connection.stream(&path, &headers).await?;
                 Line::Sse { connection, body, buffer: BytesMut::new() }
@@ -135,13 +136,13 @@ impl Listener {
         Ok(line)
     }
 
-    /// Opens a session, which begins where an earlier one ended.
+    /// Opens a session at the cursor of the earlier one.
     async fn open_session(
         &mut self,
         connection: &mut Connection,
         headers: &HeaderMap,
     ) -> Result<Session, Broken> {
-        count(&self.scene.tally.requests);
+        count(&self.scenario.tally.requests);
         let id = self.ear.channel.id.to_string();
         let body = if self.known {
             json!({ "channels": { id: self.ear.hearing.last_id().to_string() } })
@@ -154,18 +155,19 @@ impl Listener {
 
     async fn open_socket(
         &mut self,
-        place: &Arc<Place>,
+        endpoint: &Arc<Endpoint>,
         headers: HeaderMap,
     ) -> Result<Line, Broken> {
-        let scene = Arc::clone(&self.scene);
-        let http = scene.plan.http;
+        let scenario = Arc::clone(&self.scenario);
+        let http = scenario.plan.http;
         let path = match &self.session {
             Some(Session { id, next }) => format!("/v1/sessions/{id}/websocket?after={next}"),
             None => "/v1/websocket".into(),
         };
-        let stream = scene.stream(place, self.number, http, &scene.tally.meter).await?;
-        count(&scene.tally.requests);
-        let mut socket = Socket::open(stream, place, &path, headers, http, &scene.tracker).await?;
+        let stream = scenario.stream(endpoint, self.number, http, &scenario.tally.meter).await?;
+        count(&scenario.tally.requests);
+        let mut socket =
+            Socket::open(stream, endpoint, &path, headers, http, &scenario.tracker).await?;
         if self.session.is_none() {
             let text = socket.next().await?;
             let frame: Frame<'_> = serde_json::from_str(&text).map_err(Broken::foreign)?;
@@ -182,25 +184,25 @@ impl Listener {
 
     fn begin(&mut self, document: Document) -> Session {
         if self.known {
-            count(&self.scene.tally.sessions);
+            count(&self.scenario.tally.sessions);
         }
         self.known = true;
         let session = Session { id: document.session_id, next: document.next };
         self.session.insert(session).clone()
     }
 
-    /// The server has answered: the line is one that works.
+    /// Records that the server has responded: the connection works.
     fn arrived(&mut self) {
         self.failures = 0;
         if !std::mem::replace(&mut self.connected, true) {
-            self.scene.tally.connected.fetch_add(1, Ordering::Relaxed);
+            self.scenario.tally.connected.fetch_add(1, Ordering::Relaxed);
         }
         if std::mem::take(&mut self.cut) {
-            count(&self.scene.tally.returned);
+            count(&self.scenario.tally.returned);
         }
     }
 
-    /// Listens until the end, and says what it heard.
+    /// Receives until the end of the run, and returns the verdict.
     pub(crate) async fn run(mut self, line: Line) -> Verdict {
         let judged = self.inbox.clone().judged();
         tokio::select! {
@@ -217,10 +219,10 @@ impl Listener {
             let established = match line.take() {
                 Some(line) => Ok(line),
                 None => {
-                    // A large future, and seldom needed: it is not to lie in every task for ever.
+                    // A large future that is seldom needed: boxed, it takes no memory in every task.
                     let established = Box::pin(self.establish()).await;
                     if established.is_ok() {
-                        count(&self.scene.tally.reconnects);
+                        count(&self.scenario.tally.reconnects);
                     }
                     established
                 }
@@ -230,16 +232,16 @@ impl Listener {
                 Err(why) => why,
             };
             if std::mem::take(&mut self.connected) {
-                self.scene.tally.connected.fetch_sub(1, Ordering::Relaxed);
+                self.scenario.tally.connected.fetch_sub(1, Ordering::Relaxed);
             }
             Box::pin(self.recover(why)).await;
         }
     }
 
-    /// Reads until the line breaks.
+    /// Reads until the connection breaks.
     async fn read(&mut self, mut line: Line) -> Broken {
-        let scene = Arc::clone(&self.scene);
-        // As long as it takes nothing.
+        let scenario = Arc::clone(&self.scenario);
+        // The end of a pause in which the client does not read.
         let mut deaf = None;
         loop {
             if !self.unread.is_empty()
@@ -247,10 +249,10 @@ impl Listener {
             {
                 return why;
             }
-            self.ear.check(self.inbox.phase(), &scene.tally);
+            self.ear.check(self.inbox.phase(), &scenario.tally);
             let Some(session) = &self.session else { return Broken::SessionGone };
             let batch = {
-                let mut batch = pin!(line.read(session, &scene.tally));
+                let mut batch = pin!(line.read(session, &scenario.tally));
                 loop {
                     tokio::select! {
                         biased;
@@ -260,9 +262,9 @@ impl Listener {
                                 return Broken::cut("cut off on purpose");
                             }
                             Order::Pause(pause) => deaf = Some(Instant::now() + pause),
-                            Order::Nothing => self.ear.check(self.inbox.phase(), &scene.tally),
+                            Order::Nothing => self.ear.check(self.inbox.phase(), &scenario.tally),
                         },
-                        // What was asked for lies in the socket meanwhile.
+                        // A response stays in the socket during a pause.
                         () = sleep_until(deaf.unwrap_or_else(Instant::now)), if deaf.is_some() => deaf = None,
                         batch = &mut batch, if deaf.is_none() => break batch,
                     }
@@ -278,7 +280,7 @@ impl Listener {
         }
     }
 
-    /// Takes in a batch, or whatever else a frame holds.
+    /// Processes a batch, or another frame.
     async fn take(&mut self, text: &[u8], line: &mut Line) -> Result<(), Broken> {
         let frame: Frame<'_> = serde_json::from_slice(text).map_err(Broken::foreign)?;
         if let Some(problem) = frame.error {
@@ -292,7 +294,7 @@ impl Listener {
             self.arrived();
         }
         if frame.events.is_empty() && line.polls() {
-            count(&self.scene.tally.empty);
+            count(&self.scenario.tally.empty);
         }
         let events = frame.events.len();
         let draining = self.hear(frame.events);
@@ -305,20 +307,20 @@ impl Listener {
         line.taken(next, events, frame.timeout).await
     }
 
-    /// Counts events; whether the node drains.
+    /// Counts events; returns an error if the node drains.
     fn hear(&mut self, events: Vec<Event<'_>>) -> Option<Broken> {
         if events.is_empty() {
             return None;
         }
         let mut draining = None;
-        let tally = &self.scene.tally;
-        let now = self.scene.epoch.elapsed();
+        let tally = &self.scenario.tally;
+        let now = self.scenario.epoch.elapsed();
         let mut latency = tally.latency();
         let (mut deliveries, missed) = (0, self.ear.hearing.missing());
         for event in events {
             match (&*event.kind, event.message) {
                 ("message", Some(message)) if message.channel_id == self.ear.channel.id => {
-                    // What somebody else says in this channel is nothing of the plan.
+                    // A message of a user outside the plan has no stamp.
                     let Some(stamp) = Stamp::of(&message.content) else { continue };
                     deliveries += 1;
                     match self.ear.hearing.hear(stamp.number, message.message_id) {
@@ -341,15 +343,16 @@ impl Listener {
         }
         drop(latency);
         tally.deliveries.fetch_add(deliveries, Ordering::Relaxed);
-        self.ear.tell_missing(missed, tally);
+        self.ear.report_missing(missed, tally);
         draining
     }
 
-    /// Reads from history what sessions could not hold. What was read stays read if it fails.
+    /// Reads the missing ranges from history. After an error the next call continues with the
+    /// page that failed.
     async fn fetch(&mut self) -> Result<(), Broken> {
-        let (scene, place) = (Arc::clone(&self.scene), Arc::clone(&self.place));
-        let headers = headers(scene.plan.headers, &place, Some(&self.bearer));
-        let mut connection = scene.connection(&place, self.number).await?;
+        let (scenario, endpoint) = (Arc::clone(&self.scenario), Arc::clone(&self.endpoint));
+        let headers = headers(scenario.plan.headers, &endpoint, Some(&self.bearer));
+        let mut connection = scenario.connection(&endpoint, self.number).await?;
         while let Some(Resync { after, until }) = self.unread.front_mut() {
             if *after >= *until {
                 self.unread.pop_front();
@@ -357,21 +360,21 @@ impl Listener {
             }
             let id = self.ear.channel.id;
             let path = format!("/v1/channels/{id}/messages?after={after}&limit={PAGE}");
-            count(&scene.tally.requests);
+            count(&scenario.tally.requests);
             let page = connection.call(Method::GET, &path, &headers, None, Duration::ZERO).await?;
             let page: Page<'_> = serde_json::from_slice(&page).map_err(Broken::foreign)?;
             let missed = self.ear.hearing.missing();
             for message in &page.messages {
                 *after = message.message_id.max(*after);
-                // What is beyond comes as an event.
+                // Later messages arrive as events.
                 if message.message_id <= *until
                     && let Some(stamp) = Stamp::of(&message.content)
                     && self.ear.hearing.fetch(stamp.number, message.message_id)
                 {
-                    count(&scene.tally.fetched);
+                    count(&scenario.tally.fetched);
                 }
             }
-            self.ear.tell_missing(missed, &scene.tally);
+            self.ear.report_missing(missed, &scenario.tally);
             if !page.has_more || page.messages.is_empty() {
                 self.unread.pop_front();
             }
@@ -379,10 +382,10 @@ impl Listener {
         Ok(())
     }
 
-    /// Does what is to be done after a line broke, and waits as long as is fitting.
+    /// Chooses the endpoint and the session after an error, and waits for the backoff.
     async fn recover(&mut self, why: Broken) {
-        let tally = &self.scene.tally;
-        // Full jitter, which spreads a crowd best; none before the first try after a cut.
+        let tally = &self.scenario.tally;
+        // Full jitter spreads reconnects best; the first attempt after a cut has no backoff.
         let bound = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
         let jitter = bound.mul_f64(rand::random());
         let first = self.failures == 0;
@@ -390,8 +393,8 @@ impl Listener {
         let wait = match why {
             Broken::Cut(_) if first => Duration::ZERO,
             Broken::Cut(_) => {
-                // The node that was named may be the one that is not there.
-                self.place = Arc::clone(&self.scene.place);
+                // The other node may be the one that is unavailable.
+                self.endpoint = Arc::clone(&self.scenario.endpoint);
                 jitter
             }
             Broken::SessionGone => {
@@ -400,11 +403,11 @@ impl Listener {
             }
             Broken::Draining { after_ms, url } => {
                 self.session = None;
-                self.place = self.scene.named(url).await;
+                self.endpoint = self.scenario.named(url).await;
                 Duration::from_millis(after_ms)
             }
             Broken::Refused(problem) if problem.code == Code::WrongNode => {
-                self.place = self.scene.named(problem.url).await;
+                self.endpoint = self.scenario.named(problem.url).await;
                 if first { Duration::ZERO } else { jitter }
             }
             Broken::Refused(problem) => {
@@ -412,7 +415,9 @@ impl Listener {
                 problem.retry_after.unwrap_or_default() + jitter
             }
             Broken::Foreign(why) => {
-                tally.trouble(|| format!("a client got no answer of Pabal: {why}"));
+                tally.trouble(|| {
+                    format!("a client received a response that is not of Pabal: {why}")
+                });
                 jitter
             }
         };
@@ -421,7 +426,7 @@ impl Listener {
 }
 
 impl Ear {
-    /// Says once that it has everything, when all is said.
+    /// Reports once, after the last message was sent, that the client has received every message.
     fn check(&mut self, phase: Phase, tally: &Tally) {
         if phase == Phase::Finish && !self.complete && self.hearing.of(&self.channel).lost == 0 {
             self.complete = true;
@@ -430,8 +435,8 @@ impl Ear {
         }
     }
 
-    /// Brings the sum of what is missing up to date.
-    fn tell_missing(&self, before: u64, tally: &Tally) {
+    /// Updates the sum of missing messages.
+    fn report_missing(&self, before: u64, tally: &Tally) {
         let now = self.hearing.missing();
         if now != before {
             tally.missing.fetch_add(now as i64 - before as i64, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Sockets: every byte that TCP carries is counted, beneath TLS.
+//! Sockets that count every byte that TCP carries, below TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use tokio_util::either::Either;
 /// A connection, encrypted or not.
 pub(crate) type Stream = Either<Counted, Box<TlsStream<Counted>>>;
 
-/// What a WebSocket runs on: a connection, or a stream of HTTP/2.
+/// The transport of a WebSocket: a connection, or a stream of HTTP/2.
 pub(crate) type Duplex = Either<Stream, TokioIo<Upgraded>>;
 
-/// Bytes that went through some sockets.
+/// Bytes that some sockets received and sent.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     pub(crate) received: AtomicU64,

@@ -1,5 +1,5 @@
-//! The oracle: what one listener received of one channel, against what was acknowledged there. It sees
-//! what is on the wire; nothing is repaired before it looks.
+//! The oracle: compares what one client received of one channel with what was acknowledged there. It sees
+//! the messages as they arrive, before any repair.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::iter;
@@ -9,16 +9,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::counts::Verdict;
 
-/// As many runs of missing numbers as a listener remembers. With more, the oldest counts as lost for good.
+/// Runs of missing numbers that a client remembers. With more, the oldest counts as lost.
 const MOST_GAPS: usize = 4_096;
 
-/// What was said in a channel: the numbers 1, 2, 3… each in one message.
+/// What was sent to a channel: the numbers 1, 2, 3… each in one message.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// Its id, as it stands in JSON.
+    /// Its id.
     pub(crate) id: u64,
     said: AtomicU64,
-    /// Those that were never acknowledged: the channel may hold them or not.
+    /// Numbers that were never acknowledged: the channel may hold them or not.
     doubtful: Mutex<BTreeSet<u64>>,
 }
 
@@ -37,7 +37,7 @@ impl Channel {
         self.said.load(Ordering::Relaxed)
     }
 
-    /// Nobody will learn whether this number was stored.
+    /// Marks a number as unacknowledged: whether it was stored remains unknown.
     pub(crate) fn doubt(&self, number: u64) {
         self.doubtful().insert(number);
     }
@@ -47,13 +47,13 @@ impl Channel {
     }
 }
 
-/// What one listener received of a channel. Takes little however long it lasts: numbers that came one
-/// after the other are one number here, and those that are missing are runs.
+/// What one client received of a channel. Its size does not grow with the run: received numbers are one upper
+/// bound, and missing numbers are runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Hearing {
-    /// One more than the highest number that came.
+    /// One more than the highest number received.
     next: u64,
-    /// Below it, ascending: what did not come yet.
+    /// The runs of numbers below `next` that are missing, ascending.
     missing: VecDeque<Range<u64>>,
     given_up: u64,
     last_id: u64,
@@ -74,20 +74,20 @@ impl Default for Hearing {
     }
 }
 
-/// What a message was to its listener.
+/// How a message fits to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// New, behind all that came before.
+    /// New, after all earlier ones.
     InOrder,
-    /// New, but a later one of the channel came before it.
+    /// New, but received after a later one of the channel.
     Reordered,
-    /// It had come before.
+    /// Received before.
     Repeated,
 }
 
 impl Hearing {
-    /// Takes in a message that was delivered: its number and its message id. Ids are the order of a
-    /// channel; a number may have been sent again, behind later ones, after a send that failed.
+    /// Records a delivered message: its number and its message id. Ids define the order of a channel; a number
+    /// may have a later id than its successors, because a failed send is repeated.
     pub(crate) fn hear(&mut self, number: u64, message_id: u64) -> Heard {
         if !self.fill(number) {
             self.repeated += 1;
@@ -101,8 +101,8 @@ impl Hearing {
         Heard::InOrder
     }
 
-    /// Takes in a message that was read from history, where it is no wonder to meet what has come
-    /// already; whether it is new.
+    /// Records a message that was read from history, which may hold messages that were delivered before;
+    /// returns whether it is new.
     pub(crate) fn fetch(&mut self, number: u64, message_id: u64) -> bool {
         self.last_id = self.last_id.max(message_id);
         self.fill(number)
@@ -113,13 +113,12 @@ impl Hearing {
         self.last_id
     }
 
-    /// How many numbers below the highest did not come so far.
+    /// The count of missing numbers below the highest one.
     pub(crate) fn missing(&self) -> u64 {
         self.given_up + self.missing.iter().map(|gap| gap.end - gap.start).sum::<u64>()
     }
 
-    /// What is to be said of it when 1 to `said` were said; of `doubtful` ones nobody knows whether
-    /// they were stored.
+    /// The verdict if the numbers 1 to `said` were sent; `doubtful` ones may or may not have been stored.
     pub(crate) fn verdict(&self, said: u64, doubtful: &BTreeSet<u64>) -> Verdict {
         let gaps =
             self.missing.iter().cloned().chain(iter::once(self.next..self.next.max(said + 1)));
@@ -133,7 +132,7 @@ impl Hearing {
         self.verdict(channel.said(), &channel.doubtful())
     }
 
-    /// Whether `number` was missing; it is not any more.
+    /// Marks `number` as received; returns whether it was missing.
     fn fill(&mut self, number: u64) -> bool {
         if number >= self.next {
             if number > self.next {
@@ -158,9 +157,9 @@ impl Hearing {
             (true, false) => gap.start += 1,
             (false, true) => gap.end -= 1,
             (false, false) => {
-                let behind = number + 1..gap.end;
+                let rest = number + 1..gap.end;
                 gap.end = number;
-                self.missing.insert(at + 1, behind);
+                self.missing.insert(at + 1, rest);
             }
         }
         true

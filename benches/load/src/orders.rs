@@ -1,31 +1,32 @@
-//! What all clients are told at once. Each finds out by itself whether it is meant.
+//! Orders to all clients of a crowd at once. Each client decides from its number whether an order
+//! concerns it.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// What a crowd is told.
+/// The current orders of a crowd.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) phase: Phase,
-    /// How many times clients were cut off, and which share of them the last time.
+    /// The number of disconnections so far, and the share of clients of the last one.
     pub(crate) cuts: u64,
     pub(crate) cut_share: f64,
-    /// How many times clients were told to take nothing, which share and for how long the last time.
+    /// The number of pauses so far, and the share of clients and the length of the last one.
     pub(crate) pauses: u64,
     pub(crate) pause_share: f64,
     pub(crate) pause: Duration,
 }
 
-/// How far the crowd is.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Messages come.
+    /// Messages are being sent.
     #[default]
     Listen,
-    /// All is said: whoever has everything says so.
+    /// All messages are sent; a client that has received every one reports it.
     Finish,
-    /// Time is over.
+    /// The run is over, and each client returns its verdict.
     Judge,
 }
 
@@ -38,14 +39,14 @@ pub(crate) struct Inbox {
     pauses: u64,
 }
 
-/// What a client is to do.
+/// What an order asks of one client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Order {
-    /// Nothing that concerns it.
+    /// The order concerns other clients.
     Nothing,
-    /// Drop the connection without a word.
+    /// Drop the connection without a close frame.
     Cut,
-    /// Take nothing for a while.
+    /// Stop reading for this long.
     Pause(Duration),
 }
 
@@ -81,16 +82,16 @@ impl Inbox {
         self.orders.borrow().phase
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the run.
     pub(crate) async fn judged(mut self) {
-        // An error says that the crowd was dropped, which is an end as well.
+        // An error means that the crowd was dropped, which ends the run as well.
         let _ = self.orders.wait_for(|orders| orders.phase == Phase::Judge).await;
     }
 }
 
-/// Whether a client is among a share of all, others each `time`. Multiples of the golden ratio lie so evenly
-/// between whole numbers that it is nearly that share of any clients that follow each other (Kronecker's
-/// sequence, of low discrepancy).
+/// Whether a client belongs to a share of all clients; each `time` selects other clients. The fractional parts
+/// of multiples of the golden ratio are so evenly distributed that any run of consecutive clients has nearly
+/// that share (a Kronecker sequence, of low discrepancy).
 pub(crate) fn meant(number: usize, time: u64, share: f64) -> bool {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
     const SHIFT: f64 = std::f64::consts::SQRT_2;
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_all_is_meant_and_not_always_the_same() {
+    fn a_share_of_all_clients_is_selected_and_each_time_another_one() {
         let drawn = |of, time, share| {
             (0..of).filter(|&number| meant(number, time, share)).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! Who is there: users and channels, made before anybody connects.
+//! Users and channels of a run, made before any client connects.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -23,54 +23,55 @@ use crate::http::{Connection, headers};
 use crate::listener::Listener;
 use crate::oracle::Channel;
 use crate::orders::{Inbox, Orders};
-use crate::scene::{Scene, bearer};
+use crate::scenario::{Scenario, bearer};
 use crate::speaker::Speaker;
-use crate::target::{Place, Roads, Target};
+use crate::target::{Connector, Endpoint, Target};
 use pabal_cost::{Headers, Http, Plan};
 
-/// As many sessions as a server grants a user.
+/// The sessions that a server allows a user.
 const SESSIONS_PER_USER: usize = 16;
-/// As many channels as one speaker speaks in.
+/// The channels that one speaker sends to.
 const CHANNELS_PER_SPEAKER: usize = 64;
-/// As many messages a second as one speaker sends: with its sends in flight it can wait two seconds for
-/// acknowledgements before it is late.
+/// Messages a second of one speaker: with its sends in flight it can wait two seconds for acknowledgements
+/// before a send is late.
 const RATE_PER_SPEAKER: f64 = 100.0;
-/// As many connections as set the scene side by side.
-const SETTERS: usize = 8;
-/// As many clients as connect at the same time.
+/// Connections that make users and channels concurrently.
+const PROVISIONERS: usize = 8;
+/// Clients that connect concurrently.
 const CONNECTING: usize = 64;
 /// Descriptors of the process itself.
 const RESERVED: u64 = 64;
 
-/// Users who have signed up, in their channels. Everybody is to hear everything once and in order.
+/// Users who have signed up, in their channels. Each client is expected to receive every message of its
+/// channel once and in order.
 #[derive(Debug)]
 pub struct People {
-    scene: Arc<Scene>,
+    scenario: Arc<Scenario>,
     speakers: Vec<HeaderValue>,
     channels: Vec<Arc<Channel>>,
-    /// Of each channel its users, who have up to sixteen sessions each.
+    /// The users of each channel; each has up to sixteen sessions.
     users: Vec<Vec<HeaderValue>>,
-    /// Where the speakers connect, if elsewhere.
-    speak_at: Option<Arc<Place>>,
+    /// The endpoint of the speakers, if it is not the target.
+    speak_at: Option<Arc<Endpoint>>,
 }
 
-/// Who somebody has become by signing up.
+/// A user who has signed up.
 struct Account {
     user_id: String,
     bearer: HeaderValue,
 }
 
 impl People {
-    /// Signs everybody up and makes their channels. Each channel has `plan.group` sessions of as few
-    /// users as the server's bound allows, because a sign-up costs a server more than anything else.
+    /// Signs the users up and makes their channels. Each channel has `plan.group` sessions of as few users as
+    /// the server allows, because hashing a password costs a server more than any other request.
     ///
     /// # Errors
-    /// [`LoadError`]; nothing of it passes by itself.
+    /// [`LoadError`]. Retry after its cause is removed.
     pub async fn gather(target: &Target, plan: &Plan) -> Result<Self, LoadError> {
         Self::gather_watched(target, plan, |_, _| {}).await
     }
 
-    /// The same; `progress` is told how many channels of how many are ready.
+    /// The same; calls `progress` with the number of channels that are ready and of all channels.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
@@ -80,12 +81,12 @@ impl People {
         progress: impl Fn(usize, usize),
     ) -> Result<Self, LoadError> {
         crate::plan::check(plan)?;
-        let place = Arc::new(Place::find(&target.url).await?);
-        let scene = Arc::new(Scene {
+        let endpoint = Arc::new(Endpoint::find(&target.url).await?);
+        let scenario = Arc::new(Scenario {
             plan: *plan,
             url: target.url.clone(),
-            roads: Roads::to(target, &place)?,
-            place,
+            connector: Connector::new(target, &endpoint)?,
+            endpoint,
             epoch: Instant::now(),
             tally: Tally::new(),
             tracker: TaskTracker::new(),
@@ -93,17 +94,18 @@ impl People {
         let count = plan.clients.div_ceil(plan.group);
         let by_rate = (count as f64 * plan.per_minute / 60.0 / RATE_PER_SPEAKER).ceil() as usize;
         let speakers = count.div_ceil(CHANNELS_PER_SPEAKER).max(by_rate).clamp(1, count);
-        room_for(plan.clients + speakers)?;
+        raise_descriptor_limit(plan.clients + speakers)?;
         let run = format!("load-{:010x}", rand::random::<u64>() >> 24);
-        let told = |why: Broken| why.told(&target.url);
+        let failed = |why: Broken| why.into_load_error(&target.url);
 
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let mut first = Setter::come(&scene).await.map_err(told)?;
-        let mut voices = Vec::with_capacity(speakers);
+        let mut first = Provisioner::connect(&scenario).await.map_err(failed)?;
+        let mut speaker_accounts = Vec::with_capacity(speakers);
         for number in 0..speakers {
-            voices.push(first.sign_up(&format!("{run}-s{number}")).await.map_err(told)?);
+            speaker_accounts
+                .push(first.sign_up(&format!("{run}-s{number}")).await.map_err(failed)?);
         }
-        let setter = async |mut setter: Setter| {
+        let provision = async |mut provisioner: Provisioner| {
             let mut ready = Vec::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -111,43 +113,45 @@ impl People {
                     return Ok::<_, Broken>(ready);
                 }
                 let listeners = plan.group.min(plan.clients - number * plan.group);
-                let voice = &voices[number % speakers];
+                let speaker_account = &speaker_accounts[number % speakers];
                 let name = format!("{run}-{number}");
-                ready.push((number, setter.channel(&name, listeners, voice).await?));
+                ready.push((number, provisioner.channel(&name, listeners, speaker_account).await?));
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, count);
             }
         };
-        let others =
-            (1..SETTERS.min(count)).map(async |_| setter(Setter::come(&scene).await?).await);
+        let others = (1..PROVISIONERS.min(count))
+            .map(async |_| provision(Provisioner::connect(&scenario).await?).await);
         let others = futures::future::try_join_all(others);
         let (some, others) =
-            futures::future::try_join(setter(first), others).await.map_err(told)?;
+            futures::future::try_join(provision(first), others).await.map_err(failed)?;
         let mut ready: Vec<_> = some.into_iter().chain(others.into_iter().flatten()).collect();
         ready.sort_by_key(|(number, _)| *number);
         let (channels, users) = ready.into_iter().map(|(_, it)| it).unzip();
-        let speakers = voices.into_iter().map(|voice| voice.bearer).collect();
-        Ok(Self { scene, speakers, channels, users, speak_at: None })
+        let speakers =
+            speaker_accounts.into_iter().map(|speaker_account| speaker_account.bearer).collect();
+        Ok(Self { scenario, speakers, channels, users, speak_at: None })
     }
 
-    /// Lets the speakers connect at another URL than the clients: another node, so that messages cross
-    /// the cluster.
+    /// Sets another URL for the speakers than for the clients: another node, so that messages are forwarded
+    /// within the cluster.
     ///
     /// # Errors
-    /// [`LoadError`], if the URL is none of a server or its name has no address.
+    /// [`LoadError`], if the URL is not the URL of a server or its host has no address.
     pub async fn speak_at(&mut self, url: &str) -> Result<(), LoadError> {
-        self.speak_at = Some(Arc::new(Place::find(url).await?));
+        self.speak_at = Some(Arc::new(Endpoint::find(url).await?));
         Ok(())
     }
 
-    /// Everybody connects, as fast as the server takes them.
+    /// Connects all clients as fast as the server accepts them.
     ///
     /// # Errors
-    /// If one of them cannot, [`LoadError`].
+    /// [`LoadError`], if a client cannot connect.
     pub async fn connect(self) -> Result<Crowd, LoadError> {
         self.connect_over(Duration::ZERO, |_, _| {}).await
     }
 
-    /// Everybody connects, evenly over a time. `progress` is told how many of how many have.
+    /// Connects all clients, evenly over `ramp`; calls `progress` with the number of connected clients and of
+    /// all clients.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -156,29 +160,33 @@ impl People {
         ramp: Duration,
         progress: impl Fn(usize, usize),
     ) -> Result<Crowd, LoadError> {
-        let Self { scene, speakers, channels, users, speak_at } = self;
-        let place = speak_at.unwrap_or_else(|| Arc::clone(&scene.place));
-        let (clients, group) = (scene.plan.clients, scene.plan.group);
+        let Self { scenario, speakers, channels, users, speak_at } = self;
+        let endpoint = speak_at.unwrap_or_else(|| Arc::clone(&scenario.endpoint));
+        let (clients, group) = (scenario.plan.clients, scenario.plan.group);
         let (orders, _) = watch::channel(Orders::default());
-        let url = scene.url.clone();
-        let told = |why: Broken| why.told(&url);
+        let url = scenario.url.clone();
+        let failed = |why: Broken| why.into_load_error(&url);
 
-        let mut mouths = Vec::with_capacity(speakers.len());
+        let mut send_queues = Vec::with_capacity(speakers.len());
         let mut speaking = JoinSet::new();
         for (number, bearer) in speakers.into_iter().enumerate() {
-            let (speaker, mouth) =
-                Speaker::new(clients + number, bearer, Arc::clone(&place), Arc::clone(&scene));
-            let socket = speaker.connect().await.map_err(told)?;
-            mouths.push(mouth);
+            let (speaker, send_queue) = Speaker::new(
+                clients + number,
+                bearer,
+                Arc::clone(&endpoint),
+                Arc::clone(&scenario),
+            );
+            let socket = speaker.connect().await.map_err(failed)?;
+            send_queues.push(send_queue);
             speaking.spawn(speaker.run(socket));
         }
         let began = Instant::now();
         let listeners = (0..clients).map(|number| {
-            let (channel, place) = (number / group, number % group);
-            let bearer = users[channel][place / SESSIONS_PER_USER].clone();
+            let (channel, member) = (number / group, number % group);
+            let bearer = users[channel][member / SESSIONS_PER_USER].clone();
             let inbox = Inbox::new(orders.subscribe(), number);
-            let (channel, scene) = (Arc::clone(&channels[channel]), Arc::clone(&scene));
-            let mut listener = Listener::new(number, bearer, channel, scene, inbox);
+            let (channel, scenario) = (Arc::clone(&channels[channel]), Arc::clone(&scenario));
+            let mut listener = Listener::new(number, bearer, channel, scenario, inbox);
             async move {
                 let at = ramp.mul_f64(number as f64 / clients as f64);
                 if let Some(rest) = at.checked_sub(began.elapsed()) {
@@ -197,23 +205,23 @@ impl People {
                 ready(Ok(()))
             })
             .await
-            .map_err(told)?;
-        Ok(Crowd::new(scene, orders, listening, speaking, mouths, channels))
+            .map_err(failed)?;
+        Ok(Crowd::new(scenario, orders, listening, speaking, send_queues, channels))
     }
 }
 
-/// A connection that sets the scene.
-struct Setter {
+/// A connection that makes users and channels.
+struct Provisioner {
     connection: Connection,
     headers: http::HeaderMap,
 }
 
-impl Setter {
-    async fn come(scene: &Scene) -> Result<Self, Broken> {
-        let place = &scene.place;
-        let stream = scene.stream(place, 0, Http::One, &Arc::default()).await?;
-        let connection = Connection::open(stream, place, Http::One, &scene.tracker).await?;
-        Ok(Self { connection, headers: headers(Headers::Minimal, place, None) })
+impl Provisioner {
+    async fn connect(scenario: &Scenario) -> Result<Self, Broken> {
+        let endpoint = &scenario.endpoint;
+        let stream = scenario.stream(endpoint, 0, Http::One, &Arc::default()).await?;
+        let connection = Connection::open(stream, endpoint, Http::One, &scenario.tracker).await?;
+        Ok(Self { connection, headers: headers(Headers::Minimal, endpoint, None) })
     }
 
     async fn sign_up(&mut self, username: &str) -> Result<Account, Broken> {
@@ -233,12 +241,12 @@ impl Setter {
         Ok(Account { user_id: user.user_id, bearer: bearer(&token)? })
     }
 
-    /// A channel of a speaker and as many users as so many listeners need.
+    /// Makes a channel of a speaker and of as many users as `listeners` sessions need.
     async fn channel(
         &mut self,
         name: &str,
         listeners: usize,
-        voice: &Account,
+        speaker_account: &Account,
     ) -> Result<(Arc<Channel>, Vec<HeaderValue>), Broken> {
         #[derive(Deserialize)]
         struct Made {
@@ -256,7 +264,7 @@ impl Setter {
         }
         let body = json!({ "name": name, "members": members });
         let mut headers = self.headers.clone();
-        headers.insert(http::header::AUTHORIZATION, voice.bearer.clone());
+        headers.insert(http::header::AUTHORIZATION, speaker_account.bearer.clone());
         let made: Made =
             self.connection.json(Method::POST, "/v1/channels", &headers, Some(&body)).await?;
         let id = made.channel.channel_id.parse().map_err(Broken::foreign)?;
@@ -264,14 +272,14 @@ impl Setter {
     }
 }
 
-/// Raises the process's limit of open files as far as it may itself.
+/// Raises the limit of open files of this process to its hard limit.
 ///
 /// # Errors
-/// [`LoadError::Descriptors`], if that does not do for so many connections.
-pub(crate) fn room_for(connections: usize) -> Result<(), LoadError> {
+/// [`LoadError::Descriptors`], if the hard limit is below what so many connections need.
+pub(crate) fn raise_descriptor_limit(connections: usize) -> Result<(), LoadError> {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, ..before };
-    // Refused, it stays as it is, and that has to do.
+    // If the system refuses, the current limit stays.
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => before.maximum,
         Err(_) => before.current,

@@ -1,26 +1,26 @@
-//! When which channel hears something: a Poisson process for each channel, seeded, open-loop. It knows
-//! nothing of what became of earlier messages, so a slow server cannot slow it down.
+//! The arrival schedule: a seeded Poisson process per channel, open loop. It does not depend on the
+//! fate of earlier messages, so a slow server cannot slow it down.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// How much is said.
+/// The rate of messages over time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
-    /// Messages a channel, and so each of its listeners, hears in a minute.
+    /// Messages per minute and channel, and so per client.
     pub per_minute: f64,
-    /// A time with more.
+    /// A span of time with another rate.
     pub spike: Option<Spike>,
-    /// The same seed says the same things at the same times.
+    /// The same seed makes the same arrivals.
     pub seed: u64,
 }
 
-/// A time in which the rate is another one.
+/// A span of time with a multiple of the rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spike {
-    /// How many times the rate.
+    /// The factor of the rate.
     pub factor: f64,
     /// When it begins, from the first moment of the schedule.
     pub begins: Duration,
@@ -29,39 +29,39 @@ pub struct Spike {
 }
 
 impl Schedule {
-    /// The same rate all the time.
+    /// A constant rate.
     pub fn steady(per_minute: f64, seed: u64) -> Self {
         Self { per_minute, spike: None, seed }
     }
 
-    /// What is to be said in `channels` channels: when, from the beginning, and in which of them.
-    /// Never ends, unless nothing is to be said.
+    /// The messages of `channels` channels: each with its time from the begin and its channel. The iterator is
+    /// infinite, and empty at a rate of 0.
     pub fn arrivals(self, channels: usize) -> Arrivals {
         let per_second = self.per_minute / 60.0 * channels as f64;
         let random = StdRng::seed_from_u64(self.seed);
         Arrivals { schedule: self, channels, per_second, random, now: 0.0 }
     }
 
-    /// The time at which `work` has been done since `from`, all in seconds; one second's work is a
-    /// second's, and in the spike so many times of it.
+    /// The time at which `work` is done from `from` on, in seconds. A second does one second of work, and
+    /// `factor` of it in the spike.
     fn after(&self, from: f64, work: f64) -> f64 {
         let Some(Spike { factor, begins, lasts }) = self.spike else { return from + work };
         let (begins, ends) = (begins.as_secs_f64(), (begins + lasts).as_secs_f64());
         let (mut now, mut left) = (from, work);
         for (until, pace) in [(begins, 1.0), (ends, factor)] {
-            let room = (until - now).max(0.0) * pace;
-            if left <= room && pace > 0.0 {
+            let capacity = (until - now).max(0.0) * pace;
+            if left <= capacity && pace > 0.0 {
                 return now + left / pace;
             }
-            left -= room;
+            left -= capacity;
             now = now.max(until);
         }
         now + left
     }
 }
 
-/// One message after the other. Independent Poisson processes, one a channel, are together one of the
-/// sum of their rates in which each channel is as likely as every other.
+/// The messages of all channels in order of time. Independent Poisson processes, one per channel, merge into
+/// one process with the sum of their rates, in which every channel is equally likely.
 #[derive(Debug)]
 pub struct Arrivals {
     schedule: Schedule,
@@ -78,10 +78,10 @@ impl Iterator for Arrivals {
         if self.per_second <= 0.0 {
             return None;
         }
-        // 1 − u is in (0, 1]: the logarithm is of no zero.
+        // 1 − u is in (0, 1], so the logarithm is finite.
         let pause = -(1.0 - self.random.random::<f64>()).ln() / self.per_second;
         self.now = self.schedule.after(self.now, pause);
-        // A time beyond what a duration holds is never.
+        // A time beyond the range of a duration is never.
         let at = Duration::try_from_secs_f64(self.now).ok()?;
         Some((at, self.random.random_range(0..self.channels)))
     }
@@ -97,9 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn each_channel_hears_what_the_rate_says() {
+    fn each_channel_receives_messages_at_the_rate() {
         let said = seconds(Schedule::steady(120.0, 7), 10, 1_000);
-        // 20,000 of them: a Poisson count strays by its root, 141.
+        // 20,000 are expected; the standard deviation of a Poisson count is its square root, 141.
         assert!((19_300..20_700).contains(&said.len()), "{}", said.len());
         for channel in 0..10 {
             let count = said.iter().filter(|(_, of)| *of == channel).count();
@@ -108,8 +108,8 @@ mod tests {
         assert!(said.windows(2).all(|pair| pair[0].0 <= pair[1].0), "in the order of time");
     }
 
-    /// The pauses of a Poisson process are as long as their mean strays: regular ones would not stray,
-    /// bursts would stray more.
+    /// The standard deviation of the pauses of a Poisson process equals their mean: that of regular pauses
+    /// is smaller, that of bursts larger.
     #[test]
     fn pauses_are_those_of_a_poisson_process() {
         let said = seconds(Schedule::steady(60.0, 7), 1, 20_000);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_says_the_same_again_and_another_something_else() {
+    fn a_seed_makes_the_same_arrivals_and_another_seed_others() {
         let of = |seed| seconds(Schedule::steady(60.0, seed), 5, 100);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));

@@ -18,29 +18,29 @@ use tokio_util::task::TaskTracker;
 use crate::error::Broken;
 use crate::http::Connection;
 use crate::net::{Duplex, Stream};
-use crate::target::Place;
+use crate::target::Endpoint;
 use pabal_cost::Http;
 
 /// A buffer of the default size is 128 KiB, and is cleared before each read.
 const READ_BYTES: usize = 4 * 1024;
 /// Frames of a server have about 64 KiB, or one event if that is larger.
 const MESSAGE_BYTES: usize = 4 << 20;
-/// How long an answer to the handshake may take, and a frame to be written.
+/// Timeout of the handshake's response and of the write of a frame.
 const WITHIN: Duration = Duration::from_secs(30);
-/// A server pings every 25 s: who is silent for so long has gone.
+/// A server pings every 25 s: after this time without a frame the connection is dead.
 pub(crate) const SILENT: Duration = Duration::from_secs(90);
 
 /// An open WebSocket.
 pub(crate) struct Socket {
     stream: Box<WebSocketStream<Duplex>>,
-    /// What the stream of HTTP/2 is a part of.
+    /// The connection of an HTTP/2 stream.
     _connection: Option<Connection>,
 }
 
 impl Socket {
     pub(crate) async fn open(
         stream: Stream,
-        place: &Arc<Place>,
+        endpoint: &Arc<Endpoint>,
         path: &str,
         mut headers: HeaderMap,
         http: Http,
@@ -51,15 +51,15 @@ impl Socket {
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
         if http == Http::Two {
-            let mut connection = Connection::open(stream, place, http, tracker).await?;
+            let mut connection = Connection::open(stream, endpoint, http, tracker).await?;
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             let upgraded = connection.extend(path, &headers).await?;
             let stream = Either::Right(TokioIo::new(upgraded));
             let stream = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
             return Ok(Self { stream: Box::new(stream), _connection: Some(connection) });
         }
-        // Encryption has happened already: the handshake wants a scheme all the same.
-        let url = format!("ws://{}{}{path}", place.authority, place.prefix);
+        // The stream is encrypted already; the handshake needs a scheme all the same.
+        let url = format!("ws://{}{}{path}", endpoint.authority, endpoint.prefix);
         let mut request = url.into_client_request().map_err(Broken::cut)?;
         request.headers_mut().extend(headers);
         let handshake = client_async_with_config(request, Either::Left(stream), Some(config));
@@ -77,7 +77,7 @@ impl Socket {
     pub(crate) async fn next(&mut self) -> Result<Utf8Bytes, Broken> {
         loop {
             let frame = timeout(SILENT, self.stream.next()).await;
-            match frame.map_err(|_| Broken::cut("the socket fell silent"))? {
+            match frame.map_err(|_| Broken::cut("no frame in time"))? {
                 Some(Ok(Message::Text(text))) => return Ok(text),
                 Some(Ok(Message::Close(frame))) => {
                     return Err(frame.map_or_else(
@@ -85,7 +85,7 @@ impl Socket {
                         |frame| closed(frame.code.into(), &frame.reason),
                     ));
                 }
-                // The answer to a ping was queued by reading; it leaves with this.
+                // Reading a ping has queued the pong, which this flush sends.
                 Some(Ok(_)) => self.flush().await?,
                 Some(Err(error)) => return Err(Broken::cut(error)),
                 None => return Err(Broken::cut("the connection ended")),
@@ -106,7 +106,7 @@ impl Socket {
     }
 }
 
-/// What a close code means, on a WebSocket or in the last event of SSE.
+/// The error of a close code, on a WebSocket or in the `closed` event of SSE.
 pub(crate) fn closed(code: u16, reason: &str) -> Broken {
     match code {
         4404 => Broken::SessionGone,

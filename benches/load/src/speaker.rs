@@ -1,5 +1,5 @@
-//! Those who speak: users of their own, each on one WebSocket for many channels. Sends leave when the
-//! schedule says, whatever became of earlier ones.
+//! Sending users, each with one WebSocket for many channels. A send leaves at the time of the schedule,
+//! whether earlier ones were acknowledged or not (open loop).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -14,52 +14,52 @@ use crate::counts::count;
 use crate::error::Broken;
 use crate::http::headers;
 use crate::oracle::Channel;
-use crate::scene::Scene;
+use crate::scenario::Scenario;
 use crate::schedule::Schedule;
 use crate::socket::Socket;
-use crate::target::Place;
+use crate::target::Endpoint;
 use crate::wire::{Echo, Stamp};
 use pabal_cost::{Headers, Http};
 
-/// As many sends of one speaker as wait for their acknowledgement: fewer than a server takes from one
-/// socket (256), so that it never has to leave the socket unread.
+/// Unacknowledged sends of a speaker: fewer than a server accepts from one socket (256), so that the server
+/// never stops reading the socket.
 const IN_FLIGHT: usize = 240;
-/// As many messages as wait to be sent by one speaker. What is beyond holds the schedule up, and is late.
+/// Queued messages of a speaker. A full queue delays the schedule, and the delay counts as lateness.
 const WAITING: usize = 4_096;
-/// Before a send is repeated, where the server names no time.
+/// The delay before a send is repeated, if the server returns none.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
-/// How long one send may be repeated.
+/// How long a send is repeated before it counts as failed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
-/// As many own messages are received before that is confirmed.
+/// Own messages that a speaker receives between two acknowledgements.
 const ACK_EVENTS: u64 = 256;
 
-/// What is to be said, where and when.
+/// A message of the schedule: its channel and when it is due.
 #[derive(Debug)]
 pub(crate) struct Due {
     channel: Arc<Channel>,
     at: Duration,
 }
 
-/// The way to a speaker.
-pub(crate) type Mouth = mpsc::Sender<Due>;
+/// The queue of due messages of a speaker.
+pub(crate) type SendQueue = mpsc::Sender<Due>;
 
-/// One of those who speak.
+/// A sending user.
 pub(crate) struct Speaker {
     number: usize,
     bearer: HeaderValue,
-    /// Where it connects first, and again when another node that was named is not there.
-    home: Arc<Place>,
-    place: Arc<Place>,
-    scene: Arc<Scene>,
+    /// The endpoint of the first connection, and of the next one when another node is unavailable.
+    home: Arc<Endpoint>,
+    endpoint: Arc<Endpoint>,
+    scenario: Arc<Scenario>,
     due: mpsc::Receiver<Due>,
     /// By the id of the command, which counts up.
     in_flight: BTreeMap<u64, Send>,
-    /// To be sent, again or for the first time, in this order.
+    /// Sends to repeat, by time.
     again: VecDeque<(Later, u64)>,
     last_id: u64,
 }
 
-/// A message on its way.
+/// An unacknowledged message.
 #[derive(Debug)]
 struct Send {
     channel: Arc<Channel>,
@@ -71,24 +71,28 @@ impl Speaker {
     pub(crate) fn new(
         number: usize,
         bearer: HeaderValue,
-        home: Arc<Place>,
-        scene: Arc<Scene>,
-    ) -> (Self, Mouth) {
-        let (mouth, due) = mpsc::channel(WAITING);
+        home: Arc<Endpoint>,
+        scenario: Arc<Scenario>,
+    ) -> (Self, SendQueue) {
+        let (send_queue, due) = mpsc::channel(WAITING);
         let (in_flight, again) = (BTreeMap::new(), VecDeque::new());
-        let place = Arc::clone(&home);
-        (Self { number, bearer, home, place, scene, due, in_flight, again, last_id: 0 }, mouth)
+        let endpoint = Arc::clone(&home);
+        (
+            Self { number, bearer, home, endpoint, scenario, due, in_flight, again, last_id: 0 },
+            send_queue,
+        )
     }
 
-    /// Connects, with a new session each time: what it hears does not matter to it.
+    /// Connects with a new session each time: a speaker does not check what it receives.
     pub(crate) async fn connect(&self) -> Result<Socket, Broken> {
-        let (place, Scene { tally, tracker, .. }) = (&self.place, &*self.scene);
-        let stream = self.scene.stream(place, self.number, Http::One, &tally.speakers).await?;
-        let headers = headers(Headers::Minimal, place, Some(&self.bearer));
-        Socket::open(stream, place, "/v1/websocket", headers, Http::One, tracker).await
+        let (endpoint, Scenario { tally, tracker, .. }) = (&self.endpoint, &*self.scenario);
+        let stream =
+            self.scenario.stream(endpoint, self.number, Http::One, &tally.speakers).await?;
+        let headers = headers(Headers::Minimal, endpoint, Some(&self.bearer));
+        Socket::open(stream, endpoint, "/v1/websocket", headers, Http::One, tracker).await
     }
 
-    /// Says what is due, until nobody has anything more to be said and all is acknowledged.
+    /// Sends due messages until the schedule has ended and every send is acknowledged or failed.
     pub(crate) async fn run(mut self, socket: Socket) {
         let mut socket = Some(socket);
         let mut failures = 0;
@@ -104,7 +108,7 @@ impl Speaker {
                 None => match self.connect().await {
                     Ok(connected) => {
                         socket = Some(connected);
-                        // Who knows what arrived: all of it again, under the same names.
+                        // Unacknowledged sends may have arrived: repeat them with the same client_message_id.
                         self.again = self.in_flight.keys().map(|&id| (Later::now(), id)).collect();
                         continue;
                     }
@@ -116,13 +120,13 @@ impl Speaker {
             failures += 1;
             let wait = match why {
                 Broken::Draining { after_ms, url: Some(url) } => {
-                    self.place = self.scene.named(Some(url)).await;
+                    self.endpoint = self.scenario.named(Some(url)).await;
                     Duration::from_millis(after_ms)
                 }
                 why => {
-                    let tally = &self.scene.tally;
+                    let tally = &self.scenario.tally;
                     tally.trouble(|| format!("a speaker lost its connection: {}", why.line()));
-                    self.place = Arc::clone(&self.home);
+                    self.endpoint = Arc::clone(&self.home);
                     jitter
                 }
             };
@@ -135,13 +139,13 @@ impl Speaker {
         let (mut acked, mut heard) = (0, 0);
         while open || !self.in_flight.is_empty() {
             let repeat = self.again.front().map(|(at, _)| *at);
-            let room = self.in_flight.len() < IN_FLIGHT;
+            let has_capacity = self.in_flight.len() < IN_FLIGHT;
             tokio::select! {
                 text = socket.next() => heard = self.take(&text?)?.unwrap_or(heard),
-                due = self.due.recv(), if open && room => match due {
+                due = self.due.recv(), if open && has_capacity => match due {
                     Some(due) => {
                         self.say(due, &mut socket).await?;
-                        // What is due as well leaves in the same write.
+                        // All due messages leave in one write.
                         while self.in_flight.len() < IN_FLIGHT && let Ok(due) = self.due.try_recv() {
                             self.say(due, &mut socket).await?;
                         }
@@ -169,18 +173,18 @@ impl Speaker {
         let send = Send { channel: due.channel, stamp, began: Instant::now() };
         let text = self.command(self.last_id, &send);
         self.in_flight.insert(self.last_id, send);
-        self.scene.tally.late(self.scene.since(due.at));
+        self.scenario.tally.late(self.scenario.since(due.at));
         socket.feed(text).await
     }
 
-    /// Sends again what is to be sent by now.
+    /// Repeats the sends whose delay has passed.
     async fn repeat(&mut self, socket: &mut Socket) -> Result<(), Broken> {
         while let Some((at, id)) = self.again.front().copied()
             && at <= Later::now()
         {
             self.again.pop_front();
             if let Some(send) = self.in_flight.get(&id) {
-                count(&self.scene.tally.retried);
+                count(&self.scenario.tally.retried);
                 socket.feed(self.command(id, send)).await?;
             }
         }
@@ -188,16 +192,16 @@ impl Speaker {
     }
 
     fn command(&self, id: u64, send: &Send) -> String {
-        let content = send.stamp.content(self.scene.plan.content_bytes);
+        let content = send.stamp.content(self.scenario.plan.content_bytes);
         let (channel, number) = (send.channel.id, send.stamp.number);
-        // Nothing in it needs to be escaped.
+        // No character of it needs an escape in JSON.
         format!(
             "{{\"id\":\"{id}\",\"type\":\"send\",\"channel_id\":\"{channel}\",\
              \"client_message_id\":\"{number}\",\"content\":\"{content}\"}}"
         )
     }
 
-    /// Takes in a frame; how far the session's events go, if it was a batch.
+    /// Processes a frame; returns the cursor of a batch.
     fn take(&mut self, text: &str) -> Result<Option<u64>, Broken> {
         let Echo { reply, events, next, error } =
             serde_json::from_str(text).map_err(Broken::foreign)?;
@@ -209,7 +213,7 @@ impl Speaker {
             return Err(Broken::Draining { after_ms, url: notice.url });
         }
         let Some(reply) = reply else { return Ok(next) };
-        let tally = &self.scene.tally;
+        let tally = &self.scenario.tally;
         let id = reply.id.as_deref().and_then(|id| id.parse::<u64>().ok());
         let id = id.ok_or_else(|| Broken::foreign("a reply to nothing"))?;
         match reply.error {
@@ -219,13 +223,13 @@ impl Speaker {
                 self.again.push_back((Later::now() + after, id));
             }
             outcome => {
-                // A second reply, to a send that was repeated, finds nothing.
+                // The second reply to a repeated send has no send any more.
                 let Some(send) = self.in_flight.remove(&id) else { return Ok(None) };
                 match outcome {
                     None => count(&tally.messages),
                     Some(problem) => {
                         tally.trouble(|| format!("a send was refused: {problem}"));
-                        send.doubt(&self.scene);
+                        send.doubt(&self.scenario);
                     }
                 }
             }
@@ -233,12 +237,12 @@ impl Speaker {
         Ok(None)
     }
 
-    /// Lets go of what was tried for too long.
+    /// Drops the sends that were repeated for too long; they count as failed.
     fn give_up(&mut self) {
         self.in_flight.retain(|_, send| {
             let keep = send.began.elapsed() < GIVE_UP_AFTER;
             if !keep {
-                send.doubt(&self.scene);
+                send.doubt(&self.scenario);
             }
             keep
         });
@@ -246,23 +250,23 @@ impl Speaker {
 }
 
 impl Drop for Speaker {
-    /// What was not acknowledged never will be.
+    /// Unacknowledged and unsent messages count as failed.
     fn drop(&mut self) {
         for send in self.in_flight.values() {
-            send.doubt(&self.scene);
+            send.doubt(&self.scenario);
         }
-        // Nor will what never left.
+        // Queued messages never left.
         self.due.close();
         while self.due.try_recv().is_ok() {
-            count(&self.scene.tally.failed);
+            count(&self.scenario.tally.failed);
         }
     }
 }
 
 impl Send {
-    fn doubt(&self, scene: &Scene) {
+    fn doubt(&self, scenario: &Scenario) {
         self.channel.doubt(self.stamp.number);
-        count(&scene.tally.failed);
+        count(&scenario.tally.failed);
     }
 }
 
@@ -278,16 +282,16 @@ impl Metronome {
     pub(crate) fn start(
         schedule: Schedule,
         channels: Vec<Arc<Channel>>,
-        mouths: Vec<Mouth>,
-        scene: Arc<Scene>,
+        send_queues: Vec<SendQueue>,
+        scenario: Arc<Scenario>,
     ) -> std::io::Result<Self> {
         let end = Arc::<OnceLock<Instant>>::default();
         let ends = Arc::clone(&end);
         let beat = move || {
             let start = Instant::now();
-            let offset = start - scene.epoch;
+            let offset = start - scenario.epoch;
             for (at, channel) in schedule.arrivals(channels.len()) {
-                // Later than a clock can tell is never.
+                // A time beyond the range of the clock is never.
                 let Some(wanted) = start.checked_add(at) else { return };
                 while ends.get().is_none()
                     && let rest = wanted.saturating_duration_since(Instant::now())
@@ -295,13 +299,13 @@ impl Metronome {
                 {
                     std::thread::park_timeout(rest);
                 }
-                // What was due before the end is said, however late.
+                // A message that was due before the end is sent, however late.
                 if ends.get().is_some_and(|end| *end < wanted) {
                     return;
                 }
                 let due = Due { channel: Arc::clone(&channels[channel]), at: offset + at };
-                if mouths[channel % mouths.len()].blocking_send(due).is_err() {
-                    count(&scene.tally.failed);
+                if send_queues[channel % send_queues.len()].blocking_send(due).is_err() {
+                    count(&scenario.tally.failed);
                 }
             }
         };
@@ -309,7 +313,7 @@ impl Metronome {
         Ok(Self { thread: Some(thread), end })
     }
 
-    /// Nothing becomes due any more.
+    /// Ends the schedule.
     pub(crate) fn stop(&self) {
         // It may have been stopped before.
         let _ = self.end.set(Instant::now());
@@ -318,7 +322,8 @@ impl Metronome {
         }
     }
 
-    /// Stops, and waits until all that was due is said or, where speakers have gone, counted as failed.
+    /// Ends the schedule, and waits until every due message is queued or, without its speaker, counted as
+    /// failed.
     pub(crate) async fn finish(mut self) {
         self.stop();
         let Some(thread) = self.thread.take() else { return };
@@ -330,7 +335,7 @@ impl Metronome {
 }
 
 impl Drop for Metronome {
-    /// It ends by itself from here: it has nothing to wait for but the speakers.
+    /// The thread ends by itself after this: it waits for the speakers only.
     fn drop(&mut self) {
         self.stop();
     }

@@ -1,4 +1,4 @@
-//! The server under load, and connections to it: many loopback addresses to come from, TLS.
+//! The server under load and connections to it, from many loopback addresses and with TLS.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,44 +27,44 @@ use crate::error::{Broken, LoadError};
 use crate::net::{Counted, Meter, Stream};
 use pabal_cost::Http;
 
-/// As many connections as come from one loopback address: ports of one address are few, and
-/// servers bound the connections of an address.
+/// Connections per loopback source address: an address has few ports, and servers limit the connections of
+/// an address.
 const PER_ADDRESS: usize = 4_000;
-/// How long a connection may take to stand, with TLS. A storm makes them wait for each other.
+/// Timeout for TCP and TLS handshakes. After a storm many connections queue at the server.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The server under load.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it is: `http://…` or `https://…`, perhaps with a path in front of everything.
+    /// Its URL: `http://…` or `https://…`, with an optional path prefix.
     pub url: String,
-    /// Certificates to trust in place of the system's, in PEM.
+    /// Certificates to trust instead of the system's, in PEM.
     pub roots: Option<PathBuf>,
-    /// Trusts whatever certificate the server shows.
+    /// Accept any certificate of the server.
     pub insecure: bool,
 }
 
 impl Target {
-    /// A server to be reached without a word about certificates.
+    /// A server whose certificate the system's authorities have signed.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), roots: None, insecure: false }
     }
 }
 
-/// A place to connect to: the target, or another node that it named.
+/// A server address to connect to: the target, or another node whose URL the target returned.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    /// Those that its name has, which may not all have a server.
+pub(crate) struct Endpoint {
+    /// The addresses of its name; some of them may have no server.
     addresses: Vec<SocketAddr>,
-    /// Host and port as they stand in requests.
+    /// Host and port, as in requests.
     pub(crate) authority: String,
-    /// What stands before `/v1`.
+    /// The path prefix before `/v1`.
     pub(crate) prefix: String,
     name: Option<ServerName<'static>>,
 }
 
-impl Place {
-    /// Finds the addresses that a URL names. What is beneath `/v1` in it does not matter.
+impl Endpoint {
+    /// Resolves the host of a URL. The path from `/v1` on is ignored.
     pub(crate) async fn find(url: &str) -> Result<Self, LoadError> {
         let wrong = || LoadError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -108,21 +108,21 @@ impl Place {
     }
 }
 
-/// How to come to a place. Cheap to clone.
+/// Opens connections to endpoints. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Roads {
+pub(crate) struct Connector {
     http1: TlsConnector,
     http2: TlsConnector,
 }
 
-impl std::fmt::Debug for Roads {
+impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Roads")
+        f.write_str("Connector")
     }
 }
 
-impl Roads {
-    pub(crate) fn to(target: &Target, place: &Place) -> Result<Self, LoadError> {
+impl Connector {
+    pub(crate) fn new(target: &Target, endpoint: &Endpoint) -> Result<Self, LoadError> {
         let provider = Arc::new(ring::default_provider());
         let tls = |error: TlsError| LoadError::Plan(format!("TLS: {error}"));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -132,34 +132,34 @@ impl Roads {
             let anything = Arc::new(Anything(provider));
             builder.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth()
         } else {
-            // The system's are many to read, and of no use where nothing is encrypted.
+            // Reading the system's certificates takes time and is useless without TLS.
             let roots = match &target.roots {
-                None if !place.is_secure() => RootCertStore::empty(),
+                None if !endpoint.is_secure() => RootCertStore::empty(),
                 added => roots(added.as_deref())?,
             };
             builder.with_root_certificates(roots).with_no_client_auth()
         };
-        // Each client is a device of its own: none knows another's tickets.
+        // Each client is a separate device, which has no session ticket of another one.
         config.resumption = Resumption::disabled();
-        let connector = |protocol: &[u8]| {
+        let for_protocol = |protocol: &[u8]| {
             let mut config = config.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
             TlsConnector::from(Arc::new(config))
         };
-        Ok(Self { http1: connector(b"http/1.1"), http2: connector(b"h2") })
+        Ok(Self { http1: for_protocol(b"http/1.1"), http2: for_protocol(b"h2") })
     }
 
-    /// Connects as the `number`th of many.
+    /// Opens connection `number` to an endpoint.
     pub(crate) async fn connect(
         &self,
-        place: &Place,
+        endpoint: &Endpoint,
         number: usize,
         http: Http,
         meter: Arc<Meter>,
     ) -> Result<Stream, Broken> {
         let connect = async {
             let mut reached = Err(std::io::ErrorKind::AddrNotAvailable.into());
-            for address in &place.addresses {
+            for address in &endpoint.addresses {
                 reached = reach(*address, number).await;
                 if reached.is_ok() {
                     break;
@@ -169,7 +169,7 @@ impl Roads {
             // Requests and frames are written whole: Nagle's algorithm could only delay them.
             tcp.set_nodelay(true)?;
             let counted = Counted::new(tcp, meter);
-            let Some(name) = &place.name else { return Ok(Either::Left(counted)) };
+            let Some(name) = &endpoint.name else { return Ok(Either::Left(counted)) };
             let tls = if http == Http::Two { &self.http2 } else { &self.http1 };
             let stream = tls.connect(name.clone(), counted).await?;
             if http == Http::Two && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -182,7 +182,7 @@ impl Roads {
     }
 }
 
-/// Connects to an address as the `number`th of many.
+/// Opens TCP connection `number` to an address.
 async fn reach(address: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if address.is_ipv4() && address.ip().is_loopback() {
@@ -200,7 +200,7 @@ fn source(number: usize) -> IpAddr {
 fn roots(added: Option<&Path>) -> Result<RootCertStore, LoadError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = added else {
-        // What of the system's store cannot be read is simply not trusted.
+        // Certificates of the system's store that cannot be read are not trusted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(roots);
     };

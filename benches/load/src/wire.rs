@@ -1,4 +1,5 @@
-//! What a server says, as far as it matters here, read without copying; and the stamp of a message.
+//! The server's documents, as far as the generator uses them, parsed without copying; and the stamp of a
+//! message.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +9,7 @@ use pabal_client::Problem;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// As many bytes of content as a stamp may need.
+/// The most bytes of content that a stamp needs.
 pub(crate) const STAMP_BYTES: usize = 32;
 
 /// A batch, or any other frame of a WebSocket.
@@ -18,12 +19,12 @@ pub(crate) struct Frame<'a> {
     pub(crate) events: Vec<Event<'a>>,
     #[serde(default, deserialize_with = "maybe_number")]
     pub(crate) next: Option<u64>,
-    /// Nothing came, to the end of a long poll.
+    /// The wait of a long poll passed without an event.
     #[serde(default)]
     pub(crate) timeout: bool,
     /// The greeting of a WebSocket that opened its own session.
     pub(crate) session: Option<Document>,
-    /// Why the server is about to close.
+    /// The error with which the server closes the connection.
     pub(crate) error: Option<Problem>,
 }
 
@@ -61,7 +62,7 @@ pub(crate) struct Page<'a> {
     pub(crate) has_more: bool,
 }
 
-/// What tells about a session.
+/// The document of a session.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Document {
     pub(crate) session_id: String,
@@ -69,7 +70,7 @@ pub(crate) struct Document {
     pub(crate) next: u64,
 }
 
-/// What a speaker hears: replies, how far its own messages have come back, and that its node drains.
+/// A frame to a speaker: a reply, the cursor of its own messages, or the event that its node drains.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Echo<'a> {
     #[serde(borrow)]
@@ -81,7 +82,7 @@ pub(crate) struct Echo<'a> {
     pub(crate) error: Option<Problem>,
 }
 
-/// What of an event is not about messages.
+/// The fields of an event other than those of its message.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Notice<'a> {
     #[serde(borrow, rename = "type")]
@@ -90,7 +91,7 @@ pub(crate) struct Notice<'a> {
     pub(crate) url: Option<String>,
 }
 
-/// The answer to a command.
+/// The reply to a command.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Reply<'a> {
     #[serde(borrow)]
@@ -106,7 +107,7 @@ fn maybe_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Er
     number(from).map(Some)
 }
 
-/// A number in a string, read where it stands.
+/// A decimal number in a JSON string, parsed without a copy.
 struct Decimal;
 
 impl Visitor<'_> for Decimal {
@@ -121,8 +122,8 @@ impl Visitor<'_> for Decimal {
     }
 }
 
-/// What a message of a crowd carries: its number in its channel, and when the schedule wanted it sent,
-/// from the moment the crowd was gathered.
+/// The content of a message: its number in its channel, and when it was due, counted from the moment at which
+/// the users were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) number: u64,
@@ -136,7 +137,7 @@ impl Stamp {
         format!("{stamp:.<bytes$}")
     }
 
-    /// The stamp of a content; of somebody else's there is none.
+    /// The stamp of a content; none for a message that the generator did not send.
     pub(crate) fn of(content: &str) -> Option<Self> {
         let mut parts = content.splitn(3, ' ');
         let number = parts.next()?.parse().ok()?;

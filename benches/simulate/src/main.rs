@@ -1,17 +1,17 @@
-//! What a cluster does at sizes that no machine here has: how evenly partitions are shared, how long
-//! they stand still when a node comes or goes, and what a crowd of clients does whose node died. The
-//! decisions are those of the product (`partition_owner`, `rank`); the time between them is simulated.
+//! Simulates clusters larger than a test machine: how evenly partitions are assigned, how long they have no
+//! owner when a node joins or leaves, and the reconnects of clients whose node died. The decisions are those
+//! of the product (`partition_owner`, `rank`); the time between them is simulated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Parser;
-use pabal_benches::Outcome;
-use pabal_benches::plot::{Panel, timeline};
 use pabal_core::engine::partition_owner;
 use pabal_core::model::{MAX_PARTITIONS, NodeId, Partition};
 use pabal_core::ports::NodeInfo;
 use pabal_gateway::discovery::{Ranked, rank};
+use pabal_lab::Outcome;
+use pabal_lab::svg::{Panel, timeline};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -20,26 +20,26 @@ const SIZES: [usize; 3] = [10, 100, 1_000];
 /// is renewed three times in its length.
 const TURN_MS: f64 = 500.0;
 const LEASE_MS: f64 = 10_000.0;
-/// What an owner has in hand when it is to stop: a batch, stored and routed.
+/// The work in progress of an owner that stops: a batch, stored and routed.
 const IN_HAND_MS: f64 = 20.0;
 /// Sessions on each node before anything happens.
 const SESSIONS: u32 = 20_000;
-/// As many clients are simulated at most; each then stands for several.
+/// The most simulated clients; beyond it each represents several.
 const CLIENTS: u32 = 10_000;
 /// The bound of a client's first wait after a cut connection (`Backoff::default`).
 const FIRST_WAIT_MS: f64 = 250.0;
-/// When clients are told to come back by a node that drains (`server.reconnect_after_ms`).
+/// The time in which clients of a draining node reconnect (`server.reconnect_after_ms`).
 const RECONNECT_AFTER_MS: f64 = 1_000.0;
-/// Arrivals are counted in steps of this.
+/// The resolution of arrivals.
 const STEP_MS: f64 = 50.0;
 
 /// Simulates clusters of 10, 100 and 1,000 nodes.
 #[derive(Parser)]
 struct Simulate {
-    /// What chance is drawn from.
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to draw the crowd's return.
+    /// File for a plot of the reconnects
     #[arg(long)]
     plot: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ fn owners(nodes: &BTreeSet<NodeId>, partitions: u16) -> Vec<&NodeId> {
     Partition::all(partitions).filter_map(|it| partition_owner(nodes, it)).collect()
 }
 
-/// How evenly partitions are shared.
+/// Prints how evenly partitions are assigned.
 fn balance() {
     println!("Partitions a node, by rendezvous hashing\n");
     println!("| nodes | partitions | fair share | most | least | nodes without |");
@@ -86,7 +86,7 @@ fn balance() {
     }
 }
 
-/// How many partitions change hands, and for how long nobody owns them.
+/// Prints how many partitions change their owner, and for how long they have none.
 fn hand_over(random: &mut StdRng) {
     println!("\nHand-over of 1,024 partitions: how long each of those that move has no owner\n");
     println!("| nodes | what happens | partitions that move | median ms | longest ms |");
@@ -97,7 +97,7 @@ fn hand_over(random: &mut StdRng) {
         for owner in owners(&all, MAX_PARTITIONS) {
             *shares.entry(owner).or_default() += 1;
         }
-        // The node that comes or goes is the one with the largest share.
+        // The node that joins or leaves is the one with the most partitions.
         let moving = shares.values().max().copied().unwrap_or_default();
         for what in ["a node joins", "a node drains", "a node is killed"] {
             let mut gaps: Vec<f64> = (0..moving).map(|_| gap(what, random)).collect();
@@ -109,7 +109,7 @@ fn hand_over(random: &mut StdRng) {
     }
 }
 
-/// From the moment at which the old owner stores nothing more to that at which the new one does.
+/// Milliseconds from the last write of the old owner to the first of the new one.
 fn gap(what: &str, random: &mut StdRng) -> f64 {
     let turn = random.random_range(0.0..TURN_MS);
     if what == "a node is killed" {
@@ -117,17 +117,17 @@ fn gap(what: &str, random: &mut StdRng) -> f64 {
         let mut left = || LEASE_MS - random.random_range(0.0..LEASE_MS / 3.0);
         return left().max(left()) + turn;
     }
-    // What it had in hand it finishes; then the next one has to look.
+    // The old owner finishes its batch; then the new one has to notice at its next turn.
     random.random_range(0.0..IN_HAND_MS) + turn
 }
 
-/// A node and one in ten of them die, and their clients come back.
+/// Simulates the death of one node and of a tenth of the nodes, and the reconnects of their clients.
 fn storm(random: &mut StdRng) -> Vec<Panel> {
     println!(
-        "\nClients come back: {SESSIONS} sessions a node, each asks discovery and takes the first\n"
+        "\nReconnects: {SESSIONS} sessions a node, each connects to the first node of discovery\n"
     );
     println!(
-        "| nodes | that die | clients choose | most opened at one node in a second | its share | fair |"
+        "| nodes | dead | clients choose | most opened at one node in a second | its share | fair |"
     );
     println!("|---:|---:|---|---:|---:|---:|");
     let mut panels = Vec::new();
@@ -147,12 +147,12 @@ fn storm(random: &mut StdRng) -> Vec<Panel> {
             }
         }
         let arrivals = arrivals((size, 1), true, RECONNECT_AFTER_MS, random);
-        report((size, 1), "by lot, told when (drain)", &arrivals);
+        report((size, 1), "by lot, drained", &arrivals);
     }
     panels
 }
 
-/// For each node that lives, how many sessions it opens in each step.
+/// For each living node, the sessions that it opens in each step.
 type Arrivals = Vec<Vec<f64>>;
 
 fn arrivals(
@@ -171,7 +171,7 @@ fn arrivals(
             region: String::new(),
             location: None,
             capacity: 5 * SESSIONS,
-            // As they were announced last: no two nodes are equally full.
+            // The last announced loads: no two nodes have the same one.
             load: SESSIONS - SESSIONS / 20 + random.random_range(0..SESSIONS / 10),
             draining: false,
         })
@@ -180,8 +180,8 @@ fn arrivals(
         living.iter().enumerate().map(|(number, info)| (info.node.clone(), number)).collect();
     let clients = SESSIONS * u32::try_from(dead).unwrap_or(1);
     let simulated = clients.min(CLIENTS);
-    let stands_for = f64::from(clients) / f64::from(simulated);
-    // The loads do not change meanwhile: they are announced every third of a lease.
+    let weight = f64::from(clients) / f64::from(simulated);
+    // The loads stay constant meanwhile: they are announced every third of a lease.
     let steps = (within_ms / STEP_MS).ceil() as usize;
     let mut arrivals = vec![vec![0.0; steps.max(1)]; living.len()];
     for _ in 0..simulated {
@@ -192,7 +192,7 @@ fn arrivals(
         };
         let Some(chosen) = chosen.and_then(|node| index.get(&node)) else { continue };
         let step = (random.random_range(0.0..within_ms) / STEP_MS) as usize;
-        arrivals[*chosen][step] += stands_for;
+        arrivals[*chosen][step] += weight;
     }
     arrivals
 }
@@ -214,7 +214,7 @@ fn report((size, dead): (usize, usize), choice: &str, arrivals: &Arrivals) {
     println!("| {size} | {dead} | {choice} | {most:.0} | {share:.1} % | {fair:.1} % |");
 }
 
-/// The steps of the node that got most, in sessions a second.
+/// The steps of the node with the most arrivals, in sessions a second.
 fn busiest(arrivals: &Arrivals) -> Vec<(f64, f64)> {
     let total = |steps: &Vec<f64>| steps.iter().sum::<f64>();
     let steps = arrivals.iter().max_by(|a, b| total(a).total_cmp(&total(b)));

@@ -1,6 +1,6 @@
-//! The bare limit of a fan-out: frames are built once, and every connection gets what waits in one
-//! write of the same shared bytes. It knows of WebSocket no more than the handshake and the frame
-//! header, and stores nothing.
+//! The lower bound of a fan-out: frames are built once, and every connection gets its pending frames in one
+//! write of the same shared bytes. It implements only the handshake and the frame header of WebSocket, and
+//! stores nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long a connection that takes nothing may hold up the others.
+/// The write timeout of a connection that does not read.
 const GIVE_UP: Duration = Duration::from_secs(5);
 
 type Connections = Arc<Mutex<Vec<OwnedWriteHalf>>>;
@@ -33,7 +33,7 @@ async fn main() -> io::Result<()> {
         stream.set_nodelay(true)?;
         let (connections, broadcast) = (Arc::clone(&connections), broadcast.clone());
         tokio::spawn(async move {
-            // A connection that ends, ends: nobody waits for it.
+            // The end of a connection concerns no other one.
             let _ = serve(stream, connections, broadcast).await;
         });
     }
@@ -48,11 +48,11 @@ async fn write_to_all(connections: Connections, mut waiting: mpsc::Receiver<Vec<
             let written = connection.try_write(&frames).unwrap_or(0);
             if written < frames.len() {
                 let rest = connection.write_all(&frames[written..]);
-                // Whoever does not take it in time has a broken stream from here on.
+                // After a timeout the stream of this client is broken.
                 let _ = tokio::time::timeout(GIVE_UP, rest).await;
             }
         }
-        // Between two rounds, what arrived meanwhile is read.
+        // Read what arrived since the last round.
         tokio::task::yield_now().await;
     }
 }
@@ -69,17 +69,17 @@ async fn serve(
     let head = String::from_utf8_lossy(&head).into_owned();
     let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
     let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {accept}\r\n\r\n"
     );
-    stream.write_all(answer.as_bytes()).await?;
+    stream.write_all(response.as_bytes()).await?;
     let (reader, writer) = stream.into_split();
     connections.lock().await.push(writer);
     repeat(reader, broadcast).await
 }
 
-/// Hands every frame of this client on, unmasked: the generator's key is 0.
+/// Broadcasts every frame of this client without unmasking: the generator's masking key is 0.
 async fn repeat(mut reader: OwnedReadHalf, broadcast: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let (mut received, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
@@ -100,7 +100,7 @@ async fn repeat(mut reader: OwnedReadHalf, broadcast: mpsc::Sender<Vec<u8>>) -> 
 }
 
 /// Lengths of the header, mask included, and of the payload of the frame at the beginning of
-/// `bytes`, if it is whole. The generator's frames are shorter than 64 KiB.
+/// `bytes`, if it is complete. The generator's frames are shorter than 64 KiB.
 fn masked_frame(bytes: &[u8]) -> Option<(usize, usize)> {
     let (header, length) = match bytes.get(1)? & 0x7f {
         126 => (8, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),

@@ -1,49 +1,63 @@
-//! `cargo run --release -p pabal-benches --bin measure -- [cells] [--quick] [--json FILE]`: whole
+//! `cargo run --profile dist -p pabal-benches --bin measure -- [cells] [--quick] [--json FILE]`: whole
 //! servers under load, each claim with both figures, the ratio, the target and the verdict.
+//! `measure compare` compares two programs, `measure documents` publishes a run.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use pabal_benches::Outcome;
 use pabal_benches::cells::{
     Setting, cluster, durable, fanout, idle, redis, slow, soak, stop, stored,
 };
 use pabal_benches::report::Report;
+use pabal_benches::{compare, documents};
 use pabal_lab::process;
 
 /// That of the server: some cells run parts of it in this process.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures whole servers on this machine.
+/// The Cargo profile of a released program: link-time optimisation and line tables.
+const PROFILE: &str = "dist";
+
+/// Measure whole servers on this machine.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Flags {
-    /// What to measure; everything but the soak, which takes a quarter of an hour, unless it is said.
+    #[command(subcommand)]
+    task: Option<Task>,
+    /// Cells to measure; by default all but the soak, which takes a quarter of an hour
     #[arg(value_enum)]
     cells: Vec<Cell>,
-    /// Shorter runs, fewer turns, fewer connections.
+    /// Use shorter runs, fewer turns and fewer connections
     #[arg(long)]
     quick: bool,
-    /// Where the results go as JSON.
+    /// Write the results as JSON to this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Messages in flight in fanout and long-poll: only this many.
+    /// Measure fanout and long-poll with this many messages in flight only
     #[arg(long, value_name = "COUNT", default_values_t = [1, 32])]
     window: Vec<u64>,
-    /// No peers in fanout and long-poll, for a profiler: the process id is printed.
+    /// Measure fanout and long-poll without peers, and print the process id for a profiler
     #[arg(long)]
     alone: bool,
-    /// A server binary; then nothing is built, and the peers are those beside this program. Without
-    /// it, the server and the peers of this workspace are built first.
+    /// Measure this server program and build nothing; the peers are in the folder of `measure`.
+    /// By default the server and the peers of this workspace are built with the profile `dist`
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
-    /// Where plots and their data go.
+    /// Folder for plots and their data
     #[arg(long, value_name = "FOLDER", default_value = "target/measure")]
     drawings: PathBuf,
-    /// On which disk data folders are made.
+    /// Folder on whose disk the data folders are made
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     disk: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Compare(compare::Flags),
+    Documents(documents::Flags),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,26 +80,33 @@ type Measure = fn(&Setting, &mut Report) -> Outcome<()>;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    match run(&flags) {
+    let (done, otherwise) = match &flags.task {
+        Some(Task::Compare(flags)) => (compare::run(flags), "not every cost passes"),
+        Some(Task::Documents(flags)) => (documents::run(flags).map(|()| true), ""),
+        None => (run(&flags), "a target was missed"),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("a target was missed");
+            eprintln!("{otherwise}");
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("not measured: {error}");
+            eprintln!("measure failed: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(flags: &Flags) -> Outcome<bool> {
-    let peers = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
-    let pabal = match &flags.server {
-        Some(server) => server.clone(),
+    let own_folder = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
+    let (pabal, peers) = match &flags.server {
+        Some(server) => (server.clone(), own_folder),
         None => {
             build()?;
-            peers.join("pabal")
+            // Each profile has a folder of its own in the target folder.
+            let built = own_folder.with_file_name(PROFILE);
+            (built.join("pabal"), built)
         }
     };
     let setting = Setting {
@@ -97,7 +118,8 @@ fn run(flags: &Flags) -> Outcome<bool> {
         alone: flags.alone,
         drawings: flags.drawings.clone(),
     };
-    let mut report = Report { machine: process::machine(), ..Report::default() };
+    let (machine, day) = (process::machine(), process::today()?);
+    let mut report = Report { machine, day, quick: flags.quick, ..Report::default() };
     let all = flags.cells.is_empty() || flags.cells.contains(&Cell::All);
     let cells: [(Cell, Measure, &str); 11] = [
         (Cell::Fanout, fanout::websocket, process::GENERATOR_CORE),
@@ -126,9 +148,9 @@ fn run(flags: &Flags) -> Outcome<bool> {
     Ok(report.claims.iter().all(|claim| claim.holds() != Some(false)))
 }
 
-/// Builds the server and its peers.
+/// Builds the server and its peers as they are released.
 fn build() -> Outcome<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "-p", "pabal-cli", "-p", "pabal-benches", "--bins"]);
+    cargo.args(["build", "--profile", PROFILE, "-p", "pabal-cli", "-p", "pabal-benches", "--bins"]);
     if cargo.status()?.success() { Ok(()) } else { Err("the build failed".into()) }
 }

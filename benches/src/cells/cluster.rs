@@ -1,5 +1,5 @@
-//! Fan-out across nodes: what a message costs Redis when the group's sessions are on one node, and when
-//! they are on three. Three nodes on one Redis, PostgreSQL and Cassandra, all of them on this machine.
+//! Fan-out across nodes: the cost of a message in Redis if the sessions of the group are on one node, and on
+//! three. Three nodes with one Redis, PostgreSQL and Cassandra, all on this machine.
 
 use std::process::{Command, Stdio};
 
@@ -24,7 +24,7 @@ const SCENES: [(usize, usize); 4] = [(100, 1), (1_000, 1), (100, NODES), (1_000,
 /// What a message cost.
 #[derive(Clone, Copy)]
 struct Cost {
-    /// Calls that Redis was sent: scripts and reads of streams.
+    /// Calls of Redis: scripts and reads of streams.
     calls: f64,
     /// Its CPU, in microseconds.
     cpu_us: f64,
@@ -55,11 +55,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
                 ("Redis CPU a message", "µs", ours.cpu_us, theirs.cpu_us),
             ] {
                 report.claim(Claim {
-                    cell: "cluster",
+                    cell: "cluster".into(),
                     what: format!("W{window} {figure}, {what}"),
                     ours,
                     theirs: Some(theirs),
-                    unit,
+                    unit: unit.into(),
                     target: Target::AtMost(at_most),
                 });
             }
@@ -71,16 +71,17 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// A sender, and as many users as may have so many sessions.
+/// A sender, and the users of so many sessions.
 fn users_of(sessions: usize) -> usize {
     sessions.div_ceil(SESSIONS_PER_USER) + 1
 }
 
-/// Nodes end before what they are on.
+/// The nodes and their servers. Nodes are dropped first.
 struct Stage<'a> {
     runtime: &'a Runtime,
     nodes: Vec<Server>,
-    /// Who has not talked yet: sessions live on for a while behind their connections, and would count.
+    /// Users of later measurements. Each has users of its own, because sessions outlive their connections and
+    /// would count.
     users: Vec<Account>,
     redis: Redis,
     _servers: (Postgres, Cassandra, TempDir),
@@ -108,7 +109,7 @@ impl<'a> Stage<'a> {
             .stdout(Stdio::null())
             .status()?;
         if !migrated.success() {
-            return Err("the tables cannot be made".into());
+            return Err("pabal migrate failed".into());
         }
         let mut nodes = Vec::new();
         for number in 1..=NODES {
@@ -153,15 +154,15 @@ impl<'a> Stage<'a> {
              p50 {} p99 {} ms; {} calls of Redis and {} µs of its CPU a message",
             figure(round.messages as f64 / round.wall.as_secs_f64()),
             figure(round.rate()),
-            figure(round.latency.quantile_ms(0.5)),
-            figure(round.latency.quantile_ms(0.99)),
+            figure(round.latency_ms(0.5)),
+            figure(round.latency_ms(0.99)),
             figure(cost.calls),
             figure(cost.cpu_us),
         ));
         Ok(cost)
     }
 
-    /// Scripts and reads of streams that Redis was sent so far, whatever for.
+    /// All scripts and reads of streams that Redis has received so far.
     fn calls(&self) -> Outcome<u64> {
         let stats = self.runtime.block_on(self.redis.command(&["INFO", "commandstats"]));
         let calls = stats.lines().filter_map(|line| {
@@ -170,6 +171,10 @@ impl<'a> Stage<'a> {
             sent.then(|| rest.split(',').next()?.parse::<u64>().ok())?
         });
         let calls = calls.sum();
-        if calls == 0 { Err(format!("Redis says {stats:?}").into()) } else { Ok(calls) }
+        if calls == 0 {
+            Err(format!("unexpected statistics of Redis: {stats:?}").into())
+        } else {
+            Ok(calls)
+        }
     }
 }

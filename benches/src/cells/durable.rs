@@ -1,16 +1,16 @@
-//! Acknowledged sends beside the bare rate of the disk: 64 senders at once, and one alone.
+//! Acknowledged sends in comparison with the sync rate of the disk: 64 concurrent senders, and one alone.
 //!
-//! The senders are 32 pairs who talk directly, everybody connected; each sends the next message when
-//! the last one is acknowledged. Messages have a `client_message_id`, as those of a real client. The
-//! 64 are asked twice: over WebSockets of a server that has one core, and as callers of an engine in
-//! this process, which has all of them; the difference is what sockets and a second process cost.
+//! The senders are 32 pairs with direct channels, all connected; each sends the next message when the last one
+//! is acknowledged. Messages have a `client_message_id`, as those of a real client. The 64 are measured
+//! twice: over WebSockets of a server on one core, and as callers of an engine in this process on both cores;
+//! the difference is the cost of sockets and a second process.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use pabal_core::model::ChannelId;
 use pabal_core::ports::Delivery;
-use pabal_lab::api::{Client, sign_up_many};
+use pabal_lab::api::{Account, Client, sign_up_many};
 use pabal_lab::process;
 use pabal_lab::process::Server;
 use pabal_lab::swarm::{self, Swarm};
@@ -24,9 +24,9 @@ use crate::disk::bare_sync;
 use crate::node::{GROUP, Node, on_disk};
 use crate::report::{Claim, Report, Target, figure, median};
 
-/// Senders at once.
-const SENDERS: usize = 64;
-/// After how long without any acknowledgement the run counts as stuck.
+/// Concurrent senders.
+pub const SENDERS: usize = 64;
+/// The time without any acknowledgement after which a run ends with an error.
 const STUCK: Duration = Duration::from_secs(10);
 
 /// The durability claims.
@@ -37,7 +37,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let folder = setting.folder()?;
     let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
     eprintln!("  signing {SENDERS} users up");
-    let mut senders = Senders::connect(&server)?;
+    let mut senders = Senders::connect(&server, &sign_up_many(server.address(), SENDERS)?)?;
     let (mut bare, mut together, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cpu_us, mut cpu_share, mut called) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..setting.turns() {
@@ -66,11 +66,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         figure(bare_us)
     ));
     let claim = |what: &str, ours: f64, target| Claim {
-        cell: "durable",
+        cell: "durable".into(),
         what: format!("{SENDERS} senders {what}, acknowledged sends, to bare fdatasync"),
         ours,
         theirs: Some(bare_rate),
-        unit: "/s",
+        unit: "/s".into(),
         target,
     };
     let over_sockets = median(together.iter().map(Acks::rate));
@@ -86,11 +86,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         median(cpu_share) * 100.0
     ));
     report.claim(Claim {
-        cell: "durable",
+        cell: "durable".into(),
         what: "one sender, median acknowledgement, to 2 × fdatasync + 0.3 ms".into(),
         ours: quantile(&alone, 0.5),
         theirs: Some(2.0 * bare_us + 300.0),
-        unit: "µs",
+        unit: "µs".into(),
         target: Target::AtMost(1.0),
     });
     Ok(())
@@ -137,7 +137,7 @@ fn call(setting: &Setting) -> Outcome<f64> {
             acknowledged += caller.await??;
         }
         let rate = acknowledged as f64 / start.elapsed().as_secs_f64();
-        // The last acknowledgements may be ahead of their deliveries.
+        // The last deliveries may follow their acknowledgements.
         let since = Instant::now();
         while node.engine.stats().deliveries < 2 * acknowledged {
             if since.elapsed() > STUCK {
@@ -153,31 +153,42 @@ fn call(setting: &Setting) -> Outcome<f64> {
     Ok(rate)
 }
 
-struct Senders {
+/// Connected users in pairs, each of whom sends to the other over a WebSocket.
+#[derive(Debug)]
+pub struct Senders {
     swarm: Swarm,
     channels: Vec<String>,
     sent: u64,
 }
 
-/// When acknowledgements came, and how long each took, in microseconds, sorted.
-struct Acks {
-    wall: Duration,
-    micros: Vec<f64>,
+/// The acknowledged sends of one run.
+#[derive(Clone, Debug)]
+pub struct Acks {
+    /// How long the run was.
+    pub wall: Duration,
+    /// The time from each send to its acknowledgement, in microseconds, ascending.
+    pub micros: Vec<f64>,
 }
 
 impl Acks {
-    fn rate(&self) -> f64 {
+    /// Acknowledged sends a second.
+    pub fn rate(&self) -> f64 {
         self.micros.len() as f64 / self.wall.as_secs_f64()
     }
 
-    fn quantile(&self, share: f64) -> f64 {
+    /// The time that this share of the acknowledgements did not exceed, in microseconds. A run has at
+    /// least one acknowledgement.
+    pub fn quantile(&self, share: f64) -> f64 {
         self.micros[((self.micros.len() - 1) as f64 * share) as usize]
     }
 }
 
 impl Senders {
-    fn connect(server: &Server) -> Outcome<Self> {
-        let users = sign_up_many(server.address(), SENDERS)?;
+    /// Connects an even number of `users` and opens the direct channel of each pair.
+    ///
+    /// # Errors
+    /// If the server refuses a request.
+    pub fn connect(server: &Server, users: &[Account]) -> Outcome<Self> {
         let (mut swarm, mut channels) = (Swarm::new()?, Vec::new());
         for (number, user) in users.iter().enumerate() {
             let mut client = Client::connect(server.address())?;
@@ -188,8 +199,11 @@ impl Senders {
         Ok(Self { swarm, channels, sent: 0 })
     }
 
-    /// Lets the first `count` of them send for `span`.
-    fn run(&mut self, count: usize, span: Duration) -> Outcome<Acks> {
+    /// The first `count` of them send for `span`, each when its last send was acknowledged.
+    ///
+    /// # Errors
+    /// If a connection breaks, a send is refused, or no acknowledgement comes for ten seconds.
+    pub fn run(&mut self, count: usize, span: Duration) -> Outcome<Acks> {
         let Self { swarm, channels, sent } = self;
         let mut next = |number: usize| {
             *sent += 1;

@@ -1,5 +1,5 @@
-//! Fan-out of one stored message to 1,000 WebSocket sessions, beside a bare tokio-tungstenite
-//! broadcaster and the bare limit; and the same group over long polling.
+//! Fan-out of one stored message to 1,000 WebSocket sessions, in comparison with a bare tokio-tungstenite
+//! broadcaster and a lower bound; and the same group over long polling.
 
 use pabal_lab::group::{Counted, Round};
 
@@ -8,7 +8,7 @@ use super::scene::{CONTENT, LISTENERS, Scene, Transport};
 use crate::Outcome;
 use crate::report::{Claim, Report, Target, figure, median};
 
-/// The turns that one server had with one window.
+/// The turns of one server with one window.
 struct Turns(Vec<Round>);
 
 impl Turns {
@@ -22,7 +22,7 @@ impl Turns {
 
     fn note(&self, name: &str, window: u64, report: &mut Report) {
         let of = |take: fn(&Round) -> f64| median(self.0.iter().map(take));
-        let latency = |share| median(self.0.iter().map(|round| round.latency.quantile_ms(share)));
+        let latency = |share| median(self.0.iter().map(|round| round.latency_ms(share)));
         report.note(format!(
             "W{window} {name}: {} deliveries/s, {} µs a delivery, latency p50 {} p99 {} ms, \
              {} messages a frame, server {:.0} % of its core, generator {:.0} % of its own",
@@ -37,7 +37,7 @@ impl Turns {
     }
 }
 
-/// Lets the scenes take turns.
+/// Measures the scenes in turns.
 fn take_turns(setting: &Setting, scenes: &mut [&mut Scene], window: u64) -> Outcome<Vec<Turns>> {
     let mut turns: Vec<_> = scenes.iter().map(|_| Turns(Vec::new())).collect();
     for turn in 0..setting.turns() {
@@ -50,7 +50,7 @@ fn take_turns(setting: &Setting, scenes: &mut [&mut Scene], window: u64) -> Outc
     Ok(turns)
 }
 
-/// One server with nothing beside it.
+/// One server without peers.
 fn alone(setting: &Setting, transport: Transport, report: &mut Report) -> Outcome<()> {
     let mut scene = Scene::pabal(setting, transport)?;
     for &window in &setting.windows {
@@ -70,7 +70,7 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
         return alone(setting, Transport::WebSocket, report);
     }
     let mut pabal = Scene::pabal(setting, Transport::WebSocket)?;
-    // One short run shows how long a frame with one message is.
+    // A short run yields the length of a frame with one message.
     pabal.group.run(pabal.server.pid(), 1, std::time::Duration::from_millis(200))?;
     let bytes = pabal.group.sample().len();
     let mut tungstenite = Scene::bare(setting, "bare_tungstenite", bytes)?;
@@ -90,9 +90,10 @@ pub fn websocket(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let [ours, bare, limit] = &turns[..] else {
             return Err("three servers".into());
         };
-        let claim = |what: &str, ours, theirs, unit, target| {
+        let claim = |what: &str, ours, theirs, unit: &str, target| {
+            let (cell, unit) = ("fanout".into(), unit.into());
             let what = format!("W{window} {what}");
-            Claim { cell: "fanout", what, ours, theirs: Some(theirs), unit, target }
+            Claim { cell, what, ours, theirs: Some(theirs), unit, target }
         };
         let (cpu, rate) = match window {
             1 => (Target::AtMost(1.1), Target::None),
@@ -118,7 +119,7 @@ pub fn long_poll(setting: &Setting, report: &mut Report) -> Outcome<()> {
     }
     let mut websocket = Scene::pabal(setting, Transport::WebSocket)?;
     let mut polling = Scene::pabal(setting, Transport::LongPolling)?;
-    report.note(format!("{LISTENERS} sessions over long polling, beside as many over WebSocket"));
+    report.note(format!("{LISTENERS} sessions over long polling, and as many over WebSocket"));
     for &window in &setting.windows {
         let turns = take_turns(setting, &mut [&mut websocket, &mut polling], window)?;
         let [frames, polls] = &turns[..] else {
@@ -127,21 +128,21 @@ pub fn long_poll(setting: &Setting, report: &mut Report) -> Outcome<()> {
         frames.note("WebSocket", window, report);
         polls.note("long polling", window, report);
         report.claim(Claim {
-            cell: "long-poll",
+            cell: "long-poll".into(),
             what: format!("W{window} CPU a delivery, to WebSocket"),
             ours: polls.cpu_us(),
             theirs: Some(frames.cpu_us()),
-            unit: "µs",
+            unit: "µs".into(),
             target: Target::AtMost(2.0),
         });
         let last = &polls.0[polls.0.len() - 1].counted;
         let bytes = Breakdown::of(last, polling.group.sample().len());
         report.claim(Claim {
-            cell: "long-poll",
+            cell: "long-poll".into(),
             what: format!("W{window} bytes a delivery, both ways"),
             ours: bytes.all(),
             theirs: None,
-            unit: "bytes",
+            unit: "bytes".into(),
             target: Target::AtMost(260.0),
         });
         report.note(format!("W{window} {bytes}"));
@@ -149,10 +150,10 @@ pub fn long_poll(setting: &Setting, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Where the bytes of a delivery go.
+/// The parts of the bytes of a delivery.
 struct Breakdown {
     request: f64,
-    answer_head: f64,
+    response_head: f64,
     batch: f64,
     event: f64,
     content: f64,
@@ -168,7 +169,7 @@ impl Breakdown {
         debug_assert!(one_event > CONTENT, "an event holds its content");
         Self {
             request: a_delivery(counted.request_bytes),
-            answer_head: a_delivery(counted.head_bytes),
+            response_head: a_delivery(counted.head_bytes),
             batch,
             event: a_delivery(counted.body_bytes) - batch - content,
             content,
@@ -176,7 +177,7 @@ impl Breakdown {
     }
 
     fn all(&self) -> f64 {
-        self.request + self.answer_head + self.batch + self.event + self.content
+        self.request + self.response_head + self.batch + self.event + self.content
     }
 }
 
@@ -186,7 +187,7 @@ impl std::fmt::Display for Breakdown {
             f,
             "bytes a delivery: request {:.0}, status line and headers {:.0}, batch {:.0}, the event \
              around the content {:.0}, content {:.0}",
-            self.request, self.answer_head, self.batch, self.event, self.content
+            self.request, self.response_head, self.batch, self.event, self.content
         )
     }
 }

@@ -1,13 +1,13 @@
-//! What a session costs while nothing happens: resident memory of the server before and after
-//! thousands of them were opened.
+//! The memory of an idle session: resident memory of the server before and after thousands of sessions were
+//! opened.
 //!
-//! The users sign up before a restart, so that what password hashing leaves behind in the allocator
-//! is not there to be reused; the first hundred sessions are not counted, because they bring in what
-//! there is once.
+//! The users sign up before a restart, so that sessions do not reuse the memory that password hashing has
+//! freed in the allocator; the first hundred sessions are not counted, because they allocate what all
+//! sessions share.
 
 use std::time::{Duration, Instant};
 
-use pabal_lab::api::{Client, sign_up_many};
+use pabal_lab::api::{Account, Client, sign_up_many};
 use pabal_lab::process::Server;
 use pabal_lab::swarm::Swarm;
 
@@ -17,8 +17,8 @@ use crate::Outcome;
 use crate::report::{Claim, Report, Target, figure};
 
 /// Sessions that are open before memory is first read.
-const FIRST: usize = 100;
-/// How long memory gets to settle.
+pub const FIRST: usize = 100;
+/// How long memory settles before it is read.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longer than the interval of pings, so that every connection has had one.
 const PINGED: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const PINGED: Duration = Duration::from_secs(30);
 /// The claims on memory.
 ///
 /// # Errors
-/// If the server fails, or the process may not have as many sockets.
+/// If the server fails, or the limit of open files is too low.
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let sessions = if setting.quick { 5_000 } else { 15_000 };
     for (transport, name, most) in [
@@ -35,11 +35,11 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     ] {
         let kib = one(setting, transport, sessions, report)?;
         report.claim(Claim {
-            cell: "idle",
+            cell: "idle".into(),
             what: format!("{name}, {sessions} of them"),
             ours: kib,
             theirs: None,
-            unit: "KiB",
+            unit: "KiB".into(),
             target: Target::AtMost(most),
         });
     }
@@ -62,27 +62,8 @@ fn one(
         users
     };
     let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
-    let mut swarm = Swarm::new()?;
-    let (mut before, mut steps, start) = (0, Vec::new(), Instant::now());
-    for number in 0..sessions + FIRST {
-        if number == FIRST {
-            settle(&mut swarm, SETTLE)?;
-            before = server.rss()?;
-        }
-        if number >= FIRST && (number - FIRST).is_multiple_of(1000) {
-            steps.push(server.rss()?);
-            eprint!("\r  {number} sessions ");
-        }
-        let user = &users[number / SESSIONS_PER_USER];
-        let listener = open(&server, user, transport, number, &mut swarm)?;
-        if let Some(request) = listener.request(0) {
-            swarm.write(number, &request)?;
-        }
-    }
-    eprintln!("\r  {} sessions after {:.0} s", sessions + FIRST, start.elapsed().as_secs_f64());
-    settle(&mut swarm, SETTLE)?;
-    let opened = server.rss()?;
-    steps.push(opened);
+    let Opened { mut swarm, before, steps, last: opened } =
+        Opened::sessions(&server, &users, transport, sessions, SETTLE)?;
     let a_session = |from: u64, to: u64, sessions: usize| {
         to.saturating_sub(from) as f64 / 1024.0 / sessions as f64
     };
@@ -92,7 +73,7 @@ fn one(
         figure(before as f64 / 1024.0 / 1024.0),
         thousands.collect::<Vec<_>>().join(" ")
     ));
-    // What was free in the allocator goes to the first sessions; the later ones tell the price.
+    // The first sessions reuse free memory of the allocator, so the later half is reported, too.
     let half = steps.len() / 2;
     let later = a_session(steps[half], opened, (steps.len() - 1 - half) * 1000);
     let mut kib = a_session(before, opened, sessions);
@@ -118,7 +99,57 @@ fn one(
     Ok(kib)
 }
 
-/// Lets time pass, in which pings are answered.
+/// Idle sessions on a server, and its resident memory in bytes while they were opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connections, which have to reply to pings while the sessions live.
+    pub swarm: Swarm,
+    /// With the first hundred sessions, which are not counted.
+    pub before: u64,
+    /// After each thousand of the counted sessions; begins with none of them, ends with `last`.
+    pub steps: Vec<u64>,
+    /// With all of them.
+    pub last: u64,
+}
+
+impl Opened {
+    /// Opens so many sessions besides the [`FIRST`]. Memory is read after `settle` has passed.
+    ///
+    /// # Errors
+    /// If there are too few users, or the server fails.
+    pub fn sessions(
+        server: &Server,
+        users: &[Account],
+        transport: Transport,
+        sessions: usize,
+        settling: Duration,
+    ) -> Outcome<Self> {
+        let mut swarm = Swarm::new()?;
+        let (mut before, mut steps, start) = (0, Vec::new(), Instant::now());
+        for number in 0..sessions + FIRST {
+            if number == FIRST {
+                settle(&mut swarm, settling)?;
+                before = server.rss()?;
+            }
+            if number >= FIRST && (number - FIRST).is_multiple_of(1000) {
+                steps.push(server.rss()?);
+                eprint!("\r  {number} sessions ");
+            }
+            let user = users.get(number / SESSIONS_PER_USER).ok_or("too few users")?;
+            let listener = open(server, user, transport, number, &mut swarm)?;
+            if let Some(request) = listener.request(0) {
+                swarm.write(number, &request)?;
+            }
+        }
+        eprintln!("\r  {} sessions after {:.0} s", sessions + FIRST, start.elapsed().as_secs_f64());
+        settle(&mut swarm, settling)?;
+        let last = server.rss()?;
+        steps.push(last);
+        Ok(Self { swarm, before, steps, last })
+    }
+}
+
+/// Replies to pings for a while.
 fn settle(swarm: &mut Swarm, span: Duration) -> Outcome<()> {
     let until = Instant::now() + span;
     while let Some(left) = until.checked_duration_since(Instant::now()) {

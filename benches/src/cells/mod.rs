@@ -1,4 +1,4 @@
-//! The claims of the product, a file a cell.
+//! The cells: the claims of the product, a file per cell.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,32 +14,32 @@ pub mod soak;
 pub mod cluster;
 pub mod redis;
 
-/// What every cell is given.
+/// The settings of all cells.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// The server under measurement.
     pub pabal: PathBuf,
-    /// The folder of the peers' binaries.
+    /// The folder of the peers' programs.
     pub peers: PathBuf,
-    /// Where data folders are made: the disk that is measured.
+    /// The folder of data folders, whose disk is measured.
     pub disk: PathBuf,
-    /// Shorter and coarser.
+    /// Whether runs are shorter and coarser.
     pub quick: bool,
-    /// Messages in flight, one run each.
+    /// Messages in flight; each is a run of its own.
     pub windows: Vec<u64>,
-    /// Without peers: nothing is compared, and a profiler sees one server at work.
+    /// Without peers, for a profiler.
     pub alone: bool,
-    /// Where plots and their data go.
+    /// The folder of plots and their data.
     pub drawings: PathBuf,
 }
 
 impl Setting {
-    /// How long a measured run is.
+    /// The length of a measured run.
     pub fn span(&self) -> Duration {
         Duration::from_secs(if self.quick { 2 } else { 4 })
     }
 
-    /// How often the peers take turns.
+    /// The number of turns of each peer.
     pub fn turns(&self) -> usize {
         if self.quick { 2 } else { 3 }
     }
@@ -47,7 +47,7 @@ impl Setting {
     /// A fresh data folder.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If it cannot be made.
     pub fn folder(&self) -> crate::Outcome<tempfile::TempDir> {
         Ok(tempfile::Builder::new().prefix("pabal-measure-").tempdir_in(&self.disk)?)
     }

@@ -1,4 +1,4 @@
-//! Appends through the log in Redis, beside what `redis-benchmark` reaches on the same server.
+//! Appends through the log in Redis, in comparison with `redis-benchmark` on the same server.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use super::scene::CONTENT;
 use crate::Outcome;
 use crate::report::{Claim, Report, Target, figure, median};
 
-/// Callers at once, each with one append under way.
+/// Concurrent callers, each with one pending append.
 const CALLERS: u64 = 50;
 
-/// What is compared with: the least that gives an id and keeps an entry.
+/// The script of the comparison: the least that assigns an id and stores an entry.
 const INCR_AND_XADD: &str =
     "redis.call('INCR', KEYS[1]) return redis.call('XADD', KEYS[2], '*', 'm', ARGV[1])";
 
-/// How the callers' appends are spread.
+/// The partitions of the callers' appends.
 #[derive(Clone, Copy)]
 struct Spread {
     partitions: u16,
-    /// With a `client_message_id`, as those of real clients: then the log looks for repeats.
+    /// Whether appends have a `client_message_id`, as those of real clients; the log checks it for repeats.
     named: bool,
 }
 
@@ -40,7 +40,7 @@ struct Spread {
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    // Without its journal, which would measure the disk.
+    // Without the append-only file, which would measure the disk.
     let redis = runtime.block_on(Redis::start_with(&[("appendonly", "no")]))?;
     process::bind_other(redis.id(), process::SERVER_CORE)?;
     let benchmark = Benchmark::new(&runtime, &redis)?;
@@ -85,29 +85,29 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         );
         report.note(format!("{what}: {}", cost(&runs)));
         report.claim(Claim {
-            cell: "redis",
+            cell: "redis".into(),
             what: format!("appends, {what}, to redis-benchmark"),
             ours: rate(&runs),
             theirs: Some(rate(&theirs)),
-            unit: "/s",
+            unit: "/s".into(),
             target: if partitions == 1 { Target::AtLeast(0.8) } else { Target::None },
         });
     }
     Ok(())
 }
 
-/// What appends cost.
+/// The cost of appends.
 struct Run {
     per_second: f64,
     server_us: f64,
-    /// Of this process; nothing for another program.
+    /// CPU of this process; none for another program.
     caller_us: Option<f64>,
 }
 
 async fn append(redis: &Redis, spread: Spread, span: Duration) -> Outcome<Run> {
     let config = RedisConfig { call_within: Duration::from_secs(10), ..RedisConfig::default() };
     let store = RedisStore::connect(&redis.url().parse()?, &config).await?;
-    // Roomy: what an owner stores and trims costs what its history does.
+    // A large capacity, so that the log need not be trimmed: trimming costs what the history does.
     let log = Arc::new(store.message_log(Arc::new(SystemClock), 100_000_000));
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let content: Arc<str> = "x".repeat(CONTENT).into();
@@ -175,7 +175,7 @@ impl Benchmark {
     }
 
     fn requests(&self, runtime: &Runtime, redis: &Redis, count: u64) -> Outcome<Run> {
-        // Scripts survive it.
+        // FLUSHALL keeps scripts.
         runtime.block_on(redis.command(&["FLUSHALL"]));
         let payload = "x".repeat(CONTENT);
         let before = process::cpu(redis.id())?;
@@ -198,7 +198,8 @@ impl Benchmark {
         if kept.parse::<u64>().ok() < Some(count) {
             return Err(format!("redis-benchmark appended {kept} of {count}: {text}").into());
         }
-        let per_second = rate.ok_or_else(|| format!("redis-benchmark said {text:?}"))?;
+        let per_second =
+            rate.ok_or_else(|| format!("unexpected output of redis-benchmark: {text:?}"))?;
         Ok(Run { per_second, server_us, caller_us: None })
     }
 }

@@ -1,4 +1,4 @@
-//! Servers with a thousand listeners, ready to be sent to.
+//! A server with a thousand connected listeners and a sender.
 
 use pabal_lab::api::{Account, Client, sign_up_many, source};
 use pabal_lab::group::{Group, Listener};
@@ -15,8 +15,11 @@ use crate::disk::{BareSync, bare_sync};
 pub const LISTENERS: usize = 1000;
 /// Bytes of content of a message.
 pub const CONTENT: usize = 128;
-/// As many sessions as a user may have.
+/// The sessions that a server allows a user.
 pub const SESSIONS_PER_USER: usize = 16;
+
+/// Users whose sessions receive a fan-out.
+pub const LISTENING_USERS: usize = LISTENERS.div_ceil(SESSIONS_PER_USER);
 
 /// A server and its group.
 #[derive(Debug)]
@@ -25,14 +28,14 @@ pub struct Scene {
     pub server: Server,
     /// Sender and listeners.
     pub group: Group,
-    /// The channel that is sent to; of Pabal only.
+    /// The channel of the group; empty for a bare broadcaster.
     pub channel: String,
-    /// Who is in it; of Pabal only. The last of them have no sessions yet.
+    /// The members of the channel; empty for a bare broadcaster. The last of them have no sessions.
     pub users: Vec<Account>,
     folder: Option<TempDir>,
 }
 
-/// How the listeners of Pabal receive.
+/// The transport of Pabal's listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// WebSocket.
@@ -45,27 +48,40 @@ impl Scene {
     /// Pabal with a group of a sender and a thousand sessions.
     ///
     /// # Errors
-    /// If the server does not do as it should.
+    /// If the server fails or refuses a request.
     pub fn pabal(setting: &Setting, transport: Transport) -> Outcome<Self> {
         Self::pabal_with(setting, transport, 0)
     }
 
-    /// The same, with users in the group who have no sessions yet.
+    /// The same, with `others` further members without sessions.
     ///
     /// # Errors
-    /// If the server does not do as it should.
+    /// If the server fails or refuses a request.
     pub fn pabal_with(setting: &Setting, transport: Transport, others: usize) -> Outcome<Self> {
         let folder = setting.folder()?;
         let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
-        eprintln!("  Pabal, {transport:?}: signing up, {LISTENERS} sessions");
-        let listening = LISTENERS.div_ceil(SESSIONS_PER_USER);
-        let mut users = sign_up_many(server.address(), listening + others + 1)?;
+        eprintln!("  Pabal, {transport:?}: signing up users, {LISTENERS} sessions");
+        let users = sign_up_many(server.address(), LISTENING_USERS + others + 1)?;
+        Self::of_users(server, folder, users, transport)
+    }
+
+    /// A group of `users` on a server that knows them: the last one sends, the first
+    /// [`LISTENING_USERS`] have a thousand sessions between them.
+    ///
+    /// # Errors
+    /// If there are too few users, or the server refuses a request.
+    pub fn of_users(
+        server: Server,
+        folder: TempDir,
+        mut users: Vec<Account>,
+        transport: Transport,
+    ) -> Outcome<Self> {
         let owner = users.pop().ok_or("no users")?;
         let channel = Client::connect(server.address())?.group(&owner, &users)?;
         let mut swarm = Swarm::new()?;
         let mut listeners = Vec::with_capacity(LISTENERS);
         for number in 0..LISTENERS {
-            let user = &users[number / SESSIONS_PER_USER];
+            let user = users.get(number / SESSIONS_PER_USER).ok_or("too few users")?;
             listeners.push(open(&server, user, transport, number, &mut swarm)?);
         }
         let (stream, read) = Client::connect(server.address())?.websocket(Some(&owner))?;
@@ -78,7 +94,7 @@ impl Scene {
     /// A bare broadcaster with a thousand connections and a sender of `bytes` of text.
     ///
     /// # Errors
-    /// If the server does not do as it should.
+    /// If the server fails or refuses a request.
     pub fn bare(setting: &Setting, program: &str, bytes: usize) -> Outcome<Self> {
         let server = Server::start(&setting.peers.join(program), &[], &[])?;
         eprintln!("  {program}: {LISTENERS} connections, frames of {bytes} bytes");
@@ -93,20 +109,20 @@ impl Scene {
         Ok(Self { server, group, channel, users, folder: None })
     }
 
-    /// The bare rate of the disk that the server stores on, for messages of this size.
+    /// The sync rate of the server's disk, for messages of this size.
     ///
     /// # Errors
-    /// If there is none, or it refuses.
+    /// If the server has no data folder, or the folder cannot be written.
     pub fn bare_sync(&self) -> Outcome<BareSync> {
         let folder = self.folder.as_ref().ok_or("this server stores nothing")?;
         bare_sync(folder.path(), CONTENT, std::time::Duration::from_millis(500))
     }
 }
 
-/// Opens the `number`th session and adds its connection. A long poll is not asked yet.
+/// Opens session `number` and adds its connection. The first long poll is not sent.
 ///
 /// # Errors
-/// If the server refuses.
+/// If the server refuses a request.
 pub fn open(
     server: &Server,
     user: &Account,

@@ -1,6 +1,6 @@
-//! Slow consumers beside fast ones: the same fan-out with and without a hundred sessions in the group
-//! that read nothing. Afterwards the slow ones read, and what they were sent is compared with history:
-//! what is missing must lie at or below a `resync`.
+//! Slow consumers: the same fan-out with and without a hundred sessions in the group that read nothing.
+//! Afterwards these sessions read, and what they receive is compared with history: every missing message must
+//! be covered by a `resync`.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
@@ -19,21 +19,21 @@ use crate::report::{Claim, Report, Target, figure, median};
 
 /// Sessions that do not read.
 const SLOW: usize = 100;
-/// How long messages are sent at full speed, so that the sockets and mailboxes of the slow are full.
+/// How long messages are sent at full rate to fill the sockets and mailboxes of the slow sessions.
 const FILL: Duration = Duration::from_secs(6);
-/// How long a slow session may take to learn that it is behind, once it reads.
-const TOLD_WITHIN: Duration = Duration::from_secs(30);
+/// How long a slow session may take to receive its `resync` once it reads.
+const RESYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// The claims on slow consumers.
 ///
 /// # Errors
-/// If the server fails, or a message is lost to anybody.
+/// If the server fails, or a session loses a message.
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let others = SLOW.div_ceil(SESSIONS_PER_USER);
     let mut scene = Scene::pabal_with(setting, Transport::WebSocket, others)?;
     let pid = scene.server.pid();
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    let (mut told, mut kernel) = (Vec::new(), Vec::new());
+    let (mut caught_up, mut kernel) = (Vec::new(), Vec::new());
     for turn in 0..setting.turns() {
         eprint!("\r  turn {} of {} ", turn + 1, setting.turns());
         without.push(scene.group.run(pid, 1, setting.span())?);
@@ -45,7 +45,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         with.push(scene.group.run(pid, 1, setting.span())?);
         let sent = sent_after(&scene, newest)?;
         for slow in &mut slow {
-            told.push(slow.settle(&sent)?);
+            caught_up.push(slow.settle(&sent)?);
         }
         for (number, slow) in slow.into_iter().enumerate() {
             slow.end(&scene, number)?;
@@ -53,33 +53,33 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     }
     eprint!("\r");
     let p99 = |rounds: &[pabal_lab::group::Round]| {
-        median(rounds.iter().map(|round| round.latency.quantile_ms(0.99)))
+        median(rounds.iter().map(|round| round.latency_ms(0.99)))
     };
     let cpu =
         |rounds: &[pabal_lab::group::Round]| median(rounds.iter().map(|round| round.cpu_us()));
     report.claim(Claim {
-        cell: "slow",
+        cell: "slow".into(),
         what: format!("p99 of {LISTENERS} sessions, {SLOW} beside them read nothing, to none"),
         ours: p99(&with),
         theirs: Some(p99(&without)),
-        unit: "ms",
+        unit: "ms".into(),
         target: Target::AtMost(1.5),
     });
-    let behind = told.iter().filter(|told| told.resyncs > 0).count();
+    let behind = caught_up.iter().filter(|caught_up| caught_up.resyncs > 0).count();
     report.claim(Claim {
-        cell: "slow",
-        what: "slow sessions that were told to resync, of those that missed something".into(),
+        cell: "slow".into(),
+        what: "slow sessions that received a resync, of those that missed messages".into(),
         ours: behind as f64,
-        theirs: Some(told.iter().filter(|told| told.missed > 0).count() as f64),
-        unit: "",
+        theirs: Some(caught_up.iter().filter(|caught_up| caught_up.missed > 0).count() as f64),
+        unit: "".into(),
         target: Target::AtLeast(1.0),
     });
     report.note(format!(
         "a slow session: {} messages received late, {} left to history by {} resync (medians); nothing \
          lost; the kernel holds {} KiB for it; server CPU a delivery {} µs beside them, {} µs without",
-        figure(median(told.iter().map(|told| told.received as f64))),
-        figure(median(told.iter().map(|told| told.missed as f64))),
-        figure(median(told.iter().map(|told| told.resyncs as f64))),
+        figure(median(caught_up.iter().map(|caught_up| caught_up.received as f64))),
+        figure(median(caught_up.iter().map(|caught_up| caught_up.missed as f64))),
+        figure(median(caught_up.iter().map(|caught_up| caught_up.resyncs as f64))),
         figure(median(kernel)),
         figure(cpu(&with)),
         figure(cpu(&without)),
@@ -88,13 +88,13 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
 }
 
 /// What a slow session found when it read at last.
-struct Told {
+struct CaughtUp {
     received: usize,
     missed: usize,
     resyncs: usize,
 }
 
-/// A session whose connection nobody reads.
+/// A session whose connection is not read.
 struct Slow {
     stream: TcpStream,
     bytes: Vec<u8>,
@@ -112,10 +112,10 @@ impl Slow {
         (0..SLOW).map(one).collect()
     }
 
-    /// Reads until everything in `sent` was received or lies at or below a `resync`.
-    fn settle(&mut self, sent: &BTreeSet<u64>) -> Outcome<Told> {
+    /// Reads until everything in `sent` was received or is covered by a `resync`.
+    fn settle(&mut self, sent: &BTreeSet<u64>) -> Outcome<CaughtUp> {
         let (mut received, mut resyncs, mut newest) = (BTreeSet::new(), Vec::new(), 0);
-        let until = Instant::now() + TOLD_WITHIN;
+        let until = Instant::now() + RESYNC_WITHIN;
         self.stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         let mut buffer = vec![0; 64 * 1024];
         while Some(&newest) < sent.last() {
@@ -162,9 +162,9 @@ impl Slow {
         }
         let missed: Vec<_> = sent.difference(&received).collect();
         if missed.last() > resyncs.last().as_ref() {
-            return Err("a slow session missed a message and was not told".into());
+            return Err("a slow session missed a message without a resync".into());
         }
-        Ok(Told { received: received.len(), missed: missed.len(), resyncs: resyncs.len() })
+        Ok(CaughtUp { received: received.len(), missed: missed.len(), resyncs: resyncs.len() })
     }
 
     /// Ends the session, so that its user may open another.

@@ -1,13 +1,14 @@
-//! Ten minutes of people on all transports who lose their connections, change transports and read
-//! slowly, beside sockets that read nothing: memory, open files and tasks must be afterwards what they
-//! were before, and nobody may lose, repeat or reorder a message. History's buffers were full once
-//! before, or what is said meanwhile would look like a leak.
+//! Ten minutes of clients on all transports that lose their connections, change transports and read slowly,
+//! and of sockets that read nothing: memory, open files and tasks must return to their values of before, and
+//! no client may lose, repeat or reorder a message. The buffers of history are filled first, or their
+//! growth would look like a leak.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pabal_lab::api::{Account, Client, text};
 use pabal_lab::process::Server;
+use pabal_lab::svg::{Panel, Span, timeline};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -16,30 +17,29 @@ use tokio::time::sleep;
 use super::Setting;
 use crate::Outcome;
 use crate::crowd::{Crowd, People, Plan};
-use crate::plot::{Panel, Span, timeline};
 use crate::report::{Claim, Report, Target, figure, median};
 
-/// So much is said before anything else, in a channel that nobody listens to: more than twice what
-/// history holds in memory before it writes a table (32 MiB of messages, 8 MiB of the names of sends).
-/// What that takes, it takes once.
+/// Messages of the first phase, to a channel without listeners: more than twice what history buffers in
+/// memory before it writes a table (32 MiB of messages, 8 MiB of `client_message_id`s). The buffers keep
+/// that size.
 const FILLED: usize = 160_000;
-/// Bytes of a message of them.
+/// Bytes of each of these messages.
 const FILLER_BYTES: usize = 512;
-/// How many of them go together; and how often, until a session that nobody reads is left for another.
+/// Sends of one request; and sends of one session, after which an unread session is replaced.
 const AT_ONCE: usize = 200;
 const A_SESSION: usize = 50 * AT_ONCE;
-/// Sockets that read nothing; opened anew when the server has closed them.
+/// Sockets that read nothing; they are replaced when the server has closed them.
 const DEAF: usize = 20;
-/// One of the crowd is disturbed this often.
+/// The interval at which a device is disturbed.
 const DISTURBED: Duration = Duration::from_millis(250);
-/// What grows once (pools, caches, the allocator's reserve) grows in this time, before the start.
+/// The warm-up, in which pools, caches and the allocator's reserve reach their size.
 const WARM_UP: Duration = Duration::from_secs(60);
-/// How long memory gets to settle when all sessions have ended.
+/// How long memory settles when all sessions have ended.
 const SETTLE: Duration = Duration::from_secs(15);
 /// Sessions end by themselves a minute after their connection broke.
 const SESSIONS_END_WITHIN: Duration = Duration::from_secs(120);
 
-/// Everything about the server that could leak.
+/// The quantities of the server that could leak.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     at: f64,
@@ -49,10 +49,10 @@ struct Sample {
     sessions: f64,
 }
 
-/// The claims on leaks; with the samples as CSV, and drawn.
+/// The claims on leaks; writes the samples as CSV and as a plot.
 ///
 /// # Errors
-/// If the server fails, or a message is lost to anybody.
+/// If the server fails, or a device loses a message.
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let span = Duration::from_secs(if setting.quick { 60 } else { 600 });
     let plan = Plan { groups: 6, users: 10, devices: 4, pace: Duration::from_millis(200) };
@@ -79,7 +79,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
             ("open files after, to before", after.files, before.files, "", 1.0),
             ("tasks after, to before", after.tasks, before.tasks, "", 1.0),
         ] {
-            let (cell, target) = ("soak", Target::AtMost(target));
+            let (cell, unit, target) = ("soak".into(), unit.into(), Target::AtMost(target));
             let what = format!("{what} {} minutes", span.as_secs() / 60);
             report.claim(Claim { cell, what, ours, theirs: Some(theirs), unit, target });
         }
@@ -90,7 +90,7 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
             plan.devices(),
             figure(busiest)
         ));
-        let spans = [Span { name: "people talk, lose connections, change transports", from, to }];
+        let spans = [Span { name: "messages, lost connections, changed transports", from, to }];
         watch.draw(&setting.drawings, &spans)
     })
 }
@@ -115,8 +115,8 @@ fn fill(server: &Server) -> Outcome<()> {
                 .collect();
             let commands = json!({ "commands": sends });
             let path = format!("{session}/commands");
-            let answer = client.request("POST", &path, token, Some(&commands))?;
-            let replies = answer["replies"].as_array().ok_or("no replies")?;
+            let response = client.request("POST", &path, token, Some(&commands))?;
+            let replies = response["replies"].as_array().ok_or("no replies")?;
             if let Some(refused) = replies.iter().find(|reply| reply["message_id"].is_null()) {
                 return Err(format!("a send was not stored: {refused}").into());
             }
@@ -126,7 +126,7 @@ fn fill(server: &Server) -> Outcome<()> {
     Ok(())
 }
 
-/// A server that is looked at every second.
+/// A server that is sampled every second.
 struct Watch {
     server: Server,
     start: Instant,
@@ -149,7 +149,7 @@ impl Watch {
             self.sample()?;
             let left = until.saturating_duration_since(round).as_secs();
             eprint!("\r  {left} s left ");
-            // Those that the server let go of are replaced after a while, all at once.
+            // The server closes sockets that do not read: replace all of them after a while.
             if number % 45 == 0 {
                 deaf.clear();
                 for user in 0..DEAF {
@@ -166,11 +166,11 @@ impl Watch {
 
     /// Waits until all sessions have ended and memory has settled.
     async fn quiet(&mut self) -> Outcome<Sample> {
-        eprintln!("  everybody left; waiting for their sessions to end");
+        eprintln!("  all devices disconnected; waiting for their sessions to end");
         let until = Instant::now() + SESSIONS_END_WITHIN;
         while self.sample()?.sessions > 0.0 {
             if Instant::now() > until {
-                return Err("sessions that nobody reads do not end".into());
+                return Err("unread sessions do not end".into());
             }
             sleep(Duration::from_secs(1)).await;
         }
@@ -228,7 +228,7 @@ impl Watch {
             panel("Tasks", |sample| sample.tasks),
             panel("Sessions", |sample| sample.sessions),
         ];
-        let title = "Does anything stay behind when everybody has left?";
+        let title = "Does the server leak after all clients have disconnected?";
         std::fs::write(folder.join("soak.svg"), timeline(title, &panels, spans))?;
         Ok(())
     }

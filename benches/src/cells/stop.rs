@@ -1,6 +1,5 @@
-//! A node that is stopped with thousands of live sessions on all transports, and started again: how
-//! long it takes to exit, how long people hear nothing, and that nobody lost, repeated or reordered a
-//! message.
+//! A node that is stopped with thousands of live sessions on all transports, and started again: the time to
+//! exit, the time without a message, and that no device loses, repeats or reorders a message.
 
 use std::time::{Duration, Instant};
 
@@ -11,19 +10,19 @@ use crate::Outcome;
 use crate::crowd::{People, Plan};
 use crate::report::{Claim, Report, Target, figure};
 
-/// How long they talk before the node stops, and after it is back.
+/// How long messages are sent before the node stops, and after it has started again.
 const TALK: Duration = Duration::from_secs(10);
-/// The node's own bound on what is in progress (`server.shutdown_grace_ms`).
+/// The node's own timeout of work in progress (`server.shutdown_grace_ms`).
 const GRACE: f64 = 10.0;
 
 /// The claims on stopping.
 ///
 /// # Errors
-/// If the server fails, or a message is lost to anybody.
+/// If the server fails, or a device loses a message.
 pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let groups = if setting.quick { 12 } else { 56 };
     let plan = Plan { groups, users: 6, devices: 15, pace: Duration::from_secs(1) };
-    // A server ends with the thread that started it, which is to stay as long as the runtime.
+    // A server ends with the thread that started it, which therefore lives as long as the runtime.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().thread_keep_alive(Duration::MAX);
     runtime.build()?.block_on(async {
@@ -40,16 +39,16 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let (pabal, data) = (setting.pabal.clone(), folder.path().to_owned());
         let start = move || Server::pabal_at(address, &pabal, &data, &[]);
         let server = tokio::task::spawn_blocking(start).await??;
-        let away = asked.elapsed();
+        let unavailable = asked.elapsed();
         tokio::time::sleep(TALK).await;
         let heard = crowd.leave().await?;
         drop(server);
         report.claim(Claim {
-            cell: "stop",
+            cell: "stop".into(),
             what: format!("SIGTERM to exit, {sessions} sessions on all transports"),
             ours: took.as_secs_f64(),
             theirs: None,
-            unit: "s",
+            unit: "s".into(),
             target: Target::AtMost(GRACE),
         });
         let mut silences: Vec<_> = heard.iter().map(|heard| heard.silence.as_secs_f64()).collect();
@@ -57,10 +56,10 @@ pub fn run(setting: &Setting, report: &mut Report) -> Outcome<()> {
         let quantile = |share: f64| figure(silences[((silences.len() - 1) as f64 * share) as usize]);
         let messages: u64 = heard.iter().map(|heard| heard.messages).sum();
         report.note(format!(
-            "every one of {} devices went on where it was: {messages} deliveries, none lost, repeated or \
-             out of order; the node was away for {} s",
+            "each of {} devices continued at its cursor: {messages} deliveries, none lost, repeated or \
+             out of order; the node was unavailable for {} s",
             heard.len(),
-            figure(away.as_secs_f64()),
+            figure(unavailable.as_secs_f64()),
         ));
         report.note(format!(
             "the longest time without a message, of one a second: p50 {} p99 {} max {} s",

@@ -1,5 +1,5 @@
-//! History on disk, without a server around it: pages of one channel among a million messages, and
-//! whether anything grows with what is stored.
+//! History on disk, without a server: pages of one channel among a million messages, and whether a cost grows
+//! with the number of stored messages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ fn channel(number: usize) -> ChannelId {
 async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize) -> Outcome<f64> {
     let mut random = StdRng::seed_from_u64(1);
     let content: Arc<str> = "x".repeat(CONTENT).into();
-    // A while ago, so that ids of new messages are above.
+    // In the past, so that new messages have greater ids.
     let began = SystemClock.now().as_millis() - 86_400_000;
     let began = pabal_core::model::Timestamp::from_millis(began);
     let mut last: Vec<_> =
@@ -44,10 +44,10 @@ async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize)
     let start = Instant::now();
     for number in 0..messages {
         let channel_id = channel(random.random_range(0..channels));
-        let place = usize::from(Partition::of(channel_id, PARTITIONS).get());
-        last[place] = last[place].successor();
-        waiting[place].push(Message {
-            message_id: last[place],
+        let index = usize::from(Partition::of(channel_id, PARTITIONS).get());
+        last[index] = last[index].successor();
+        waiting[index].push(Message {
+            message_id: last[index],
             channel_id,
             message_from: UserId::new(1 + number as u64 % 100),
             message_to: None,
@@ -56,7 +56,7 @@ async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize)
         });
         let full = (number + 1) % (BATCH * usize::from(PARTITIONS)) == 0;
         if full || number + 1 == messages {
-            // All partitions at once, as their owners do.
+            // All partitions concurrently, as their owners append.
             let appends = Partition::all(PARTITIONS).zip(&mut waiting).map(|(partition, batch)| {
                 let batch = std::mem::take(batch);
                 async move {
@@ -74,7 +74,7 @@ async fn fill(history: &Arc<dyn HistoryStore>, messages: usize, channels: usize)
     Ok(messages as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Waits until nothing works in the background.
+/// Waits until the background work of the history has ended.
 async fn settle() -> Outcome<()> {
     for _ in 0..40 {
         let before = process::cpu(std::process::id())?;
@@ -112,7 +112,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 /// The claim on pages.
 ///
 /// # Errors
-/// If the disk refuses.
+/// If the history cannot be written or read.
 pub fn history(setting: &Setting, report: &mut Report) -> Outcome<()> {
     let (messages, channels) = if setting.quick { (200_000, 2_000) } else { (1_000_000, 10_000) };
     let folder = setting.folder()?;
@@ -127,7 +127,7 @@ pub fn history(setting: &Setting, report: &mut Report) -> Outcome<()> {
              {BATCH}: {} messages/s",
             figure(rate)
         ));
-        // Opened again: nothing is in memory that reads have not brought there.
+        // Opened again, so that memory holds only what reads have loaded.
         let store = on_disk(folder.path())?;
         pages(&store, channels, 2_000).await?;
         let micros = pages(&store, channels, 20_000).await?;
@@ -137,29 +137,29 @@ pub fn history(setting: &Setting, report: &mut Report) -> Outcome<()> {
             figure(quantile(&micros, 0.99))
         ));
         report.claim(Claim {
-            cell: "history",
+            cell: "history".into(),
             what: format!("last {PAGE} of one of {channels} channels, {messages} messages stored"),
             ours: quantile(&micros, 0.5),
             theirs: None,
-            unit: "µs",
+            unit: "µs".into(),
             target: Target::AtMost(100.0),
         });
         Ok(())
     })
 }
 
-/// What a message costs beside so many stored messages and channels.
+/// The cost of a message at a number of stored messages and channels.
 struct Cost {
     cpu_us: f64,
-    /// CPU of merging tables while the history was filled, a message.
+    /// CPU of merging tables per message while the history was filled.
     merge_us: f64,
     page_us: f64,
 }
 
-/// The claim that nothing grows.
+/// The claim that costs do not grow with the history.
 ///
 /// # Errors
-/// If the disk refuses.
+/// If the history cannot be written or read.
 pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
     // Never fewer than a hundred messages a channel, so that every page is full.
     let most = if setting.quick { 100_000 } else { 1_000_000 };
@@ -193,11 +193,11 @@ pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
             [("CPU of a message", last.cpu_us, first.cpu_us), ("page", last.page_us, first.page_us)]
         {
             report.claim(Claim {
-                cell: "flat",
+                cell: "flat".into(),
                 what: format!("{figure}, {what}"),
                 ours,
                 theirs: Some(theirs),
-                unit: "µs",
+                unit: "µs".into(),
                 target: Target::AtMost(1.5),
             });
         }
@@ -208,7 +208,7 @@ pub fn flat(setting: &Setting, report: &mut Report) -> Outcome<()> {
 }
 
 fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
-    /// Sends that are measured, and how many wait at once.
+    /// Measured sends, and concurrent ones.
     const SENDS: usize = 40_000;
     const AT_ONCE: usize = 64;
     let folder = setting.folder()?;
@@ -236,9 +236,9 @@ fn cost(setting: &Setting, messages: usize, channels: usize) -> Outcome<Cost> {
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
             }
         };
-        // What is believed of memberships is there before it is measured.
+        // Fill the cache of memberships before the measurement.
         send(0, channels.min(1_000)).await?;
-        // Merging what was filled in before may happen at any moment and is counted by itself.
+        // Merging the tables of the fill may happen at any moment and is counted separately.
         let cpu = || -> Outcome<_> {
             Ok(process::cpu(std::process::id())?.saturating_sub(process::cpu_of_threads(MERGING)?))
         };

@@ -1,4 +1,4 @@
-// The server that Centrifugo is built of, as it comes: channels in memory, no history, JSON.
+// The library that Centrifugo is built on, with its defaults: channels in memory, no history, JSON.
 package main
 
 import (
@@ -34,11 +34,11 @@ func main() {
 	if err := node.Run(); err != nil {
 		log.Fatal(err)
 	}
-	// A client answers pings late while others have their turn.
+	// A client replies late to pings during the turns of other systems.
 	http.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
 		PingPongConfig: centrifuge.PingPongConfig{PongTimeout: 20 * time.Second},
 	}))
-	// Whoever only listens to server-sent events would answer pings on another connection.
+	// A client of server-sent events would have to send pongs on another connection.
 	http.Handle("/connection/sse", centrifuge.NewSSEHandler(node, centrifuge.SSEConfig{
 		PingPongConfig: centrifuge.PingPongConfig{PongTimeout: -1},
 	}))

@@ -1,11 +1,11 @@
-// Socket.IO as it comes: rooms in memory, no options but for the clients' connections.
+// Socket.IO with its defaults: rooms in memory, and options for the clients' connections only.
 "use strict";
 
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
 const http = createServer();
-// Otherwise Node.js hangs up on who has posted nothing for five seconds.
+// By default Node.js closes a connection without a request for five seconds.
 http.keepAliveTimeout = 3_600_000;
 const io = new Server(http, { serveClient: false });
 

@@ -1,4 +1,4 @@
-//! How far the model is off on cells that it did not see.
+//! The error of the model on cells that it was not fitted to (cross-validation).
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use crate::record::{Family, Record};
 /// A quarter of the cells is held out, four times, until each was.
 const FOLDS: usize = 4;
 
-/// Errors as shares of what was measured.
+/// Relative errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Errors {
     /// Cells.
     pub cells: usize,
-    /// Half of them were off by at most this.
+    /// The median.
     pub median: f64,
     /// The greatest.
     pub worst: f64,
 }
 
-/// One cell that the fit did not see.
+/// One cell that the fit did not include.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Held {
-    /// Which of the records.
+    /// The index of the record.
     pub record: usize,
     /// Microseconds of CPU of the server in a second, as measured.
     pub cpu_us: f64,
@@ -39,7 +39,7 @@ pub struct Held {
     pub bytes_predicted: f64,
 }
 
-/// The model against cells that it did not see.
+/// The errors of the model on cells that it was not fitted to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Check {
     /// Cell by cell.
@@ -54,9 +54,8 @@ pub struct Check {
     pub bytes_all: Errors,
 }
 
-/// Fits four times, each time without a quarter of the cells, and compares that quarter with what the
-/// fit says of it. The quarters are drawn by lot, evenly from each transport; the same seed draws
-/// the same.
+/// Fits four times, each time without a quarter of the cells, and compares the predictions with that quarter.
+/// The quarters are drawn at random, evenly from each transport; the same seed draws the same quarters.
 pub fn check(records: &[&Record], pace: Pace, seed: u64) -> Check {
     let mut fold = vec![0; records.len()];
     let mut random = StdRng::seed_from_u64(seed);
@@ -96,7 +95,7 @@ fn compare(model: &Model, records: &[&Record], number: usize, pace: Pace) -> Hel
 }
 
 impl Check {
-    /// A model against cells, whether it has seen them or not.
+    /// The errors of a model on any cells.
     pub fn of(model: &Model, records: &[&Record], pace: Pace) -> Self {
         let all = 0..records.len();
         Self::new(all.map(|number| compare(model, records, number, pace)).collect(), records)

@@ -1,14 +1,14 @@
-//! Non-negative least squares: a price below nothing makes no sense.
+//! Non-negative least squares: a price cannot be negative.
 
-/// Rounds of improvement at most; a few hundred are enough.
+/// The most iterations; a few hundred are enough.
 const ROUNDS: usize = 20_000;
 
-/// The `x >= 0` for which the sum of `((row · x - wanted) / wanted)²` is least: errors count by the
-/// share that they are of what was measured, so that small cells count as much as large ones.
+/// The `x >= 0` that minimises the sum of `((row · x - wanted) / wanted)²`: relative errors, so that small cells
+/// count as much as large ones.
 ///
-/// One coordinate after the other takes its best value, which on this convex problem ends at the
-/// optimum (Franc, Hlaváč, Navara: *Sequential coordinate-wise algorithm for the non-negative least
-/// squares problem*, 2005). Rows that want 0 or less say nothing about shares, and are left out.
+/// Coordinate descent, which converges to the optimum of this convex problem (Franc, Hlaváč, Navara:
+/// *Sequential coordinate-wise algorithm for the non-negative least squares problem*, 2005). Rows with `wanted`
+/// of 0 or less have no relative error and are left out.
 pub(super) fn fit<const N: usize>(rows: &[([f64; N], f64)]) -> [f64; N] {
     // Every column to length 1, so that their units do not matter.
     let rows = || rows.iter().filter(|(_, wanted)| *wanted > 0.0);

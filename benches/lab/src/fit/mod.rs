@@ -1,4 +1,4 @@
-//! The fit: prices are found in measured cells, and checked against cells that the fit did not see.
+//! The fit: finds the prices from measured cells, and checks them on cells that the fit did not include.
 
 mod least_squares;
 mod check;
@@ -9,21 +9,20 @@ use crate::record::Record;
 
 pub use self::check::{Check, Errors, check};
 
-/// The cell as it came about: the schedule is random, and what happened to come is not the server's
-/// doing.
+/// The cell with the rate that was measured: the schedule is random, so it differs from the planned rate.
 pub fn as_it_was(record: &Record) -> Cell {
     let mut cell = record.cell;
-    let heard = record.counts.deliveries as f64 / record.seconds;
-    cell.plan.per_minute = heard / cell.plan.clients as f64 * 60.0;
+    let received = record.counts.deliveries as f64 / record.seconds;
+    cell.plan.per_minute = received / cell.plan.clients as f64 * 60.0;
     cell
 }
 
-/// Finds the prices that fit the records best, which were taken of servers with this pace. `cpu_error` is left at 0 for [`check`] to tell.
+/// Finds the prices that fit the records best, which were measured on servers with this pace. `cpu_error` is 0;
+/// [`check`] computes it.
 pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
     let works: Vec<_> = records
         .iter()
-        // Being there costs memory alone: the pings and the polls of whoever is there have prices of
-        // their own.
+        // A connected client costs memory only: its pings and polls have prices of their own.
         .map(|record| Terms::of(&as_it_was(record), pace).without_held())
         .collect();
     let fitted = |works: &mut dyn Iterator<Item = Terms>, wanted: &dyn Fn(&Record) -> f64| {
@@ -34,16 +33,16 @@ pub fn fit(machine: String, pace: Pace, records: &[&Record]) -> Model {
         Terms::from_array(least_squares::fit(&rows))
     };
     let bytes = |record: &Record| (record.counts.bytes_in + record.counts.bytes_out) as f64;
-    // What the node does for all does not travel to clients.
+    // The node's own work causes no traffic.
     let mut travels = works.iter().map(|work| work.of_clients());
-    // Of few clients memory says little: an allocator takes and keeps it by the megabyte.
+    // The memory of few clients is not usable: an allocator reserves it by the megabyte.
     let most = records.iter().map(|record| record.cell.plan.clients).max().unwrap_or(0);
     let held: Vec<_> = records
         .iter()
         .filter(|record| record.cell.plan.clients * 2 > most && record.cell.plan.per_minute == 0.0)
         .map(|record| (Terms::held(&record.cell).to_array(), record.rss_per_client))
         .collect();
-    // To the CPU a ping is a frame. By itself its price cannot be told from that of waking up for it.
+    // A ping has the CPU price of a frame: its own price cannot be separated from that of the wake-up.
     let mut pings_as_frames = works.iter().map(|&work| Terms {
         frame_websocket: work.frame_websocket + work.ping_websocket,
         frame_sse: work.frame_sse + work.ping_sse,

@@ -134,11 +134,14 @@ fn every_quarter_is_judged_by_the_other_three() {
     let exact = check(&records.iter().collect::<Vec<_>>(), PACE, 1);
     assert_eq!(exact.held.len(), records.len());
     assert!(exact.cpu_all.median < 1e-3, "{:?}", exact.cpu_all);
-    let liar = records.iter().position(|one| one.cell.plan.transport == Transport::LongPolling);
-    let liar = liar.expect("there is one");
-    records[liar].server_cpu_us *= 3.0;
+    let outlier = records.iter().position(|one| one.cell.plan.transport == Transport::LongPolling);
+    let outlier = outlier.expect("there is one");
+    records[outlier].server_cpu_us *= 3.0;
     let spoiled = check(&records.iter().collect::<Vec<_>>(), PACE, 1);
-    let (before, after) = (exact.held[liar], spoiled.held[liar]);
+    let (before, after) = (exact.held[outlier], spoiled.held[outlier]);
     assert_eq!(after.cpu_us, before.cpu_us * 3.0);
-    assert_eq!(after.cpu_us_predicted, before.cpu_us_predicted, "it does not vouch for itself");
+    assert_eq!(
+        after.cpu_us_predicted, before.cpu_us_predicted,
+        "a held-out cell is not in its own fit"
+    );
 }

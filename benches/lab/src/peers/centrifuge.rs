@@ -1,5 +1,5 @@
-//! Centrifuge, the library that Centrifugo is built of, behind a server of a page: channels in memory,
-//! no history, JSON. Its fallback over HTTP is server-sent events.
+//! Centrifuge, the library that Centrifugo is built on, in a minimal server: channels in memory, no history,
+//! JSON. Its fallback over HTTP is server-sent events.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::process::Server;
 use crate::swarm::Swarm;
 use crate::wire::{Framing, Unit};
 
-/// A command, a reply, or a push that says nothing: a ping, and the pong to it.
+/// An empty command, reply or push: a ping, and its pong.
 const NOTHING: &[u8] = b"{}";
 /// The reply to the command that subscribes.
 const SUBSCRIBED: &[u8] = b"\"subscribe\":{";
@@ -51,7 +51,7 @@ impl Running {
         Client::connect_from(self.server.address(), source(number))
     }
 
-    /// A client who hears a channel, or none, and speaks to another.
+    /// A client that subscribes to at most one channel and publishes to another.
     fn websocket(
         &self,
         channel: Option<&str>,
@@ -83,7 +83,7 @@ impl Running {
     }
 }
 
-/// What a client says first: commands, one a line.
+/// The first commands of a client, one per line.
 fn commands(channel: Option<&str>) -> String {
     let mut commands = r#"{"id":1,"connect":{}}"#.to_owned();
     if let Some(channel) = channel {
@@ -92,7 +92,7 @@ fn commands(channel: Option<&str>) -> String {
     commands
 }
 
-/// As a query carries it (RFC 3986 section 2.1).
+/// Percent-encodes a text for a query (RFC 3986 section 2.1).
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -108,7 +108,7 @@ fn wait_for(wanted: &[u8], mut next: impl FnMut() -> Outcome<Vec<u8>>) -> Outcom
 }
 
 fn refused(replies: &[u8]) -> Outcome<()> {
-    // A push begins otherwise.
+    // A push has no id.
     if replies.starts_with(b"{\"id\"") && memmem::find(replies, b"\"error\"").is_some() {
         return Err(format!("refused: {}", String::from_utf8_lossy(replies)).into());
     }
@@ -131,14 +131,14 @@ impl Host for Running {
         self.websocket(None, "room", 0, swarm)
     }
 
-    /// Each has a channel to hear and its partner's to speak to.
+    /// Each player subscribes to its own channel and publishes to its partner's.
     fn player(&mut self, _: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Player> {
         let (own, other) = (format!("player{number}"), format!("player{}", number ^ 1));
         Ok(Player { ear: self.websocket(Some(&own), &other, number, swarm)?, mouth: None })
     }
 }
 
-/// Frames of commands one way, of replies and pushes the other, one a line.
+/// Frames of commands to the server, and of replies and pushes from it, one per line.
 #[derive(Debug)]
 struct Commands {
     /// The command that publishes, up to its content.
@@ -166,7 +166,7 @@ impl Dialect for Commands {
 mod tests {
     use super::*;
 
-    fn answered(body: &[u8]) -> Outcome<Vec<u8>> {
+    fn reply_to(body: &[u8]) -> Outcome<Vec<u8>> {
         let mut reply = Reply::default();
         let mut commands = Commands { publish: String::new() };
         commands.hear(Unit { head: b"\x81\x02", body }, &mut reply)?;
@@ -174,19 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_answered_wherever_they_stand_in_a_frame() {
+    fn a_ping_gets_a_pong_at_any_position_of_a_frame() {
         let push = r#"{"push":{"channel":"room","pub":{"data":"{}"}}}"#;
         let pong = b"\x81\x82\0\0\0\0{}";
-        assert_eq!(answered(push.as_bytes()).expect("a push"), b"", "nothing to answer");
+        assert_eq!(reply_to(push.as_bytes()).expect("a push"), b"", "no reply to a push");
         for lines in ["{}", &format!("{push}\n{{}}"), &format!("{{}}\n{push}")] {
-            assert_eq!(answered(lines.as_bytes()).expect("lines"), pong, "{lines:?}");
+            assert_eq!(reply_to(lines.as_bytes()).expect("lines"), pong, "{lines:?}");
         }
     }
 
     #[test]
     fn a_command_that_was_refused_is_an_error() {
-        answered(br#"{"id":3,"publish":{}}"#).expect("a reply");
-        let refused = answered(br#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#);
+        reply_to(br#"{"id":3,"publish":{}}"#).expect("a reply");
+        let refused = reply_to(br#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#);
         assert!(refused.expect_err("refused").to_string().contains("permission denied"));
     }
 

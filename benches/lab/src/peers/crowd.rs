@@ -1,4 +1,4 @@
-//! Clients at the ends of their connections.
+//! The clients of a system: a swarm with a dialect per connection.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::dialect::{Dialect, Reply};
 use crate::swarm::{self, Swarm};
 use crate::wire::Unit;
 
-/// A swarm and how each of its connections talks.
+/// A swarm and the dialect of each connection.
 #[derive(Debug)]
 pub(super) struct Crowd {
     swarm: Swarm,
@@ -19,7 +19,7 @@ pub(super) struct Crowd {
     pub(super) passed: Passed,
 }
 
-/// What passed all connections.
+/// Bytes and requests of all connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Passed {
     pub(super) bytes: u64,
@@ -32,7 +32,7 @@ impl Crowd {
         Ok(Self { swarm, dialects: Vec::new(), reply: Reply::default(), passed })
     }
 
-    /// Where hosts open connections; each has to be added next.
+    /// The swarm in which hosts open connections; each is added here right after.
     pub(super) fn swarm(&mut self) -> &mut Swarm {
         &mut self.swarm
     }
@@ -42,12 +42,12 @@ impl Crowd {
         self.dialects.push(seat.dialect);
     }
 
-    /// As many connections as there are.
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
         self.dialects.len()
     }
 
-    /// Says something on a connection.
+    /// Sends a message on a connection.
     pub(super) fn say(&mut self, connection: usize, content: &[u8]) -> Outcome<()> {
         self.dialects[connection].say(content, &mut self.reply)?;
         self.passed.add(&self.reply);
@@ -56,8 +56,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits at most `timeout` for something to arrive, answers it, and hands the text of every unit
-    /// to `take`. Answers whether anything arrived.
+    /// Waits at most `timeout` for data, replies to it, and calls `take` with the text of every unit. Returns
+    /// whether data arrived.
     pub(super) fn turn(
         &mut self,
         timeout: Duration,
@@ -76,7 +76,7 @@ impl Crowd {
         })
     }
 
-    /// Lets time pass, in which pings are answered.
+    /// Replies to pings for a while.
     pub(super) fn attend_for(&mut self, span: Duration) -> Outcome<()> {
         let until = Instant::now() + span;
         while let Some(left) = until.checked_duration_since(Instant::now()) {

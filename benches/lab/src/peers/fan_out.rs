@@ -1,4 +1,4 @@
-//! One who speaks to many.
+//! The fan-out: one client publishes to many.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const IN_FLIGHT: [usize; 2] = [1, 32];
 
 struct Speech<'a> {
     system: &'a dyn System,
-    // Before the server, which would otherwise have to take leave of all its clients.
+    // Dropped before the server, which otherwise closes every connection first.
     group: Group,
     host: Box<dyn Host>,
     in_flight: usize,
@@ -23,7 +23,7 @@ struct Speech<'a> {
 
 impl<'a> Speech<'a> {
     fn set(system: &'a dyn System, over: Transport, count: usize) -> Outcome<Self> {
-        let mut host = system.start(Cast::Room { clients: count })?;
+        let mut host = system.start(Cast::FanOut { clients: count })?;
         let (mut swarm, mut listeners) = (Swarm::new()?, Vec::with_capacity(count));
         for number in 0..count {
             let seat = host.listener(over, number, &mut swarm)?;
@@ -45,8 +45,8 @@ impl<'a> Speech<'a> {
             cpu_us_per_delivery: Some(of(&Round::cpu_us)),
             bytes_per_delivery: Some(of(&|round| a_delivery(round, round.counted.bytes()))),
             requests_per_delivery: Some(of(&|round| a_delivery(round, round.counted.requests))),
-            p50_ms: Some(of(&|round| round.latency.quantile_ms(0.5))),
-            p99_ms: Some(of(&|round| round.latency.quantile_ms(0.99))),
+            p50_ms: Some(of(&|round| round.latency_ms(0.5))),
+            p99_ms: Some(of(&|round| round.latency_ms(0.99))),
             ..PeerRow::empty(self.system, over, task, of(&Round::generator_share))
         }
     }
@@ -73,7 +73,7 @@ impl Scene for Speech<'_> {
     }
 }
 
-/// The rows of all systems that have this transport, with so many listeners.
+/// The rows of all systems with this transport, with so many listeners.
 pub(super) fn rows(
     systems: &[Box<dyn System>],
     over: Transport,

@@ -1,11 +1,11 @@
-//! What a system has to offer in order to be measured.
+//! The interface of a system under measurement.
 
 use crate::Outcome;
 use crate::dialect::Dialect;
 use crate::process::Server;
 use crate::swarm::Swarm;
 
-/// How clients receive.
+/// The transport of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     WebSocket,
@@ -17,7 +17,7 @@ pub(super) enum Transport {
 impl Transport {
     pub(super) const ALL: [Self; 3] = [Self::WebSocket, Self::LongPolling, Self::Sse];
 
-    /// As rows name it.
+    /// Its name in rows.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -27,12 +27,12 @@ impl Transport {
     }
 }
 
-/// For whom a server is started.
+/// The clients that a server is started for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cast {
-    /// Clients of one channel, and one who speaks in it.
-    Room { clients: usize },
-    /// Clients of one channel in which nobody speaks: it is their memory that matters.
+    /// Clients of one channel, and one that publishes to it.
+    FanOut { clients: usize },
+    /// Clients of one channel without messages, whose memory is measured.
     Rest { clients: usize },
     /// Two clients in each of many channels.
     Pairs { pairs: usize },
@@ -45,21 +45,21 @@ pub(super) struct Seat {
     pub(super) dialect: Box<dyn Dialect>,
 }
 
-/// A client who hears and speaks.
+/// A client that receives and sends.
 #[derive(Debug)]
 pub(super) struct Player {
     pub(super) ear: Seat,
-    /// Where it speaks, if that is another connection.
+    /// The connection that it sends on, if it is another one.
     pub(super) mouth: Option<Seat>,
 }
 
-/// A system that is there to be started.
+/// An installed system.
 pub(super) trait System {
     fn name(&self) -> &'static str;
 
     fn version(&self) -> &str;
 
-    /// Whether a message is on disk before anybody receives it.
+    /// Whether a message is on disk before any client receives it.
     fn durable(&self) -> bool {
         false
     }
@@ -73,16 +73,16 @@ pub(super) trait System {
 pub(super) trait Host {
     fn server(&self) -> &Server;
 
-    /// Opens the `number`th client of a room, which hears everything from then on.
+    /// Opens client `number` of the channel, which receives every message from then on.
     fn listener(&mut self, over: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Seat>;
 
-    /// Opens who speaks in the room.
+    /// Opens the client that publishes to the channel.
     fn speaker(&mut self, swarm: &mut Swarm) -> Outcome<Seat>;
 
-    /// Opens the `number`th player; two that follow each other are a pair.
+    /// Opens player `number`; players 2n and 2n + 1 are a pair.
     fn player(&mut self, over: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Player>;
 
-    /// Waits until the server knows of all that listen.
+    /// Waits until the server has registered all subscribers.
     fn wait_for(&mut self, _listeners: usize) -> Outcome<()> {
         Ok(())
     }

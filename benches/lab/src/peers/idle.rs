@@ -1,4 +1,4 @@
-//! What a client costs that is connected and hears nothing.
+//! The cost of an idle client.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use super::{Options, PeerRow, Task};
 use crate::Outcome;
 use crate::process::{self, kernel_tcp_bytes};
 
-/// Clients that are there before memory is first read: they bring in what there is once.
+/// Clients that connect before memory is first read: they allocate what all clients share.
 const FIRST: usize = 100;
-/// How often memory is read until it stays.
+/// The interval of readings until memory is stable.
 const STEP: Duration = Duration::from_millis(400);
-/// What memory may still move by in a step.
+/// The change of memory in an interval below which it is stable.
 const STILL: f64 = 0.002;
-/// How long it gets to settle.
+/// The longest wait for stable memory.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// The rows of all systems that have this transport.
+/// The rows of all systems with this transport.
 pub(super) fn rows(
     systems: &[Box<dyn System>],
     over: Transport,
@@ -42,13 +42,13 @@ fn row(system: &dyn System, over: Transport, clients: usize) -> Outcome<PeerRow>
     let mut crowd = Crowd::new()?;
     let (start, own) = (Instant::now(), process::cpu(std::process::id())?);
     let mut read = [Memory::default(); 3];
-    // What is free in the allocator goes to the first clients; the later half tells the price, too.
+    // The first clients reuse free memory of the allocator, so the later half is measured, too.
     let steps = [FIRST, clients / 2, clients - clients / 2];
     for (step, memory) in steps.into_iter().zip(&mut read) {
         for _ in 0..step {
             let seat = host.listener(over, crowd.len(), crowd.swarm())?;
             crowd.add(seat);
-            // Opening takes longer than a ping may wait.
+            // Opening all clients takes longer than the timeout of a ping.
             while crowd.turn(Duration::ZERO, |_, _| Ok(()))? {}
         }
         host.wait_for(crowd.len())?;
@@ -76,7 +76,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Memory when it does not move any more, or after a while. Pings are answered meanwhile.
+    /// Memory when it is stable, or after the longest wait. Replies to pings meanwhile.
     fn settled(crowd: &mut Crowd, server: &dyn Fn() -> Outcome<u64>) -> Outcome<Self> {
         let until = Instant::now() + SETTLE;
         let mut last = server()?;

@@ -1,5 +1,5 @@
-//! Peers from their packages, into a folder of their own: nchan from Debian, Socket.IO from npm, Centrifuge
-//! by its Go module. What is there is not fetched again.
+//! Installs peers from their packages into a separate folder: nchan from Debian, Socket.IO from npm, Centrifuge
+//! as a Go module. An installed version is not fetched again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::socket_io::SocketIo;
 use crate::Outcome;
 
 const PACKAGES: [&str; 2] = ["nginx", "libnginx-mod-nchan"];
-/// Compiled into Debian's nchan, which makes a folder in it.
+/// The folder that is compiled into Debian's nginx, which writes to it.
 const NGINX_STATE: &str = "/var/lib/nginx";
 
 const SCRIPT: &str = include_str!("../../peers/socket.io/server.js");
@@ -22,16 +22,16 @@ const PROGRAM: &str = include_str!("../../peers/centrifuge/main.go");
 const PROGRAM_MODULES: &str = include_str!("../../peers/centrifuge/go.mod");
 const PROGRAM_SUMS: &str = include_str!("../../peers/centrifuge/go.sum");
 
-/// Where peers are installed.
+/// The installation of peers.
 pub(super) struct Folder<'a> {
     /// The folder, absolute: installers run inside of it.
     pub(super) path: PathBuf,
-    /// Who is told before something is installed; without anybody, nothing is.
+    /// Called before an installation; without it nothing is installed.
     pub(super) progress: Option<&'a dyn Fn(&str)>,
 }
 
 impl Folder<'_> {
-    /// nchan, from Debian's packages as this machine knows them, unpacked.
+    /// nchan, unpacked from Debian's packages of this machine's package index.
     pub(super) fn nchan(&self) -> Outcome<Nchan> {
         let root = self.path.join("nchan");
         if !root.is_dir() {
@@ -46,12 +46,12 @@ impl Folder<'_> {
             })?;
         }
         fs::create_dir_all(NGINX_STATE).map_err(|error| {
-            format!("Debian's nchan wants the folder {NGINX_STATE}, make it as root: {error}")
+            format!("Debian's nchan needs the folder {NGINX_STATE}, make it as root: {error}")
         })?;
         Nchan::at(&root)
     }
 
-    /// Socket.IO, of the versions in its lock file.
+    /// Socket.IO, in the versions of its lock file.
     pub(super) fn socket_io(&self) -> Outcome<SocketIo> {
         let files = [
             ("server.js", SCRIPT),
@@ -68,11 +68,11 @@ impl Folder<'_> {
         }
         let package = fs::read(home.join("node_modules/socket.io/package.json"))?;
         let package: serde_json::Value = serde_json::from_slice(&package)?;
-        let version = package["version"].as_str().ok_or("Socket.IO does not say its version")?;
+        let version = package["version"].as_str().ok_or("Socket.IO has no version")?;
         Ok(SocketIo { script: home.join("server.js"), version: version.to_owned() })
     }
 
-    /// Centrifuge, of the version in its module file, built here.
+    /// Centrifuge, in the version of its module file, built here.
     pub(super) fn centrifuge(&self) -> Outcome<Centrifuge> {
         let files = [("main.go", PROGRAM), ("go.mod", PROGRAM_MODULES), ("go.sum", PROGRAM_SUMS)];
         let home = self.path.join("centrifuge");
@@ -105,7 +105,7 @@ impl Folder<'_> {
     }
 }
 
-/// Makes `folder` whole or not at all: it gets its name when everything is in it.
+/// Makes `folder` completely or not at all: it is renamed to its name when it is complete.
 fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<()> {
     let around = folder.parent().ok_or("no folder")?;
     fs::create_dir_all(around)?;
@@ -131,7 +131,7 @@ fn write(folder: &Path, files: &[(&str, &str)]) -> Outcome<()> {
     Ok(())
 }
 
-/// Runs an installer; what it said is the error if it fails.
+/// Runs an installer; its last output is the error if it fails.
 fn run(command: &mut Command) -> Outcome<()> {
     let program = PathBuf::from(command.get_program());
     let output = command
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn packages_are_pinned_without_a_registry() {
         assert!(SCRIPT_LOCK.contains("\"integrity\""), "packages are pinned");
-        assert!(!SCRIPT_LOCK.contains("\"resolved\""), "a host, and npm would ask no other");
+        assert!(!SCRIPT_LOCK.contains("\"resolved\""), "a URL would fix the registry");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What other systems were seen to do at the same work, on the same machine, in the same run.
+//! Measurements of other systems at the same work, on the same machine, in the same run.
 //!
-//! In reading order: `host` is what a system has to offer, `pabal`, `nchan`, `socket_io` and `centrifuge`
-//! offer it, `install` gets them from their packages. `turns` lets them take turns at the tasks:
-//! `fan_out`, `pairs` and `idle`.
+//! In reading order: `host` is the interface of a system, which `pabal`, `nchan`, `socket_io` and `centrifuge`
+//! implement; `install` installs their packages. `turns` alternates the systems at the tasks `fan_out`, `pairs`
+//! and `idle`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,27 +25,27 @@ mod fan_out;
 mod pairs;
 mod idle;
 
-/// Pabal, as rows name it.
+/// The name of Pabal in rows.
 pub const PABAL: &str = "Pabal";
-/// The others, as rows name them.
+/// The names of the other systems in rows.
 pub const NAMES: [&str; 3] = ["nchan", "Socket.IO", "Centrifuge"];
 
-/// The work.
+/// The task of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "name")]
 pub enum Task {
     /// Messages of 128 bytes to 1,000 subscribers of one channel.
     FanOut {
-        /// Messages that are on their way at the same time.
+        /// Messages in flight.
         in_flight: usize,
     },
-    /// Clients that are connected and hear nothing.
+    /// Idle clients.
     Idle,
-    /// 100 pairs, each of which sends its next message when the last one was answered.
+    /// 100 pairs; a player sends its next message when its partner's has arrived.
     Pairs,
 }
 
-/// One system at one task. What a task does not measure is absent.
+/// One system at one task. A figure that the task does not measure is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
     /// Its name: [`PABAL`] or one of [`NAMES`].
@@ -54,19 +54,19 @@ pub struct PeerRow {
     pub version: String,
     /// `websocket`, `long_polling` or `sse`.
     pub transport: String,
-    /// What it did.
+    /// The task.
     pub task: Task,
-    /// Whether a message is on disk before anybody receives it.
+    /// Whether a message is on disk before any client receives it.
     pub durable: bool,
     /// Deliveries a second, with the server on one core.
     pub deliveries_per_second: Option<f64>,
     /// CPU of all its processes for a delivery, in microseconds.
     pub cpu_us_per_delivery: Option<f64>,
-    /// Bytes that TCP carries for a delivery, both ways; those of who speaks to a thousand aside.
+    /// Bytes that TCP carries per delivery, both directions; in a fan-out without those of the publisher.
     pub bytes_per_delivery: Option<f64>,
     /// Requests for a delivery.
     pub requests_per_delivery: Option<f64>,
-    /// From send to receipt, in milliseconds.
+    /// The median time from send to receipt, in milliseconds.
     pub p50_ms: Option<f64>,
     /// The same at the 99th percentile.
     pub p99_ms: Option<f64>,
@@ -78,13 +78,13 @@ pub struct PeerRow {
     pub kernel_per_client: Option<f64>,
     /// Share of the generator's core that was busy; above 0.9 the generator was the bottleneck.
     pub generator_busy: f64,
-    /// Share of the servers' core that other programs had meanwhile, all turns of all systems together;
-    /// above [`DISTURBED`] rates are too low and times too long. Absent at rest.
+    /// Share of the servers' core that other programs used meanwhile, over all turns of all systems; above
+    /// [`DISTURBED`] rates are too low and times too long. Absent for idle clients.
     #[serde(default)]
     pub others_busy: Option<f64>,
 }
 
-/// Share of the servers' core that others may have before figures have to be read with that.
+/// The share of the servers' core used by other programs above which a report warns.
 pub const DISTURBED: f64 = 0.1;
 
 impl PeerRow {
@@ -112,40 +112,40 @@ impl PeerRow {
 
 /// Subscribers of a fan-out.
 const LISTENERS: usize = 1_000;
-/// Pairs in conversation.
+/// Pairs of players.
 const PAIRS: usize = 100;
 
-/// What is compared, and for how long.
+/// The options of a comparison of systems.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The executable of Pabal.
     pub pabal: PathBuf,
-    /// Where the peers are installed; about 100 MB.
+    /// The folder of the peers; about 100 MB.
     pub folder: PathBuf,
-    /// Where Pabal makes its data folder: the disk that its messages wait for.
+    /// The folder of Pabal's data: the disk of its durable writes.
     pub disk: PathBuf,
     /// Turns of each system at each task; figures are their medians.
     pub turns: usize,
     /// Length of a turn, besides a quarter of it to warm up.
     pub span: Duration,
-    /// Clients at rest. A machine's bound on open files has to be above it.
+    /// Idle clients. The limit of open files has to be above it.
     pub idle_clients: usize,
 }
 
 impl Options {
-    /// Within about four minutes once the peers are installed.
+    /// About four minutes once the peers are installed.
     pub fn new(pabal: PathBuf, folder: PathBuf, disk: PathBuf) -> Self {
-        // Many and short, because what else the machine does comes and goes.
+        // Many short turns, because the load of other programs varies.
         let (turns, span) = (6, Duration::from_millis(600));
         Self { pabal, folder, disk, turns, span, idle_clients: 2_000 }
     }
 }
 
-/// Installs the peers where they are missing, lets all systems do the tasks, and answers a row for each
-/// system, transport and task. Servers run on one core and this process on another.
+/// Installs missing peers, measures all systems at the tasks, and returns a row for each system, transport and
+/// task. Servers run on one core and this process on another.
 ///
-/// `progress` is told a line now and then; a peer that cannot be installed, or that loses a message or
-/// its server, is left out, and a line says so and why.
+/// Calls `progress` with lines for the user. A peer that cannot be installed, that loses a message or whose server
+/// ends is left out, and a line says why.
 ///
 /// # Errors
 /// If Pabal cannot be run, or there is no second core.
@@ -156,7 +156,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Outcome<Vec<PeerRow>> 
     for over in Transport::ALL {
         rows.extend(fan_out::rows(&systems, over, LISTENERS, options, progress));
     }
-    // Server-sent events are here for those who have no long polling.
+    // Server-sent events are for systems without long polling.
     for over in [Transport::WebSocket, Transport::LongPolling] {
         rows.extend(pairs::rows(&systems, over, PAIRS, options, progress));
     }
@@ -181,7 +181,7 @@ fn systems(options: &Options, progress: &dyn Fn(&str)) -> Outcome<Vec<Box<dyn Sy
     Ok(systems)
 }
 
-/// All peers, as far as they are there.
+/// All peers that are installed.
 fn peers(folder: &Folder<'_>) -> [(&'static str, Outcome<Box<dyn System>>); 3] {
     fn boxed(system: impl System + 'static) -> Box<dyn System> {
         Box::new(system)
@@ -194,7 +194,7 @@ fn peers(folder: &Folder<'_>) -> [(&'static str, Outcome<Box<dyn System>>); 3] {
     ]
 }
 
-/// The middle one, or the mean of the two around the middle.
+/// The median; of an even number the mean of the two middle ones.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! nchan 1.3, a publish/subscribe module of nginx, as Debian packages it: messages wait in memory, a
-//! poll is answered with one message and where it stands.
+//! nchan 1.3, a publish/subscribe module of nginx, as Debian packages it: messages are kept in memory, and the
+//! response to a poll holds one message and its position.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -19,9 +19,9 @@ use crate::wire::{Framing, Unit};
 
 const CONFIGURATION: &str = include_str!("../../peers/nchan/nginx.conf");
 const STATUS: &[u8] = b"GET /status HTTP/1.1\r\nhost: nchan\r\n\r\n";
-/// With how many ports a server is tried before something else must be wrong.
+/// Attempts to start a server, each with another port.
 const TRIES: usize = 3;
-/// How long it may take until it knows of all subscribers.
+/// How long the server may take to register all subscribers.
 const READY: Duration = Duration::from_secs(10);
 
 /// An nginx and the module for it.
@@ -32,7 +32,7 @@ pub(super) struct Nchan {
 }
 
 impl Nchan {
-    /// Those of this folder tree, once they have been seen to run.
+    /// The programs of this folder, if they run.
     pub(super) fn at(root: &Path) -> Outcome<Self> {
         let nginx = root.join("usr/sbin/nginx");
         let module = root.join("usr/lib/nginx/modules/ngx_nchan_module.so");
@@ -41,7 +41,7 @@ impl Nchan {
         let mut client = Client::connect(running.server.address())?;
         let status = String::from_utf8(client.exchange(STATUS)?)?;
         let version = status.lines().find_map(|line| line.strip_prefix("nchan version: "));
-        version.ok_or("nchan does not say its version")?.clone_into(&mut nchan.version);
+        version.ok_or("nchan does not report its version")?.clone_into(&mut nchan.version);
         Ok(nchan)
     }
 
@@ -49,7 +49,7 @@ impl Nchan {
         let mut tries = 1;
         loop {
             match self.run_at(spare_address()?) {
-                // Somebody else may have taken the port since.
+                // Another process may have taken the port since.
                 Err(_) if tries < TRIES => tries += 1,
                 other => return other,
             }
@@ -75,7 +75,7 @@ impl Nchan {
     }
 }
 
-/// An address at which nobody listens now.
+/// A free address.
 fn spare_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
@@ -99,7 +99,7 @@ impl System for Nchan {
 }
 
 struct Running {
-    // Before the folder, which goes when nobody writes into it any more.
+    // Dropped before the folder, which is removed when no process writes to it.
     server: Server,
     _folder: TempDir,
 }
@@ -155,8 +155,8 @@ impl Host for Running {
         self.publisher("room", 0, swarm)
     }
 
-    /// Each has a channel to hear and its partner's to speak to, and speaks by a request. On a
-    /// WebSocket that does both, nginx waits for the client's delayed acknowledgements.
+    /// Each player subscribes to its own channel and publishes to its partner's by a request. On a WebSocket in
+    /// both directions nginx waits for the client's delayed acknowledgements.
     fn player(&mut self, over: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Player> {
         let ear = self.subscriber(&format!("player{number}"), over, number, swarm)?;
         let mouth = self.publisher(&format!("player{}", number ^ 1), number, swarm)?;
@@ -180,11 +180,11 @@ impl Host for Running {
     }
 }
 
-/// Asks for the message behind the one that came: its time and its place in that second come back as
-/// they were given.
+/// Polls for the message after the received one: the request returns that message's time and its position within
+/// the second.
 #[derive(Debug)]
 struct Polls {
-    /// The request up to where it begins.
+    /// The request up to the position.
     request: String,
 }
 
@@ -194,17 +194,17 @@ impl Dialect for Polls {
             .head
             .starts_with(b"HTTP/1.1 200")
             .then(|| value(unit.head, b"\r\nLast-Modified: ").zip(value(unit.head, b"\r\nEtag: ")));
-        let (time, place) = found
+        let (time, position) = found
             .flatten()
             .ok_or_else(|| format!("not a message: {}", String::from_utf8_lossy(unit.head)))?;
         let request = self.request.as_bytes();
-        let parts = [b"If-Modified-Since: ", time, b"\r\nIf-None-Match: ", place, b"\r\n\r\n"];
+        let parts = [b"If-Modified-Since: ", time, b"\r\nIf-None-Match: ", position, b"\r\n\r\n"];
         reply.request(&[&[request], &parts[..]].concat());
         Ok(unit.body)
     }
 }
 
-/// The value of a header, given with what is around its name.
+/// The value of a header; `name` includes the line end before it and the colon.
 fn value<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let rest = &head[memmem::find(head, name)? + name.len()..];
     Some(&rest[..memchr::memchr(b'\r', rest)?])
@@ -219,7 +219,7 @@ struct Posts {
 
 impl Dialect for Posts {
     fn hear<'a>(&'a mut self, unit: Unit<'a>, _: &mut Reply) -> Outcome<&'a [u8]> {
-        // 201 if somebody received it, 202 if it waits.
+        // 201 if a subscriber received it, 202 if it is queued.
         if unit.head.starts_with(b"HTTP/1.1 20") {
             Ok(unit.body)
         } else {
@@ -254,7 +254,7 @@ mod tests {
             &b"HTTP/1.1 408 Request Timeout\r\nLast-Modified: x\r\nEtag: 0\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nLast-Modified: x\r\n\r\n",
         ] {
-            assert!(polls.hear(unit(head), &mut reply).is_err(), "no message to go on from");
+            assert!(polls.hear(unit(head), &mut reply).is_err(), "no message to continue from");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pabal itself, as it is served: every message is on disk before anybody receives it.
+//! Pabal in its default configuration: every message is on disk before any client receives it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,10 +14,10 @@ use crate::process::{GIVE_BACK, Server};
 use crate::swarm::Swarm;
 use crate::wire::{Framing, Unit, next_of};
 
-/// What the machine does not allow is no news here.
+/// Warnings about the limits of the machine are of no use here.
 const QUIET: (&str, &str) = ("PABAL_LOG_FILTER", "error");
 
-/// As many sessions as a user may have.
+/// The sessions that a server allows a user.
 const SESSIONS_PER_USER: usize = 16;
 
 /// An executable of Pabal.
@@ -28,14 +28,14 @@ pub(super) struct Pabal {
 }
 
 impl Pabal {
-    /// One that stores on `disk`.
+    /// A Pabal with its data on `disk`.
     pub(super) fn new(program: PathBuf, disk: PathBuf) -> Outcome<Self> {
         let output = Command::new(&program)
             .arg("--version")
             .output()
             .map_err(|error| format!("{}: {error}", program.display()))?;
         let line = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = line.split_whitespace().nth(1).ok_or("pabal --version says nothing")?;
+        let version = line.split_whitespace().nth(1).ok_or("pabal --version prints no version")?;
         Ok(Self { program, version: version.to_owned(), disk })
     }
 }
@@ -57,17 +57,17 @@ impl System for Pabal {
         true
     }
 
-    /// The users sign up before a restart: hashing passwords leaves memory behind, and is no work of
-    /// these tasks.
+    /// Users sign up before a restart: hashing passwords leaves free memory in the allocator, and is not part of
+    /// the tasks.
     fn start(&self, cast: Cast) -> Outcome<Box<dyn Host>> {
         let folder = tempfile::Builder::new().prefix("pabal-peers-").tempdir_in(&self.disk)?;
         let environment: &[_] = match cast {
             Cast::Rest { .. } => &[QUIET, GIVE_BACK],
-            Cast::Room { .. } | Cast::Pairs { .. } => &[QUIET],
+            Cast::FanOut { .. } | Cast::Pairs { .. } => &[QUIET],
         };
         let server = Server::pabal(&self.program, folder.path(), environment)?;
         let users = match cast {
-            Cast::Room { clients } | Cast::Rest { clients } => {
+            Cast::FanOut { clients } | Cast::Rest { clients } => {
                 clients.div_ceil(SESSIONS_PER_USER) + 1
             }
             Cast::Pairs { pairs } => 2 * pairs,
@@ -75,7 +75,7 @@ impl System for Pabal {
         let users = sign_up_many(server.address(), users)?;
         let mut client = Client::connect(server.address())?;
         let channels = match cast {
-            Cast::Room { .. } | Cast::Rest { .. } => vec![client.group(&users[0], &users[1..])?],
+            Cast::FanOut { .. } | Cast::Rest { .. } => vec![client.group(&users[0], &users[1..])?],
             Cast::Pairs { .. } => users
                 .chunks_exact(2)
                 .map(|pair| client.direct(&pair[0], &pair[1]))
@@ -88,7 +88,7 @@ impl System for Pabal {
 }
 
 struct Running {
-    // Before the folder, which goes when nobody writes into it any more.
+    // Dropped before the folder, which is removed when no process writes to it.
     server: Server,
     users: Vec<Account>,
     channels: Vec<String>,
@@ -127,7 +127,7 @@ impl Running {
     ) -> Outcome<Seat> {
         let polls = Box::new(Polls {
             before: format!("GET {path}?after=").into_bytes(),
-            behind: self.headers(user) + "\r\n",
+            after: self.headers(user) + "\r\n",
         });
         let mut reply = Reply::default();
         polls.ask(0, &mut reply);
@@ -149,7 +149,7 @@ impl Host for Running {
     }
 
     fn listener(&mut self, over: Transport, number: usize, swarm: &mut Swarm) -> Outcome<Seat> {
-        // The first user is who speaks.
+        // The first user publishes.
         let user = &self.users[1 + number / SESSIONS_PER_USER];
         if over == Transport::WebSocket {
             return self.websocket(user, number, Box::new(Silent), swarm);
@@ -216,18 +216,18 @@ impl Dialect for Commands {
     }
 }
 
-/// Asks for the next batch after each, with as few headers as HTTP/1.1 and the contract allow.
+/// Polls for the next batch after each one, with as few headers as HTTP/1.1 and the protocol allow.
 #[derive(Debug)]
 struct Polls {
     /// The request up to the cursor.
     before: Vec<u8>,
-    /// The request behind the cursor.
-    behind: String,
+    /// The request after the cursor.
+    after: String,
 }
 
 impl Polls {
     fn ask(&self, after: u64, reply: &mut Reply) {
-        reply.request(&[&self.before, after.to_string().as_bytes(), self.behind.as_bytes()]);
+        reply.request(&[&self.before, after.to_string().as_bytes(), self.after.as_bytes()]);
     }
 }
 

@@ -1,6 +1,9 @@
-//! Pairs in conversation: each sends its next message when the last one was answered.
+//! Pairs: a player sends its next message when its partner's message has arrived.
 
 use std::time::{Duration, Instant};
+
+use pabal_load::Histogram;
+use pabal_load::latency::{histogram, quantile_ms, record};
 
 use super::crowd::{Crowd, Passed};
 use super::host::{Cast, Host, System, Transport};
@@ -8,33 +11,32 @@ use super::turns::{Scene, Turns};
 use super::{Options, PeerRow, Task, median};
 use crate::Outcome;
 use crate::dialect;
-use crate::histogram::Histogram;
 use crate::process::{self, Server};
 
-/// After how long without any delivery a turn counts as stuck.
+/// The time without any delivery after which a turn ends with an error.
 const STUCK: Duration = Duration::from_secs(10);
 
 struct Talk<'a> {
     system: &'a dyn System,
-    // Before the server, as in a fan-out.
+    // Dropped before the server, as in a fan-out.
     crowd: Crowd,
     host: Box<dyn Host>,
-    /// By connection, whose ear it is; mouths hear answers to what they say.
+    /// The player that receives on each connection; none for a connection that only sends.
     ears: Vec<Option<usize>>,
-    /// By player.
+    /// The connection on which each player sends.
     mouths: Vec<usize>,
     pairs: Vec<Pair>,
     deliveries: u64,
-    latency: Histogram,
+    latency: Histogram<u64>,
     rounds: Vec<Round>,
 }
 
-/// A message on its way. The first player's messages have odd numbers.
+/// The message in flight of a pair. The first player's messages have odd numbers.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     number: u64,
     sent_at: Instant,
-    /// Whether it has arrived, and nothing follows yet.
+    /// Whether it has arrived and its successor is not sent yet.
     rests: bool,
 }
 
@@ -65,7 +67,7 @@ impl<'a> Talk<'a> {
         }
         host.wait_for(2 * count)?;
         let pair = Pair { number: 0, sent_at: Instant::now(), rests: true };
-        let (pairs, latency) = (vec![pair; count], Histogram::default());
+        let (pairs, latency) = (vec![pair; count], histogram());
         Ok(Self {
             system,
             crowd,
@@ -79,7 +81,7 @@ impl<'a> Talk<'a> {
         })
     }
 
-    /// Answers every message that rests; the first ones open the conversation.
+    /// Sends the next message of every pair whose message has arrived.
     fn speak(&mut self) -> Outcome<()> {
         for (number, pair) in self.pairs.iter_mut().enumerate().filter(|(_, pair)| pair.rests) {
             pair.number += 1;
@@ -100,14 +102,14 @@ impl<'a> Talk<'a> {
             let pair = &mut pairs[player / 2];
             for number in dialect::numbers(text) {
                 let number = number?;
-                // Some systems send one's own messages to oneself, too.
+                // Some systems deliver a message to its sender, too.
                 if (number + 1) % 2 == player as u64 % 2 {
                     continue;
                 }
                 if number != pair.number || pair.rests {
                     return Err(format!("message {number} came, not {}", pair.number).into());
                 }
-                latency.add(pair.sent_at.elapsed());
+                record(latency, pair.sent_at.elapsed());
                 pair.rests = true;
                 *deliveries += 1;
             }
@@ -167,9 +169,9 @@ impl Scene for Talk<'_> {
     }
 
     fn turn(&mut self, span: Duration) -> Outcome<()> {
-        // To warm up.
+        // The warm-up.
         self.talk_for(span / 4)?;
-        self.latency = Histogram::default();
+        self.latency = histogram();
         let (deliveries, passed) = (self.deliveries, self.crowd.passed);
         let cpu = (self.host.server().cpu()?, process::cpu(std::process::id())?);
         let start = Instant::now();
@@ -180,8 +182,8 @@ impl Scene for Talk<'_> {
             server: (self.host.server().cpu()? - cpu.0).as_secs_f64(),
             generator: (process::cpu(std::process::id())? - cpu.1).as_secs_f64(),
             passed: self.crowd.passed.since(passed),
-            p50_ms: self.latency.quantile_ms(0.5),
-            p99_ms: self.latency.quantile_ms(0.99),
+            p50_ms: quantile_ms(&self.latency, 0.5),
+            p99_ms: quantile_ms(&self.latency, 0.99),
         });
         self.fall_silent()
     }
@@ -192,7 +194,7 @@ impl Scene for Talk<'_> {
     }
 }
 
-/// The rows of all systems that have this transport, with so many pairs.
+/// The rows of all systems with this transport, with so many pairs.
 pub(super) fn rows(
     systems: &[Box<dyn System>],
     over: Transport,

@@ -1,5 +1,5 @@
-//! Socket.IO 4 on Node.js: one process, rooms in memory. A client speaks Engine.IO 4, one packet a
-//! WebSocket frame, or many in the answer to a poll.
+//! Socket.IO 4 on Node.js: one process, rooms in memory. A client uses Engine.IO 4, with one packet per
+//! WebSocket frame, or several in the response to a poll.
 
 use std::path::PathBuf;
 
@@ -11,15 +11,15 @@ use crate::process::Server;
 use crate::swarm::Swarm;
 use crate::wire::{Framing, Unit};
 
-/// Between the packets of a poll.
+/// The separator between the packets of a poll.
 const SEPARATOR: u8 = 0x1e;
-/// A packet that asks for an answer, and the answer.
+/// A ping packet, and its pong.
 const PING: &[u8] = b"2";
 const PONG: &[u8] = b"3";
-/// What the server says to a packet that was posted.
+/// The body of the response to a posted packet.
 const TAKEN: &[u8] = b"ok";
 
-/// A server script with its modules beside it.
+/// The server's script, next to its modules.
 pub(super) struct SocketIo {
     pub(super) script: PathBuf,
     pub(super) version: String,
@@ -55,7 +55,7 @@ impl Running {
         Client::connect_from(self.server.address(), source(number))
     }
 
-    /// A client in `room`, who speaks to the room `to`.
+    /// A client that joins `room` and emits to the room `to`.
     fn websocket(&self, room: &str, to: &str, number: usize, swarm: &mut Swarm) -> Outcome<Seat> {
         let mut client = self.connect(number)?;
         client.upgrade("/socket.io/?EIO=4&transport=websocket", None)?;
@@ -69,7 +69,7 @@ impl Running {
         Ok(Seat { connection, dialect: Box::new(Packets { emit: emit(to) }) })
     }
 
-    /// The same over polling: one connection asks, another one posts.
+    /// The same over polling: one connection polls, another one posts.
     fn polls(
         &self,
         room: &str,
@@ -150,7 +150,7 @@ impl Host for Running {
     }
 }
 
-/// A packet a frame.
+/// One packet per frame.
 #[derive(Debug)]
 struct Packets {
     emit: String,
@@ -170,7 +170,7 @@ impl Dialect for Packets {
     }
 }
 
-/// Asks again after every answer, and posts what a ping wants.
+/// Polls again after every response, and posts a pong for a ping.
 #[derive(Debug)]
 struct Polls {
     get: String,
@@ -180,7 +180,7 @@ struct Polls {
 impl Dialect for Polls {
     fn hear<'a>(&'a mut self, unit: Unit<'a>, reply: &mut Reply) -> Outcome<&'a [u8]> {
         succeeded(unit)?;
-        // To its own pong; the poll behind that is under way.
+        // The response to its own pong; the next poll is already sent.
         if unit.body == TAKEN {
             return Ok(b"");
         }
@@ -198,7 +198,7 @@ fn pings(packets: &[u8]) -> bool {
         || memchr::memchr_iter(SEPARATOR, packets).any(|at| packets[at + 1..].starts_with(PING))
 }
 
-/// Posts a packet a request.
+/// Posts one packet per request.
 #[derive(Debug)]
 struct Posts {
     /// The request up to its length.
@@ -235,7 +235,7 @@ fn succeeded(unit: Unit<'_>) -> Outcome<()> {
         return Ok(());
     }
     let (head, body) = (String::from_utf8_lossy(unit.head), String::from_utf8_lossy(unit.body));
-    Err(format!("the server says {head}{body}").into())
+    Err(format!("unexpected response: {head}{body}").into())
 }
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
         Polls { get: format!("GET {path}\r\n"), post: Posts::to(path, "") }
     }
 
-    fn answered(body: &[u8]) -> Outcome<String> {
+    fn reply_to(body: &[u8]) -> Outcome<String> {
         let (mut polls, mut reply) = (polls(), Reply::default());
         polls.hear(Unit { head: b"HTTP/1.1 200 OK\r\n\r\n", body }, &mut reply)?;
         Ok(String::from_utf8_lossy(&reply.bytes).into_owned())
@@ -259,12 +259,12 @@ mod tests {
         let pong = "POST /socket.io/?sid=s HTTP/1.1\r\nhost: h\r\n\
             content-type: text/plain;charset=UTF-8\r\ncontent-length: 1\r\n\r\n3";
         let message = r#"42["message","2"]"#;
-        assert_eq!(answered(message.as_bytes()).expect("packets"), get);
+        assert_eq!(reply_to(message.as_bytes()).expect("packets"), get);
         for packets in ["2", &format!("2\x1e{message}"), &format!("{message}\x1e2\x1e{message}")] {
-            let answer = answered(packets.as_bytes()).expect("packets");
-            assert_eq!(answer, format!("{pong}{get}"), "{packets:?}");
+            let reply = reply_to(packets.as_bytes()).expect("packets");
+            assert_eq!(reply, format!("{pong}{get}"), "{packets:?}");
         }
-        assert_eq!(answered(b"ok").expect("taken"), "", "the poll behind the pong is under way");
+        assert_eq!(reply_to(b"ok").expect("taken"), "", "the poll after the pong is already sent");
         let refused = Unit { head: b"HTTP/1.1 400 Bad Request\r\n\r\n", body: b"{}" };
         assert!(polls().hear(refused, &mut Reply::default()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Systems take turns (A B C A B C), so that whatever else the machine does hits all alike.
+//! Systems take turns (A B C A B C), so that the load of other programs affects all alike.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ pub(super) trait Scene {
 
     fn server(&self) -> &Server;
 
-    /// Does and measures the task for this long.
+    /// Runs and measures the task for this long.
     fn turn(&mut self, span: Duration) -> Outcome<()>;
 
-    /// Answers what has arrived while others had their turns, such as pings.
+    /// Replies to what has arrived during the turns of others, such as pings.
     fn attend(&mut self) -> Outcome<()>;
 }
 
-/// What takes turns, on one transport.
+/// The systems that take turns on one transport.
 pub(super) struct Turns<'a, S> {
     scenes: Vec<Option<S>>,
     over: Transport,
@@ -28,7 +28,7 @@ pub(super) struct Turns<'a, S> {
 }
 
 impl<'a, S: Scene> Turns<'a, S> {
-    /// The scenes of those systems that have this transport.
+    /// The prepared systems with this transport.
     pub(super) fn set<'b>(
         systems: &'b [Box<dyn System>],
         over: Transport,
@@ -46,8 +46,8 @@ impl<'a, S: Scene> Turns<'a, S> {
         Self { scenes, over, progress }
     }
 
-    /// So many turns for each; answers the share of the servers' core that other programs had, if anybody
-    /// had a turn.
+    /// Gives each system so many turns; returns the share of the servers' core that other programs used, if there
+    /// was a turn.
     pub(super) fn take(&mut self, turns: usize, span: Duration, what: &str) -> Option<f64> {
         let (mut wall, mut others) = (Duration::ZERO, Duration::ZERO);
         for turn in 1..=turns {
@@ -78,7 +78,7 @@ impl<'a, S: Scene> Turns<'a, S> {
         share.is_finite().then_some(share)
     }
 
-    /// Those that have lost nothing.
+    /// The systems without an error.
     pub(super) fn scenes(&mut self) -> impl Iterator<Item = &mut S> {
         self.scenes.iter_mut().flatten()
     }
@@ -94,7 +94,7 @@ impl<'a, S: Scene> Turns<'a, S> {
     }
 }
 
-/// Says why rows of a system are missing.
+/// Reports why the rows of a system are missing.
 pub(super) fn left_out(
     progress: &dyn Fn(&str),
     system: &dyn System,

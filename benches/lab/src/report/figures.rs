@@ -1,23 +1,24 @@
-//! The plots of what was measured. Each answers the question in its title; its caption says what from.
+//! The plots of the measurements. The title of each is a question; the caption says what the plot is made of.
 
 use std::collections::BTreeSet;
 
 use pabal_cost::{Cell, Headers, Http, Predicted, Transport, polls};
 
 use super::Findings;
-use super::svg::{Axis, Look, Mark, Row, Series, bars, dots, lines};
 use super::text::{count, figure, percent};
 use crate::fit::as_it_was;
 use crate::grid::{self, PACE};
 use crate::record::{Family, Record, transport_name};
+use crate::svg::charts::{Row, bars, dots, lines};
+use crate::svg::{Axis, Look, Mark, Series};
 
 /// A plot with its question.
 pub(super) struct Figure {
-    /// Its place in the page.
+    /// Its id in the page.
     pub id: &'static str,
     /// The question.
     pub title: &'static str,
-    /// Where the answer comes from, and how to read it.
+    /// What the plot is made of, and how to read it.
     pub caption: String,
     /// The drawing.
     pub svg: String,
@@ -35,7 +36,7 @@ impl Figure {
         Self { id, title, caption, svg }
     }
 
-    /// The same, if there is any of `what` is drawn.
+    /// The same, if there is a value to draw.
     pub(super) fn of<T>(
         what: &[T],
         id: &'static str,
@@ -78,7 +79,7 @@ pub(super) const ALL: [Transport; 7] = [
     Transport::WebSocket,
 ];
 
-/// All of them for which there is something to draw.
+/// All plots with values to draw.
 pub(super) fn figures(findings: &Findings) -> Vec<Figure> {
     let figures = [
         latency(findings),
@@ -138,7 +139,7 @@ fn against_rate(
     series.filter(|series| !series.points.is_empty()).collect()
 }
 
-/// The transport of a record, and whether to believe its latency.
+/// The transport of a record, and whether the generator limits its latency.
 pub(super) fn marked_name(record: &Record) -> String {
     let mark = if record.generator_bound { ", generator-bound" } else { "" };
     transport_name(record.cell.plan.transport) + mark
@@ -153,7 +154,7 @@ pub(super) fn short_name(transport: Transport) -> String {
 }
 
 pub(super) fn per_minute() -> Axis {
-    Axis::log("messages a client hears in a minute")
+    Axis::log("messages a client receives in a minute")
 }
 
 const LINES: &str = "Marks: measured. Lines: the model.";
@@ -173,7 +174,7 @@ fn latency(findings: &Findings) -> Option<Figure> {
         &rows,
         "latency",
         "How long does a message take?",
-        "From when the schedule wanted it sent to receipt, at 60 messages a client and minute: 50, 90 and \
+        "From when it was due to receipt, at 60 messages a client and minute: 50, 90 and \
          99 % of the deliveries. Written out: p50 · p99.",
         |title, caption| dots(title, caption, Axis::log("milliseconds"), &rows),
     )
@@ -216,11 +217,11 @@ fn empty(findings: &Findings) -> Option<Figure> {
     Figure::of(
         &series,
         "empty",
-        "How many polls come back empty?",
-        "Marks: measured. Lines: e to the power of −rate × interval, as for messages that come at \
+        "How many polls return no event?",
+        "Marks: measured. Lines: e to the power of −rate × interval, as for messages that arrive at \
          random. Long polls wait 10 s here, by default 60 s.",
         |title, caption| {
-            let share = Axis::linear("share of the answers").within(0.0, 1.0).written(percent);
+            let share = Axis::linear("share of the responses").within(0.0, 1.0).written(percent);
             lines(title, caption, (per_minute(), share), &series)
         },
     )
@@ -272,13 +273,9 @@ fn idle(findings: &Findings) -> Option<Figure> {
          every 10 s here; by default 60 and 25 s, which costs less.",
         counts(&crowds)
     );
-    Figure::of(
-        &rows,
-        "idle",
-        "What CPU does a client cost that hears nothing?",
-        caption,
-        |title, caption| bars(title, caption, Axis::linear("microseconds a second"), &rows),
-    )
+    Figure::of(&rows, "idle", "What CPU does an idle client cost?", caption, |title, caption| {
+        bars(title, caption, Axis::linear("microseconds a second"), &rows)
+    })
 }
 
 fn memory(findings: &Findings) -> Option<Figure> {

@@ -1,7 +1,6 @@
-//! The report: one page that needs nothing beside it, and the raw data beside it all the same.
+//! The report: one self-contained page, and the raw data in files next to it.
 
-mod text;
-mod svg;
+pub(crate) mod text;
 mod figures;
 mod predictions;
 mod peers;
@@ -21,12 +20,12 @@ use crate::peers::PeerRow;
 use crate::process;
 use crate::record::Record;
 
-/// With fewer cells than this no model is fitted: there are about as many prices.
+/// The fewest cells that a model is fitted to: there are about as many prices.
 const CELLS_TO_FIT: usize = 40;
-/// What deals cells into quarters.
+/// The seed that divides cells into quarters.
 const SEED: u64 = 20_261_122;
 
-/// How a run came about.
+/// The origin of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Origin {
     /// The machine, in one line.
@@ -39,22 +38,22 @@ pub struct Origin {
     pub day: String,
 }
 
-/// Everything that is known, and what follows from it.
+/// All measurements, and the model fitted to them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Findings {
-    /// How it came about.
+    /// The origin of the run.
     pub origin: Origin,
     /// Every cell that was measured.
     pub records: Vec<Record>,
     /// Cells that were not, and why.
     pub missing: Vec<(String, String)>,
-    /// Other systems.
+    /// The rows of other systems.
     pub peers: Vec<PeerRow>,
     /// The prices.
     pub model: Model,
     /// Whether the prices are those of this run; otherwise the committed ones.
     pub fitted_here: bool,
-    /// How far the model is off.
+    /// The error of the model.
     pub check: Check,
     /// The records that it was fitted to or compared with.
     #[serde(skip)]
@@ -62,8 +61,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Draws the conclusions. With too few cells the model is the committed one, compared with the
-    /// cells that there are.
+    /// Fits the model. With too few cells the model is the committed one, compared with the cells.
     pub fn new(
         origin: Origin,
         records: Vec<Record>,
@@ -86,12 +84,12 @@ impl Findings {
         Self { origin, records, missing, peers, model, fitted_here, check, fitted }
     }
 
-    /// The cells whose figures count.
+    /// The valid cells.
     pub fn valid(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(|record| record.is_valid())
     }
 
-    /// Of the valid cells in which clients of a transport hear nothing, the one with the most.
+    /// The valid cell with the most idle clients of a transport.
     pub(crate) fn silent(&self, transport: Transport, tls: bool) -> Option<&Record> {
         let all = self.valid().filter(|record| {
             record.cell == Cell { tls, ..grid::silent(transport, record.cell.plan.clients) }
@@ -99,7 +97,7 @@ impl Findings {
         all.max_by_key(|record| record.cell.plan.clients)
     }
 
-    /// Whether every cell was measured and counts.
+    /// Whether every cell was measured and is valid.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.records.iter().all(Record::is_valid)
     }
@@ -111,7 +109,7 @@ impl Findings {
         add("<h1>What a transport costs</h1>\n");
         add(&format!(
             "<p>Short polling, long polling, server-sent events and WebSocket, side by side on one \
-             server: Pabal {}, {} {}, {}. Each cell is a server of its own on core 0, driven by \
+             server: Pabal {}, {} {}, {}. Each cell has its own server on core 0, driven by \
              clients on core 1 that check every delivery.</p>\n",
             escape(&self.origin.version),
             self.records.len(),
@@ -125,7 +123,7 @@ impl Findings {
         if !transports.rows.is_empty() {
             add(&transports.html(
             "1,000 clients in groups of 20, 60 messages a client and minute of 128 bytes, HTTP/1.1, \
-             no TLS; idle, and memory: of clients that hear nothing",
+             no TLS; idle CPU and memory are of clients that receive nothing",
         ));
         }
         add("<h2 id=\"plots\">Questions</h2>\n<div class=\"plots\">\n");
@@ -142,8 +140,8 @@ impl Findings {
         }
         add("</div>\n<h2 id=\"breakeven\">Break-even</h2>\n");
         add(&tables::break_even(self).html(
-            "CPU of the server for one client, by what it hears; by the model, with the server's \
-             defaults, HTTP/1.1, no TLS; storing the messages aside",
+            "CPU of the server for one client, by the rate that it receives; by the model, with the server's \
+             defaults, HTTP/1.1, no TLS, without storing the messages",
         ));
         add("<h2 id=\"months\">A month of N users</h2>\n");
         add(&tables::months(self).html(
@@ -152,33 +150,29 @@ impl Findings {
         ));
         add("<h2 id=\"error\">The model</h2>\n");
         add(&format!("<p>{}</p>\n", escape(&self.model_in_words())));
-        add(&tables::errors(self).html("Error on cells that the fit did not see"));
-        add(&tables::prices(self).html("What each thing costs"));
-        if let Some(standing) = peers::standing(&self.peers) {
+        add(&tables::errors(self).html("Error on cells that the fit did not include"));
+        add(&tables::prices(self).html("The price of each term"));
+        if let Some(ranking) = peers::ranking(&self.peers) {
             add("<h2 id=\"peers\">Other systems</h2>\n");
-            add(&format!("<p>{}</p>\n", escape(&standing.sentence)));
-            if !standing.behind.is_empty() {
+            add(&format!("<p>{}</p>\n", escape(&ranking.sentence)));
+            if !ranking.behind.is_empty() {
                 add("<ul id=\"behind\">\n");
-                standing
-                    .behind
-                    .iter()
-                    .for_each(|line| add(&format!("<li>{}</li>\n", escape(line))));
+                ranking.behind.iter().for_each(|line| add(&format!("<li>{}</li>\n", escape(line))));
                 add("</ul>\n");
             }
             let disturbed = peers::disturbed(&self.peers).unwrap_or_default();
             add(&format!("<p>{PEERS}{}</p>\n", escape(&disturbed)));
-            add(&peers::side_by_side(&self.peers).html("Where Pabal stands at the same work"));
-            add(&peers::all(&self.peers)
-                .html("Everything that was measured, on the same machine, in turns"));
+            add(&peers::side_by_side(&self.peers).html("The systems at the same work"));
+            add(&peers::all(&self.peers).html("All measurements, on the same machine, in turns"));
         }
         add("<h2 id=\"cells\">Every cell</h2>\n");
-        add(&tables::cells(self).html("What was measured"));
+        add(&tables::cells(self).html("All measurements"));
         add(
             "<h2 id=\"outside\">Checked from outside</h2>\n<p>Bytes: what the clients metered, against \
              what the kernel counted on the loopback interface, less 52 bytes of headers a packet (IPv4, and TCP with timestamps). \
-             Whatever else talks on that interface at the time is in the kernel's figure. CPU: the sum \
-             of all spans by the process's clock, against what the kernel says of the server once it \
-             has ended.</p>\n",
+             The kernel's figure includes other traffic on that interface. CPU: the sum \
+             over the server's threads, against what the kernel accounted for the server once it had \
+             ended, in steps of 10 ms.</p>\n",
         );
         add(&tables::outside(self).html("Difference"));
         add("<h2 id=\"method\">Method</h2>\n");
@@ -252,9 +246,9 @@ impl Findings {
             origin.machine,
             origin.day
         );
-        if let Some(standing) = peers::standing(&self.peers) {
-            text += &format!("\n## Other systems\n\n{}\n\n", standing.sentence);
-            standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+        if let Some(ranking) = peers::ranking(&self.peers) {
+            text += &format!("\n## Other systems\n\n{}\n\n", ranking.sentence);
+            ranking.behind.iter().for_each(|line| text += &format!("- {line}\n"));
             text += &peers::disturbed(&self.peers)
                 .map_or_else(String::new, |it| format!("\n{}\n", it.trim()));
             text += &format!("\n{}", peers::side_by_side(&self.peers).markdown());
@@ -273,9 +267,9 @@ impl Findings {
             percent(self.check.bytes_all.median),
             percent(self.check.bytes_all.worst)
         );
-        if let Some(standing) = peers::standing(&self.peers) {
-            text += &format!("\n{}\n", standing.sentence);
-            standing.behind.iter().for_each(|line| text += &format!("- {line}\n"));
+        if let Some(ranking) = peers::ranking(&self.peers) {
+            text += &format!("\n{}\n", ranking.sentence);
+            ranking.behind.iter().for_each(|line| text += &format!("- {line}\n"));
             text += &peers::disturbed(&self.peers)
                 .map_or_else(String::new, |it| format!("{}\n", it.trim()));
         }
@@ -285,8 +279,8 @@ impl Findings {
         text
     }
 
-    /// Writes `report.html`, `cells.csv`, `lab.json` and `summary.md` into a folder; answers where the
-    /// page is.
+    /// Writes `report.html`, `cells.csv`, `lab.json` and `summary.md` into a folder; returns the path of
+    /// the page.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -300,22 +294,22 @@ impl Findings {
     }
 }
 
-/// What figures of other systems have to be read with.
-const PEERS: &str = "Medians of turns; a few per cent are noise. Pabal has every message on disk before anybody \
-hears it, numbers it for each session, checks who may speak, and sends it to the sender's own session as well; \
-the others keep messages in memory at most and do none of this. Where the generator's core was busy for more than \
+/// How the figures of other systems have to be read.
+const PEERS: &str = "Medians of turns; a few per cent are noise. Pabal has every message on disk before any client \
+receives it, numbers it for each session, authorizes the sender, and delivers it to the sender's own session as \
+well; the others keep messages in memory at most and do none of this. Where the generator's core was busy for more than \
 nine tenths, rates and times are the generator's.";
 
 const METHOD: &str = "<ul>
-<li>A server is the very program that makes this report, with a fresh folder on disk, durable history and \
-no limits of rate; long polls wait for at most 10 s and pings come every 10 s, so that a window sees them.</li>
-<li>Clients are sessions on sockets of their own. Messages come at random at the stated rate and leave when \
-the schedule says, whatever the answers do; latency counts from then.</li>
+<li>A server is the program that makes this report, with a fresh folder on disk, durable history and no rate \
+limits; long polls wait for at most 10 s and the ping interval is 10 s, so that a window includes them.</li>
+<li>Clients are sessions on their own sockets. Messages are due at random at the stated rate and are sent when they \
+are due, whatever happened to earlier ones; latency counts from then.</li>
 <li>A cell in which a message was lost, repeated or reordered is invalid. One in which the generator's \
 core was busy for more than nine tenths, or sends left late, is generator-bound: marked, and left out of the \
 model.</li>
-<li>CPU is user and system time of the server's process, as its clock in the kernel has it; what the kernel \
-does for loopback packets in its name is in it.</li>
+<li>CPU is user and system time of the server's process, added up over its threads as the scheduler of the \
+kernel accounts them; what the kernel does for loopback packets in the server's name is in it.</li>
 <li>Memory is Rss of smaps_rollup with all clients connected and at rest, less before any and less when a \
 tenth were connected, by clients, the greater; the kernel's is TCP's in /proc/net/sockstat.</li>
 </ul>

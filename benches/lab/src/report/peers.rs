@@ -1,17 +1,18 @@
-//! Other systems at the same work: what they did, and where Pabal stands beside them.
+//! Other systems at the same work, in comparison with Pabal.
 
 use std::cmp::Ordering;
 
 use pabal_cost::Transport;
 
 use super::figures::{Figure, look};
-use super::svg::{Axis, Row, bars, dots};
 use super::tables::Table;
 use super::text::{figure, maybe, percent};
 use crate::peers::{DISTURBED, NAMES, PABAL, PeerRow, Task};
 use crate::record::{Family, transport_name};
+use crate::svg::Axis;
+use crate::svg::charts::{Row, bars, dots};
 
-/// What systems are compared by.
+/// A figure by which systems are compared.
 struct Quantity {
     name: &'static str,
     unit: &'static str,
@@ -23,7 +24,7 @@ const QUANTITIES: [Quantity; 9] = [
     Quantity {
         name: "deliveries a second",
         unit: "",
-        // Those of pairs are their round trips, twice.
+        // In pairs, deliveries are twice the round trips.
         of: |row| row.deliveries_per_second.filter(|_| row.round_trips_per_second.is_none()),
         more_is_better: true,
     },
@@ -46,7 +47,7 @@ const fn less(name: &'static str, unit: &'static str, of: fn(&PeerRow) -> Option
     Quantity { name, unit, of, more_is_better: false }
 }
 
-/// Nobody needs nothing: such clients found room in what was free before they came.
+/// A client needs some memory: 0 means that clients reused memory that was free before they connected.
 fn rss_kilobytes(row: &PeerRow) -> Option<f64> {
     row.rss_per_client.filter(|bytes| *bytes > 0.0).map(|bytes| bytes / 1e3)
 }
@@ -92,24 +93,24 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// The others that are ahead of Pabal (`Greater`) or level with it (`Equal`), as far as figures are
-    /// written out.
-    fn others(&self, stand: Ordering) -> Vec<(&str, f64)> {
-        let beside = |pabal: f64, other: f64| match figure(pabal) == figure(other) {
+    /// The systems that are ahead of Pabal (`Greater`) or level with it (`Equal`), by the figures as they are
+    /// printed.
+    fn others(&self, rank: Ordering) -> Vec<(&str, f64)> {
+        let compare = |pabal: f64, other: f64| match figure(pabal) == figure(other) {
             true => Ordering::Equal,
             false if self.quantity.more_is_better => other.total_cmp(&pabal),
             false => pabal.total_cmp(&other),
         };
-        let so = |other: f64| self.pabal.is_some_and(|pabal| beside(pabal, other) == stand);
-        self.others.iter().copied().filter(|(_, other)| so(*other)).collect()
+        let has_rank = |other: f64| self.pabal.is_some_and(|pabal| compare(pabal, other) == rank);
+        self.others.iter().copied().filter(|(_, other)| has_rank(*other)).collect()
     }
 
     fn is_ahead_or_level(&self) -> bool {
         self.pabal.is_some() && self.others(Ordering::Greater).is_empty()
     }
 
-    /// Where Pabal stands, in a word or two.
-    fn standing(&self) -> String {
+    /// The rank of Pabal: ahead, level or behind.
+    fn rank(&self) -> String {
         let all = self.others.len();
         let names = |others: Vec<(&str, f64)>| match others.len() {
             count if count > 1 && count == all => "all".to_owned(),
@@ -125,7 +126,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Why Pabal is not ahead here, with the figures of those who are.
+    /// The figures of Pabal and of the systems that are ahead of it.
     fn words(&self) -> String {
         let what = format!("{}: {}", self.work, self.quantity.name);
         let say = |others: Vec<(&str, f64)>| {
@@ -144,7 +145,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Every quantity of every work that another system was seen at.
+/// Every quantity of every work that another system was measured at.
 fn comparisons(rows: &[PeerRow]) -> Vec<Comparison<'_>> {
     let mut works: Vec<(Task, &str)> = Vec::new();
     for row in rows {
@@ -173,16 +174,16 @@ fn comparisons(rows: &[PeerRow]) -> Vec<Comparison<'_>> {
     comparisons
 }
 
-/// Where Pabal stands: how often ahead, and a line for each figure in which it is not.
-pub(super) struct Standing {
+/// The result for Pabal: how often it is ahead, and a line for each figure in which it is not.
+pub(super) struct Ranking {
     /// In one sentence.
     pub sentence: String,
     /// Figures in which another system is ahead, or that Pabal does not have.
     pub behind: Vec<String>,
 }
 
-/// What follows from the rows; nothing if there are none.
-pub(super) fn standing(rows: &[PeerRow]) -> Option<Standing> {
+/// The result of the rows; none without rows.
+pub(super) fn ranking(rows: &[PeerRow]) -> Option<Ranking> {
     if rows.is_empty() {
         return None;
     }
@@ -199,22 +200,22 @@ pub(super) fn standing(rows: &[PeerRow]) -> Option<Standing> {
     if !absent.is_empty() {
         sentence = format!("Not measured: {}. {sentence}", absent.join(", "));
     }
-    Some(Standing { sentence, behind: behind.into_iter().map(Comparison::words).collect() })
+    Some(Ranking { sentence, behind: behind.into_iter().map(Comparison::words).collect() })
 }
 
-/// A sentence on what else the machine did, if that was much.
+/// A sentence on the load of other programs, if it was high.
 pub(super) fn disturbed(rows: &[PeerRow]) -> Option<String> {
     let most = rows.iter().filter_map(|row| row.others_busy).fold(0.0, f64::max);
     (most > DISTURBED).then(|| {
         format!(
-            " Other programs had up to {} of the servers' core: rates are too low and times too long, \
+            " Other programs used up to {} of the servers' core: rates are too low and times too long, \
              compare CPU.",
             percent(most)
         )
     })
 }
 
-/// The systems side by side, and where Pabal stands.
+/// The systems side by side, and the rank of Pabal.
 pub(super) fn side_by_side(rows: &[PeerRow]) -> Table {
     let systems = || std::iter::once(&PABAL).chain(&NAMES);
     let seen: Vec<_> =
@@ -225,7 +226,7 @@ pub(super) fn side_by_side(rows: &[PeerRow]) -> Table {
             PABAL => maybe(one.pabal),
             other => maybe(one.others.iter().find(|(name, _)| *name == other).map(|one| one.1)),
         }));
-        line.push(one.standing());
+        line.push(one.rank());
         line
     });
     let mut head = vec!["work".to_owned(), "figure".to_owned()];
@@ -234,7 +235,7 @@ pub(super) fn side_by_side(rows: &[PeerRow]) -> Table {
     Table { rows: lines.collect(), head }
 }
 
-/// Everything that is known of every system.
+/// All figures of every system.
 pub(super) fn all(rows: &[PeerRow]) -> Table {
     let lines = rows.iter().map(|row| {
         let mut line = vec![
@@ -262,7 +263,7 @@ pub(super) fn figures(rows: &[PeerRow]) -> Vec<Figure> {
     let many = |task| matches!(task, Task::FanOut { in_flight: 32 });
     let pairs = |task| matches!(task, Task::Pairs);
     let idle = |task| matches!(task, Task::Idle);
-    // Of each transport by itself, because the work is the same in it; the best first.
+    // Per transport, because the work is the same within it; the best first.
     let drawn = |of: fn(Task) -> bool, more: bool, unit: &str, values: Values| {
         let mut drawn: Vec<_> = rows
             .iter()
@@ -295,7 +296,7 @@ pub(super) fn figures(rows: &[PeerRow]) -> Vec<Figure> {
             "peers-cpu",
             "What does a delivery cost Pabal and others?",
             "One message at a time to 1,000 subscribers of a channel; CPU of all processes of the \
-             system. Only Pabal stores the message before anybody hears it.",
+             system. Only Pabal stores the message before any client receives it.",
             "microseconds",
         ),
         bar(
@@ -318,7 +319,7 @@ pub(super) fn figures(rows: &[PeerRow]) -> Vec<Figure> {
             drawn(pairs, true, "", |row| Some(vec![row.round_trips_per_second?])),
             "peers-pairs",
             "How many round trips do 100 pairs make in a second?",
-            "Each sends its next message when the last one was answered; all processes of a system on one \
+            "A player sends its next message when its partner's has arrived; all processes of a system on one \
              core. More is better.",
             "round trips a second",
         ),
@@ -326,7 +327,7 @@ pub(super) fn figures(rows: &[PeerRow]) -> Vec<Figure> {
             drawn(idle, false, "kB", |row| Some(vec![rss_kilobytes(row)?])),
             "peers-memory",
             "How much memory does an idle client need, here and elsewhere?",
-            "Resident memory of all processes of the system for a client that is connected and hears \
+            "Resident memory of all processes of the system for a connected client that receives \
              nothing.",
             "kB a client",
         ),

@@ -1,4 +1,4 @@
-//! The plots of what the model says of cells that nobody measured, and of how far it is off.
+//! The plots of the model: its predictions of cells that were not measured, and its errors.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use pabal_cost::{
 
 use super::Findings;
 use super::figures::{ALL, Figure, look, per_minute, short_name};
-use super::svg::{Axis, Look, Mark, Region, Row, Series, bars, lines, map};
 use super::text::{figure, percent};
 use crate::record::{Family, transport_name};
+use crate::svg::charts::{Region, Row, bars, lines, map};
+use crate::svg::{Axis, Look, Mark, Series};
 
 /// The transports of the month.
 const FEW: [Transport; 5] = [ALL[1], ALL[3], ALL[4], ALL[5], ALL[6]];
@@ -30,7 +31,7 @@ pub(super) fn figures(findings: &Findings) -> Vec<Figure> {
     figures.into_iter().chain(model_error(findings)).collect()
 }
 
-/// How a candidate is called, and looks.
+/// The name and the look of a candidate.
 fn candidate(candidate: Candidate) -> Region {
     let (name, transport) = match candidate {
         Candidate::ShortPolling => ("short polling", ALL[1]),
@@ -63,22 +64,22 @@ fn cheapest_map(
         })
         .filter(|series| series.line.len() > 1)
         .collect();
-    let caption = "For a client that hears so many messages and can wait so long; polls come as seldom \
-                   as that allows. Dashed: from there up short polling costs no more than long \
+    let caption = "For a client with this rate and this maximum latency, which is the interval of short \
+                   polls. Dashed: above the line short polling costs no more than long \
                    polling (blue) and than a WebSocket (purple). By the model, with the server's \
                    defaults, HTTP/1.1, no TLS.";
     Figure::new(id, title, caption, |title, caption| {
         let x = per_minute().within(0.01, 1_000.0);
-        let y = Axis::log("seconds it can wait").within(0.1, 60.0);
+        let y = Axis::log("maximum latency, seconds").within(0.1, 60.0);
         let region = |rate: f64, seconds: f64| {
-            let patience = Duration::from_secs_f64(seconds);
-            candidate(cheapest(model, rate, patience, measure, 0.0))
+            let max_latency = Duration::from_secs_f64(seconds);
+            candidate(cheapest(model, rate, max_latency, measure, 0.0))
         };
         map(title, caption, (x, y), region, &series)
     })
 }
 
-/// Who uses it, in the month's plots.
+/// The users of the month's plots.
 pub(super) const HABITS: [(Habit, &str); 3] = [
     (Habit { hours_per_day: 8.0, per_minute: 0.1 }, "6 messages an hour"),
     (Habit { hours_per_day: 8.0, per_minute: 1.0 }, "1 a minute"),
@@ -107,7 +108,7 @@ fn month_cores(findings: &Findings) -> Figure {
     Figure::new(
         "month-cores",
         "How many cores do 100,000 users need?",
-        "While all are connected at once, by the model; messages are heard in groups of 50.",
+        "While all are connected at once, by the model; clients receive in groups of 50.",
         |title, caption| bars(title, caption, Axis::linear("cores that are busy"), &rows),
     )
 }
@@ -153,7 +154,7 @@ fn model_error(findings: &Findings) -> Option<Figure> {
         series.push(Series { name: "exact".to_owned(), look: exact, points: Vec::new(), line });
     }
     Figure::of(
-        // One by itself is on no line.
+        // A single point has no line.
         check.held.get(1..).unwrap_or_default(),
         "model",
         "How far is the model off?",
@@ -171,7 +172,7 @@ fn model_error(findings: &Findings) -> Option<Figure> {
     )
 }
 
-/// The candidates of the advice, for the page's words.
+/// The candidates of the advice, in the text of the page.
 pub(super) fn candidates() -> String {
     CANDIDATES.map(|one| candidate(one).name).join(", ")
 }

@@ -1,4 +1,4 @@
-//! The figures in rows: for the page, the terminal, the README and spreadsheets.
+//! The tables of the report: for the page, the terminal, Markdown and spreadsheets.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::record::{Family, Record, transport_name};
 
 /// A table, as text.
 pub(super) struct Table {
-    /// What is in the columns.
+    /// The heads of the columns.
     pub head: Vec<String>,
     /// The rows.
     pub rows: Vec<Vec<String>>,
@@ -108,7 +108,7 @@ pub(super) fn side_by_side(findings: &Findings) -> Table {
             "p50 ms",
             "p99 ms",
             "requests a message",
-            "empty answers",
+            "empty responses",
             "bytes a message",
             "CPU µs a message",
             "CPU µs an idle second",
@@ -193,7 +193,7 @@ pub(super) fn months(findings: &Findings) -> Table {
             rows.push(row);
         }
     }
-    let mut head = vec!["transport, messages heard".to_owned()];
+    let mut head = vec!["transport, messages received".to_owned()];
     for users in ["1 k", "10 k", "100 k", "1 M"] {
         for what in ["requests", "GB", "cores", "GB of memory"] {
             head.push(format!("{users} users: {what}"));
@@ -202,7 +202,7 @@ pub(super) fn months(findings: &Findings) -> Table {
     Table { head, rows }
 }
 
-/// What a client costs, and from which interval on polling costs no more.
+/// The cost of a client, and the interval from which short polling costs no more.
 pub(super) fn break_even(findings: &Findings) -> Table {
     let model = &findings.model;
     let transports = [ALL[1], ALL[2], ALL[3], ALL[4], ALL[5], ALL[6]];
@@ -219,12 +219,12 @@ pub(super) fn break_even(findings: &Findings) -> Table {
     });
     let mut head = vec!["messages a minute".to_owned()];
     head.extend(transports.map(|transport| format!("{}: µs a second", transport_name(transport))));
-    head.push("polling is no dearer than long polling from".to_owned());
-    head.push("and than a WebSocket from".to_owned());
+    head.push("polling costs no more than long polling from".to_owned());
+    head.push("polling costs no more than a WebSocket from".to_owned());
     Table { head, rows: rows.into() }
 }
 
-/// What the model was off by.
+/// The errors of the model.
 pub(super) fn errors(findings: &Findings) -> Table {
     let check = &findings.check;
     let mut rows = Vec::new();
@@ -253,7 +253,7 @@ pub(super) fn prices(findings: &Findings) -> Table {
     let prices = prices.zip(model.memory_bytes.to_array());
     let rows = names.zip(prices).filter(|(_, ((cpu, bytes), memory))| cpu + bytes + memory > 0.0);
     table(
-        &["one of", "CPU µs", "bytes", "bytes of memory"],
+        &["unit of", "CPU µs", "bytes", "bytes of memory"],
         rows.map(|(name, ((cpu, bytes), memory))| {
             let some = |value: f64| maybe(Some(value).filter(|value| *value > 0.0));
             vec![name.replace('_', " "), some(cpu), some(bytes), some(memory)]
@@ -261,13 +261,13 @@ pub(super) fn prices(findings: &Findings) -> Table {
     )
 }
 
-/// How the generator's figures agree with the kernel's.
+/// The differences between the figures of the generator and of the kernel.
 pub(super) fn outside(findings: &Findings) -> Table {
     let ratio = |value: Option<f64>| {
         value.map_or("–".to_owned(), |ratio| format!("{:+.1} %", (ratio - 1.0) * 100.0))
     };
     table(
-        &["cell", "bytes metered, to packets counted", "CPU by windows, to the kernel's rusage"],
+        &["cell", "bytes metered, to packets counted", "CPU by threads, to the kernel's rusage"],
         findings.records.iter().map(|record| {
             let accounts = record.accounts;
             let cpu =
@@ -277,8 +277,8 @@ pub(super) fn outside(findings: &Findings) -> Table {
     )
 }
 
-/// The columns of `cells.csv`, each with its value in a record. Numbers as they are; nothing where
-/// there is none.
+/// The columns of `cells.csv`, each with its value in a record. Numbers are not rounded; a missing value is
+/// empty.
 type Column = (&'static str, fn(&Record) -> String);
 
 const COLUMNS: &[Column] = &[

@@ -1,7 +1,7 @@
-//! Figures and words for people.
+//! Formats figures and text for the report.
 
-/// Text that may stand in HTML, XML and their attributes.
-pub(super) fn escape(text: &str) -> String {
+/// Escapes text for HTML, XML and their attributes.
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -16,8 +16,8 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A figure with two or three digits that say something.
-pub(super) fn figure(value: f64) -> String {
+/// A figure with two or three significant digits.
+pub(crate) fn figure(value: f64) -> String {
     let size = value.abs();
     let short = |value: f64| {
         let digits = match value.abs() {

@@ -12,27 +12,27 @@ use crate::schedule::{Schedule, Spike};
 use crate::target::Target;
 use pabal_cost::{Headers, Http, Plan, Transport};
 
-/// The flags of `pabal load`. Ctrl-C ends early, with the report. The server must not limit rates:
-/// `pabal serve --no-rate-limits`.
+/// The flags of `pabal load`. Ctrl-C ends the run early, with the report. Start the server without rate
+/// limits: `pabal serve --no-rate-limits`.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// The server, or any node of a cluster.
+    /// URL of the server, or of any node of a cluster.
     #[arg(long, value_name = "URL", env = "PABAL_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
-    /// Where messages are sent, if elsewhere: another node, so that they cross the cluster.
+    /// URL to send messages to, if it differs: another node, so that messages are forwarded in the cluster.
     #[arg(long, value_name = "URL")]
     pub(crate) speak_url: Option<String>,
-    /// How clients receive: websocket, sse, long-polling, polling. Several, with a comma between them, share
+    /// Transports of the clients: websocket, sse, long-polling, polling. Several, separated by commas, share
     /// the clients evenly, or by weights: `websocket=8,polling=2`.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "websocket")]
     pub(crate) transport: Vec<Share>,
-    /// From one short poll of a client to the next.
+    /// Interval of short polls.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub(crate) interval: Duration,
-    /// Clients: sessions, each on a connection of its own.
+    /// Number of clients: sessions, each on its own connection.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     pub(crate) clients: usize,
-    /// Clients that hear the same channel.
+    /// Number of clients that receive the same channel.
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     pub(crate) group: usize,
     /// Messages that each client is to receive in a minute.
@@ -41,37 +41,37 @@ pub struct Flags {
     /// Bytes of content of a message, 32 to 16384.
     #[arg(long, value_name = "COUNT", default_value_t = 128)]
     pub(crate) bytes: usize,
-    /// How long messages are sent.
+    /// Time during which messages are sent.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) duration: Duration,
-    /// Over which time the clients connect; without it as fast as the server takes them.
+    /// Time over which the clients connect; by default as fast as the server accepts them.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     pub(crate) ramp: Duration,
-    /// So many times the rate for a while in the middle: `10:5s`.
+    /// Multiply the rate for a while in the middle of the run: `10:5s`.
     #[arg(long, value_name = "FACTOR:TIME")]
     pub(crate) spike: Option<Paired<Factor>>,
-    /// Cuts this share of the clients off at once, every so often; they come back: `50%:10s`.
+    /// Disconnect this share of the clients at once, at this interval; they reconnect: `50%:10s`.
     #[arg(long, value_name = "SHARE:TIME")]
     pub(crate) storm: Option<Paired<Percent>>,
-    /// This share of the clients takes nothing for a while, from a third of the duration on: `10%:5s`.
+    /// Stop this share of the clients from reading for a while, after a third of the duration: `10%:5s`.
     #[arg(long, value_name = "SHARE:TIME")]
     pub(crate) slow: Option<Paired<Percent>>,
-    /// Which messages are sent when; the same seed, the same schedule.
+    /// Seed of the schedule; the same seed makes the same schedule.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
     /// The version of HTTP.
     #[arg(long, value_name = "VERSION", value_enum, default_value = "1")]
     pub(crate) http: Version,
-    /// What requests say of their client.
+    /// Request headers of the clients.
     #[arg(long, value_name = "KIND", value_enum, default_value = "minimal")]
     pub(crate) headers: Kind,
-    /// Certificates to trust in place of the system's, in PEM.
+    /// Certificates to trust instead of the system's, in PEM.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Trusts whatever certificate the server shows.
+    /// Accept any certificate of the server.
     #[arg(long, conflicts_with = "ca")]
     pub(crate) insecure: bool,
-    /// Writes what was measured there, as JSON.
+    /// Write the report as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -87,12 +87,12 @@ pub(crate) enum Version {
     Two,
 }
 
-/// What requests say of their client.
+/// The headers that requests carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Nothing but what the contract asks for.
+    /// Only the headers that the protocol requires.
     Minimal,
-    /// What a browser says.
+    /// The headers that a browser sends.
     Browser,
 }
 
@@ -111,18 +111,18 @@ enum Name {
     Polling,
 }
 
-/// Something, and for how long or how often.
+/// A value with a length or an interval of time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Paired<T> {
     pub(crate) what: T,
     pub(crate) time: Duration,
 }
 
-/// How many times.
+/// A factor above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Factor(pub(crate) f64);
 
-/// A share of all, from 0 to 1; told in percent.
+/// A share of all clients, from 0 to 1; written in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Percent(pub(crate) f64);
 
@@ -131,20 +131,20 @@ impl Flags {
         Target { url: self.url.clone(), roots: self.ca.clone(), insecure: self.insecure }
     }
 
-    /// Whether all of it can be.
+    /// Checks that the flags describe a possible run.
     ///
     /// # Errors
     /// [`LoadError::Plan`], with what to change.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
         if self.storm.is_some_and(|storm| storm.time >= self.duration) {
             let why =
-                "the first storm would come after the end: more --duration, or a shorter --storm";
+                "the first storm would be after the end: raise --duration, or shorten --storm";
             return Err(LoadError::Plan(why.into()));
         }
         self.plans().iter().try_for_each(crate::plan::check)
     }
 
-    /// One plan a transport, whose clients are all clients together.
+    /// One plan per transport; the plans share all clients.
     pub(crate) fn plans(&self) -> Vec<Plan> {
         let all: f64 = self.transport.iter().map(|share| share.weight).sum();
         let (mut weight, mut placed) = (0.0, 0);
@@ -293,8 +293,8 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_would() {
-        for (line, told) in [
+    fn invalid_flags_are_refused_with_an_example_of_valid_ones() {
+        for (line, expected) in [
             ("--transport pigeon", "none of websocket"),
             ("--transport websocket=0", "more than 0"),
             ("--duration 10", "like 250ms"),
@@ -306,7 +306,7 @@ mod tests {
             ("--http 3", "possible values: 1, 2"),
         ] {
             let error = parse(line).unwrap_err();
-            assert!(error.contains(told), "{line}: {error}");
+            assert!(error.contains(expected), "{line}: {error}");
         }
     }
 }

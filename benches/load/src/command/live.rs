@@ -1,4 +1,5 @@
-//! Numbers while it runs: a few lines, drawn again in place on a terminal, else one every few seconds.
+//! Figures of a running test on standard error: a few lines that a terminal redraws, or a line every few
+//! seconds elsewhere.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::counts::{Counts, Verdict};
+use crate::latency::quantile_ms;
 
 /// How often a terminal is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(500);
@@ -17,45 +19,45 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Live {
     terminal: bool,
-    /// Lines that are to be drawn over.
+    /// Lines of the last drawing, which the next one replaces.
     lines: Cell<usize>,
-    told: Cell<Option<Instant>>,
+    reported: Cell<Option<Instant>>,
     before: Option<(Instant, Counts, Duration)>,
 }
 
-/// What there is to show.
+/// The figures to show.
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) left: Duration,
     pub(super) clients: usize,
     pub(super) connected: usize,
-    /// Since talk began.
+    /// Since the first message.
     pub(super) counts: Counts,
     pub(super) verdict: Verdict,
-    /// Of the time since the last drawing.
+    /// Deliveries since the last drawing.
     pub(super) latency: Histogram<u64>,
-    /// Of sends against the schedule, likewise.
+    /// Sends against the schedule, since the last drawing.
     pub(super) lateness: Histogram<u64>,
-    /// Of this process, in all.
+    /// CPU time of this process since its start.
     pub(super) cpu: Duration,
 }
 
 impl Live {
     pub(super) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { terminal, lines: Cell::new(0), told: Cell::new(None), before: None }
+        Self { terminal, lines: Cell::new(0), reported: Cell::new(None), before: None }
     }
 
     pub(super) fn every(&self) -> Duration {
         if self.terminal { DRAWN_EVERY } else { LINE_EVERY }
     }
 
-    /// How far the preparations are.
+    /// Shows the progress of the preparations.
     pub(super) fn progress(&self, what: &str, done: usize, of: usize) {
         let now = Instant::now();
-        let due = self.told.get().is_none_or(|told| now - told >= self.every());
+        let due = self.reported.get().is_none_or(|reported| now - reported >= self.every());
         if due || done == of {
-            self.told.set(Some(now));
+            self.reported.set(Some(now));
             self.put(&[format!("{done} of {of} {what}")]);
         }
     }
@@ -64,7 +66,7 @@ impl Live {
         self.put(&[what.to_owned()]);
     }
 
-    /// What is seen now.
+    /// Shows the current figures.
     pub(super) fn draw(&mut self, now: &Now) {
         let at = Instant::now();
         let (since, before, cpu) = self.before.unwrap_or((at, now.counts, now.cpu));
@@ -81,7 +83,7 @@ impl Live {
         }
     }
 
-    /// Makes room for what is written next.
+    /// Removes the drawing, so that other text can follow.
     pub(super) fn clear(&self) {
         self.put(&[]);
     }
@@ -89,7 +91,7 @@ impl Live {
     fn put(&self, lines: &[String]) {
         let mut text = String::new();
         if self.terminal && self.lines.get() > 0 {
-            // Up to the first line, and everything from there on away (ECMA-48, CUU and ED).
+            // Move to the first line and erase from there on (ECMA-48, CUU and ED).
             text = format!("\x1b[{}A\x1b[J", self.lines.get());
         }
         for line in lines {
@@ -98,7 +100,7 @@ impl Live {
         }
         self.lines.set(lines.len());
         let mut out = io::stderr().lock();
-        // Nobody to read it is no reason to stop.
+        // A closed standard error does not end the test.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 }
@@ -106,7 +108,6 @@ impl Live {
 /// `window` is what was counted in the last `seconds`.
 fn lines(now: &Now, window: Counts, cpu: Duration, seconds: f64, terminal: bool) -> Vec<String> {
     let rate = |count: u64| count as f64 / seconds;
-    let ms = |of: &Histogram<u64>, quantile| of.value_at_quantile(quantile) as f64 / 1e3;
     let of = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let Verdict { lost, repeated, reordered } = now.verdict;
     let first = format!(
@@ -115,17 +116,17 @@ fn lines(now: &Now, window: Counts, cpu: Duration, seconds: f64, terminal: bool)
         now.connected,
         now.clients,
         cpu.as_secs_f64() / seconds * 100.0,
-        ms(&now.lateness, 0.99)
+        quantile_ms(&now.lateness, 0.99)
     );
     let second = format!(
         "{:>8.0} sent/s   {:>9.0} delivered/s   p50 {:.1} ms   p99 {:.1} ms",
         rate(window.messages),
         rate(window.deliveries),
-        ms(&now.latency, 0.5),
-        ms(&now.latency, 0.99)
+        quantile_ms(&now.latency, 0.5),
+        quantile_ms(&now.latency, 0.99)
     );
     let third = format!(
-        "{:>8.0} bytes a delivery   {:.0} % empty answers   missing {lost}   repeated {repeated}   \
+        "{:>8.0} bytes a delivery   {:.0} % empty responses   missing {lost}   repeated {repeated}   \
          reordered {reordered}",
         of(window.bytes_in + window.bytes_out, window.deliveries),
         of(window.empty, window.answers) * 100.0,

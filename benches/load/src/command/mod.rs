@@ -14,43 +14,44 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::ctrl_c;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::counts::{Counts, Verdict, add, histogram};
+use crate::counts::{Counts, Verdict};
 use crate::crowd::Crowd;
 use crate::error::LoadError;
-use crate::people::{People, room_for};
+use crate::latency::{add, histogram};
+use crate::people::{People, raise_descriptor_limit};
 use live::{Live, Now};
 use report::{Report, Row, Storm};
 
 pub use flags::Flags;
 
-/// How long the last messages may take to reach everybody.
+/// How long the last messages may take to reach all clients.
 const ALL_HEARD_WITHIN: Duration = Duration::from_secs(60);
-/// How exactly it is measured when all are back after a storm.
+/// The resolution of the time until all clients have reconnected after a storm.
 const BACK_STEP: Duration = Duration::from_millis(5);
 
-/// Why `pabal load` ended otherwise than well: a line for people.
+/// Why `pabal load` failed, in one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// There was no load.
+    /// The load test could not start.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The server broke its promise, or sends failed. The report stands on standard output.
+    /// The server violated a delivery guarantee, or sends failed. The report is on standard output.
     #[error("{0}")]
     NotClean(String),
-    /// It was ended before there was anything to report.
-    #[error("ended before it began")]
+    /// It was interrupted before messages were sent.
+    #[error("interrupted before messages were sent")]
     Interrupted,
     /// The JSON could not be written.
     #[error("{}: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The terminal or the system fails.
-    #[error("the system refuses: {0}")]
+    /// The terminal or the operating system returned an error.
+    #[error("operating system error: {0}")]
     System(#[from] io::Error),
 }
 
@@ -67,8 +68,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
 
 async fn load(flags: &Flags) -> Result<(), Failure> {
     flags.check()?;
-    room_for(flags.clients)?;
-    // What cannot be written is better known before than after.
+    raise_descriptor_limit(flags.clients)?;
+    // Open the file first: an unwritable path must not cost a whole run.
     let json = flags.json.as_deref().map(std::fs::File::create).transpose();
     let path = || flags.json.clone().unwrap_or_default();
     let json = json.map_err(|source| Failure::Json { path: path(), source })?;
@@ -82,8 +83,8 @@ async fn load(flags: &Flags) -> Result<(), Failure> {
     run.talk(&mut live).await?;
     let report = tokio::select! {
         report = run.finish(&mut live) => report,
-        // Whoever asks twice does not want to wait for the last messages.
-        _ = ctrl_c() => return Err(Failure::NotClean("ended before everything had arrived".into())),
+        // A second Ctrl-C ends the wait for the last messages.
+        _ = ctrl_c() => return Err(Failure::NotClean("interrupted before all messages had arrived".into())),
     };
     live.clear();
     let mut out = io::stdout().lock();
@@ -95,23 +96,23 @@ async fn load(flags: &Flags) -> Result<(), Failure> {
     report.complaint().map_or(Ok(()), |why| Err(Failure::NotClean(why)))
 }
 
-/// Makes the crowds, one a transport, and connects them side by side.
+/// Makes the crowds, one per transport, and connects them concurrently.
 async fn gather(flags: &Flags, live: &Live) -> Result<Vec<Crowd>, Failure> {
     let (target, plans) = (flags.target(), flags.plans());
     let all = plans.iter().map(|plan| plan.clients.div_ceil(plan.group)).sum();
     let mut people = Vec::new();
     let made = Cell::new(0);
     for plan in &plans {
-        let told = |_, _| live.progress("channels made", one_more(&made), all);
-        let mut gathered = People::gather_watched(&target, plan, told).await?;
+        let progress = |_, _| live.progress("channels made", one_more(&made), all);
+        let mut gathered = People::gather_watched(&target, plan, progress).await?;
         if let Some(url) = &flags.speak_url {
             gathered.speak_at(url).await?;
         }
         people.push(gathered);
     }
     let connected = Cell::new(0);
-    let told = |_, _| live.progress("clients connected", one_more(&connected), flags.clients);
-    let connecting = people.into_iter().map(|people| people.connect_over(flags.ramp, told));
+    let progress = |_, _| live.progress("clients connected", one_more(&connected), flags.clients);
+    let connecting = people.into_iter().map(|people| people.connect_over(flags.ramp, progress));
     Ok(futures::future::try_join_all(connecting).await?)
 }
 
@@ -120,18 +121,18 @@ fn one_more(count: &Cell<usize>) -> usize {
     count.get()
 }
 
-/// A load under way.
+/// A running load test.
 struct Run<'a> {
     flags: &'a Flags,
     crowds: Vec<Watched>,
     began: Instant,
     cpu_began: Duration,
     storms: Vec<Storm>,
-    /// Which of them is not over: since when, and at how many returns it is.
+    /// The storm that is not over: its begin, and the number of reconnects at which it is.
     storm: Option<(Instant, u64)>,
 }
 
-/// A crowd, with what it had counted before it talked and the latencies so far.
+/// A crowd, with its counts before the first message and the latencies so far.
 struct Watched {
     crowd: Crowd,
     before: Counts,
@@ -155,7 +156,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Talks for as long as the flags say, or until Ctrl-C.
+    /// Sends messages for the time of the flags, or until Ctrl-C.
     async fn talk(&mut self, live: &mut Live) -> Result<(), Failure> {
         self.began = Instant::now();
         self.cpu_began = cpu();
@@ -193,23 +194,23 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits until everything has arrived, and sums up.
+    /// Waits until all messages have arrived, and makes the report.
     async fn finish(&mut self, live: &mut Live) -> Report {
         let seconds = self.began.elapsed().as_secs_f64();
         let clients = self.crowds.iter().map(|it| it.crowd.plan().clients).sum::<usize>();
         live.say("waiting for the last messages");
-        let patience = ALL_HEARD_WITHIN + self.flags.slow.map_or(Duration::ZERO, |slow| slow.time);
+        let within = ALL_HEARD_WITHIN + self.flags.slow.map_or(Duration::ZERO, |slow| slow.time);
         let back = async {
-            // Those who were cut off last come back, too.
+            // The clients of the last storm reconnect, too.
             while let Some((_, until)) = self.storm
                 && self.crowds.iter().map(|it| it.crowd.returned()).sum::<u64>() < until
             {
                 tokio::time::sleep(BACK_STEP).await;
             }
         };
-        let _ = tokio::time::timeout(patience, back).await;
+        let _ = tokio::time::timeout(within, back).await;
         self.see_return();
-        let leaving = self.crowds.iter_mut().map(|it| it.crowd.leave(patience));
+        let leaving = self.crowds.iter_mut().map(|it| it.crowd.leave(within));
         let verdicts = futures::future::join_all(leaving).await;
         let cpu = cpu().saturating_sub(self.cpu_began);
         let rows = std::mem::take(&mut self.crowds).into_iter().zip(verdicts);
@@ -234,9 +235,9 @@ impl<'a> Run<'a> {
         self.crowds.iter().for_each(|it| act(&it.crowd));
     }
 
-    /// Cuts a share of everybody off.
+    /// Disconnects a share of all clients.
     fn cut(&mut self, share: f64) {
-        // One storm at a time, or nobody could say which of them was over.
+        // One storm at a time: the number of reconnects does not say to which storm they belong.
         if self.storm.is_some() {
             return;
         }
@@ -247,7 +248,7 @@ impl<'a> Run<'a> {
         self.storm = Some((Instant::now(), before + cut as u64));
     }
 
-    /// Notes when the last of them is back.
+    /// Records when the last client of the storm has reconnected.
     fn see_return(&mut self) {
         let returned: u64 = self.crowds.iter().map(|it| it.crowd.returned()).sum();
         if let Some((since, until)) = self.storm
@@ -284,7 +285,7 @@ impl<'a> Run<'a> {
 }
 
 impl Watched {
-    /// Adds latency and lateness since the last call to those so far; answers what it added.
+    /// Adds latency and lateness since the last call to those so far; returns what it added.
     fn collect(&mut self) -> (Histogram<u64>, Histogram<u64>) {
         let (latency, lateness) = (self.crowd.take_latency(), self.crowd.take_lateness());
         add(&mut self.latency, &latency);
@@ -293,14 +294,14 @@ impl Watched {
     }
 }
 
-/// A tick at a time and so often from then on.
+/// A tick at `first` and after each period from then on.
 fn every(first: tokio::time::Instant, period: Duration) -> Interval {
     let mut interval = tokio::time::interval_at(first, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     interval
 }
 
-/// The next tick, if there ever is one.
+/// The next tick; without an interval it never comes.
 async fn next(interval: Option<&mut Interval>) {
     match interval {
         Some(interval) => drop(interval.tick().await),

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The report of a run, as a table and as JSON.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::counts::{Counts, Verdict, add, histogram};
+use crate::counts::{Counts, Verdict};
+use crate::latency::{add, histogram, quantile_ms};
 use pabal_cost::{Plan, Transport};
 
-/// What the table says of each transport. Bytes are those of both ways, as TCP carries them.
+/// The rows of the table, which has a column per transport. Bytes are of both directions, as TCP carries them.
 const LABELS: [&str; 15] = [
     "",
     "clients",
@@ -21,7 +22,7 @@ const LABELS: [&str; 15] = [
     "            p99",
     "          p99.9",
     "requests a delivery",
-    "empty answers",
+    "empty responses",
     "bytes a delivery",
     "lost",
     "repeated",
@@ -36,7 +37,7 @@ pub(super) struct Report {
     pub(super) clients: usize,
     /// How long messages were sent.
     pub(super) seconds: f64,
-    /// CPU time of this process from the first message until everybody had left.
+    /// CPU time of this process from the first message until all clients had closed.
     pub(super) cpu: Duration,
     pub(super) rows: Vec<Row>,
     pub(super) storms: Vec<Storm>,
@@ -46,7 +47,7 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) plan: Plan,
-    /// From the first message until everybody had left.
+    /// From the first message until all clients had closed.
     pub(super) counts: Counts,
     pub(super) verdict: Verdict,
     pub(super) trouble: Option<String>,
@@ -56,24 +57,24 @@ pub(super) struct Row {
     pub(super) lateness: Histogram<u64>,
 }
 
-/// Clients that were cut off at once.
+/// Clients that were disconnected at once.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Storm {
     pub(super) at_seconds: f64,
     pub(super) clients: usize,
-    /// After how long the last of them was back; absent if it was not.
+    /// The time until the last of them had reconnected; absent if it had not.
     pub(super) back_ms: Option<f64>,
 }
 
 impl Report {
-    /// A line about what is wrong, if anything is.
+    /// What failed, in a line; none for a clean run.
     pub(super) fn complaint(&self) -> Option<String> {
         let (mut verdict, mut counts) = (Verdict::default(), Counts::default());
         for row in &self.rows {
             verdict += row.verdict;
             counts += row.counts;
         }
-        let away: usize =
+        let missing: usize =
             self.storms.iter().filter(|it| it.back_ms.is_none()).map(|it| it.clients).sum();
         let Verdict { lost, repeated, reordered } = verdict;
         let mut wrong = Vec::new();
@@ -85,14 +86,14 @@ impl Report {
         if counts.failed > 0 {
             wrong.push(format!("{} sends failed", counts.failed));
         }
-        if away > 0 {
-            wrong.push(format!("not all of {away} clients came back"));
+        if missing > 0 {
+            wrong.push(format!("not all of {missing} clients reconnected"));
         }
-        let because = self.trouble().map(|trouble| format!(" (first trouble: {trouble})"));
+        let because = self.trouble().map(|trouble| format!(" (first error: {trouble})"));
         (!wrong.is_empty()).then(|| wrong.join(", ") + &because.unwrap_or_default())
     }
 
-    /// The first thing that went wrong on the way, with what to do about it.
+    /// The first error of the run, with what to do about it.
     fn trouble(&self) -> Option<String> {
         let trouble = self.rows.iter().find_map(|row| row.trouble.clone())?;
         let limited = trouble.contains("rate_limited");
@@ -116,7 +117,7 @@ impl Report {
         for storm in &self.storms {
             let Storm { at_seconds, clients, back_ms } = storm;
             let back = back_ms.map_or_else(
-                || "not all came back".into(),
+                || "not all reconnected".into(),
                 |ms| format!("all back after {ms:.0} ms"),
             );
             text += &format!("storm at {at_seconds:.1} s: {clients} clients cut off, {back}\n");
@@ -135,7 +136,7 @@ impl Report {
             }
         }
         if let Some(trouble) = self.trouble() {
-            text += &format!("first trouble: {trouble}\n");
+            text += &format!("first error: {trouble}\n");
         }
         let mut lateness = histogram();
         for row in &self.rows {
@@ -147,7 +148,7 @@ impl Report {
             text += &format!(", {:.1} µs a delivery", cpu * 1e6 / deliveries as f64);
         }
         if !lateness.is_empty() {
-            let p99 = lateness.value_at_quantile(0.99) as f64 / 1e3;
+            let p99 = quantile_ms(&lateness, 0.99);
             text += &format!("; sends left {p99:.2} ms late at p99");
         }
         text.push('\n');
@@ -173,17 +174,17 @@ impl Report {
 }
 
 impl Row {
-    /// What stands under each of [`LABELS`].
+    /// The cell of each of [`LABELS`].
     fn cells(&self, seconds: f64) -> [String; 15] {
         let Counts { messages, deliveries, requests, answers, empty, bytes_in, bytes_out, .. } =
             self.counts;
-        // Of nothing there is no share.
+        // Without a whole there is no share.
         let of = |part: f64, whole: u64, digits: usize| {
             if whole == 0 { "-".into() } else { format!("{:.digits$}", part / whole as f64) }
         };
         let ms = |quantile| {
-            let micros = self.latency.value_at_quantile(quantile) as f64;
-            if self.latency.is_empty() { "-".into() } else { format!("{:.1}", micros / 1e3) }
+            let millis = quantile_ms(&self.latency, quantile);
+            if self.latency.is_empty() { "-".into() } else { format!("{millis:.1}") }
         };
         let Verdict { lost, repeated, reordered } = self.verdict;
         [
@@ -217,9 +218,9 @@ impl Row {
     }
 }
 
-/// In milliseconds; nothing if there is nothing.
+/// Quantiles in milliseconds; none for an empty histogram.
 fn quantiles(of: &Histogram<u64>) -> Option<Value> {
-    let ms = |quantile| of.value_at_quantile(quantile) as f64 / 1e3;
+    let ms = |quantile| quantile_ms(of, quantile);
     (!of.is_empty()).then(|| {
         json!({
             "count": of.len(),
