@@ -20,7 +20,7 @@ use pabal_gateway::stores::make_private;
 
 /// The flags of `pabal backup`.
 #[derive(Args, Debug)]
-pub struct BackupCommand {
+pub(crate) struct BackupCommand {
     #[command(flatten)]
     data: DataFlags,
     /// Folder to write; it must be new or empty
@@ -30,7 +30,7 @@ pub struct BackupCommand {
 
 /// The flags of `pabal restore`.
 #[derive(Args, Debug)]
-pub struct RestoreCommand {
+pub(crate) struct RestoreCommand {
     #[command(flatten)]
     data: DataFlags,
     /// Folder of the backup
@@ -43,7 +43,7 @@ impl BackupCommand {
     ///
     /// # Errors
     /// [`CommandError`]. The folder then holds an incomplete backup, which can be deleted.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load_folder()?;
         make_empty(&self.to)?;
         // The node resolves relative paths in its own working directory.
@@ -62,7 +62,7 @@ impl RestoreCommand {
     ///
     /// # Errors
     /// [`CommandError`]. The data folder is then empty.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let to = self.data.load_folder()?.storage.data_dir;
         make_empty(&to)?;
         let from = self.from.clone();

@@ -15,7 +15,7 @@ use pabal_gateway::stores::has_content;
 
 /// The flags of `pabal check`.
 #[derive(Args, Debug)]
-pub struct CheckCommand {
+pub(crate) struct CheckCommand {
     #[command(flatten)]
     data: DataFlags,
 }
@@ -33,7 +33,7 @@ impl CheckCommand {
     /// # Errors
     /// [`CommandError::Wrong`] if the folder is damaged; others if it cannot be checked, for
     /// example because it is in use.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let folder = self.data.load_folder()?.storage.data_dir;
         let report = check(&folder).await?;
         print(&report.text())?;

@@ -7,7 +7,7 @@ use pabal_gateway::config::{self, Config, ServeFlags, environment};
 
 /// The actions of `pabal config`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Print every key with its unit, default, value and source, as a file for `serve --config`
     Print {
         /// The flags of `serve`.
@@ -30,7 +30,7 @@ impl ConfigCommand {
     ///
     /// # Errors
     /// [`CommandError::Config`] for the first key that is unknown or invalid.
-    pub fn run(&self) -> Result<(), CommandError> {
+    pub(crate) fn run(&self) -> Result<(), CommandError> {
         match self {
             Self::Print { flags, show_secrets } => {
                 let (config, sources) = Config::load_with_sources(flags, environment())?;

@@ -8,7 +8,7 @@ use pabal_gateway::stores::migrate;
 
 /// The flags of `pabal migrate`.
 #[derive(Args, Debug)]
-pub struct MigrateCommand {
+pub(crate) struct MigrateCommand {
     /// The flags of `serve`.
     #[command(flatten)]
     flags: ServeFlags,
@@ -19,7 +19,7 @@ impl MigrateCommand {
     ///
     /// # Errors
     /// [`CommandError::Stores`]; a retry may succeed if the server was unreachable.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let storage = Config::load(&self.flags, environment())?.storage;
         let migrated = migrate(&storage).await?;
         for key in &migrated {

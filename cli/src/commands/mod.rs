@@ -15,17 +15,17 @@ use clap::{Parser, Subcommand};
 
 use pabal_gateway::config::ServeFlags;
 
-pub use self::backup::{BackupCommand, RestoreCommand};
-pub use self::check::CheckCommand;
-pub use self::config::ConfigCommand;
-pub use self::migrate::MigrateCommand;
+pub(crate) use self::backup::{BackupCommand, RestoreCommand};
+pub(crate) use self::check::CheckCommand;
+pub(crate) use self::config::ConfigCommand;
+pub(crate) use self::migrate::MigrateCommand;
 pub(crate) use self::not_built::NotBuilt;
-pub use self::user::UserCommand;
+pub(crate) use self::user::UserCommand;
 
 /// A text chat server with interchangeable transports, and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "pabal", version)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
@@ -33,7 +33,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a node
     Serve(ServeFlags),
     /// Print or check the configuration of `serve`
@@ -72,7 +72,7 @@ pub enum Command {
 /// Why a command failed: one line for standard error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The configuration is invalid.
     #[error("configuration: {0}")]
     Config(#[from] pabal_gateway::config::ConfigError),

@@ -19,7 +19,7 @@ const PAGE: usize = 500;
 
 /// The flags of `pabal user`.
 #[derive(Args, Debug)]
-pub struct UserCommand {
+pub(crate) struct UserCommand {
     #[command(flatten)]
     data: DataFlags,
     #[command(subcommand)]
@@ -62,7 +62,7 @@ impl UserCommand {
     ///
     /// # Errors
     /// [`CommandError`]. No account was changed.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let config = self.data.load()?;
         let directory = OpenDirectory::open_existing(&config.storage).await?;
         let done = self.act(directory.accounts()).await;
