@@ -1,4 +1,4 @@
-//! What every [`Accounts`] must do, beside the [`Directory`] on the same store.
+//! What every [`Accounts`] must do, together with the [`Directory`] on the same store.
 
 use std::sync::Arc;
 
@@ -7,46 +7,46 @@ use super::property::properties;
 use pabal_core::model::{User, UserId};
 use pabal_core::ports::{Account, Accounts, Directory, DirectoryError, Ending};
 
-/// Both ports of one store.
-pub struct Both {
-    /// What nodes do.
+/// The two ports of one store.
+pub struct AccountsStore {
+    /// The port of nodes.
     pub directory: Arc<dyn Directory>,
-    /// What an operator does.
+    /// The port of operators.
     pub accounts: Arc<dyn Accounts>,
 }
 
-/// Runs the suite. `fresh` makes an empty store.
+/// Runs the suite. `fresh` creates an empty store.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
-pub async fn run(fresh: impl AsyncFn() -> Both) {
+/// If the adapter breaks the contract.
+pub async fn run(fresh: impl AsyncFn() -> AccountsStore) {
     properties! { fresh() =>
         accounts_are_listed_by_name_in_pages
         a_disabled_user_has_no_access_and_gets_none
         a_disabled_user_is_not_pushed_to
-        a_new_password_ends_what_the_old_one_gave
+        a_new_password_revokes_the_access_of_the_old_one
         ending_access_ends_the_tokens_of_one_user
-        what_takes_access_away_asks_for_the_sessions_to_end
+        revoked_access_requests_the_end_of_sessions
         endings_stay_until_they_are_forgotten
-        strangers_are_unknown
+        unknown_users_are_refused
     }
 }
 
-async fn account(both: &Both, number: u64) -> Account {
-    let found = both.accounts.account(&user(number).username).await.expect("an account");
+async fn account(store: &AccountsStore, number: u64) -> Account {
+    let found = store.accounts.account(&user(number).username).await.expect("an account");
     found.expect("a known name")
 }
 
-async fn endings(both: &Both) -> Vec<UserId> {
-    let endings = both.accounts.endings(100).await.expect("endings");
+async fn endings(store: &AccountsStore) -> Vec<UserId> {
+    let endings = store.accounts.endings(100).await.expect("endings");
     endings.into_iter().map(|Ending { user_id, .. }| user_id).collect()
 }
 
-async fn accounts_are_listed_by_name_in_pages(both: Both) {
-    let [first, second, third] = people(&both.directory).await;
-    both.directory.log_in(access(second, 20)).await.expect("a log-in");
+async fn accounts_are_listed_by_name_in_pages(store: AccountsStore) {
+    let [first, second, third] = people(&store.directory).await;
+    store.directory.log_in(access(second, 20)).await.expect("a log-in");
     let page = async |after: &str| {
-        let accounts = both.accounts.accounts(after, 2).await.expect("accounts");
+        let accounts = store.accounts.accounts(after, 2).await.expect("accounts");
         accounts
             .into_iter()
             .map(|it| (it.user.user_id, it.devices, it.disabled))
@@ -55,119 +55,124 @@ async fn accounts_are_listed_by_name_in_pages(both: Both) {
     assert_eq!(page("").await, [(first, 1, false), (second, 2, false)]);
     assert_eq!(page(&user(2).username.to_uppercase()).await, [(third, 1, false)]);
     assert_eq!(page(&user(3).username).await, []);
-    let found = both.accounts.account(&user(2).username.to_uppercase()).await.expect("an account");
+    let found = store.accounts.account(&user(2).username.to_uppercase()).await.expect("an account");
     assert_eq!(found, Some(Account { user: user(2), disabled: false, devices: 2 }));
-    assert_eq!(both.accounts.account("nobody").await.expect("no account"), None);
-    let mut held = both.accounts.accesses(second).await.expect("accesses");
+    assert_eq!(store.accounts.account("unknown").await.expect("no account"), None);
+    let mut held = store.accounts.accesses(second).await.expect("accesses");
     held.sort_by_key(|access| access.device.device_id);
     assert_eq!(held, [access(second, 2), access(second, 20)]);
 }
 
-async fn a_disabled_user_has_no_access_and_gets_none(both: Both) {
-    let [first, second] = people(&both.directory).await;
-    assert!(both.accounts.set_disabled(first, true).await.expect("disables"));
-    assert!(!both.accounts.set_disabled(first, true).await.expect("again"));
-    assert!(account(&both, 1).await.disabled && !account(&both, 2).await.disabled);
-    assert_eq!(both.directory.access(access(first, 1).token).await.expect("no access"), None);
-    let refused = both.directory.log_in(access(first, 1)).await;
+async fn a_disabled_user_has_no_access_and_gets_none(store: AccountsStore) {
+    let [first, second] = people(&store.directory).await;
+    assert!(store.accounts.set_disabled(first, true).await.expect("disables"));
+    assert!(!store.accounts.set_disabled(first, true).await.expect("again"));
+    assert!(account(&store, 1).await.disabled && !account(&store, 2).await.disabled);
+    assert_eq!(store.directory.access(access(first, 1).token).await.expect("no access"), None);
+    let refused = store.directory.log_in(access(first, 1)).await;
     assert!(
         matches!(&refused, Err(error @ DirectoryError::UserDisabled(id))
             if *id == first && !error.retryable()),
         "{refused:?}"
     );
-    assert_eq!(both.directory.access(access(first, 1).token).await.expect("no access"), None);
-    let known = both.directory.credentials(&user(1).username).await.expect("credentials");
-    assert_eq!(known.map(|known| known.user), Some(user(1)), "a profile stays");
-    assert!(both.directory.access(access(second, 2).token).await.expect("access").is_some());
+    assert_eq!(store.directory.access(access(first, 1).token).await.expect("no access"), None);
+    let known = store.directory.credentials(&user(1).username).await.expect("credentials");
+    assert_eq!(known.map(|known| known.user), Some(user(1)), "the profile is kept");
+    assert!(store.directory.access(access(second, 2).token).await.expect("access").is_some());
 
-    assert!(both.accounts.set_disabled(first, false).await.expect("enables"));
-    assert!(!both.accounts.set_disabled(first, false).await.expect("again"));
-    both.directory.log_in(access(first, 1)).await.expect("logs in, with the ids of before");
+    assert!(store.accounts.set_disabled(first, false).await.expect("enables"));
+    assert!(!store.accounts.set_disabled(first, false).await.expect("again"));
+    store.directory.log_in(access(first, 1)).await.expect("logs in with the previous ids");
 }
 
-async fn a_disabled_user_is_not_pushed_to(both: Both) {
-    let [first, second] = people(&both.directory).await;
-    both.directory.direct_channel([first, second], direct(9)).await.expect("a channel");
-    both.accounts.set_disabled(first, true).await.expect("disables");
+async fn a_disabled_user_is_not_pushed_to(store: AccountsStore) {
+    let [first, second] = people(&store.directory).await;
+    store.directory.direct_channel([first, second], direct(9)).await.expect("a channel");
+    store.accounts.set_disabled(first, true).await.expect("disables");
     let targets = async || {
-        let targets = both.directory.push_targets(channel_id(9)).await.expect("targets");
+        let targets = store.directory.push_targets(channel_id(9)).await.expect("targets");
         targets.into_iter().map(|target| target.user_id).collect::<Vec<_>>()
     };
     assert_eq!(targets().await, [second]);
-    both.accounts.set_disabled(first, false).await.expect("enables");
+    store.accounts.set_disabled(first, false).await.expect("enables");
     assert_eq!(targets().await, [first, second]);
 }
 
-async fn a_new_password_ends_what_the_old_one_gave(both: Both) {
-    let [first, second] = people(&both.directory).await;
-    both.accounts.change_password(first, "new".into()).await.expect("a change");
+async fn a_new_password_revokes_the_access_of_the_old_one(store: AccountsStore) {
+    let [first, second] = people(&store.directory).await;
+    store.accounts.change_password(first, "new".into()).await.expect("a change");
     let hash = async |number| {
-        let found = both.directory.credentials(&user(number).username).await;
+        let found = store.directory.credentials(&user(number).username).await;
         found.expect("credentials").expect("some").password_hash
     };
     assert_eq!((hash(1).await, hash(2).await), ("new".into(), password_hash(2)));
-    assert_eq!(both.directory.access(access(first, 1).token).await.expect("no access"), None);
-    assert!(both.directory.access(access(second, 2).token).await.expect("access").is_some());
-    both.directory.log_in(access(first, 1)).await.expect("logs in");
+    assert_eq!(store.directory.access(access(first, 1).token).await.expect("no access"), None);
+    assert!(store.directory.access(access(second, 2).token).await.expect("access").is_some());
+    store.directory.log_in(access(first, 1)).await.expect("logs in");
 }
 
-async fn ending_access_ends_the_tokens_of_one_user(both: Both) {
-    let [first, second] = people(&both.directory).await;
-    both.directory.log_in(access(first, 10)).await.expect("a log-in");
-    assert_eq!(both.accounts.end_access(first).await.expect("ends"), 2);
-    assert_eq!(both.accounts.end_access(first).await.expect("again"), 0);
-    assert_eq!(both.accounts.accesses(first).await.expect("accesses"), []);
+async fn ending_access_ends_the_tokens_of_one_user(store: AccountsStore) {
+    let [first, second] = people(&store.directory).await;
+    store.directory.log_in(access(first, 10)).await.expect("a log-in");
+    assert_eq!(store.accounts.end_access(first).await.expect("ends"), 2);
+    assert_eq!(store.accounts.end_access(first).await.expect("again"), 0);
+    assert_eq!(store.accounts.accesses(first).await.expect("accesses"), []);
     for number in [1, 10] {
         let token = access(first, number).token;
-        assert_eq!(both.directory.access(token).await.expect("no access"), None);
-        both.directory.log_in(access(first, number)).await.expect("its device is gone too");
+        assert_eq!(store.directory.access(token).await.expect("no access"), None);
+        store.directory.log_in(access(first, number)).await.expect("its device was removed too");
     }
-    assert!(both.directory.access(access(second, 2).token).await.expect("access").is_some());
+    assert!(store.directory.access(access(second, 2).token).await.expect("access").is_some());
 }
 
-async fn what_takes_access_away_asks_for_the_sessions_to_end(both: Both) {
-    let [first, second, third] = people(&both.directory).await;
-    assert_eq!(endings(&both).await, []);
-    both.accounts.set_disabled(second, true).await.expect("disables");
-    both.accounts.set_disabled(second, false).await.expect("enables");
-    both.accounts.change_password(first, "new".into()).await.expect("a change");
-    both.accounts.end_access(third).await.expect("ends");
-    assert_eq!(endings(&both).await, [second, first, third]);
+async fn revoked_access_requests_the_end_of_sessions(store: AccountsStore) {
+    let [first, second, third] = people(&store.directory).await;
+    assert_eq!(endings(&store).await, []);
+    store.accounts.set_disabled(second, true).await.expect("disables");
+    store.accounts.set_disabled(second, false).await.expect("enables");
+    store.accounts.change_password(first, "new".into()).await.expect("a change");
+    store.accounts.end_access(third).await.expect("ends");
+    assert_eq!(endings(&store).await, [second, first, third]);
 }
 
-async fn endings_stay_until_they_are_forgotten(both: Both) {
-    let [first, second] = people(&both.directory).await;
+async fn endings_stay_until_they_are_forgotten(store: AccountsStore) {
+    let [first, second] = people(&store.directory).await;
     for user_id in [first, second, first] {
-        both.accounts.end_access(user_id).await.expect("ends");
+        store.accounts.end_access(user_id).await.expect("ends");
     }
-    let found = both.accounts.endings(2).await.expect("endings");
+    let found = store.accounts.endings(2).await.expect("endings");
     assert_eq!(found.iter().map(|it| it.user_id).collect::<Vec<_>>(), [first, second]);
     let numbers: Vec<_> = found.iter().map(|ending| ending.number).collect();
     for _ in 0..2 {
-        both.accounts.forget_endings(&numbers).await.expect("forgets");
-        assert_eq!(endings(&both).await, [first], "what came later stays");
+        store.accounts.forget_endings(&numbers).await.expect("forgets");
+        assert_eq!(endings(&store).await, [first], "a later ending is kept");
     }
-    let last = both.accounts.endings(2).await.expect("endings")[0].number;
-    both.accounts.forget_endings(&[last]).await.expect("forgets");
-    both.accounts.end_access(second).await.expect("ends");
-    let next = both.accounts.endings(2).await.expect("endings")[0].number;
-    assert!(!numbers.contains(&next) && next != last, "{next} was given before");
+    let last = store.accounts.endings(2).await.expect("endings")[0].number;
+    store.accounts.forget_endings(&[last]).await.expect("forgets");
+    store.accounts.end_access(second).await.expect("ends");
+    let next = store.accounts.endings(2).await.expect("endings")[0].number;
+    assert!(!numbers.contains(&next) && next != last, "{next} was used before");
 }
 
-async fn strangers_are_unknown(both: Both) {
-    let stranger = UserId::new(404);
-    let answers = [
-        both.accounts.set_disabled(stranger, true).await.map(drop),
-        both.accounts.change_password(stranger, "new".into()).await,
-        both.accounts.end_access(stranger).await.map(drop),
+async fn unknown_users_are_refused(store: AccountsStore) {
+    let unknown_user = UserId::new(404);
+    let results = [
+        store.accounts.set_disabled(unknown_user, true).await.map(drop),
+        store.accounts.change_password(unknown_user, "new".into()).await,
+        store.accounts.end_access(unknown_user).await.map(drop),
     ];
-    for answer in answers {
-        assert!(matches!(answer, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    for result in results {
+        assert!(matches!(result, Err(DirectoryError::UnknownUser(id)) if id == unknown_user));
     }
-    assert_eq!(both.accounts.accesses(stranger).await.expect("accesses"), []);
-    assert_eq!(endings(&both).await, []);
-    both.directory
-        .sign_up(User { user_id: stranger, ..user(404) }, "hash".into(), access(stranger, 404))
+    assert_eq!(store.accounts.accesses(unknown_user).await.expect("accesses"), []);
+    assert_eq!(endings(&store).await, []);
+    store
+        .directory
+        .sign_up(
+            User { user_id: unknown_user, ..user(404) },
+            "hash".into(),
+            access(unknown_user, 404),
+        )
         .await
-        .expect("nothing is in the way");
+        .expect("a sign-up");
 }

@@ -1,8 +1,8 @@
-//! What every [`Directory`] must do: the entry to the suite, and the people and channels that its
-//! parts begin with. Owns no adapter; run it with a factory of them.
+//! What every [`Directory`] must do: the entry point of the suite, and the users and channels of
+//! its parts. Owns no adapter.
 //!
-//! Many properties start calls at the same time: an adapter that checks and then writes in two steps
-//! does not pass. Run the suite on a runtime with several threads.
+//! Many properties make concurrent calls: an adapter that checks and writes in two separate steps
+//! fails them. Run the suite on a runtime with several threads.
 
 mod accounts;
 mod profiles;
@@ -22,10 +22,10 @@ use pabal_core::ports::{Access, BoxFuture, Directory, DirectoryError};
 
 type Dir = Arc<dyn Directory>;
 
-/// Runs the suite. `fresh` makes an empty directory.
+/// Runs the suite. `fresh` creates an empty directory.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn() -> Dir) {
     accounts::run(&fresh).await;
     profiles::run(&fresh).await;
@@ -48,7 +48,7 @@ pub(super) fn user(number: u64) -> User {
     }
 }
 
-/// Access number `number`, with a device of its own, for `user_id`.
+/// Access `number`, with its own device, for `user_id`.
 pub(super) fn access(user_id: UserId, number: u64) -> Access {
     Access {
         token: TokenHash::of(&format!("token {number}")),
@@ -61,7 +61,7 @@ pub(super) fn access(user_id: UserId, number: u64) -> Access {
     }
 }
 
-/// What is stored for the password of user `number`.
+/// The stored hash of the password of user `number`.
 pub(super) fn password_hash(number: u64) -> String {
     format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA${number}")
 }
@@ -89,7 +89,7 @@ async fn named(directory: &Dir, names: &[&str]) {
     }
 }
 
-/// The names of the users that begin with `prefix`.
+/// The names of the users found by `prefix`.
 async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
     let users = directory.users_by_prefix(prefix, limit).await.expect("users");
     users.into_iter().map(|user| user.username).collect()
@@ -103,13 +103,13 @@ fn created_at(number: u64) -> Timestamp {
     Timestamp::from_micros(1_850_000_000_000_000 + number)
 }
 
-/// A direct channel as a caller offers it.
+/// A direct channel as a caller passes it.
 pub(super) fn direct(number: u64) -> Channel {
     let channel_id = channel_id(number);
     Channel { channel_id, kind: ChannelKind::Direct, name: None, created_at: created_at(number) }
 }
 
-/// A group as a caller offers it.
+/// A group as a caller passes it.
 fn group(number: u64) -> Channel {
     let (channel_id, name) = (channel_id(number), Some(format!("Group {number}")));
     Channel { channel_id, kind: ChannelKind::Group, name, created_at: created_at(number) }
@@ -121,7 +121,7 @@ async fn roles(directory: &Dir, channel_id: ChannelId) -> Vec<(UserId, Role)> {
     members.into_iter().map(|Member { user_id, role }| (user_id, role)).collect()
 }
 
-/// Makes `call` with each of `inputs`, all at the same time, each in a task of its own. Answers in
+/// Makes `call` with each of `inputs` concurrently, each in its own task. Returns the results in
 /// the order of the inputs.
 async fn at_once<I: Send + 'static, T: Send + 'static>(
     directory: &Dir,
@@ -133,9 +133,9 @@ async fn at_once<I: Send + 'static, T: Send + 'static>(
         tokio::spawn(async move { call(&*directory, input).await })
     };
     let tasks: Vec<_> = inputs.into_iter().map(start).collect();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for task in tasks {
-        answers.push(task.await.expect("a call panicked"));
+        results.push(task.await.expect("a call panicked"));
     }
-    answers
+    results
 }

@@ -1,9 +1,9 @@
-//! Fuzz targets: a property that is tried for as long as is asked, on inputs that are nearly right.
-//! Owns for how long, and how inputs are spoiled; what must hold, each target knows.
+//! Support for fuzz targets: runs a property for a given time on mutated inputs. Owns the time
+//! budget and the mutations; the property is the target's.
 //!
-//! A target is a test in a module `fuzz`. `make test` tries each for two seconds, `make fuzz` for a
-//! minute. A failure is made small, shown, and kept in a file `fuzz.regressions` beside the
-//! target, from where it is tried first from then on.
+//! A target is a test in a module `fuzz`. `make test` runs each for two seconds, `make fuzz` for a
+//! minute. A failing input is minimised, printed, and stored in a file `fuzz.regressions` next to
+//! the target; later runs try it first.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -13,20 +13,21 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
-/// The variable that says for how many seconds each target runs.
+/// The environment variable with the seconds for each target.
 const SECONDS: &str = "PABAL_FUZZ_SECONDS";
-/// For how long where nothing is said.
+/// The default time for each target.
 const QUICK: Duration = Duration::from_secs(2);
-/// Inputs between two looks at the time.
+/// The number of inputs between two checks of the time.
 const ROUND: u32 = 32;
-/// No spoiled input is longer, in bytes: what is larger than frames and bodies may be has other tests.
-const LONGEST: usize = 256 << 10;
+/// The maximum length of a mutated input in bytes. Inputs beyond the limits of frames and bodies
+/// have their own tests.
+const MAX_BYTES: usize = 256 << 10;
 
-/// Tries `property` on inputs of `strategy`, of the target in the file `source` (`file!()`).
+/// Tests `property` on inputs of `strategy`. `source` is the target's file (`file!()`).
 ///
 /// # Panics
-/// If the property does not hold, with the smallest input that was found; if `PABAL_FUZZ_SECONDS`
-/// is no number.
+/// If the property does not hold, with the smallest failing input; if `PABAL_FUZZ_SECONDS` is not a
+/// number.
 pub fn for_a_while<S: Strategy>(
     source: &'static str,
     strategy: S,
@@ -39,39 +40,39 @@ pub fn for_a_while<S: Strategy>(
         cases: ROUND,
         source_file: Some(source),
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        // A failure is worth the time that making it small takes, but not all of it.
+        // Minimising a failure is limited to 30 s.
         max_shrink_time: 30_000,
         ..Config::default()
     };
-    let (begun, mut inputs) = (Instant::now(), 0_u64);
-    while inputs == 0 || begun.elapsed() < budget {
-        // A runner counts to `cases` once in its life.
+    let (started, mut inputs) = (Instant::now(), 0_u64);
+    while inputs == 0 || started.elapsed() < budget {
+        // A runner executes `cases` inputs once.
         if let Err(failure) = TestRunner::new(config.clone()).run(&strategy, &property) {
             panic!("{failure}");
         }
         inputs += u64::from(ROUND);
     }
-    eprintln!("{source}: {inputs} inputs in {:.0} s", begun.elapsed().as_secs_f64());
+    eprintln!("{source}: {inputs} inputs in {:.0} s", started.elapsed().as_secs_f64());
 }
 
-/// One way in which an input may have been spoiled.
+/// A mutation of an input.
 #[derive(Clone, Debug)]
-enum Spoil {
-    /// One bit is another.
+enum Mutation {
+    /// Flips one bit.
     Flip(Index, u8),
-    /// It ends here.
+    /// Truncates the input.
     Cut(Index),
-    /// A piece of up to so many bytes is gone …
+    /// Removes a piece of up to this many bytes.
     Remove(Index, usize),
-    /// … or stands there so many times more.
+    /// Repeats a piece this many times.
     Repeat(Index, usize, usize),
-    /// Something stands where it does not belong …
+    /// Inserts bytes.
     Insert(Index, Vec<u8>),
-    /// … or instead of what did.
+    /// Replaces bytes.
     Replace(Index, Vec<u8>),
 }
 
-impl Spoil {
+impl Mutation {
     fn apply(&self, bytes: &mut Vec<u8>) {
         let at = |index: &Index| index.index(bytes.len() + 1);
         let piece = |index: &Index, length: usize| {
@@ -99,12 +100,12 @@ impl Spoil {
                 bytes.splice(piece(index, token.len()), token.iter().copied());
             }
         }
-        bytes.truncate(LONGEST);
+        bytes.truncate(MAX_BYTES);
     }
 }
 
-/// What `strategy` makes, spoiled in up to four ways: bits turned, pieces lost, repeated or replaced,
-/// the end cut off, `tokens` and bytes of chance where they do not belong. One in five stays as it is.
+/// Inputs of `strategy` with up to four mutations: flipped bits; removed, repeated or replaced
+/// pieces; truncation; inserted `tokens` and random bytes. One in five inputs is unchanged.
 pub fn spoiled(
     strategy: impl Strategy<Value = Vec<u8>>,
     tokens: &'static [&'static [u8]],
@@ -113,17 +114,17 @@ pub fn spoiled(
         3 => select(tokens).prop_map(<[u8]>::to_vec),
         1 => vec(any::<u8>(), 1..9),
     ];
-    let spoil = prop_oneof![
-        3 => (any::<Index>(), 0..8_u8).prop_map(|(index, bit)| Spoil::Flip(index, bit)),
-        1 => any::<Index>().prop_map(Spoil::Cut),
-        1 => (any::<Index>(), 1..40_usize).prop_map(|(index, length)| Spoil::Remove(index, length)),
+    let mutation = prop_oneof![
+        3 => (any::<Index>(), 0..8_u8).prop_map(|(index, bit)| Mutation::Flip(index, bit)),
+        1 => any::<Index>().prop_map(Mutation::Cut),
+        1 => (any::<Index>(), 1..40_usize).prop_map(|(index, length)| Mutation::Remove(index, length)),
         1 => (any::<Index>(), 1..40_usize, prop_oneof![9 => 1..4_usize, 1 => 4..3_000_usize])
-            .prop_map(|(index, length, times)| Spoil::Repeat(index, length, times)),
-        2 => (any::<Index>(), token.clone()).prop_map(|(index, token)| Spoil::Insert(index, token)),
-        2 => (any::<Index>(), token).prop_map(|(index, token)| Spoil::Replace(index, token)),
+            .prop_map(|(index, length, times)| Mutation::Repeat(index, length, times)),
+        2 => (any::<Index>(), token.clone()).prop_map(|(index, token)| Mutation::Insert(index, token)),
+        2 => (any::<Index>(), token).prop_map(|(index, token)| Mutation::Replace(index, token)),
     ];
-    (strategy, vec(spoil, 0..5)).prop_map(|(mut bytes, spoils)| {
-        spoils.iter().for_each(|spoil| spoil.apply(&mut bytes));
+    (strategy, vec(mutation, 0..5)).prop_map(|(mut bytes, mutations)| {
+        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes));
         bytes
     })
 }

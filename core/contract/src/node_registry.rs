@@ -1,40 +1,40 @@
-//! What every [`NodeRegistry`] must do. Owns no adapter; run it with a factory of them.
+//! What every [`NodeRegistry`] must do. Owns no adapter.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::property::{LONG_LEASE, SHORT_LEASE, answer, eventually, node, nodes, properties};
+use super::property::{LONG_LEASE, SHORT_LEASE, eventually, node, nodes, properties, result_of};
 use pabal_core::model::{MAX_PARTITIONS, NodeId, Partition};
 use pabal_core::ports::{Lease, NodeInfo, NodeRegistry};
 
 type Registry = Arc<dyn NodeRegistry>;
 
-/// Runs the suite. `fresh` makes an adapter with no nodes and no partition taken.
+/// Runs the suite. `fresh` creates an adapter without nodes and leases.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn() -> Registry) {
     properties! { fresh() =>
-        a_heartbeat_announces_a_node_as_it_is
-        a_heartbeat_replaces_the_one_before
+        a_heartbeat_announces_a_node_unchanged
+        a_heartbeat_replaces_the_previous_one
         nodes_are_listed_by_name
-        a_node_that_stops_its_heartbeat_is_gone
-        a_heartbeat_outlives_the_one_before
-        a_free_partition_is_taken
-        a_partition_that_is_held_is_refused
+        a_node_without_heartbeats_is_removed
+        a_heartbeat_outlives_the_previous_one
+        a_free_partition_is_acquired
+        a_held_partition_is_refused
         partitions_are_independent
-        one_of_many_concurrent_takers_gets_the_partition
-        a_lease_that_ended_is_free_for_another
-        a_renewed_lease_outlives_the_one_before
-        taking_what_is_held_extends_the_lease
-        a_lost_lease_can_not_be_renewed
+        one_of_many_concurrent_nodes_acquires_the_partition
+        a_partition_whose_lease_ended_can_be_acquired
+        a_renewed_lease_outlives_the_previous_one
+        acquiring_a_held_partition_again_extends_the_lease
+        a_lost_lease_cannot_be_renewed
         a_released_partition_is_free_at_once
-        a_lost_lease_can_not_be_released
+        a_lost_lease_cannot_be_released
         the_epoch_rises_with_every_change_of_owner
     }
 }
 
-async fn a_heartbeat_announces_a_node_as_it_is(registry: Registry) {
+async fn a_heartbeat_announces_a_node_unchanged(registry: Registry) {
     assert!(list(&registry).await.is_empty());
     let plain = info("a");
     let full = NodeInfo {
@@ -50,7 +50,7 @@ async fn a_heartbeat_announces_a_node_as_it_is(registry: Registry) {
     assert_eq!(list(&registry).await, [plain, full]);
 }
 
-async fn a_heartbeat_replaces_the_one_before(registry: Registry) {
+async fn a_heartbeat_replaces_the_previous_one(registry: Registry) {
     beat(&registry, &info("a"), LONG_LEASE).await;
     let draining = NodeInfo { load: 3, draining: true, location: Some((0.0, 0.0)), ..info("a") };
     beat(&registry, &draining, LONG_LEASE).await;
@@ -68,7 +68,7 @@ async fn nodes_are_listed_by_name(registry: Registry) {
     assert_eq!(names, ["0", "a", "b-10", "b-2", "c"]);
 }
 
-async fn a_node_that_stops_its_heartbeat_is_gone(registry: Registry) {
+async fn a_node_without_heartbeats_is_removed(registry: Registry) {
     beat(&registry, &info("a"), SHORT_LEASE).await;
     beat(&registry, &info("b"), LONG_LEASE).await;
     eventually(async || list(&registry).await == [info("b")]).await;
@@ -76,16 +76,16 @@ async fn a_node_that_stops_its_heartbeat_is_gone(registry: Registry) {
     assert_eq!(list(&registry).await, [info("a"), info("b")]);
 }
 
-async fn a_heartbeat_outlives_the_one_before(registry: Registry) {
+async fn a_heartbeat_outlives_the_previous_one(registry: Registry) {
     beat(&registry, &info("a"), SHORT_LEASE).await;
     beat(&registry, &info("a"), LONG_LEASE).await;
-    // When a lease that was begun later has ended, the first one has too.
+    // Once a lease that was begun later has ended, the first one would have ended too.
     beat(&registry, &info("b"), SHORT_LEASE).await;
     eventually(async || !list(&registry).await.contains(&info("b"))).await;
     assert_eq!(list(&registry).await, [info("a")]);
 }
 
-async fn a_free_partition_is_taken(registry: Registry) {
+async fn a_free_partition_is_acquired(registry: Registry) {
     for p in [partition(0), partition(MAX_PARTITIONS - 1)] {
         assert_eq!(owner(&registry, p).await, None);
         let held = take(&registry, "a", p, LONG_LEASE).await.expect("is free");
@@ -96,7 +96,7 @@ async fn a_free_partition_is_taken(registry: Registry) {
     }
 }
 
-async fn a_partition_that_is_held_is_refused(registry: Registry) {
+async fn a_held_partition_is_refused(registry: Registry) {
     let p = partition(1);
     let held = take(&registry, "a", p, LONG_LEASE).await.expect("is free");
     assert_eq!(take(&registry, "b", p, LONG_LEASE).await, None);
@@ -114,22 +114,22 @@ async fn partitions_are_independent(registry: Registry) {
     assert!(renew(&registry, &others, LONG_LEASE).await);
 }
 
-async fn one_of_many_concurrent_takers_gets_the_partition(registry: Registry) {
+async fn one_of_many_concurrent_nodes_acquires_the_partition(registry: Registry) {
     let p = partition(1);
     let spawn = |node: NodeId| {
         let registry = registry.clone();
-        tokio::spawn(async move { registry.acquire(&node, p, LONG_LEASE).await.expect("answers") })
+        tokio::spawn(async move { registry.acquire(&node, p, LONG_LEASE).await.expect("acquires") })
     };
     let takers: Vec<_> = nodes(16).into_iter().map(spawn).collect();
     let mut held = Vec::new();
     for taker in takers {
-        held.extend(answer(taker).await);
+        held.extend(result_of(taker).await);
     }
     assert_eq!(held.len(), 1, "{held:?}");
     assert_eq!(owner(&registry, p).await.as_ref(), Some(&held[0].node));
 }
 
-async fn a_lease_that_ended_is_free_for_another(registry: Registry) {
+async fn a_partition_whose_lease_ended_can_be_acquired(registry: Registry) {
     let [p, same] = [partition(1), partition(2)];
     for p in [p, same] {
         take(&registry, "a", p, SHORT_LEASE).await.expect("is free");
@@ -143,16 +143,16 @@ async fn a_lease_that_ended_is_free_for_another(registry: Registry) {
     assert!(renew(&registry, &again, LONG_LEASE).await);
 }
 
-async fn a_renewed_lease_outlives_the_one_before(registry: Registry) {
+async fn a_renewed_lease_outlives_the_previous_one(registry: Registry) {
     let [p, later] = [partition(1), partition(2)];
-    // The short lease may end before the renewal on a slow day; then there is nothing to renew.
+    // On a slow machine the short lease may end before the renewal; then it is acquired again.
     let held = loop {
-        let held = take(&registry, "a", p, SHORT_LEASE).await.expect("nobody else takes it");
+        let held = take(&registry, "a", p, SHORT_LEASE).await.expect("no other node acquires it");
         if renew(&registry, &held, LONG_LEASE).await {
             break held;
         }
     };
-    // When a lease that was begun later has ended, the first one has too.
+    // Once a lease that was begun later has ended, the first one would have ended too.
     take(&registry, "a", later, SHORT_LEASE).await.expect("is free");
     eventually(async || owner(&registry, later).await.is_none()).await;
     assert_eq!(owner(&registry, p).await, Some(node("a")));
@@ -160,24 +160,24 @@ async fn a_renewed_lease_outlives_the_one_before(registry: Registry) {
     assert!(renew(&registry, &held, LONG_LEASE).await);
 }
 
-async fn taking_what_is_held_extends_the_lease(registry: Registry) {
+async fn acquiring_a_held_partition_again_extends_the_lease(registry: Registry) {
     let [p, later] = [partition(1), partition(2)];
     take(&registry, "a", p, SHORT_LEASE).await.expect("is free");
-    let held = take(&registry, "a", p, LONG_LEASE).await.expect("has it already");
+    let held = take(&registry, "a", p, LONG_LEASE).await.expect("the node holds it already");
     take(&registry, "a", later, SHORT_LEASE).await.expect("is free");
     eventually(async || owner(&registry, later).await.is_none()).await;
     assert_eq!(owner(&registry, p).await, Some(node("a")));
     assert!(renew(&registry, &held, LONG_LEASE).await);
 }
 
-async fn a_lost_lease_can_not_be_renewed(registry: Registry) {
+async fn a_lost_lease_cannot_be_renewed(registry: Registry) {
     let p = partition(1);
     let lost = take(&registry, "a", p, SHORT_LEASE).await.expect("is free");
     let held = eventually_take(&registry, "b", p).await;
     assert!(!renew(&registry, &lost, LONG_LEASE).await);
     assert_eq!(owner(&registry, p).await, Some(node("b")));
-    assert!(renew(&registry, &held, LONG_LEASE).await, "the new owner was disturbed");
-    // Not even when its node owns the partition again, under a later epoch.
+    assert!(renew(&registry, &held, LONG_LEASE).await, "the new owner keeps its lease");
+    // Not even when the same node owns the partition again, under a later epoch.
     release(&registry, &held).await;
     let again = take(&registry, "a", p, LONG_LEASE).await.expect("is free");
     assert!(!renew(&registry, &lost, LONG_LEASE).await);
@@ -195,7 +195,7 @@ async fn a_released_partition_is_free_at_once(registry: Registry) {
     take(&registry, "b", p, LONG_LEASE).await.expect("is free");
 }
 
-async fn a_lost_lease_can_not_be_released(registry: Registry) {
+async fn a_lost_lease_cannot_be_released(registry: Registry) {
     let p = partition(1);
     let lost = take(&registry, "a", p, SHORT_LEASE).await.expect("is free");
     let held = eventually_take(&registry, "b", p).await;
@@ -256,10 +256,10 @@ async fn list(registry: &Registry) -> Vec<NodeInfo> {
 }
 
 async fn take(registry: &Registry, name: &str, p: Partition, lease: Duration) -> Option<Lease> {
-    registry.acquire(&node(name), p, lease).await.expect("answers")
+    registry.acquire(&node(name), p, lease).await.expect("acquires")
 }
 
-/// Takes `p` for long once the lease of another node has ended.
+/// Acquires `p` with a long lease once the lease of another node has ended.
 async fn eventually_take(registry: &Registry, name: &str, p: Partition) -> Lease {
     let mut held = None;
     eventually(async || {
@@ -267,11 +267,11 @@ async fn eventually_take(registry: &Registry, name: &str, p: Partition) -> Lease
         held.is_some()
     })
     .await;
-    held.expect("was taken")
+    held.expect("was acquired")
 }
 
 async fn renew(registry: &Registry, held: &Lease, lease: Duration) -> bool {
-    registry.renew(held, lease).await.expect("answers")
+    registry.renew(held, lease).await.expect("renews")
 }
 
 async fn release(registry: &Registry, held: &Lease) {
@@ -279,5 +279,5 @@ async fn release(registry: &Registry, held: &Lease) {
 }
 
 async fn owner(registry: &Registry, p: Partition) -> Option<NodeId> {
-    registry.owner(p).await.expect("answers")
+    registry.owner(p).await.expect("an owner")
 }

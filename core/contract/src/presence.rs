@@ -1,35 +1,35 @@
-//! What every [`Presence`] must do. Owns no adapter; run it with a factory of them.
+//! What every [`Presence`] must do. Owns no adapter.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::property::{LONG_LEASE, SHORT_LEASE, answer, eventually, node, nodes, properties};
+use super::property::{LONG_LEASE, SHORT_LEASE, eventually, node, nodes, properties, result_of};
 use pabal_core::model::{NodeId, UserId};
 use pabal_core::ports::{Presence, PresenceError};
 
 type Adapter = Arc<dyn Presence>;
 
-/// Runs the suite. `fresh` makes an adapter with nobody connected.
+/// Runs the suite. `fresh` creates an adapter without connected users.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn() -> Adapter) {
     properties! { fresh() =>
-        the_first_join_of_a_user_is_told_apart
-        the_last_leave_of_a_user_is_told_apart
+        the_first_join_of_a_user_is_reported
+        the_last_leave_of_a_user_is_reported
         users_are_located_on_each_of_their_nodes
-        answers_stand_in_the_order_asked
-        asking_about_nobody_answers_nothing
+        results_are_in_the_order_of_the_request
+        an_empty_request_returns_nothing
         one_of_many_concurrent_joins_is_the_first
         one_of_many_concurrent_leaves_is_the_last
         a_node_whose_lease_has_ended_has_no_users
-        a_dead_node_counts_for_no_join_and_no_leave
-        a_renewal_outlives_the_lease_before_it
-        one_renewal_covers_all_that_is_joined_before_and_after
-        a_node_that_has_not_begun_has_no_users
-        a_lapse_is_told_and_ends_all_that_was_joined
-        a_node_that_begins_again_has_nothing_of_before
+        a_dead_node_does_not_count_for_joins_and_leaves
+        a_renewal_outlives_the_previous_lease
+        one_renewal_covers_earlier_and_later_joins
+        a_node_without_a_lease_has_no_users
+        an_ended_lease_is_reported_and_removes_all_joins
+        a_node_that_begins_again_has_no_earlier_joins
     }
 }
 
@@ -37,7 +37,7 @@ const ANN: UserId = UserId::new(1);
 const BEN: UserId = UserId::new(2);
 const EVE: UserId = UserId::new(i64::MAX as u64);
 
-async fn the_first_join_of_a_user_is_told_apart(presence: Adapter) {
+async fn the_first_join_of_a_user_is_reported(presence: Adapter) {
     let [a, b] = [alive(&presence, "a").await, alive(&presence, "b").await];
     assert!(join(&presence, &a, ANN).await, "was offline");
     assert!(!join(&presence, &a, ANN).await, "the same again");
@@ -45,7 +45,7 @@ async fn the_first_join_of_a_user_is_told_apart(presence: Adapter) {
     assert!(join(&presence, &b, BEN).await, "another user");
 }
 
-async fn the_last_leave_of_a_user_is_told_apart(presence: Adapter) {
+async fn the_last_leave_of_a_user_is_reported(presence: Adapter) {
     let [a, b] = [alive(&presence, "a").await, alive(&presence, "b").await];
     for node in [&a, &b, &a] {
         join(&presence, node, ANN).await;
@@ -70,7 +70,7 @@ async fn users_are_located_on_each_of_their_nodes(presence: Adapter) {
     assert_located(&presence, BEN, &[]).await;
 }
 
-async fn answers_stand_in_the_order_asked(presence: Adapter) {
+async fn results_are_in_the_order_of_the_request(presence: Adapter) {
     let a = alive(&presence, "a").await;
     let joined: Vec<_> = (0..500).map(|number| UserId::new(2 * number)).collect();
     for user_id in &joined {
@@ -78,18 +78,18 @@ async fn answers_stand_in_the_order_asked(presence: Adapter) {
     }
     let mut asked: Vec<_> = (0..1_000).rev().map(UserId::new).collect();
     asked.extend([UserId::new(6), UserId::new(7), UserId::new(6)]);
-    let online = presence.online(&asked).await.expect("answers");
+    let online = presence.online(&asked).await.expect("states");
     assert!(online.iter().copied().eq(asked.iter().map(|user_id| user_id.get() % 2 == 0)));
-    let located = presence.locate(&asked).await.expect("answers");
+    let located = presence.locate(&asked).await.expect("nodes");
     assert_eq!(located.len(), asked.len());
     for (nodes, online) in located.iter().zip(online) {
         assert_eq!(nodes.as_slice(), if online { std::slice::from_ref(&a) } else { &[] });
     }
 }
 
-async fn asking_about_nobody_answers_nothing(presence: Adapter) {
-    assert!(presence.locate(&[]).await.expect("answers").is_empty());
-    assert!(presence.online(&[]).await.expect("answers").is_empty());
+async fn an_empty_request_returns_nothing(presence: Adapter) {
+    assert!(presence.locate(&[]).await.expect("no nodes").is_empty());
+    assert!(presence.online(&[]).await.expect("no states").is_empty());
 }
 
 async fn one_of_many_concurrent_joins_is_the_first(presence: Adapter) {
@@ -101,7 +101,7 @@ async fn one_of_many_concurrent_joins_is_the_first(presence: Adapter) {
     }
     let mut firsts = 0;
     for joined in joins {
-        firsts += usize::from(answer(joined).await);
+        firsts += usize::from(result_of(joined).await);
     }
     assert_eq!(firsts, 1);
 }
@@ -118,7 +118,7 @@ async fn one_of_many_concurrent_leaves_is_the_last(presence: Adapter) {
     let leaves: Vec<_> = nodes(16).into_iter().map(leave).collect();
     let mut lasts = 0;
     for left in leaves {
-        lasts += usize::from(answer(left).await);
+        lasts += usize::from(result_of(left).await);
     }
     assert_eq!(lasts, 1);
     assert!(!is_online(&presence, ANN).await);
@@ -136,7 +136,7 @@ async fn a_node_whose_lease_has_ended_has_no_users(presence: Adapter) {
     assert_located(&presence, EVE, &["b"]).await;
 }
 
-async fn a_dead_node_counts_for_no_join_and_no_leave(presence: Adapter) {
+async fn a_dead_node_does_not_count_for_joins_and_leaves(presence: Adapter) {
     let [a, b] = [node("a"), alive(&presence, "b").await];
     begin_briefly(&presence, &a, &[ANN, BEN]).await;
     join(&presence, &b, BEN).await;
@@ -145,22 +145,22 @@ async fn a_dead_node_counts_for_no_join_and_no_leave(presence: Adapter) {
     assert!(leave(&presence, &b, BEN).await, "is online only on a dead node");
 }
 
-async fn a_renewal_outlives_the_lease_before_it(presence: Adapter) {
+async fn a_renewal_outlives_the_previous_lease(presence: Adapter) {
     let [a, b] = [node("a"), node("b")];
-    // The short lease may end before the renewal on a slow day; then there is nothing to renew.
+    // On a slow machine the short lease may end before the renewal; then it is begun again.
     loop {
         begin_briefly(&presence, &a, &[ANN]).await;
         if renew(&presence, &a, LONG_LEASE).await {
             break;
         }
     }
-    // When a lease that was begun later has ended, the first one has too.
+    // Once a lease that was begun later has ended, the first one would have ended too.
     begin_briefly(&presence, &b, &[BEN]).await;
     eventually(async || !is_online(&presence, BEN).await).await;
-    assert!(is_online(&presence, ANN).await, "the renewal did not count");
+    assert!(is_online(&presence, ANN).await, "the renewal had no effect");
 }
 
-async fn one_renewal_covers_all_that_is_joined_before_and_after(presence: Adapter) {
+async fn one_renewal_covers_earlier_and_later_joins(presence: Adapter) {
     let a = alive(&presence, "a").await;
     join(&presence, &a, ANN).await;
     assert!(renew(&presence, &a, LONG_LEASE).await);
@@ -176,7 +176,7 @@ async fn one_renewal_covers_all_that_is_joined_before_and_after(presence: Adapte
     }
 }
 
-async fn a_node_that_has_not_begun_has_no_users(presence: Adapter) {
+async fn a_node_without_a_lease_has_no_users(presence: Adapter) {
     let a = node("a");
     assert_lapsed(&presence, &a).await;
     assert_located(&presence, ANN, &[]).await;
@@ -185,7 +185,7 @@ async fn a_node_that_has_not_begun_has_no_users(presence: Adapter) {
 }
 
 /// A node that was paused beyond its lease.
-async fn a_lapse_is_told_and_ends_all_that_was_joined(presence: Adapter) {
+async fn an_ended_lease_is_reported_and_removes_all_joins(presence: Adapter) {
     let a = node("a");
     begin_briefly(&presence, &a, &[ANN, BEN]).await;
     eventually(async || !is_online(&presence, ANN).await).await;
@@ -200,8 +200,8 @@ async fn a_lapse_is_told_and_ends_all_that_was_joined(presence: Adapter) {
     assert!(join(&presence, &a, ANN).await, "was offline");
 }
 
-/// The process died and another one took its name, before the lease ended.
-async fn a_node_that_begins_again_has_nothing_of_before(presence: Adapter) {
+/// A new process takes the name of a crashed one before the lease has ended.
+async fn a_node_that_begins_again_has_no_earlier_joins(presence: Adapter) {
     let [a, b] = [alive(&presence, "a").await, alive(&presence, "b").await];
     for (node, user_id) in [(&a, ANN), (&a, BEN), (&b, BEN)] {
         join(&presence, node, user_id).await;
@@ -213,14 +213,14 @@ async fn a_node_that_begins_again_has_nothing_of_before(presence: Adapter) {
     assert_located(&presence, BEN, &["b"]).await;
 }
 
-/// Begins with a short lease and joins, all before the lease has ended.
+/// Begins with a short lease and joins before the lease has ended.
 async fn begin_briefly(presence: &Adapter, node: &NodeId, users: &[UserId]) {
     'again: loop {
         presence.begin(node, SHORT_LEASE).await.expect("begins");
         for user_id in users {
             match presence.join(node, *user_id).await {
                 Ok(_) => {}
-                // It ended at once on a slow day.
+                // The lease ended immediately on a slow machine.
                 Err(PresenceError::Lapsed(_)) => continue 'again,
                 Err(error) => panic!("does not join: {error}"),
             }
@@ -230,10 +230,10 @@ async fn begin_briefly(presence: &Adapter, node: &NodeId, users: &[UserId]) {
 }
 
 async fn assert_lapsed(presence: &Adapter, node: &NodeId) {
-    assert!(!renew(presence, node, LONG_LEASE).await, "renewed what has ended");
+    assert!(!renew(presence, node, LONG_LEASE).await, "renewed an ended lease");
     match presence.join(node, ANN).await {
         Err(error @ PresenceError::Lapsed(_)) => assert!(!error.retryable()),
-        other => panic!("should have lapsed, but answered {other:?}"),
+        other => panic!("should have lapsed, but returned {other:?}"),
     }
 }
 
@@ -257,13 +257,13 @@ async fn leave(presence: &Adapter, node: &NodeId, user_id: UserId) -> bool {
 }
 
 async fn is_online(presence: &Adapter, user_id: UserId) -> bool {
-    presence.online(&[user_id]).await.expect("answers")[0]
+    presence.online(&[user_id]).await.expect("a state")[0]
 }
 
-/// Asserts that the user is on exactly these nodes, and online if there are any.
+/// Asserts that the user is located on exactly these nodes, and online if there are any.
 async fn assert_located(presence: &Adapter, user_id: UserId, names: &[&str]) {
-    let mut located = presence.locate(&[user_id]).await.expect("answers");
-    let found = located.pop().expect("an answer for each user");
+    let mut located = presence.locate(&[user_id]).await.expect("nodes");
+    let found = located.pop().expect("a result for each user");
     let distinct: BTreeSet<_> = found.iter().map(NodeId::as_str).collect();
     assert_eq!(distinct.len(), found.len(), "a node is named twice: {found:?}");
     assert!(distinct.into_iter().eq(names.iter().copied()), "{found:?} instead of {names:?}");

@@ -1,68 +1,67 @@
-//! What every [`PushNotifier`] must do. Owns no adapter; run it with a factory of them.
+//! What every [`PushNotifier`] must do. Owns no adapter.
 
 use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::property::{answer, assert_waits, ends, properties, start_and_cancel};
+use super::property::{assert_waits, properties, result_of, run_property, start_and_cancel};
 use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, UserId};
 use pabal_core::ports::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
 
 type Queue = Arc<dyn PushNotifier>;
 
-/// Runs the suite. `fresh` makes an empty queue that holds exactly the number of notifications
-/// given.
+/// Runs the suite. `fresh` creates an empty queue with exactly the given capacity.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run<A: PushNotifier>(fresh: impl AsyncFn(usize) -> A) {
     let fresh = async |capacity| {
         let queue: Queue = Arc::new(fresh(capacity).await);
         queue
     };
     properties! { fresh(ROOMY) =>
-        notifications_come_in_order_as_they_were_given
+        notifications_are_returned_in_order_and_unchanged
         reading_consumes_nothing
-        a_read_starts_behind_its_position_and_keeps_to_its_limit
+        a_read_starts_after_its_position_and_respects_its_limit
         a_read_waits_until_there_is_one
         every_waiting_reader_is_woken
         a_cancelled_read_loses_nothing
-        an_enqueue_of_nothing_changes_nothing
-        what_is_confirmed_is_forgotten_and_nothing_else
-        confirming_again_changes_nothing
+        an_empty_enqueue_changes_nothing
+        only_confirmed_notifications_are_removed
+        a_repeated_confirmation_changes_nothing
         a_read_waits_again_when_all_is_confirmed
-        positions_rise_over_what_was_confirmed
+        positions_rise_after_confirmations
         concurrent_enqueues_are_kept_once_each
-        all_that_a_message_can_be_comes_back
+        every_form_of_message_is_returned_unchanged
     }
     properties! { fresh(TIGHT) =>
-        the_queue_is_full_at_its_bound_until_confirmed
-        confirming_twice_makes_room_once
-        a_batch_that_does_not_fit_leaves_nothing
+        the_queue_is_full_at_capacity_until_confirmed
+        confirming_twice_frees_capacity_once
+        a_batch_above_the_capacity_is_refused_whole
     }
 }
 
-/// Runs the suite for durable adapters. `place` makes an empty place, `open` opens the queue that
-/// is kept there, with the bound given; dropping the queue closes it.
+/// Runs the suite for durable adapters. `location` creates an empty location, `open` opens the
+/// queue in it with the given capacity; dropping the queue closes it.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run_reopened<P, A: PushNotifier>(
-    place: impl AsyncFn() -> P,
+    location: impl AsyncFn() -> P,
     open: impl AsyncFn(&P, usize) -> A,
 ) {
-    let open = async |place: &P, capacity| {
-        let queue: Queue = Arc::new(open(place, capacity).await);
+    let open = async |location: &P, capacity| {
+        let queue: Queue = Arc::new(open(location, capacity).await);
         queue
     };
-    ends("the_queue_is_as_it_was_after_reopening", async {
-        let place = place().await;
-        the_queue_is_as_it_was_after_reopening(async || open(&place, TIGHT).await).await;
+    run_property("the_queue_is_unchanged_after_reopening", async {
+        let location = location().await;
+        the_queue_is_unchanged_after_reopening(async || open(&location, TIGHT).await).await;
     })
     .await;
-    ends("positions_rise_after_reopening_an_empty_queue", async {
-        let place = place().await;
-        positions_rise_after_reopening_an_empty_queue(async || open(&place, TIGHT).await).await;
+    run_property("positions_rise_after_reopening_an_empty_queue", async {
+        let location = location().await;
+        positions_rise_after_reopening_an_empty_queue(async || open(&location, TIGHT).await).await;
     })
     .await;
 }
@@ -103,7 +102,7 @@ async fn confirm(queue: &Queue, entries: &[QueuedNotification]) {
     queue.confirm(&positions).await.expect("a confirmation");
 }
 
-/// What the queue holds of [`notification`]s, by number; there must be something.
+/// The numbers of the [`notification`]s in the queue, which must not be empty.
 async fn held(queue: &Queue) -> Vec<u64> {
     numbers(&pending(queue, START, ROOMY).await)
 }
@@ -114,7 +113,7 @@ fn numbers(entries: &[QueuedNotification]) -> Vec<u64> {
     entries.iter().map(number).collect()
 }
 
-async fn notifications_come_in_order_as_they_were_given(queue: Queue) {
+async fn notifications_are_returned_in_order_and_unchanged(queue: Queue) {
     enqueue(&queue, 0..3).await;
     enqueue(&queue, [3]).await;
     let entries = pending(&queue, START, ROOMY).await;
@@ -134,12 +133,12 @@ async fn reading_consumes_nothing(queue: Queue) {
     assert_eq!(later.len(), 4);
 }
 
-async fn a_read_starts_behind_its_position_and_keeps_to_its_limit(queue: Queue) {
+async fn a_read_starts_after_its_position_and_respects_its_limit(queue: Queue) {
     enqueue(&queue, 0..5).await;
     let entries = pending(&queue, START, ROOMY).await;
-    for (place, entry) in entries.iter().enumerate().take(4) {
-        assert_eq!(pending(&queue, entry.position, ROOMY).await, entries[place + 1..]);
-        assert_eq!(pending(&queue, entry.position, 1).await, entries[place + 1..place + 2]);
+    for (index, entry) in entries.iter().enumerate().take(4) {
+        assert_eq!(pending(&queue, entry.position, ROOMY).await, entries[index + 1..]);
+        assert_eq!(pending(&queue, entry.position, 1).await, entries[index + 1..index + 2]);
     }
     assert_eq!(pending(&queue, START, 2).await, entries[..2]);
     assert_eq!(pending(&queue, START, usize::MAX).await, entries);
@@ -149,12 +148,12 @@ async fn a_read_waits_until_there_is_one(queue: Queue) {
     let mut reader = tokio::spawn(reading(&queue, START));
     assert_waits(&mut reader).await;
     enqueue(&queue, 0..2).await;
-    let read = answer(reader).await;
+    let read = result_of(reader).await;
     assert_eq!(numbers(&read), [0, 1]);
-    let mut behind_the_last = tokio::spawn(reading(&queue, read[1].position));
-    assert_waits(&mut behind_the_last).await;
+    let mut after_the_last = tokio::spawn(reading(&queue, read[1].position));
+    assert_waits(&mut after_the_last).await;
     enqueue(&queue, [2]).await;
-    assert_eq!(numbers(&answer(behind_the_last).await), [2]);
+    assert_eq!(numbers(&result_of(after_the_last).await), [2]);
 }
 
 async fn every_waiting_reader_is_woken(queue: Queue) {
@@ -164,7 +163,7 @@ async fn every_waiting_reader_is_woken(queue: Queue) {
     }
     enqueue(&queue, [0]).await;
     for reader in readers {
-        assert_eq!(numbers(&answer(reader).await), [0]);
+        assert_eq!(numbers(&result_of(reader).await), [0]);
     }
 }
 
@@ -182,15 +181,15 @@ async fn a_cancelled_read_loses_nothing(queue: Queue) {
     assert_eq!(held(&queue).await, [0, 1]);
 }
 
-async fn an_enqueue_of_nothing_changes_nothing(queue: Queue) {
+async fn an_empty_enqueue_changes_nothing(queue: Queue) {
     enqueue(&queue, []).await;
     let mut reader = tokio::spawn(reading(&queue, START));
     assert_waits(&mut reader).await;
     enqueue(&queue, [0]).await;
-    assert_eq!(numbers(&answer(reader).await), [0]);
+    assert_eq!(numbers(&result_of(reader).await), [0]);
 }
 
-async fn what_is_confirmed_is_forgotten_and_nothing_else(queue: Queue) {
+async fn only_confirmed_notifications_are_removed(queue: Queue) {
     enqueue(&queue, 0..6).await;
     let entries = pending(&queue, START, ROOMY).await;
     confirm(&queue, &entries[1..2]).await;
@@ -200,14 +199,17 @@ async fn what_is_confirmed_is_forgotten_and_nothing_else(queue: Queue) {
     assert_eq!(held(&queue).await, [0, 2, 4]);
 }
 
-async fn confirming_again_changes_nothing(queue: Queue) {
+async fn a_repeated_confirmation_changes_nothing(queue: Queue) {
     enqueue(&queue, 0..3).await;
     let entries = pending(&queue, START, ROOMY).await;
     for _ in 0..3 {
         confirm(&queue, &entries[..2]).await;
         assert_eq!(held(&queue).await, [2]);
     }
-    queue.confirm(&[START, PushPosition(u64::MAX)]).await.expect("positions never given");
+    queue
+        .confirm(&[START, PushPosition(u64::MAX)])
+        .await
+        .expect("positions that were never assigned");
     assert_eq!(held(&queue).await, [2]);
 }
 
@@ -217,10 +219,10 @@ async fn a_read_waits_again_when_all_is_confirmed(queue: Queue) {
     let mut reader = tokio::spawn(reading(&queue, START));
     assert_waits(&mut reader).await;
     enqueue(&queue, [3]).await;
-    assert_eq!(numbers(&answer(reader).await), [3]);
+    assert_eq!(numbers(&result_of(reader).await), [3]);
 }
 
-async fn positions_rise_over_what_was_confirmed(queue: Queue) {
+async fn positions_rise_after_confirmations(queue: Queue) {
     let mut last = START;
     for number in 0..5 {
         enqueue(&queue, [number]).await;
@@ -246,7 +248,7 @@ async fn concurrent_enqueues_are_kept_once_each(queue: Queue) {
     assert_eq!(sorted, (0..40).collect::<Vec<_>>());
 }
 
-async fn all_that_a_message_can_be_comes_back(queue: Queue) {
+async fn every_form_of_message_is_returned_unchanged(queue: Queue) {
     let contents = ["파발 👩‍👩‍👧‍👦\u{0}".to_owned(), "x".repeat(16 * 1_024)];
     let mut given = Vec::new();
     for content in &contents {
@@ -267,11 +269,11 @@ async fn all_that_a_message_can_be_comes_back(queue: Queue) {
 async fn assert_full(queue: &Queue, numbers: impl IntoIterator<Item = u64>) {
     match queue.enqueue(notifications(numbers)).await {
         Err(error @ PushError::Full) => assert!(error.retryable()),
-        other => panic!("should be full, but answered {other:?}"),
+        other => panic!("should be full, but returned {other:?}"),
     }
 }
 
-async fn the_queue_is_full_at_its_bound_until_confirmed(queue: Queue) {
+async fn the_queue_is_full_at_capacity_until_confirmed(queue: Queue) {
     enqueue(&queue, 0..4).await;
     assert_full(&queue, [4]).await;
     let entries = pending(&queue, START, ROOMY).await;
@@ -281,18 +283,18 @@ async fn the_queue_is_full_at_its_bound_until_confirmed(queue: Queue) {
     assert_eq!(held(&queue).await, [0, 3, 5, 6]);
 }
 
-async fn confirming_twice_makes_room_once(queue: Queue) {
+async fn confirming_twice_frees_capacity_once(queue: Queue) {
     enqueue(&queue, 0..4).await;
     let first = pending(&queue, START, 1).await;
     confirm(&queue, &first).await;
     confirm(&queue, &first).await;
     confirm(&queue, &[first[0].clone(), first[0].clone()]).await;
-    queue.confirm(&[PushPosition(u64::MAX)]).await.expect("a position never given");
+    queue.confirm(&[PushPosition(u64::MAX)]).await.expect("a position that was never assigned");
     enqueue(&queue, [4]).await;
     assert_full(&queue, [5]).await;
 }
 
-async fn a_batch_that_does_not_fit_leaves_nothing(queue: Queue) {
+async fn a_batch_above_the_capacity_is_refused_whole(queue: Queue) {
     enqueue(&queue, 0..2).await;
     assert_full(&queue, 2..5).await;
     assert_eq!(held(&queue).await, [0, 1]);
@@ -300,7 +302,7 @@ async fn a_batch_that_does_not_fit_leaves_nothing(queue: Queue) {
     assert_eq!(held(&queue).await, [0, 1, 2, 3]);
 }
 
-async fn the_queue_is_as_it_was_after_reopening(open: impl AsyncFn() -> Queue) {
+async fn the_queue_is_unchanged_after_reopening(open: impl AsyncFn() -> Queue) {
     let queue = open().await;
     enqueue(&queue, 0..4).await;
     let entries = pending(&queue, START, ROOMY).await;
@@ -322,6 +324,6 @@ async fn positions_rise_after_reopening_an_empty_queue(open: impl AsyncFn() -> Q
     drop(queue);
     let queue = open().await;
     enqueue(&queue, [3]).await;
-    let behind = pending(&queue, entries[2].position, ROOMY).await;
-    assert_eq!(numbers(&behind), [3]);
+    let later = pending(&queue, entries[2].position, ROOMY).await;
+    assert_eq!(numbers(&later), [3]);
 }

@@ -1,4 +1,4 @@
-//! The directory in memory keeps the contract that every directory keeps.
+//! The in-memory directory fulfils the contract of every directory.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ async fn memory_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_accounts() {
     contract::accounts::run(async || {
-        let both = Arc::new(MemoryDirectory::default());
-        contract::accounts::Both { directory: both.clone(), accounts: both }
+        let store = Arc::new(MemoryDirectory::default());
+        contract::accounts::AccountsStore { directory: store.clone(), accounts: store }
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! The in-memory history store and push queue keep the contracts of their ports.
+//! The in-memory history store and push queue fulfil the contracts of their ports.
 
 use pabal_contract::{history_store, push_notifier};
 use pabal_core::memory::{MemoryHistoryStore, MemoryPushNotifier};

@@ -1,5 +1,5 @@
-//! The in-memory log, inbox, presence, interest and registry keep the contracts of their ports,
-//! under paused time and under threads.
+//! The in-memory log, inbox, presence, interest and registry fulfil the contracts of their ports,
+//! under paused time and with several threads.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use pabal_core::memory::{
 };
 use pabal_core::ports::{Interest, MessageLog, NodeInbox, NodeRegistry, Presence};
 
-/// Runs a suite where time is paused, so that waits cost none, and on threads, where calls race.
+/// Runs a suite under paused time, where waits take no real time, and on threads, where calls race.
 macro_rules! keeps_its_contract {
     ($name:ident, $suite:expr) => {
         mod $name {

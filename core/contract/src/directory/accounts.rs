@@ -1,4 +1,4 @@
-//! Signing up, logging in and out: users, credentials, devices and tokens.
+//! Sign-up, log-in and log-out: users, credentials, devices and tokens.
 
 use crate::property::properties;
 use pabal_core::model::{DeviceId, Settings, Timestamp, TokenHash, User, UserId};
@@ -8,9 +8,9 @@ use super::{Dir, access, at_once, channel_id, found, named, password_hash, peopl
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
-        a_new_user_is_known_in_every_way
-        a_stranger_is_known_in_no_way
-        values_come_back_as_they_were_given
+        a_new_user_is_found_by_every_call
+        an_unknown_user_is_found_by_no_call
+        values_are_returned_unchanged
         the_largest_ids_and_all_microseconds_are_kept
         a_username_is_taken_whatever_its_case
         a_username_is_found_whatever_its_case
@@ -19,17 +19,17 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         a_refused_sign_up_leaves_nothing
         a_first_device_is_the_users_own
         a_log_in_adds_a_device_and_a_token
-        a_log_in_of_a_stranger_is_refused
+        a_log_in_of_an_unknown_user_is_refused
         a_log_in_with_an_id_in_use_is_refused
         a_log_out_ends_one_token_once
-        a_device_goes_with_its_token
-        an_expired_token_is_answered
-        expired_tokens_are_removed_with_their_devices_and_no_others
-        no_more_are_removed_than_asked_for_and_the_earliest_first
+        a_device_is_removed_with_its_token
+        an_expired_token_is_returned
+        only_expired_tokens_and_their_devices_are_removed
+        expired_tokens_are_removed_up_to_the_limit_the_earliest_first
     }
 }
 
-async fn a_new_user_is_known_in_every_way(directory: Dir) {
+async fn a_new_user_is_found_by_every_call(directory: Dir) {
     let new = user(7);
     sign_up(&directory, new.clone()).await.expect("a sign-up");
     assert_eq!(directory.user(new.user_id).await.expect("a user"), Some(new.clone()));
@@ -42,23 +42,23 @@ async fn a_new_user_is_known_in_every_way(directory: Dir) {
     assert_eq!(found(&directory, "user", 10).await, [new.username]);
 }
 
-async fn a_stranger_is_known_in_no_way(directory: Dir) {
+async fn an_unknown_user_is_found_by_no_call(directory: Dir) {
     let [known] = people(&directory).await;
-    let stranger = UserId::new(99);
-    assert_eq!(directory.user(stranger).await.expect("no user"), None);
-    assert_eq!(directory.credentials("nobody").await.expect("no credentials"), None);
+    let unknown = UserId::new(99);
+    assert_eq!(directory.user(unknown).await.expect("no user"), None);
+    assert_eq!(directory.credentials("unknown").await.expect("no credentials"), None);
     assert_eq!(directory.credentials("").await.expect("no credentials"), None);
     assert_eq!(directory.access(TokenHash::of("no token")).await.expect("no access"), None);
-    assert_eq!(directory.settings(stranger).await.expect("settings"), Settings::default());
-    assert!(directory.friends(stranger).await.expect("friends").is_empty());
-    assert!(directory.blocks(stranger).await.expect("blocks").is_empty());
-    assert!(directory.memberships(stranger).await.expect("memberships").is_empty());
+    assert_eq!(directory.settings(unknown).await.expect("settings"), Settings::default());
+    assert!(directory.friends(unknown).await.expect("friends").is_empty());
+    assert!(directory.blocks(unknown).await.expect("blocks").is_empty());
+    assert!(directory.memberships(unknown).await.expect("memberships").is_empty());
     assert_eq!(directory.membership(known, channel_id(1)).await.expect("no channel"), None);
     assert!(directory.members(channel_id(1)).await.expect("no channel").is_empty());
     assert!(directory.push_targets(channel_id(1)).await.expect("no channel").is_empty());
 }
 
-async fn values_come_back_as_they_were_given(directory: Dir) {
+async fn values_are_returned_unchanged(directory: Dir) {
     let strange = "'; DROP TABLE users; -- \" \\ $1 ? % _ 파발 👩‍👩‍👧 \u{202e}\n";
     let given = User {
         username: "o'hara".into(),
@@ -110,17 +110,17 @@ async fn a_username_is_found_whatever_its_case(directory: Dir) {
 }
 
 async fn one_of_many_concurrent_sign_ups_of_a_name_wins(directory: Dir) {
-    let answers = at_once(&directory, 1..=24, |directory, number| {
+    let results = at_once(&directory, 1..=24, |directory, number| {
         let username = if number % 2 == 0 { "minji" } else { "MINJI" }.into();
         let user = User { username, ..user(number) };
         let access = access(user.user_id, number);
         directory.sign_up(user, password_hash(number), access)
     })
     .await;
-    let winners: Vec<usize> = (0..answers.len()).filter(|index| answers[*index].is_ok()).collect();
+    let winners: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_ok()).collect();
     let [winner] = winners[..] else { panic!("{winners:?} won") };
-    for answer in answers.into_iter().filter_map(Result::err) {
-        assert!(matches!(answer, DirectoryError::UsernameTaken), "{answer:?}");
+    for result in results.into_iter().filter_map(Result::err) {
+        assert!(matches!(result, DirectoryError::UsernameTaken), "{result:?}");
     }
     let credentials = directory.credentials("minji").await.expect("credentials").expect("some");
     assert_eq!(credentials.user.user_id, UserId::new(winner as u64 + 1));
@@ -146,7 +146,7 @@ async fn a_sign_up_with_an_id_in_use_is_refused(directory: Dir) {
     assert!(matches!(&refused, Err(error @ DirectoryError::IdTaken) if error.retryable()));
     let token = access(first, 1).token;
     let owner = directory.access(token).await.expect("access").expect("some").device.user_id;
-    assert_eq!(owner, first, "a token stays whose it is");
+    assert_eq!(owner, first, "a token keeps its owner");
 }
 
 async fn a_refused_sign_up_leaves_nothing(directory: Dir) {
@@ -165,7 +165,7 @@ async fn a_refused_sign_up_leaves_nothing(directory: Dir) {
         assert_eq!(directory.access(access.token).await.expect("no access"), None);
     }
     for number in [2, 3] {
-        sign_up(&directory, user(number)).await.expect("nothing is in the way");
+        sign_up(&directory, user(number)).await.expect("the refused ids are free");
     }
 }
 
@@ -184,11 +184,11 @@ async fn a_log_in_adds_a_device_and_a_token(directory: Dir) {
     assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
 }
 
-async fn a_log_in_of_a_stranger_is_refused(directory: Dir) {
-    let stranger = access(UserId::new(5), 5);
-    let refused = directory.log_in(stranger.clone()).await;
+async fn a_log_in_of_an_unknown_user_is_refused(directory: Dir) {
+    let unknown = access(UserId::new(5), 5);
+    let refused = directory.log_in(unknown.clone()).await;
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id.get() == 5));
-    assert_eq!(directory.access(stranger.token).await.expect("no access"), None);
+    assert_eq!(directory.access(unknown.token).await.expect("no access"), None);
 }
 
 async fn a_log_in_with_an_id_in_use_is_refused(directory: Dir) {
@@ -221,13 +221,13 @@ async fn a_log_out_ends_one_token_once(directory: Dir) {
     assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
 }
 
-async fn a_device_goes_with_its_token(directory: Dir) {
+async fn a_device_is_removed_with_its_token(directory: Dir) {
     let [first] = people(&directory).await;
     directory.log_out(access(first, 1).token).await.expect("a log-out");
     directory.log_in(access(first, 1)).await.expect("no id is taken");
 }
 
-async fn an_expired_token_is_answered(directory: Dir) {
+async fn an_expired_token_is_returned(directory: Dir) {
     let [first] = people(&directory).await;
     let mut expired = access(first, 2);
     expired.expires_at = Timestamp::from_micros(1);
@@ -235,12 +235,12 @@ async fn an_expired_token_is_answered(directory: Dir) {
     assert_eq!(directory.access(expired.token).await.expect("access"), Some(expired));
 }
 
-/// Access number `number` of a user, which ends at `micros`.
+/// Access `number` of a user that expires at `micros`.
 fn ending(user_id: UserId, number: u64, micros: u64) -> Access {
     Access { expires_at: Timestamp::from_micros(micros), ..access(user_id, number) }
 }
 
-async fn expired_tokens_are_removed_with_their_devices_and_no_others(directory: Dir) {
+async fn only_expired_tokens_and_their_devices_are_removed(directory: Dir) {
     let [first] = people(&directory).await;
     let [past, at, after] =
         [(2, 999), (3, 1_000), (4, 1_001)].map(|(number, micros)| ending(first, number, micros));
@@ -253,16 +253,16 @@ async fn expired_tokens_are_removed_with_their_devices_and_no_others(directory: 
     for gone in [past, at] {
         assert_eq!(directory.access(gone.token).await.expect("no access"), None);
         assert!(!directory.log_out(gone.token).await.expect("no token"));
-        directory.log_in(gone).await.expect("its device is gone too");
+        directory.log_in(gone).await.expect("its device was removed too");
     }
     for kept in [access(first, 1), after] {
         assert_eq!(directory.access(kept.token).await.expect("access"), Some(kept));
     }
 }
 
-async fn no_more_are_removed_than_asked_for_and_the_earliest_first(directory: Dir) {
+async fn expired_tokens_are_removed_up_to_the_limit_the_earliest_first(directory: Dir) {
     let [first] = people(&directory).await;
-    // Numbers and times run against each other.
+    // Later numbers expire earlier.
     let expired: Vec<_> = (0..7).map(|n| ending(first, 10 + n, 1_000 - n)).collect();
     for access in &expired {
         directory.log_in(access.clone()).await.expect("a log-in");

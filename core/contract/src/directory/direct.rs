@@ -1,4 +1,4 @@
-//! Direct channels, what a membership shows, how far a member has read, and whom push may reach.
+//! Direct channels, the content of a membership, read positions and push targets.
 
 use crate::property::properties;
 use pabal_core::model::{
@@ -15,13 +15,13 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         a_direct_channel_needs_two_known_users
         a_direct_channel_with_an_id_in_use_is_refused
         each_of_a_pair_sees_the_other
-        a_direct_channel_is_for_ever_the_same
-        a_block_shows_to_the_blocked_in_direct_channels
+        a_direct_channel_cannot_be_changed
+        a_block_is_visible_in_direct_channels_of_the_blocked_user
         memberships_are_listed_by_id_and_agree_with_each_one
-        reading_never_moves_back
-        the_furthest_of_concurrent_reads_stands
-        only_members_read
-        push_reaches_members_as_they_have_set
+        a_read_position_never_moves_back
+        the_highest_of_concurrent_read_positions_is_kept
+        only_members_have_a_read_position
+        push_targets_have_the_level_of_their_settings
     }
 }
 
@@ -30,9 +30,9 @@ async fn open(directory: &Dir, users: [UserId; 2], number: u64) -> ChannelId {
     channel.channel_id
 }
 
-async fn place(directory: &Dir, user_id: UserId, channel_id: ChannelId) -> Membership {
-    let place = directory.membership(user_id, channel_id).await.expect("a membership");
-    place.expect("a member")
+async fn membership_of(directory: &Dir, user_id: UserId, channel_id: ChannelId) -> Membership {
+    let membership = directory.membership(user_id, channel_id).await.expect("a membership");
+    membership.expect("a member")
 }
 
 async fn a_pair_has_one_direct_channel(directory: Dir) {
@@ -51,15 +51,15 @@ async fn a_pair_has_one_direct_channel(directory: Dir) {
 
 async fn concurrent_calls_make_one_direct_channel(directory: Dir) {
     let [one, two] = people(&directory).await;
-    let answers = at_once(&directory, 0..24, move |directory, number| {
+    let results = at_once(&directory, 0..24, move |directory, number| {
         let users = if number % 2 == 0 { [one, two] } else { [two, one] };
-        // Some of them repeat each other.
+        // Some of the ids occur twice.
         directory.direct_channel(users, direct(10 + number / 2))
     })
     .await;
-    let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a channel")).collect();
-    assert_eq!(answers.iter().filter(|(_, made)| *made).count(), 1);
-    assert!(answers.iter().all(|(channel, _)| *channel == answers[0].0), "{answers:?}");
+    let results: Vec<_> = results.into_iter().map(|a| a.expect("a channel")).collect();
+    assert_eq!(results.iter().filter(|(_, made)| *made).count(), 1);
+    assert!(results.iter().all(|(channel, _)| *channel == results[0].0), "{results:?}");
     for user_id in [one, two] {
         assert_eq!(directory.memberships(user_id).await.expect("memberships").len(), 1);
     }
@@ -67,11 +67,11 @@ async fn concurrent_calls_make_one_direct_channel(directory: Dir) {
 
 async fn a_direct_channel_needs_two_known_users(directory: Dir) {
     let [one] = people(&directory).await;
-    let [stranger, other] = [UserId::new(98), UserId::new(99)];
+    let [unknown, other] = [UserId::new(98), UserId::new(99)];
     let cases = [
-        ([one, stranger], stranger),
-        ([stranger, one], stranger),
-        ([other, stranger], other),
+        ([one, unknown], unknown),
+        ([unknown, one], unknown),
+        ([other, unknown], other),
         ([one, one], one),
     ];
     for (users, unknown) in cases {
@@ -105,13 +105,13 @@ async fn each_of_a_pair_sees_the_other(directory: Dir) {
             blocked: false,
             read_up_to: MessageId::new(0),
         };
-        assert_eq!(place(&directory, me, id).await, expected);
+        assert_eq!(membership_of(&directory, me, id).await, expected);
     }
     assert_eq!(directory.membership(three, id).await.expect("no member"), None);
     assert_eq!(roles(&directory, id).await, [(one, Role::Member), (two, Role::Member)]);
 }
 
-async fn a_direct_channel_is_for_ever_the_same(directory: Dir) {
+async fn a_direct_channel_cannot_be_changed(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
     for (user_id, role) in [(three, None), (one, Some(Role::Owner))] {
@@ -123,26 +123,26 @@ async fn a_direct_channel_is_for_ever_the_same(directory: Dir) {
     assert!(!directory.remove_member(id, one).await.expect("no group"));
     assert!(!directory.delete_group(id).await.expect("no group"));
     assert_eq!(roles(&directory, id).await, [(one, Role::Member), (two, Role::Member)]);
-    assert_eq!(place(&directory, one, id).await.channel, direct(10));
+    assert_eq!(membership_of(&directory, one, id).await.channel, direct(10));
 }
 
-async fn a_block_shows_to_the_blocked_in_direct_channels(directory: Dir) {
+async fn a_block_is_visible_in_direct_channels_of_the_blocked_user(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     let pair = open(&directory, [one, two], 10).await;
     let other_pair = open(&directory, [two, three], 11).await;
     directory.create_group(group(12), one, vec![two]).await.expect("a group");
     let blocked = async |user_id, id| {
-        let place = place(&directory, user_id, id).await;
+        let membership = membership_of(&directory, user_id, id).await;
         let listed = directory.memberships(user_id).await.expect("memberships");
-        assert!(listed.contains(&place), "both ways of asking agree");
-        place.blocked
+        assert!(listed.contains(&membership), "both calls return the same membership");
+        membership.blocked
     };
     directory.block(one, two).await.expect("a block");
-    assert!(blocked(two, pair).await, "the blocked one may not send");
-    assert!(!blocked(one, pair).await, "the one who blocks may");
-    assert!(!blocked(two, other_pair).await, "others did not block");
+    assert!(blocked(two, pair).await, "the blocked user may not send");
+    assert!(!blocked(one, pair).await, "the blocking user may send");
+    assert!(!blocked(two, other_pair).await, "no other user blocked");
     for user_id in [one, two] {
-        assert!(!blocked(user_id, channel_id(12)).await, "a group knows no blocks");
+        assert!(!blocked(user_id, channel_id(12)).await, "blocks do not apply to groups");
     }
     directory.block(two, one).await.expect("a block");
     assert!(blocked(one, pair).await && blocked(two, pair).await);
@@ -158,9 +158,10 @@ async fn memberships_are_listed_by_id_and_agree_with_each_one(directory: Dir) {
     open(&directory, [two, three], 15).await;
     directory.mark_read(channel_id(20), one, MessageId::new(5)).await.expect("a read");
     let listed = directory.memberships(one).await.expect("memberships");
-    let ids: Vec<_> = listed.iter().map(|place| place.channel.channel_id.get()).collect();
+    let ids: Vec<_> = listed.iter().map(|membership| membership.channel.channel_id.get()).collect();
     assert_eq!(ids, [10, 20, 30]);
-    let seen: Vec<_> = listed.iter().map(|place| (place.channel.kind, place.role)).collect();
+    let seen: Vec<_> =
+        listed.iter().map(|membership| (membership.channel.kind, membership.role)).collect();
     let expected = [
         (ChannelKind::Group, Role::Owner),
         (ChannelKind::Direct, Role::Member),
@@ -168,12 +169,12 @@ async fn memberships_are_listed_by_id_and_agree_with_each_one(directory: Dir) {
     ];
     assert_eq!(seen, expected);
     for listed in listed {
-        assert_eq!(place(&directory, one, listed.channel.channel_id).await, listed);
+        assert_eq!(membership_of(&directory, one, listed.channel.channel_id).await, listed);
         assert_eq!(listed.peer.is_some(), listed.channel.kind == ChannelKind::Direct);
     }
 }
 
-async fn reading_never_moves_back(directory: Dir) {
+async fn a_read_position_never_moves_back(directory: Dir) {
     let [one, two] = people(&directory).await;
     let [pair, team] = [open(&directory, [one, two], 10).await, channel_id(11)];
     directory.create_group(group(11), one, vec![two]).await.expect("a group");
@@ -186,13 +187,17 @@ async fn reading_never_moves_back(directory: Dir) {
             let moved = directory.mark_read(id, one, MessageId::new(up_to)).await.expect("a read");
             assert_eq!(moved, moves, "to {up_to}");
             furthest = furthest.max(up_to);
-            assert_eq!(place(&directory, one, id).await.read_up_to.get(), furthest);
+            assert_eq!(membership_of(&directory, one, id).await.read_up_to.get(), furthest);
         }
-        assert_eq!(place(&directory, two, id).await.read_up_to.get(), 0, "each reads alone");
+        assert_eq!(
+            membership_of(&directory, two, id).await.read_up_to.get(),
+            0,
+            "each member has an own position"
+        );
     }
 }
 
-async fn the_furthest_of_concurrent_reads_stands(directory: Dir) {
+async fn the_highest_of_concurrent_read_positions_is_kept(directory: Dir) {
     let [one, two] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
     let moved = at_once(&directory, 0..24, move |directory, number| {
@@ -200,10 +205,10 @@ async fn the_furthest_of_concurrent_reads_stands(directory: Dir) {
     })
     .await;
     assert!(moved.into_iter().any(|moved| moved.expect("a read")));
-    assert_eq!(place(&directory, one, id).await.read_up_to.get(), 24);
+    assert_eq!(membership_of(&directory, one, id).await.read_up_to.get(), 24);
 }
 
-async fn only_members_read(directory: Dir) {
+async fn only_members_have_a_read_position(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
     for (channel_id, user_id) in [(id, three), (id, UserId::new(99)), (channel_id(99), one)] {
@@ -213,7 +218,7 @@ async fn only_members_read(directory: Dir) {
     assert_eq!(directory.membership(three, id).await.expect("no member"), None);
 }
 
-async fn push_reaches_members_as_they_have_set(directory: Dir) {
+async fn push_targets_have_the_level_of_their_settings(directory: Dir) {
     let [one, two, three, _outside] = people(&directory).await;
     directory.create_group(group(10), three, vec![two, one]).await.expect("a group");
     let pair = open(&directory, [three, two], 11).await;
@@ -221,7 +226,7 @@ async fn push_reaches_members_as_they_have_set(directory: Dir) {
         let change = SettingsChange { notifications: Some(level), ..Default::default() };
         directory.change_settings(user_id, change).await.expect("a change");
     }
-    // A setting of another kind leaves the level at its default.
+    // Another setting leaves the level at its default.
     let change = SettingsChange { share_read: Some(false), ..Default::default() };
     directory.change_settings(two, change).await.expect("a change");
     let target = |user_id: UserId, level| PushTarget {
@@ -239,5 +244,5 @@ async fn push_reaches_members_as_they_have_set(directory: Dir) {
     assert_eq!(directory.push_targets(pair).await.expect("targets"), [second, third]);
     directory.remove_member(channel_id(10), two).await.expect("a removal");
     let targets = directory.push_targets(channel_id(10)).await.expect("targets");
-    assert!(targets.iter().all(|target| target.user_id != two), "who left is not told");
+    assert!(targets.iter().all(|target| target.user_id != two), "a former member is no target");
 }

@@ -1,4 +1,4 @@
-//! Groups: who makes, names, joins and leads them. Who leaves is in [`super::succession`].
+//! Groups: creation, names, joining and roles. Leaving is in [`super::succession`].
 
 use crate::property::properties;
 use pabal_core::model::{Channel, Membership, MessageId, Role, UserId};
@@ -9,23 +9,23 @@ use super::{Dir, at_once, channel_id, direct, group, people, roles};
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
         a_group_has_its_owner_and_members_once
-        a_group_of_a_stranger_is_refused
+        a_group_with_an_unknown_user_is_refused
         a_group_with_an_id_in_use_is_refused
         one_of_many_concurrent_groups_of_an_id_is_made
         a_group_is_renamed
-        a_deleted_group_is_gone_for_everyone
-        a_new_member_has_the_stated_role_or_none
-        a_member_keeps_their_role_unless_one_is_stated
-        a_last_owner_stays_owner
-        the_last_of_owners_who_step_down_at_once_stays
+        a_deleted_group_is_removed_for_all_members
+        a_new_member_has_the_given_role_or_the_lowest
+        a_member_keeps_the_role_unless_one_is_given
+        the_last_owner_keeps_the_role
+        the_last_of_owners_who_step_down_concurrently_keeps_the_role
         only_known_users_join_known_groups
-        a_full_group_takes_nobody_new
-        concurrent_joins_keep_the_bound
+        a_full_group_refuses_new_members
+        concurrent_joins_respect_the_limit
         one_of_many_concurrent_joins_of_a_user_is_new
     }
 }
 
-/// No bound that these tests reach.
+/// A limit that these tests do not reach.
 pub(super) const ROOMY: usize = 100;
 pub(super) const GROUP: u64 = 10;
 
@@ -45,14 +45,14 @@ pub(super) async fn now(directory: &Dir) -> Vec<(UserId, Role)> {
     roles(directory, channel_id(GROUP)).await
 }
 
-pub(super) async fn assert_gone(directory: &Dir, everyone: &[UserId]) {
+pub(super) async fn assert_gone(directory: &Dir, members: &[UserId]) {
     let id = channel_id(GROUP);
     assert!(now(directory).await.is_empty());
     assert!(directory.push_targets(id).await.expect("targets").is_empty());
-    for user_id in everyone {
+    for user_id in members {
         assert_eq!(directory.membership(*user_id, id).await.expect("none"), None);
         let listed = directory.memberships(*user_id).await.expect("memberships");
-        assert!(listed.iter().all(|place| place.channel.channel_id != id));
+        assert!(listed.iter().all(|membership| membership.channel.channel_id != id));
         assert!(!directory.remove_member(id, *user_id).await.expect("no group"));
         assert!(!directory.mark_read(id, *user_id, MessageId::new(1)).await.expect("no group"));
         let refused = directory.put_member(id, *user_id, None, ROOMY).await;
@@ -68,7 +68,7 @@ async fn a_group_has_its_owner_and_members_once(directory: Dir) {
     make(&directory, three, &[two, three, one, two, three]).await;
     let expected = [(one, Role::Member), (two, Role::Member), (three, Role::Owner)];
     assert_eq!(now(&directory).await, expected);
-    let place = directory.membership(three, channel_id(GROUP)).await.expect("a membership");
+    let membership = directory.membership(three, channel_id(GROUP)).await.expect("a membership");
     let expected = Membership {
         channel: group(GROUP),
         role: Role::Owner,
@@ -76,19 +76,19 @@ async fn a_group_has_its_owner_and_members_once(directory: Dir) {
         blocked: false,
         read_up_to: MessageId::new(0),
     };
-    assert_eq!(place, Some(expected));
+    assert_eq!(membership, Some(expected));
     assert_eq!(directory.membership(four, channel_id(GROUP)).await.expect("none"), None);
     directory.create_group(group(GROUP + 1), four, vec![]).await.expect("a group of one");
     assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, [(four, Role::Owner)]);
 }
 
-async fn a_group_of_a_stranger_is_refused(directory: Dir) {
+async fn a_group_with_an_unknown_user_is_refused(directory: Dir) {
     let [one, two] = people(&directory).await;
-    let [stranger, other] = [UserId::new(99), UserId::new(98)];
-    let cases = [(stranger, vec![one]), (one, vec![two, stranger, other]), (stranger, vec![other])];
+    let [unknown, other] = [UserId::new(99), UserId::new(98)];
+    let cases = [(unknown, vec![one]), (one, vec![two, unknown, other]), (unknown, vec![other])];
     for (owner, members) in cases {
         let refused = directory.create_group(group(GROUP), owner, members).await;
-        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+        assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert_gone(&directory, &[one, two]).await;
     make(&directory, one, &[two]).await;
@@ -108,14 +108,14 @@ async fn a_group_with_an_id_in_use_is_refused(directory: Dir) {
 
 async fn one_of_many_concurrent_groups_of_an_id_is_made(directory: Dir) {
     let ids: [UserId; 8] = people(&directory).await;
-    let answers = at_once(&directory, ids, |directory, owner| {
+    let results = at_once(&directory, ids, |directory, owner| {
         directory.create_group(group(GROUP), owner, vec![])
     })
     .await;
     let made: Vec<UserId> =
-        ids.into_iter().zip(&answers).filter(|(_, a)| a.is_ok()).map(|(id, _)| id).collect();
+        ids.into_iter().zip(&results).filter(|(_, a)| a.is_ok()).map(|(id, _)| id).collect();
     assert_eq!(made.len(), 1);
-    for refused in answers.into_iter().filter_map(Result::err) {
+    for refused in results.into_iter().filter_map(Result::err) {
         assert!(matches!(refused, DirectoryError::IdTaken), "{refused:?}");
     }
     assert_eq!(now(&directory).await, [(made[0], Role::Owner)]);
@@ -135,7 +135,7 @@ async fn a_group_is_renamed(directory: Dir) {
     assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
 }
 
-async fn a_deleted_group_is_gone_for_everyone(directory: Dir) {
+async fn a_deleted_group_is_removed_for_all_members(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
     directory.create_group(group(GROUP + 1), one, vec![two]).await.expect("a group");
@@ -145,7 +145,7 @@ async fn a_deleted_group_is_gone_for_everyone(directory: Dir) {
     assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, expected);
 }
 
-async fn a_new_member_has_the_stated_role_or_none(directory: Dir) {
+async fn a_new_member_has_the_given_role_or_the_lowest(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
     make(&directory, four, &[]).await;
     assert_eq!(put(&directory, three, None).await, (true, Role::Member));
@@ -154,11 +154,11 @@ async fn a_new_member_has_the_stated_role_or_none(directory: Dir) {
     let expected =
         [(one, Role::Owner), (two, Role::Admin), (three, Role::Member), (four, Role::Owner)];
     assert_eq!(now(&directory).await, expected);
-    let place = directory.membership(two, channel_id(GROUP)).await.expect("a membership");
-    assert_eq!(place.map(|place| place.role), Some(Role::Admin));
+    let membership = directory.membership(two, channel_id(GROUP)).await.expect("a membership");
+    assert_eq!(membership.map(|membership| membership.role), Some(Role::Admin));
 }
 
-async fn a_member_keeps_their_role_unless_one_is_stated(directory: Dir) {
+async fn a_member_keeps_the_role_unless_one_is_given(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
     for role in [Role::Admin, Role::Owner, Role::Member] {
@@ -170,7 +170,7 @@ async fn a_member_keeps_their_role_unless_one_is_stated(directory: Dir) {
     }
 }
 
-async fn a_last_owner_stays_owner(directory: Dir) {
+async fn the_last_owner_keeps_the_role(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
     for role in [None, Some(Role::Member), Some(Role::Admin), Some(Role::Owner)] {
@@ -182,17 +182,17 @@ async fn a_last_owner_stays_owner(directory: Dir) {
     assert_eq!(now(&directory).await, [(one, Role::Member), (two, Role::Owner)]);
 }
 
-async fn the_last_of_owners_who_step_down_at_once_stays(directory: Dir) {
+async fn the_last_of_owners_who_step_down_concurrently_keeps_the_role(directory: Dir) {
     let ids: [UserId; 6] = people(&directory).await;
     make(&directory, ids[0], &ids).await;
     for user_id in ids {
         put(&directory, user_id, Some(Role::Owner)).await;
     }
-    let answers = at_once(&directory, ids, |directory, user_id| {
+    let results = at_once(&directory, ids, |directory, user_id| {
         directory.put_member(channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
     })
     .await;
-    let stayed = answers.into_iter().filter(|a| matches!(a, Ok((false, Role::Owner)))).count();
+    let stayed = results.into_iter().filter(|a| matches!(a, Ok((false, Role::Owner)))).count();
     assert_eq!(stayed, 1);
     let owners = now(&directory).await.into_iter().filter(|(_, role)| *role == Role::Owner).count();
     assert_eq!(owners, 1);
@@ -201,15 +201,15 @@ async fn the_last_of_owners_who_step_down_at_once_stays(directory: Dir) {
 async fn only_known_users_join_known_groups(directory: Dir) {
     let [one] = people(&directory).await;
     make(&directory, one, &[]).await;
-    let stranger = UserId::new(99);
-    let refused = directory.put_member(channel_id(GROUP), stranger, None, ROOMY).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    let unknown = UserId::new(99);
+    let refused = directory.put_member(channel_id(GROUP), unknown, None, ROOMY).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     let refused = directory.put_member(channel_id(99), one, None, ROOMY).await;
     assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
     assert_eq!(now(&directory).await, [(one, Role::Owner)]);
 }
 
-async fn a_full_group_takes_nobody_new(directory: Dir) {
+async fn a_full_group_refuses_new_members(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     make(&directory, one, &[]).await;
     let join =
@@ -219,23 +219,24 @@ async fn a_full_group_takes_nobody_new(directory: Dir) {
         let refused = join(three, role).await;
         assert!(matches!(refused, Err(DirectoryError::GroupFull)), "{refused:?}");
     }
-    let changed = join(two, Some(Role::Admin)).await.expect("who is in needs no room");
+    let changed =
+        join(two, Some(Role::Admin)).await.expect("a member can change the role in a full group");
     assert_eq!(changed, (false, Role::Admin));
     remove(&directory, one).await;
-    assert_eq!(join(three, None).await.expect("there is room"), (true, Role::Member));
+    assert_eq!(join(three, None).await.expect("the group has capacity"), (true, Role::Member));
 }
 
-async fn concurrent_joins_keep_the_bound(directory: Dir) {
+async fn concurrent_joins_respect_the_limit(directory: Dir) {
     const AT_MOST: usize = 6;
     let ids: [UserId; 16] = people(&directory).await;
     make(&directory, ids[0], &[]).await;
     let others = ids.into_iter().skip(1);
-    let answers = at_once(&directory, others, |directory, user_id| {
+    let results = at_once(&directory, others, |directory, user_id| {
         directory.put_member(channel_id(GROUP), user_id, None, AT_MOST)
     })
     .await;
-    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), AT_MOST - 1);
-    for refused in answers.into_iter().filter_map(Result::err) {
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), AT_MOST - 1);
+    for refused in results.into_iter().filter_map(Result::err) {
         assert!(matches!(refused, DirectoryError::GroupFull), "{refused:?}");
     }
     assert_eq!(now(&directory).await.len(), AT_MOST);
@@ -244,11 +245,11 @@ async fn concurrent_joins_keep_the_bound(directory: Dir) {
 async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[]).await;
-    let answers = at_once(&directory, 0..16, move |directory, _| {
+    let results = at_once(&directory, 0..16, move |directory, _| {
         directory.put_member(channel_id(GROUP), two, None, ROOMY)
     })
     .await;
-    let new = answers.into_iter().filter(|a| a.as_ref().expect("a member").0).count();
+    let new = results.into_iter().filter(|a| a.as_ref().expect("a member").0).count();
     assert_eq!(new, 1);
     assert_eq!(now(&directory).await, [(one, Role::Owner), (two, Role::Member)]);
 }

@@ -10,15 +10,15 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
         a_request_is_seen_from_both_sides
         a_repeated_request_changes_nothing
-        two_who_asked_are_friends
-        two_who_ask_at_once_are_friends
-        friends_are_listed_by_id_and_only_ones_own
+        two_users_with_mutual_requests_are_friends
+        two_users_with_concurrent_requests_are_friends
+        a_users_own_friends_are_listed_by_id
         either_side_ends_a_friendship_or_a_request
-        a_friendship_that_ended_begins_with_a_request
-        nobody_befriends_strangers_or_themselves
-        blocks_are_listed_by_id_and_only_ones_own
-        a_block_and_its_end_are_idempotent
-        nobody_blocks_strangers_or_themselves
+        an_ended_friendship_starts_with_a_new_request
+        requests_to_unknown_users_and_to_oneself_are_refused
+        a_users_own_blocks_are_listed_by_id
+        block_and_unblock_are_idempotent
+        blocks_of_unknown_users_and_of_oneself_are_refused
     }
 }
 
@@ -26,7 +26,7 @@ async fn befriend(directory: &Dir, user_id: UserId, other: UserId) -> FriendStat
     directory.befriend(user_id, other).await.expect("a request")
 }
 
-/// How it stands between two users, seen from each.
+/// The friend state of each user towards the other.
 async fn views(directory: &Dir, one: UserId, two: UserId) -> [Option<FriendState>; 2] {
     let mut views = [None; 2];
     for (view, (from, to)) in views.iter_mut().zip([(one, two), (two, one)]) {
@@ -56,7 +56,7 @@ async fn a_repeated_request_changes_nothing(directory: Dir) {
     }
 }
 
-async fn two_who_asked_are_friends(directory: Dir) {
+async fn two_users_with_mutual_requests_are_friends(directory: Dir) {
     let [one, two] = people(&directory).await;
     befriend(&directory, one, two).await;
     assert_eq!(befriend(&directory, two, one).await, FriendState::Friends);
@@ -66,21 +66,27 @@ async fn two_who_asked_are_friends(directory: Dir) {
     assert_eq!(views(&directory, one, two).await, FRIENDS);
 }
 
-async fn two_who_ask_at_once_are_friends(directory: Dir) {
+async fn two_users_with_concurrent_requests_are_friends(directory: Dir) {
     let ids: [UserId; 8] = people(&directory).await;
     for (index, one) in ids.into_iter().enumerate() {
         for two in ids.into_iter().skip(index + 1) {
             let requests = [(one, two), (two, one), (one, two), (two, one)];
-            let answers = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
-            let answers: Vec<_> = answers.into_iter().map(|a| a.expect("a request")).collect();
+            let results = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
+            let results: Vec<_> = results.into_iter().map(|a| a.expect("a request")).collect();
             assert_eq!(views(&directory, one, two).await, FRIENDS);
-            assert!(answers.contains(&FriendState::Friends), "the last to ask: {answers:?}");
-            assert!(!answers.contains(&FriendState::Received), "who asked: {answers:?}");
+            assert!(
+                results.contains(&FriendState::Friends),
+                "the last request is mutual: {results:?}"
+            );
+            assert!(
+                !results.contains(&FriendState::Received),
+                "a sent request is not a received one: {results:?}"
+            );
         }
     }
 }
 
-async fn friends_are_listed_by_id_and_only_ones_own(directory: Dir) {
+async fn a_users_own_friends_are_listed_by_id(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
     befriend(&directory, two, four).await;
     befriend(&directory, three, two).await;
@@ -112,12 +118,12 @@ async fn either_side_ends_a_friendship_or_a_request(directory: Dir) {
             assert!(!directory.unfriend(to, from).await.expect("again"));
         }
     }
-    assert_eq!(views(&directory, one, three).await, ASKED, "a third is not concerned");
-    assert!(!directory.unfriend(one, UserId::new(99)).await.expect("a stranger"));
-    assert!(!directory.unfriend(UserId::new(99), one).await.expect("a stranger"));
+    assert_eq!(views(&directory, one, three).await, ASKED, "a third user is not affected");
+    assert!(!directory.unfriend(one, UserId::new(99)).await.expect("an unknown user"));
+    assert!(!directory.unfriend(UserId::new(99), one).await.expect("an unknown user"));
 }
 
-async fn a_friendship_that_ended_begins_with_a_request(directory: Dir) {
+async fn an_ended_friendship_starts_with_a_new_request(directory: Dir) {
     let [one, two] = people(&directory).await;
     befriend(&directory, one, two).await;
     befriend(&directory, two, one).await;
@@ -126,20 +132,18 @@ async fn a_friendship_that_ended_begins_with_a_request(directory: Dir) {
     assert_eq!(views(&directory, two, one).await, ASKED);
 }
 
-async fn nobody_befriends_strangers_or_themselves(directory: Dir) {
+async fn requests_to_unknown_users_and_to_oneself_are_refused(directory: Dir) {
     let [one] = people(&directory).await;
-    let stranger = UserId::new(99);
-    for (from, to, unknown) in
-        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
-    {
+    let unknown = UserId::new(99);
+    for (from, to, unknown) in [(one, unknown, unknown), (unknown, one, unknown), (one, one, one)] {
         let refused = directory.befriend(from, to).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert!(directory.friends(one).await.expect("friends").is_empty());
-    assert!(directory.friends(stranger).await.expect("friends").is_empty());
+    assert!(directory.friends(unknown).await.expect("friends").is_empty());
 }
 
-async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
+async fn a_users_own_blocks_are_listed_by_id(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
     for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
         directory.block(from, to).await.expect("a block");
@@ -149,29 +153,27 @@ async fn blocks_are_listed_by_id_and_only_ones_own(directory: Dir) {
     assert!(directory.blocks(three).await.expect("blocks").is_empty());
 }
 
-async fn a_block_and_its_end_are_idempotent(directory: Dir) {
+async fn block_and_unblock_are_idempotent(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     for blocked in at_once(&directory, 0..8, move |d, _| d.block(one, two)).await {
         blocked.expect("a block");
     }
     directory.block(one, three).await.expect("a block");
     assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
-    directory.unblock(two, one).await.expect("not the other way round");
+    directory.unblock(two, one).await.expect("the reverse direction");
     assert_eq!(directory.blocks(one).await.expect("blocks"), [two, three]);
     for _ in 0..2 {
         directory.unblock(one, two).await.expect("an end");
         assert_eq!(directory.blocks(one).await.expect("blocks"), [three]);
     }
-    directory.unblock(one, UserId::new(99)).await.expect("a stranger");
-    directory.unblock(UserId::new(99), one).await.expect("a stranger");
+    directory.unblock(one, UserId::new(99)).await.expect("an unknown user");
+    directory.unblock(UserId::new(99), one).await.expect("an unknown user");
 }
 
-async fn nobody_blocks_strangers_or_themselves(directory: Dir) {
+async fn blocks_of_unknown_users_and_of_oneself_are_refused(directory: Dir) {
     let [one] = people(&directory).await;
-    let stranger = UserId::new(99);
-    for (from, to, unknown) in
-        [(one, stranger, stranger), (stranger, one, stranger), (one, one, one)]
-    {
+    let unknown = UserId::new(99);
+    for (from, to, unknown) in [(one, unknown, unknown), (unknown, one, unknown), (one, one, one)] {
         let refused = directory.block(from, to).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }

@@ -1,4 +1,4 @@
-//! What users show of themselves, what they have set, and how others find them.
+//! Profiles, settings, and the search for users.
 
 use crate::property::properties;
 use pabal_core::model::{NotificationLevel, Settings, User, UserId};
@@ -8,17 +8,17 @@ use super::{Dir, found, named, people, user};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
-        a_profile_changes_where_it_is_told_to
+        only_given_fields_of_a_profile_change
         settings_are_the_defaults_until_set
-        settings_change_where_they_are_told_to
+        only_given_settings_change
         users_are_listed_by_prefix_in_order_of_name
-        a_prefix_has_no_wildcards
+        wildcards_in_a_prefix_are_literal
         a_prefix_may_be_in_any_script
-        an_empty_prefix_is_everyones
+        an_empty_prefix_finds_all_users
     }
 }
 
-async fn a_profile_changes_where_it_is_told_to(directory: Dir) {
+async fn only_given_fields_of_a_profile_change(directory: Dir) {
     let [first, second] = people(&directory).await;
     let change = ProfileChange { status_text: Some("on a horse".into()), ..Default::default() };
     let expected = User { status_text: "on a horse".into(), ..user(1) };
@@ -39,9 +39,9 @@ async fn a_profile_changes_where_it_is_told_to(directory: Dir) {
     assert_eq!(directory.user(first).await.expect("a user"), Some(expected));
     assert_eq!(directory.user(second).await.expect("a user"), Some(user(2)));
 
-    let stranger = UserId::new(9);
-    let refused = directory.change_profile(stranger, ProfileChange::default()).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    let unknown = UserId::new(9);
+    let refused = directory.change_profile(unknown, ProfileChange::default()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
 }
 
 async fn settings_are_the_defaults_until_set(directory: Dir) {
@@ -52,7 +52,7 @@ async fn settings_are_the_defaults_until_set(directory: Dir) {
     assert_eq!(directory.settings(first).await.expect("settings"), Settings::default());
 }
 
-async fn settings_change_where_they_are_told_to(directory: Dir) {
+async fn only_given_settings_change(directory: Dir) {
     let [first, second] = people(&directory).await;
     let change = SettingsChange { share_presence: Some(false), ..Default::default() };
     let expected = Settings { share_presence: false, ..Default::default() };
@@ -78,9 +78,9 @@ async fn settings_change_where_they_are_told_to(directory: Dir) {
     assert_eq!(directory.change_settings(first, back).await.expect("a change"), expected);
     assert_eq!(directory.settings(second).await.expect("settings"), Settings::default());
 
-    let stranger = UserId::new(9);
-    let refused = directory.change_settings(stranger, SettingsChange::default()).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
+    let unknown = UserId::new(9);
+    let refused = directory.change_settings(unknown, SettingsChange::default()).await;
+    assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
 }
 
 async fn users_are_listed_by_prefix_in_order_of_name(directory: Dir) {
@@ -94,7 +94,7 @@ async fn users_are_listed_by_prefix_in_order_of_name(directory: Dir) {
     assert_eq!(found(&directory, "mi", usize::MAX).await.len(), 5);
 }
 
-async fn a_prefix_has_no_wildcards(directory: Dir) {
+async fn wildcards_in_a_prefix_are_literal(directory: Dir) {
     named(&directory, &["a%b", "a_b", "axb", "a*b", "a?b", "a[b", "a\\b", "%", "_"]).await;
     for name in ["a%", "a_", "a*", "a?", "a[", "a\\"] {
         assert_eq!(found(&directory, name, 10).await, [format!("{name}b")]);
@@ -115,7 +115,7 @@ async fn a_prefix_may_be_in_any_script(directory: Dir) {
     assert_eq!(found(&directory, "\u{10ffff}", 10).await, ["\u{10ffff}z"]);
 }
 
-async fn an_empty_prefix_is_everyones(directory: Dir) {
+async fn an_empty_prefix_finds_all_users(directory: Dir) {
     named(&directory, &["c", "a", "B"]).await;
     assert_eq!(found(&directory, "", 10).await, ["a", "B", "c"]);
     assert_eq!(found(&directory, "", 1).await, ["a"]);

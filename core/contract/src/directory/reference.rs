@@ -1,5 +1,5 @@
-//! Long random sequences of calls, each answered by the adapter as by the directory in memory: what
-//! no property by name thinks of.
+//! Long random sequences of calls, whose results are compared with those of the in-memory
+//! directory. They cover combinations that no named property lists.
 
 use std::fmt::Debug;
 
@@ -15,28 +15,28 @@ use super::{Dir, access, channel_id, direct, group, password_hash, user};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
-        random_calls_are_answered_as_in_memory
+        random_calls_return_the_same_as_in_memory
     }
 }
 
 const CALLS: usize = 500;
 
-async fn random_calls_are_answered_as_in_memory(directory: Dir) {
+async fn random_calls_return_the_same_as_in_memory(directory: Dir) {
     let reference = MemoryDirectory::default();
-    // A fixed seed: the same calls in every run. What fails names the call.
+    // A fixed seed gives the same calls in every run. A failure names the call.
     let mut rng = StdRng::seed_from_u64(0x_7061_6261_6c00);
     for call in 0..CALLS {
         let step = Step::random(&mut rng);
         let (expected, got) = (step.run(&reference).await, step.run(&*directory).await);
         assert_eq!(got, expected, "call {call}, {step:?}");
         if call % 25 == 0 {
-            assert_eq!(everything(&*directory).await, everything(&reference).await, "{call}");
+            assert_eq!(all_data(&*directory).await, all_data(&reference).await, "{call}");
         }
     }
-    assert_eq!(everything(&*directory).await, everything(&reference).await);
+    assert_eq!(all_data(&*directory).await, all_data(&reference).await);
 }
 
-/// A call with its arguments out of so few users and channels that calls meet.
+/// A call with arguments from so few users and channels that calls interact.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     kind: u32,
@@ -103,8 +103,8 @@ impl Step {
     }
 }
 
-/// All that can be read of the users and channels in play.
-async fn everything(directory: &dyn Directory) -> Vec<String> {
+/// All readable data of the users and channels in use.
+async fn all_data(directory: &dyn Directory) -> Vec<String> {
     let mut seen = vec![shown(directory.users_by_prefix("", 100).await)];
     for user_id in (0..=8).map(UserId::new) {
         seen.push(shown(directory.user(user_id).await));
@@ -127,6 +127,6 @@ async fn everything(directory: &dyn Directory) -> Vec<String> {
     seen
 }
 
-fn shown(answer: impl Debug) -> String {
-    format!("{answer:?}")
+fn shown(result: impl Debug) -> String {
+    format!("{result:?}")
 }

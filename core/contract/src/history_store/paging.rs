@@ -1,115 +1,115 @@
-//! How a channel is read: direction, borders, limits. Owns the model that random reads are compared
-//! with.
+//! Paging: direction, borders and limits. Owns the model that random reads are compared with.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{ANN, BEN, NOTHING, ROOM, Store, append, id, named, said};
+use super::{ANN, BEN, CHANNEL, NO_ID, Store, append, id, named, new_message};
 use pabal_core::model::{ChannelId, Message, MessageId};
 use pabal_core::ports::{Appended, Page, PageFrom};
 
-/// Ten messages of the room, at 10, 20, … 100 ms.
+/// Ten messages of the channel, at 10, 20, … 100 ms.
 async fn ten(store: &Store) -> Vec<Message> {
-    let messages: Vec<_> = (1..=10).map(|number| said(ROOM, id(10 * number), ANN)).collect();
+    let messages: Vec<_> =
+        (1..=10).map(|number| new_message(CHANNEL, id(10 * number), ANN)).collect();
     append(store, &messages).await;
     messages
 }
 
-/// The places (1 to 10) of what a page of [`ten`] holds, and whether there is more.
-async fn places(store: &Store, from: PageFrom, limit: usize) -> (Vec<u64>, bool) {
-    let page = store.page(ROOM, from, limit).await.expect("a page");
+/// The numbers (1 to 10) of the messages in a page of [`ten`], and whether there is more.
+async fn numbers(store: &Store, from: PageFrom, limit: usize) -> (Vec<u64>, bool) {
+    let page = store.page(CHANNEL, from, limit).await.expect("a page");
     let since_first = |message: &Message| message.created_at().since(id(0).created_at());
-    let place = |message: &Message| since_first(message).as_millis() as u64 / 10;
-    (page.messages.iter().map(place).collect(), page.has_more)
+    let number = |message: &Message| since_first(message).as_millis() as u64 / 10;
+    (page.messages.iter().map(number).collect(), page.has_more)
 }
 
 pub(super) async fn after_reads_oldest_first(store: Store) {
     ten(&store).await;
-    let read = async |ms, limit| places(&store, PageFrom::After(id(ms)), limit).await;
+    let read = async |ms, limit| numbers(&store, PageFrom::After(id(ms)), limit).await;
     assert_eq!(read(0, 3).await, (vec![1, 2, 3], true));
     assert_eq!(read(30, 3).await, (vec![4, 5, 6], true), "the id itself is not above itself");
-    assert_eq!(read(35, 3).await, (vec![4, 5, 6], true), "an id that is not there");
+    assert_eq!(read(35, 3).await, (vec![4, 5, 6], true), "an id without a message");
     assert_eq!(read(100, 3).await, (vec![], false));
-    let whole = places(&store, PageFrom::After(NOTHING), 50).await;
+    let whole = numbers(&store, PageFrom::After(NO_ID), 50).await;
     assert_eq!(whole, ((1..=10).collect(), false));
 }
 
 pub(super) async fn before_reads_newest_first(store: Store) {
     ten(&store).await;
-    let read = async |ms, limit| places(&store, PageFrom::Before(id(ms)), limit).await;
+    let read = async |ms, limit| numbers(&store, PageFrom::Before(id(ms)), limit).await;
     assert_eq!(read(1_000, 3).await, (vec![10, 9, 8], true));
     assert_eq!(read(80, 3).await, (vec![7, 6, 5], true), "the id itself is not below itself");
-    assert_eq!(read(75, 3).await, (vec![7, 6, 5], true), "an id that is not there");
+    assert_eq!(read(75, 3).await, (vec![7, 6, 5], true), "an id without a message");
     assert_eq!(read(10, 3).await, (vec![], false));
-    assert_eq!(places(&store, PageFrom::Before(NOTHING), 3).await, (vec![], false));
+    assert_eq!(numbers(&store, PageFrom::Before(NO_ID), 3).await, (vec![], false));
 }
 
 pub(super) async fn newest_reads_newest_first(store: Store) {
     ten(&store).await;
-    assert_eq!(places(&store, PageFrom::Newest, 3).await, (vec![10, 9, 8], true));
-    let whole = places(&store, PageFrom::Newest, 50).await;
+    assert_eq!(numbers(&store, PageFrom::Newest, 3).await, (vec![10, 9, 8], true));
+    let whole = numbers(&store, PageFrom::Newest, 50).await;
     assert_eq!(whole, ((1..=10).rev().collect(), false));
 }
 
 pub(super) async fn around_reads_both_sides_oldest_first(store: Store) {
     ten(&store).await;
-    let read = async |ms, limit| places(&store, PageFrom::Around(id(ms)), limit).await;
+    let read = async |ms, limit| numbers(&store, PageFrom::Around(id(ms)), limit).await;
     assert_eq!(read(50, 4).await, (vec![3, 4, 5, 6], true));
     assert_eq!(read(50, 5).await, (vec![3, 4, 5, 6, 7], true), "the odd one goes above");
-    assert_eq!(read(55, 4).await, (vec![4, 5, 6, 7], true), "an id that is not there");
+    assert_eq!(read(55, 4).await, (vec![4, 5, 6, 7], true), "an id without a message");
     assert_eq!(read(50, 1).await, (vec![5], true));
     assert_eq!(read(10, 4).await, (vec![1, 2, 3, 4], true), "nothing below: all from it on");
     assert_eq!(read(20, 4).await, (vec![1, 2, 3, 4], true));
     assert_eq!(read(100, 4).await, (vec![8, 9, 10], false), "never more than half below");
     assert_eq!(read(90, 4).await, (vec![7, 8, 9, 10], false));
     assert_eq!(read(200, 4).await, (vec![9, 10], false));
-    assert_eq!(places(&store, PageFrom::Around(NOTHING), 4).await, (vec![1, 2, 3, 4], true));
+    assert_eq!(numbers(&store, PageFrom::Around(NO_ID), 4).await, (vec![1, 2, 3, 4], true));
 }
 
 pub(super) async fn has_more_is_exact_at_the_borders(store: Store) {
     let messages = ten(&store).await;
     for left in 0..=10 {
-        // `left` messages lie in the direction of reading.
+        // `left` messages remain in the direction of reading.
         let after = PageFrom::After(id(10 * (10 - left)));
         let before = PageFrom::Before(id(10 * (left + 1)));
         for limit in 1..=12 {
             let expected = (limit.min(left) as usize, left > limit);
             for from in [after, before] {
-                let (places, has_more) = places(&store, from, limit as usize).await;
-                assert_eq!((places.len(), has_more), expected, "{from:?}, {limit}");
+                let (numbers, has_more) = numbers(&store, from, limit as usize).await;
+                assert_eq!((numbers.len(), has_more), expected, "{from:?}, {limit}");
             }
         }
     }
     for limit in [9, 10, 11, usize::MAX] {
-        let page = store.page(ROOM, PageFrom::Newest, limit).await.expect("a page");
+        let page = store.page(CHANNEL, PageFrom::Newest, limit).await.expect("a page");
         assert_eq!(page.messages.len(), limit.min(messages.len()));
         assert_eq!(page.has_more, limit < messages.len());
     }
 }
 
-pub(super) async fn a_page_of_nothing_still_tells_if_there_is_more(store: Store) {
+pub(super) async fn an_empty_page_reports_whether_there_is_more(store: Store) {
     ten(&store).await;
     let froms = [
         (PageFrom::Newest, true),
-        (PageFrom::After(NOTHING), true),
+        (PageFrom::After(NO_ID), true),
         (PageFrom::After(id(100)), false),
         (PageFrom::Before(id(20)), true),
         (PageFrom::Before(id(10)), false),
     ];
     for (from, more) in froms {
-        assert_eq!(places(&store, from, 0).await, (vec![], more), "{from:?}");
+        assert_eq!(numbers(&store, from, 0).await, (vec![], more), "{from:?}");
     }
 }
 
-pub(super) async fn pages_chain_over_long_silences(store: Store) {
+pub(super) async fn pages_continue_across_long_gaps(store: Store) {
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
     let silences = [0, 1, DAY_MS, 10 * DAY_MS, 11 * DAY_MS, 100 * DAY_MS, 365 * DAY_MS];
-    let messages: Vec<_> = silences.map(|ms| said(ROOM, id(ms), BEN)).to_vec();
+    let messages: Vec<_> = silences.map(|ms| new_message(CHANNEL, id(ms), BEN)).to_vec();
     append(&store, &messages).await;
     for limit in 1..=3 {
-        let (mut up, mut last, mut more) = (Vec::new(), NOTHING, true);
+        let (mut up, mut last, mut more) = (Vec::new(), NO_ID, true);
         while more {
-            let page = store.page(ROOM, PageFrom::After(last), limit).await.expect("a page");
+            let page = store.page(CHANNEL, PageFrom::After(last), limit).await.expect("a page");
             last = page.messages.last().expect("there was more").message_id;
             up.extend(page.messages);
             more = page.has_more;
@@ -117,7 +117,7 @@ pub(super) async fn pages_chain_over_long_silences(store: Store) {
         assert_eq!(up, messages, "upwards by {limit}");
         let (mut down, mut from, mut more) = (Vec::new(), PageFrom::Newest, true);
         while more {
-            let page = store.page(ROOM, from, limit).await.expect("a page");
+            let page = store.page(CHANNEL, from, limit).await.expect("a page");
             from = PageFrom::Before(page.messages.last().expect("there was more").message_id);
             down.extend(page.messages);
             more = page.has_more;
@@ -127,7 +127,7 @@ pub(super) async fn pages_chain_over_long_silences(store: Store) {
     }
 }
 
-/// The channels of a random history, all of one partition, as lists in order.
+/// The channels of a random history in one partition, as ordered lists.
 struct Model {
     channels: Vec<Vec<Message>>,
 }
@@ -151,7 +151,7 @@ impl Model {
     }
 }
 
-pub(super) async fn random_histories_read_as_the_model_says(store: Store) {
+pub(super) async fn random_histories_match_the_model(store: Store) {
     const SEED: u64 = 0x7061_6261_6c00_0001;
     const CHANNELS: usize = 5;
     const BATCHES: usize = 30;
@@ -161,13 +161,14 @@ pub(super) async fn random_histories_read_as_the_model_says(store: Store) {
     for batch in 0..BATCHES {
         let (mut messages, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.random_range(1..20) {
-            // Mostly close together, now and then hours apart.
+            // Mostly close together, occasionally an hour apart.
             let hours = if random.random_bool(0.02) { 3_600_000 } else { 0 };
             last_ms += 1 + hours + random.random_range(0..5);
             let channel = random.random_range(0..CHANNELS);
             let from = if random.random() { ANN } else { BEN };
             let name = format!("{batch}-{}", random.random_range(0..10));
-            let message = named(&name, said(ChannelId::new(channel as u64), id(last_ms), from));
+            let message =
+                named(&name, new_message(ChannelId::new(channel as u64), id(last_ms), from));
             let known = &mut model.channels[channel];
             let first = known.iter().find(|known| known.send_key() == message.send_key());
             expected.push(first.map_or(Appended::Stored, |m| Appended::Repeat(m.message_id)));

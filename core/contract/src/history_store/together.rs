@@ -1,5 +1,5 @@
-//! What callers may see of each other: two owners of a partition, many appends at once, readers
-//! while something is appended, a call that is given up.
+//! What concurrent callers may see of each other: two owners of a partition, concurrent appends,
+//! reads during appends, a cancelled call.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::{join, join_all};
 
 use super::{
-    ANN, BEN, NOTHING, ROOM, Store, all, append, append_to, get, head, id, id_in, named, partition,
-    position, said, sent,
+    ANN, BEN, CHANNEL, NO_ID, Store, all, append, append_to, get, head, id, id_in, named,
+    new_message, partition, position, sent,
 };
-use crate::property::answer;
+use crate::property::result_of;
 use pabal_core::model::{ChannelId, Message, MessageId};
 use pabal_core::ports::{Appended, PageFrom};
 
-/// What both owners read from their log: every third entry repeats the send before it.
+/// The log entries that both owners read: every third one repeats the send before it.
 fn entries(count: u64) -> (Vec<Message>, Vec<Appended>) {
     let (mut entries, mut expected) = (Vec::new(), Vec::new());
     for ms in 1..=count {
@@ -27,31 +27,31 @@ fn entries(count: u64) -> (Vec<Message>, Vec<Appended>) {
 }
 
 async fn assert_stored_once(store: &Store, entries: &[Message], expected: &[Appended]) {
-    let stored = entries.iter().zip(expected).filter(|(_, became)| **became == Appended::Stored);
+    let stored = entries.iter().zip(expected).filter(|(_, outcome)| **outcome == Appended::Stored);
     let stored: Vec<_> = stored.map(|(entry, _)| entry.clone()).collect();
-    assert_eq!(all(store, ROOM).await, stored);
+    assert_eq!(all(store, CHANNEL).await, stored);
     let last = entries.last().expect("entries").message_id;
     assert_eq!(position(store, 0).await, last);
 }
 
-pub(super) async fn two_owners_that_interleave_store_each_message_once(store: Store) {
+pub(super) async fn two_interleaved_owners_store_each_message_once(store: Store) {
     let (entries, expected) = entries(30);
-    // The old owner lags behind, catches up, overtakes, each in batches of its own size.
+    // The old owner lags, catches up and overtakes, each in batches of its own size.
     for range in [0..7, 0..4, 4..15, 7..9, 9..11, 11..30, 15..16, 16..30, 0..30] {
-        let answer = append(&store, &entries[range.clone()]).await;
-        assert_eq!(answer, expected[range.clone()], "{range:?}");
+        let outcomes = append(&store, &entries[range.clone()]).await;
+        assert_eq!(outcomes, expected[range.clone()], "{range:?}");
     }
     assert_stored_once(&store, &entries, &expected).await;
 }
 
-pub(super) async fn two_owners_at_once_store_each_message_once(store: Store) {
+pub(super) async fn two_concurrent_owners_store_each_message_once(store: Store) {
     let (entries, expected) = entries(60);
     let owner = async |size: usize| {
-        let mut became = Vec::new();
+        let mut outcomes = Vec::new();
         for batch in entries.chunks(size) {
-            became.extend(append(&store, batch).await);
+            outcomes.extend(append(&store, batch).await);
         }
-        became
+        outcomes
     };
     let (one, two) = join(owner(4), owner(7)).await;
     assert_eq!(one, expected);
@@ -59,13 +59,13 @@ pub(super) async fn two_owners_at_once_store_each_message_once(store: Store) {
     assert_stored_once(&store, &entries, &expected).await;
 }
 
-pub(super) async fn many_partitions_append_at_once(store: Store) {
+pub(super) async fn partitions_append_concurrently(store: Store) {
     let channel = |number: u16| ChannelId::new(u64::from(number));
     join_all((0..4).map(|number| {
         let store = Arc::clone(&store);
         async move {
             for ms in 1..=10 {
-                let message = said(channel(number), id_in(number, ms), ANN);
+                let message = new_message(channel(number), id_in(number, ms), ANN);
                 assert_eq!(append_to(&store, number, &[message]).await, [Appended::Stored]);
             }
         }
@@ -78,18 +78,18 @@ pub(super) async fn many_partitions_append_at_once(store: Store) {
     }
 }
 
-pub(super) async fn what_an_append_answered_is_there_to_read(store: Store) {
+pub(super) async fn an_acknowledged_message_is_readable(store: Store) {
     for ms in 1..=20 {
-        let message = named(&format!("send {ms}"), said(ROOM, id(ms), BEN));
+        let message = named(&format!("send {ms}"), new_message(CHANNEL, id(ms), BEN));
         append(&store, std::slice::from_ref(&message)).await;
-        assert_eq!(head(&store, ROOM).await, id(ms));
+        assert_eq!(head(&store, CHANNEL).await, id(ms));
         assert_eq!(position(&store, 0).await, id(ms));
         assert_eq!(get(&store, &message).await, Some(message));
     }
 }
 
-/// Invariant I2, seen from the record: a reader that goes on from the highest id it holds, in
-/// either direction of paging, misses nothing.
+/// Invariant I2 at the history store: a reader that continues from the highest id it holds, in
+/// either direction of paging, misses no message.
 pub(super) async fn no_reader_sees_a_smaller_id_later(store: Store) {
     const BATCHES: u64 = 40;
     const BATCH: u64 = 25;
@@ -98,23 +98,23 @@ pub(super) async fn no_reader_sees_a_smaller_id_later(store: Store) {
     let watcher = tokio::spawn(watch_newest(Arc::clone(&store), Arc::clone(&done)));
     for batch in 0..BATCHES {
         let ids = (1..=BATCH).map(|ms| id(batch * BATCH + ms));
-        let messages: Vec<_> = ids.map(|id| said(ROOM, id, ANN)).collect();
+        let messages: Vec<_> = ids.map(|id| new_message(CHANNEL, id, ANN)).collect();
         append(&store, &messages).await;
         tokio::task::yield_now().await;
     }
     done.store(true, Ordering::SeqCst);
     let expected: Vec<_> = (1..=BATCHES * BATCH).map(id).collect();
-    assert_eq!(answer(follower).await, expected);
-    answer(watcher).await;
+    assert_eq!(result_of(follower).await, expected);
+    result_of(watcher).await;
 }
 
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
     let mut seen: Vec<MessageId> = Vec::new();
     loop {
-        // Looked at before the read, so that the last read comes after the last append.
+        // Loaded before the read, so that the last read starts after the last append.
         let last_round = done.load(Ordering::SeqCst);
-        let after = seen.last().copied().unwrap_or(NOTHING);
-        let page = store.page(ROOM, PageFrom::After(after), 1_000).await.expect("a page");
+        let after = seen.last().copied().unwrap_or(NO_ID);
+        let page = store.page(CHANNEL, PageFrom::After(after), 1_000).await.expect("a page");
         seen.extend(page.messages.iter().map(|message| message.message_id));
         if last_round {
             return seen;
@@ -123,13 +123,14 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
     }
 }
 
-/// A page of the newest has no hole: what appears between two of its ids came too late.
+/// A page of the newest messages has no gap: an id that appears between two known ids came too
+/// late.
 async fn watch_newest(store: Store, done: Arc<AtomicBool>) {
     let mut known = BTreeSet::new();
     while !done.load(Ordering::SeqCst) {
-        let page = store.page(ROOM, PageFrom::Newest, 1_000).await.expect("a page");
+        let page = store.page(CHANNEL, PageFrom::Newest, 1_000).await.expect("a page");
         let ids: BTreeSet<_> = page.messages.iter().map(|message| message.message_id).collect();
-        let highest_known = known.last().copied().unwrap_or(NOTHING);
+        let highest_known = known.last().copied().unwrap_or(NO_ID);
         let late = ids.difference(&known).find(|id| **id < highest_known);
         assert_eq!(late, None, "below {highest_known}");
         known.extend(ids);
@@ -137,7 +138,7 @@ async fn watch_newest(store: Store, done: Arc<AtomicBool>) {
     }
 }
 
-pub(super) async fn an_append_given_up_can_be_repeated(store: Store) {
+pub(super) async fn a_cancelled_append_can_be_repeated(store: Store) {
     let (entries, expected) = entries(12);
     for polls in 0..3 {
         let mut call = store.append(partition(0), entries.clone());

@@ -1,4 +1,4 @@
-//! The log holds so much and no more. Owns the properties of `trim` and of the bound.
+//! The capacity of the log. Owns the properties of `trim` and of the capacity.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use super::{
     ALL, Log, START, TIGHT, append, append_many, assert_rising, draft, id_of, new_id, origin,
     partition, read, spawn_read,
 };
-use crate::property::{answer, assert_waits, properties};
+use crate::property::{assert_waits, properties, result_of};
 use pabal_core::model::MessageId;
 use pabal_core::ports::LogError;
 
 pub(super) async fn run(fresh: impl AsyncFn(usize) -> Log) {
     properties! { fresh(TIGHT) =>
-        a_trim_forgets_up_to_and_including_its_position
+        a_trim_removes_up_to_and_including_its_position
         a_trim_never_moves_back
-        ids_are_above_all_that_was_trimmed
-        the_log_is_full_at_its_bound_until_trimmed
+        ids_are_above_the_trimmed_position
+        the_log_is_full_at_capacity_until_trimmed
     }
 }
 
-async fn a_trim_forgets_up_to_and_including_its_position(log: Log) {
+async fn a_trim_removes_up_to_and_including_its_position(log: Log) {
     let p = partition(2);
     log.trim(p, START).await.expect("trims an empty partition");
     let ids = append_many(&log, p, 6).await;
     log.trim(p, ids[1]).await.expect("trims");
     assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids[2..].iter().copied()));
-    // A position need not be that of an entry.
+    // A position need not be the id of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
     let beyond = new_id(log.append(p, gap, draft(6), origin("a")).await);
     log.trim(p, gap).await.expect("trims");
@@ -34,7 +34,7 @@ async fn a_trim_forgets_up_to_and_including_its_position(log: Log) {
     let mut reading = spawn_read(&log, p, START);
     assert_waits(&mut reading).await;
     let id = append(&log, p, 7).await;
-    assert_eq!(id_of(&answer(reading).await[0]), id);
+    assert_eq!(id_of(&result_of(reading).await[0]), id);
 }
 
 async fn a_trim_never_moves_back(log: Log) {
@@ -46,8 +46,8 @@ async fn a_trim_never_moves_back(log: Log) {
     }
 }
 
-/// As when the log lost its tail, and the owner knows what is stored but the sender does not.
-async fn ids_are_above_all_that_was_trimmed(log: Log) {
+/// The log lost its tail, and the owner knows the stored position but the sender does not.
+async fn ids_are_above_the_trimmed_position(log: Log) {
     let (p, empty) = (partition(2), partition(3));
     let first = append(&log, p, 0).await;
     for (p, other) in [(p, p), (empty, empty), (p, partition(9)), (empty, partition(0))] {
@@ -63,12 +63,12 @@ async fn ids_are_above_all_that_was_trimmed(log: Log) {
     }
 }
 
-async fn the_log_is_full_at_its_bound_until_trimmed(log: Log) {
+async fn the_log_is_full_at_capacity_until_trimmed(log: Log) {
     let (p, other) = (partition(1), partition(2));
     let ids = append_many(&log, p, TIGHT).await;
     for _ in 0..2 {
         let refused = log.append(p, START, draft(99), origin("a")).await;
-        assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the bound");
+        assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the capacity");
         assert!(LogError::Full.retryable());
     }
     assert!(read(&log, p, START, ALL).await.iter().map(id_of).eq(ids.iter().copied()));
@@ -77,6 +77,6 @@ async fn the_log_is_full_at_its_bound_until_trimmed(log: Log) {
     let more = append_many(&log, p, 2).await;
     assert!(more[0] > ids[TIGHT - 1]);
     let refused = log.append(p, START, draft(99), origin("a")).await;
-    assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the bound");
+    assert!(matches!(refused, Err(LogError::Full)), "{refused:?} beyond the capacity");
     assert_rising(&read(&log, p, START, ALL).await, TIGHT);
 }

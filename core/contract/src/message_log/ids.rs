@@ -1,15 +1,15 @@
-//! Ids rise, whatever the clock and the floor say. Owns the properties of `append` but for repeats.
+//! Ids rise, independent of clock and floor. Owns the properties of `append` except repeats.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::together::ids_carry_among_them;
+use super::together::ids_carry_within_a_batch;
 use super::{
     ALL, Log, START, append, append_concurrently, assert_rising, draft, id_of, new_id, origin,
     partition, read,
 };
-use crate::property::{answer, properties};
+use crate::property::{properties, result_of};
 use pabal_core::memory::ManualClock;
 use pabal_core::model::{MAX_PARTITIONS, MessageId, Timestamp};
 use pabal_core::ports::{Clock, LogEntry};
@@ -21,9 +21,9 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
         ids_are_above_a_floor_of_another_partition
         a_low_floor_changes_nothing
         concurrent_appends_are_read_in_the_order_of_their_ids
-        a_reader_that_follows_misses_nothing
-        ids_go_on_rising_after_everything_was_trimmed
-        a_raised_log_gives_higher_ids_and_forgets_nothing
+        a_following_reader_misses_nothing
+        ids_rise_after_everything_was_trimmed
+        a_raised_log_assigns_higher_ids_and_keeps_its_entries
     }
 }
 
@@ -34,9 +34,9 @@ pub(super) async fn run_with_clock(fresh: impl AsyncFn(Arc<dyn Clock>) -> Log) {
     };
     properties! { make() =>
         ids_follow_the_clock
-        ids_rise_while_the_clock_stands_still
+        ids_rise_while_the_clock_is_stopped
         ids_rise_when_the_clock_steps_back
-        ids_carry_among_them
+        ids_carry_within_a_batch
     }
 }
 
@@ -64,7 +64,7 @@ async fn ids_are_above_a_floor_in_the_same_partition(log: Log) {
         assert_eq!(above.partition(), p);
         assert!(above > floor, "{above} is not above the floor {floor}");
         let next = append(&log, p, 2).await;
-        assert!(next > above, "fell back below an id that a floor had raised");
+        assert!(next > above, "the id fell below one that a floor had raised");
     }
     assert_rising(&read(&log, p, START, ALL).await, 7);
 }
@@ -91,13 +91,13 @@ async fn concurrent_appends_are_read_in_the_order_of_their_ids(log: Log) {
     let p = partition(5);
     let ids = append_concurrently(&log, p, 8, 40).await;
     let unique: BTreeSet<_> = ids.iter().copied().collect();
-    assert_eq!(unique.len(), ids.len(), "an id was given twice");
+    assert_eq!(unique.len(), ids.len(), "an id was assigned twice");
     let entries = read(&log, p, START, ALL).await;
     assert_rising(&entries, ids.len());
-    assert!(entries.iter().map(id_of).eq(unique), "what is read is not what was appended");
+    assert!(entries.iter().map(id_of).eq(unique), "the read entries differ from the appended ones");
 }
 
-async fn a_reader_that_follows_misses_nothing(log: Log) {
+async fn a_following_reader_misses_nothing(log: Log) {
     let p = partition(5);
     let follower = tokio::spawn({
         let log = log.clone();
@@ -111,18 +111,18 @@ async fn a_reader_that_follows_misses_nothing(log: Log) {
         }
     });
     let ids = append_concurrently(&log, p, 8, 40).await;
-    let seen = answer(follower).await;
+    let seen = result_of(follower).await;
     assert_rising(&seen, ids.len());
     assert!(seen.iter().map(id_of).eq(ids.into_iter().collect::<BTreeSet<_>>()));
 }
 
-async fn a_raised_log_gives_higher_ids_and_forgets_nothing(log: Log) {
+async fn a_raised_log_assigns_higher_ids_and_keeps_its_entries(log: Log) {
     let [p, empty] = [partition(3), partition(4)];
     let first = append(&log, p, 0).await;
     let ahead = |p| MessageId::new(MessageId::first_at(first.created_at().plus(HOUR), p).get() | 7);
     for p in [p, empty] {
         log.raise(p, ahead(p)).await.expect("raises");
-        // It never moves back, and what is far enough already stays.
+        // A lower position changes nothing.
         log.raise(p, first).await.expect("raises");
         log.raise(p, START).await.expect("raises");
         assert_eq!(append(&log, p, 1).await.get(), ahead(p).get() + 1);
@@ -131,7 +131,7 @@ async fn a_raised_log_gives_higher_ids_and_forgets_nothing(log: Log) {
     assert!(ids.iter().map(id_of).eq([first, MessageId::new(ahead(p).get() + 1)]), "{ids:?}");
 }
 
-async fn ids_go_on_rising_after_everything_was_trimmed(log: Log) {
+async fn ids_rise_after_everything_was_trimmed(log: Log) {
     let p = partition(1);
     let ahead = append(&log, p, 0).await.created_at().plus(HOUR);
     let last = new_id(log.append(p, MessageId::first_at(ahead, p), draft(1), origin("a")).await);
@@ -147,7 +147,7 @@ async fn ids_follow_the_clock((log, clock): (Log, Arc<ManualClock>)) {
     }
 }
 
-async fn ids_rise_while_the_clock_stands_still((log, clock): (Log, Arc<ManualClock>)) {
+async fn ids_rise_while_the_clock_is_stopped((log, clock): (Log, Arc<ManualClock>)) {
     let p = partition(6);
     let mut last = append(&log, p, 0).await;
     for number in 1..20 {
@@ -155,7 +155,7 @@ async fn ids_rise_while_the_clock_stands_still((log, clock): (Log, Arc<ManualClo
         assert_eq!(next, last.successor());
         last = next;
     }
-    // A millisecond with no sequence numbers left carries into the next.
+    // An exhausted sequence carries into the next millisecond.
     let end_of_ms = MessageId::new(last.get() | 0xfff);
     let carried = new_id(log.append(p, end_of_ms, draft(20), origin("a")).await);
     assert_eq!(carried, end_of_ms.successor());

@@ -1,8 +1,8 @@
-//! What every [`MessageLog`] must do. Owns no adapter; run it with a factory of them.
+//! What every [`MessageLog`] must do. Owns no adapter.
 
 use std::sync::Arc;
 
-use super::property::{answer, node};
+use super::property::{node, result_of};
 use pabal_core::model::{ChannelId, Draft, MessageId, Partition, Timestamp, UserId};
 use pabal_core::ports::{Clock, LogEntry, LogError, MessageLog, Origin, Sequenced, Trace};
 
@@ -14,11 +14,10 @@ mod together;
 
 type Log = Arc<dyn MessageLog>;
 
-/// Runs the suite. `fresh` makes an empty log that holds exactly the number of entries given in
-/// each partition.
+/// Runs the suite. `fresh` creates an empty log with the given capacity in each partition.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn(usize) -> Log) {
     let roomy = async || fresh(ROOMY).await;
     ids::run(&roomy).await;
@@ -28,11 +27,11 @@ pub async fn run(fresh: impl AsyncFn(usize) -> Log) {
     together::run(&fresh).await;
 }
 
-/// Runs the suite for adapters that take their time from a [`Clock`]: how ids follow it, and that
-/// they rise when it does not. `fresh` makes an empty, roomy log on the given clock.
+/// Runs the suite for adapters that take their time from a [`Clock`]: ids follow the clock, and
+/// rise when it does not. `fresh` creates an empty log with a large capacity on the given clock.
 ///
 /// # Panics
-/// Where the adapter breaks the contract.
+/// If the adapter breaks the contract.
 pub async fn run_with_clock(fresh: impl AsyncFn(Arc<dyn Clock>) -> Log) {
     ids::run_with_clock(fresh).await;
 }
@@ -40,7 +39,7 @@ pub async fn run_with_clock(fresh: impl AsyncFn(Arc<dyn Clock>) -> Log) {
 const ROOMY: usize = 10_000;
 const TIGHT: usize = 8;
 
-/// Reads everything of the partition that there is.
+/// The limit for reading a whole partition.
 const ALL: usize = ROOMY;
 const START: MessageId = MessageId::new(0);
 
@@ -67,7 +66,7 @@ fn named_draft(from: u64, channel: u64, name: &str) -> Draft {
     }
 }
 
-/// Accepted by the node of this name, at a moment with microseconds in it.
+/// Accepted by the node of this name, at a time with microseconds.
 fn origin(name: &str) -> Origin {
     let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
     Origin { node: node(name), accepted_at, trace: Trace::default() }
@@ -80,7 +79,7 @@ fn id_of(entry: &LogEntry) -> MessageId {
 fn new_id(sequenced: Result<Sequenced, LogError>) -> MessageId {
     match sequenced.expect("appends") {
         Sequenced::New(id) => id,
-        Sequenced::Repeat(id) => panic!("took a new send for a repeat of {id}"),
+        Sequenced::Repeat(id) => panic!("a new send was treated as a repeat of {id}"),
     }
 }
 
@@ -96,7 +95,7 @@ async fn append_many(log: &Log, partition: Partition, count: usize) -> Vec<Messa
     ids
 }
 
-/// Appends from `senders` tasks at once; each sender's ids must rise.
+/// Appends from `senders` concurrent tasks; the ids of each sender must rise.
 async fn append_concurrently(
     log: &Log,
     partition: Partition,
@@ -117,8 +116,8 @@ async fn append_concurrently(
     let senders: Vec<_> = (0..senders).map(spawn).collect();
     let mut all = Vec::new();
     for sender in senders {
-        let ids = answer(sender).await;
-        assert!(ids.is_sorted_by(|id, next| id < next), "a sender saw its ids fall: {ids:?}");
+        let ids = result_of(sender).await;
+        assert!(ids.is_sorted_by(|id, next| id < next), "the ids of a sender fell: {ids:?}");
         all.extend(ids);
     }
     all
@@ -139,7 +138,7 @@ fn spawn_read(
     tokio::spawn(async move { read(&log, partition, after, ALL).await })
 }
 
-/// Asserts that there are `count` entries and that their ids rise strictly.
+/// Asserts that there are `count` entries with strictly rising ids.
 fn assert_rising(entries: &[LogEntry], count: usize) {
     assert_eq!(entries.len(), count);
     assert!(entries.is_sorted_by(|entry, next| id_of(entry) < id_of(next)), "{entries:?}");

@@ -1,4 +1,4 @@
-//! What is appended can be read, in order, again and again. Owns the properties of `read`.
+//! Reading is ordered and repeatable. Owns the properties of `read`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use super::{
     ALL, Log, START, append, append_many, assert_rising, draft, id_of, named_draft, new_id, origin,
     partition, read, spawn_read,
 };
-use crate::property::{answer, assert_waits, properties, start_and_cancel};
+use crate::property::{assert_waits, properties, result_of, start_and_cancel};
 use pabal_core::model::{Draft, MAX_PARTITIONS, MessageId, UserId};
 use pabal_core::ports::LogEntry;
 
 pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
     properties! { fresh() =>
-        an_entry_comes_back_as_it_was_given
+        an_entry_is_returned_unchanged
         reading_consumes_nothing
-        a_read_starts_behind_its_position_and_keeps_to_its_limit
+        a_read_starts_after_its_position_and_respects_its_limit
         a_read_waits_for_the_first_entry
-        a_read_waits_behind_the_last_entry
+        a_read_waits_after_the_last_entry
         every_waiting_reader_is_woken
         a_cancelled_read_loses_nothing
         partitions_are_independent
@@ -25,7 +25,7 @@ pub(super) async fn run(fresh: impl AsyncFn() -> Log) {
     }
 }
 
-async fn an_entry_comes_back_as_it_was_given(log: Log) {
+async fn an_entry_is_returned_unchanged(log: Log) {
     let p = partition(7);
     let long: Arc<str> = "파발 \u{1f40e} \0\r\n\"\\ ".repeat(512).into();
     let direct =
@@ -51,15 +51,15 @@ async fn reading_consumes_nothing(log: Log) {
     assert_eq!(id_of(&again[first.len()]), newer);
 }
 
-async fn a_read_starts_behind_its_position_and_keeps_to_its_limit(log: Log) {
+async fn a_read_starts_after_its_position_and_respects_its_limit(log: Log) {
     let p = partition(2);
     let ids = append_many(&log, p, 6).await;
     for start in 0..5 {
         let found = read(&log, p, ids[start], 2).await;
         let expected = &ids[start + 1..6.min(start + 3)];
-        assert!(found.iter().map(id_of).eq(expected.iter().copied()), "behind entry {start}");
+        assert!(found.iter().map(id_of).eq(expected.iter().copied()), "after entry {start}");
     }
-    // A position need not be that of an entry.
+    // A position need not be the id of an entry.
     let gap = MessageId::first_at(ids[5].created_at().plus(Duration::from_secs(3_600)), p);
     let beyond = new_id(log.append(p, gap, draft(6), origin("a")).await);
     assert_eq!(id_of(&read(&log, p, gap, 1).await[0]), beyond);
@@ -70,16 +70,16 @@ async fn a_read_waits_for_the_first_entry(log: Log) {
     let mut reading = spawn_read(&log, p, START);
     assert_waits(&mut reading).await;
     let id = append(&log, p, 0).await;
-    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
+    assert_eq!(result_of(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
 }
 
-async fn a_read_waits_behind_the_last_entry(log: Log) {
+async fn a_read_waits_after_the_last_entry(log: Log) {
     let p = partition(2);
     let ids = append_many(&log, p, 3).await;
     let mut reading = spawn_read(&log, p, ids[2]);
     assert_waits(&mut reading).await;
     let id = append(&log, p, 3).await;
-    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
+    assert_eq!(result_of(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
 }
 
 async fn every_waiting_reader_is_woken(log: Log) {
@@ -90,7 +90,7 @@ async fn every_waiting_reader_is_woken(log: Log) {
     }
     let id = append(&log, p, 0).await;
     for reader in readers {
-        assert_eq!(id_of(&answer(reader).await[0]), id);
+        assert_eq!(id_of(&result_of(reader).await[0]), id);
     }
 }
 
@@ -109,13 +109,13 @@ async fn partitions_are_independent(log: Log) {
     let ids = append_many(&log, one, 3).await;
     assert_waits(&mut reading).await;
     let id = append(&log, other, 9).await;
-    assert_eq!(answer(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
+    assert_eq!(result_of(reading).await.iter().map(id_of).collect::<Vec<_>>(), [id]);
     log.trim(other, id).await.expect("trims");
     assert!(read(&log, one, START, ALL).await.iter().map(id_of).eq(ids));
 }
 
 async fn every_partition_holds_its_own_entries(log: Log) {
-    // Numbers that any narrower way of telling partitions apart would confuse.
+    // Numbers that collide if a partition number is truncated.
     let numbers = [0, 1, 2, 3, 16, 64, 255, 256, 512, MAX_PARTITIONS - 1];
     let mut ids = Vec::new();
     for number in numbers {

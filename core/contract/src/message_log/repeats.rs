@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ALL, Log, START, append, assert_rising, named_draft, new_id, origin, partition, read};
-use crate::property::{answer, properties};
+use crate::property::{properties, result_of};
 use pabal_core::model::Draft;
 use pabal_core::ports::Sequenced;
 
@@ -19,7 +19,7 @@ async fn a_repeat_names_the_first_and_appends_nothing(log: Log) {
     let p = partition(0);
     let first = new_id(log.append(p, START, named_draft(1, 1, "x"), origin("a")).await);
     append(&log, p, 0).await;
-    let reworded = Draft { content: "said otherwise".into(), ..named_draft(1, 1, "x") };
+    let reworded = Draft { content: "other words".into(), ..named_draft(1, 1, "x") };
     for (draft, by) in [(named_draft(1, 1, "x"), "a"), (reworded, "b")] {
         let repeated = log.append(p, START, draft, origin(by)).await.expect("appends");
         assert_eq!(repeated, Sequenced::Repeat(first));
@@ -36,7 +36,7 @@ async fn only_the_same_send_is_a_repeat(log: Log) {
             log.append(p, START, named_draft(from, channel, name), origin("a")).await,
         ));
     }
-    // Without a name a send is never a repeat, whatever it says.
+    // A send without a client_message_id is never a repeat.
     for _ in 0..2 {
         ids.insert(append(&log, p, 0).await);
     }
@@ -55,7 +55,7 @@ async fn one_of_many_concurrent_repeats_is_new(log: Log) {
         .collect();
     let (mut new, mut repeats) = (Vec::new(), Vec::new());
     for send in sends {
-        match answer(send).await.expect("appends") {
+        match result_of(send).await.expect("appends") {
             Sequenced::New(id) => new.push(id),
             Sequenced::Repeat(id) => repeats.push(id),
         }

@@ -1,4 +1,4 @@
-//! What every [`NodeInbox`] must do. Owns no adapter; run it with a factory of them.
+//! What every [`NodeInbox`] must do. Owns no adapter.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -17,10 +17,10 @@ mod bounds;
 
 type Inbox = Arc<dyn NodeInbox>;
 
-/// Runs the suite. `fresh` makes an adapter without any inbox, whose inboxes hold exactly the
-/// number of entries given.
+/// Runs the suite. `fresh` creates an adapter without inboxes; each inbox has exactly the given
+/// capacity.
 ///
-/// # Panics
+/// If the adapter breaks the contract.
 /// Where the adapter breaks the contract.
 pub async fn run(fresh: impl AsyncFn(usize) -> Inbox) {
     let roomy = async || fresh(ALL).await;
@@ -31,11 +31,11 @@ pub async fn run(fresh: impl AsyncFn(usize) -> Inbox) {
 }
 
 const TIGHT: usize = 4;
-/// Receives everything there is.
+/// The limit for receiving all entries.
 const ALL: usize = 1_000;
 const START: InboxPosition = InboxPosition(0);
 
-/// A delivery that carries `number` and nothing else.
+/// A delivery that carries only `number`.
 fn delivery(number: u64) -> Delivery {
     Delivery::Stored { message_id: MessageId::new(number), first_id: MessageId::new(number) }
 }
@@ -61,7 +61,7 @@ async fn receive(inbox: &Inbox, name: &str, after: InboxPosition) -> Vec<InboxEn
     inbox.receive(&node(name), after, ALL).await.expect("receives")
 }
 
-/// Receives and confirms until `count` entries have come.
+/// Receives and confirms until `count` entries have arrived.
 async fn drain(inbox: &Inbox, name: &str, count: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
     let mut after = START;
@@ -104,6 +104,6 @@ fn assert_rising(entries: &[InboxEntry]) {
     assert!(entries.is_sorted_by(|entry, next| entry.position < next.position), "{entries:?}");
 }
 
-fn assert_unknown<T: Debug>(answer: &Result<T, InboxError>) {
-    assert!(matches!(answer, Err(InboxError::UnknownNode(_))), "{answer:?} without an inbox");
+fn assert_unknown<T: Debug>(result: &Result<T, InboxError>) {
+    assert!(matches!(result, Err(InboxError::UnknownNode(_))), "{result:?} without an inbox");
 }

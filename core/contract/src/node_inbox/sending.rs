@@ -1,4 +1,4 @@
-//! What is sent arrives, in order and unchanged. Owns the properties of `send` below the bound.
+//! Deliveries arrive in order and unchanged. Owns the properties of `send` below the capacity.
 
 use bytes::Bytes;
 
@@ -6,21 +6,21 @@ use super::{
     Inbox, START, assert_holds, assert_rising, delivery, number, numbered, open, receive,
     spawn_receive,
 };
-use crate::property::{answer, assert_waits, node, properties};
+use crate::property::{assert_waits, node, properties, result_of};
 use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, TokenHash, UserId};
 use pabal_core::ports::{Audience, Delivery, Trace};
 
 pub(super) async fn run(fresh: impl AsyncFn() -> Inbox) {
     properties! { fresh() =>
-        entries_come_in_the_order_in_which_they_were_sent
-        each_senders_order_is_kept_among_others
-        every_kind_of_delivery_comes_back_as_it_was_given
-        sending_nothing_is_harmless
+        entries_arrive_in_the_order_of_sending
+        the_order_of_each_sender_is_kept
+        every_kind_of_delivery_is_returned_unchanged
+        an_empty_send_changes_nothing
         inboxes_are_independent
     }
 }
 
-async fn entries_come_in_the_order_in_which_they_were_sent(inbox: Inbox) {
+async fn entries_arrive_in_the_order_of_sending(inbox: Inbox) {
     let a = open(&inbox, "a").await;
     for start in [0, 10, 20] {
         inbox.send(&a, numbered(start..start + 10)).await.expect("sends");
@@ -28,7 +28,7 @@ async fn entries_come_in_the_order_in_which_they_were_sent(inbox: Inbox) {
     assert_holds(&receive(&inbox, "a", START).await, 0..30);
 }
 
-async fn each_senders_order_is_kept_among_others(inbox: Inbox) {
+async fn the_order_of_each_sender_is_kept(inbox: Inbox) {
     open(&inbox, "a").await;
     let send = |sender: u64| {
         let inbox = inbox.clone();
@@ -42,7 +42,7 @@ async fn each_senders_order_is_kept_among_others(inbox: Inbox) {
     };
     let senders: Vec<_> = (0..5).map(send).collect();
     for sender in senders {
-        answer(sender).await;
+        result_of(sender).await;
     }
     let numbers: Vec<_> = receive(&inbox, "a", START).await.iter().map(number).collect();
     assert_eq!(numbers.len(), 100);
@@ -52,7 +52,7 @@ async fn each_senders_order_is_kept_among_others(inbox: Inbox) {
     }
 }
 
-async fn every_kind_of_delivery_comes_back_as_it_was_given(inbox: Inbox) {
+async fn every_kind_of_delivery_is_returned_unchanged(inbox: Inbox) {
     let a = open(&inbox, "a").await;
     let given = every_kind();
     inbox.send(&a, given.clone()).await.expect("sends");
@@ -61,13 +61,13 @@ async fn every_kind_of_delivery_comes_back_as_it_was_given(inbox: Inbox) {
     assert_eq!(entries.into_iter().map(|entry| entry.delivery).collect::<Vec<_>>(), given);
 }
 
-async fn sending_nothing_is_harmless(inbox: Inbox) {
+async fn an_empty_send_changes_nothing(inbox: Inbox) {
     let a = open(&inbox, "a").await;
     inbox.send(&a, Vec::new()).await.expect("sends nothing");
     let mut receiving = spawn_receive(&inbox, "a", START);
     assert_waits(&mut receiving).await;
     inbox.send(&a, numbered(0..1)).await.expect("sends");
-    assert_holds(&answer(receiving).await.expect("receives"), 0..1);
+    assert_holds(&result_of(receiving).await.expect("receives"), 0..1);
 }
 
 async fn inboxes_are_independent(inbox: Inbox) {
@@ -77,12 +77,12 @@ async fn inboxes_are_independent(inbox: Inbox) {
     inbox.send(&a, numbered(0..3)).await.expect("sends");
     assert_waits(&mut receiving).await;
     inbox.send(&b, numbered(3..4)).await.expect("sends");
-    assert_holds(&answer(receiving).await.expect("receives"), 3..4);
+    assert_holds(&result_of(receiving).await.expect("receives"), 3..4);
     inbox.forget(&b).await.expect("forgets");
     assert_holds(&receive(&inbox, "a", START).await, 0..3);
 }
 
-/// Every kind of delivery, with and without what it may lack, and with values that are easily lost.
+/// Every kind of delivery, with and without optional fields, and with values at the limits.
 fn every_kind() -> Vec<Delivery> {
     let (channel_id, user_id) = (ChannelId::new(i64::MAX as u64), UserId::new(7));
     let message = Message {

@@ -1,5 +1,5 @@
-//! Fuzz target of the command codec: frames and bodies as clients write them, right, wrong in known
-//! places, and spoiled.
+//! Fuzz target of the command codec: frames and bodies as clients write them, valid, with known
+//! errors, and mutated.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use pabal_contract::fuzz::{for_a_while, spoiled};
 use pabal_core::model::{ChannelId, MessageId, Seq};
 use pabal_core::protocol::*;
 
-/// Nothing that a client is told is longer, whatever it sent.
+/// The maximum length of an error detail, for any input.
 const LONGEST_DETAIL: usize = 400;
 
-/// Pieces of the grammar, in places where they may not belong.
+/// Pieces of the grammar, for insertion at any offset.
 const TOKENS: &[&[u8]] = &[
     b"{",
     b"}",
@@ -52,7 +52,7 @@ const TOKENS: &[&[u8]] = &[
     b"\xef\xbb\xbf",
 ];
 
-/// What stands under a name: nothing, a string, or JSON that is none.
+/// The value of a field: none, a string, or other JSON.
 #[derive(Clone, Debug)]
 enum Field {
     Absent,
@@ -68,7 +68,7 @@ impl Field {
         }
     }
 
-    /// Whether it counts as not there; `null` does.
+    /// Whether the field counts as absent; `null` does.
     fn is_absent(&self) -> bool {
         matches!(self, Self::Absent | Self::Other("null"))
     }
@@ -82,7 +82,7 @@ impl Field {
     }
 }
 
-/// Decimal digits below 2^63, however many zeroes stand before them.
+/// Decimal digits below 2^63, with any number of leading zeros.
 fn id(text: &str) -> Option<u64> {
     let digits = text.trim_start_matches('0');
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -113,18 +113,18 @@ fn names() -> impl Strategy<Value = String> {
     prop_oneof![4 => "\\PC{1,20}", 1 => any::<String>(), 1 => "x{127,130}", 1 => Just(String::new())]
 }
 
-/// One command as a client wrote it.
+/// One command as a client writes it.
 #[derive(Clone, Debug)]
-struct Said {
+struct Sample {
     fields: BTreeMap<&'static str, Field>,
-    /// A field that stands there twice.
-    twice: Option<&'static str>,
+    /// A field that occurs twice.
+    duplicated: Option<&'static str>,
 }
 
 const FIELDS: [&str; 6] =
     ["id", "type", "channel_id", "message_id", "client_message_id", "content"];
 
-fn said() -> impl Strategy<Value = Said> {
+fn sample() -> impl Strategy<Value = Sample> {
     let kinds = select(&["send", "send", "send", "typing", "read", "dance", "", "Send"][..]);
     let fields = (
         field(names()),
@@ -134,20 +134,22 @@ fn said() -> impl Strategy<Value = Said> {
         field(names()),
         field(any::<String>()),
     );
-    let twice = prop_oneof![30 => Just(None), 1 => select(&FIELDS[..]).prop_map(Some)];
-    (fields, twice).prop_map(|((id, kind, channel, message, client, content), twice)| Said {
-        fields: FIELDS.into_iter().zip([id, kind, channel, message, client, content]).collect(),
-        twice,
+    let duplicated = prop_oneof![30 => Just(None), 1 => select(&FIELDS[..]).prop_map(Some)];
+    (fields, duplicated).prop_map(|((id, kind, channel, message, client, content), duplicated)| {
+        Sample {
+            fields: FIELDS.into_iter().zip([id, kind, channel, message, client, content]).collect(),
+            duplicated,
+        }
     })
 }
 
-impl Said {
+impl Sample {
     fn is_malformed(&self) -> bool {
-        self.twice.is_some_and(|name| !matches!(self.fields[name], Field::Absent))
+        self.duplicated.is_some_and(|name| !matches!(self.fields[name], Field::Absent))
     }
 
-    /// Which of its fields are wrong, as the contract says.
-    fn wrong(&self) -> Vec<&'static str> {
+    /// The fields that are invalid according to the contract.
+    fn invalid(&self) -> Vec<&'static str> {
         let is = |name: &str, right: fn(&Field) -> bool| right(&self.fields[name]);
         let name = |field: &Field| field.is_absent() || field.is_name();
         let mut checks = vec![("id", is("id", name))];
@@ -167,8 +169,8 @@ impl Said {
         checks.into_iter().filter(|(_, right)| !right).map(|(name, _)| name).collect()
     }
 
-    /// What it means if nothing is wrong with it.
-    fn means(&self) -> Command {
+    /// The command it means if all fields are valid.
+    fn meaning(&self) -> Command {
         let text = |name: &str| self.fields[name].text().map(str::to_owned);
         let number = |name| text(name).as_deref().and_then(id).expect("checked");
         let channel_id = ChannelId::new(number("channel_id"));
@@ -184,24 +186,24 @@ impl Said {
     }
 
     fn matches(&self, (id, command): &NamedCommand) -> Result<(), TestCaseError> {
-        let wrong = self.wrong();
+        let invalid = self.invalid();
         match command {
             Ok(command) => {
-                prop_assert!(wrong.is_empty(), "taken, with wrong {wrong:?}");
-                prop_assert_eq!(command, &self.means());
+                prop_assert!(invalid.is_empty(), "accepted with invalid fields {invalid:?}");
+                prop_assert_eq!(command, &self.meaning());
             }
             Err(problem) => {
-                names_what_is_wrong(problem)?;
+                is_valid_refusal(problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
-                prop_assert!(field.is_some_and(|field| wrong.contains(&field)), "{problem:?}");
+                prop_assert!(field.is_some_and(|field| invalid.contains(&field)), "{problem:?}");
             }
         }
         let named = self.fields["id"].text().filter(|_| self.fields["id"].is_name());
-        prop_assert_eq!(id.as_deref(), named, "replied to by its id");
+        prop_assert_eq!(id.as_deref(), named, "the reply has the id of the command");
         Ok(())
     }
 
-    /// As JSON, in an order and with escapes and spaces that depend on `style`.
+    /// The command as JSON. The order of fields, the escapes and the white space depend on `style`.
     fn write(&self, style: u8, more: &[(&str, String)]) -> String {
         let mut pairs: Vec<String> = Vec::new();
         for (name, field) in &self.fields {
@@ -212,7 +214,10 @@ impl Said {
             };
             let pair =
                 format!("{}{}{value}", string(name, style >> 1), [":", " :\t"][style as usize & 1]);
-            pairs.extend(std::iter::repeat_n(pair, if self.twice == Some(*name) { 2 } else { 1 }));
+            pairs.extend(std::iter::repeat_n(
+                pair,
+                if self.duplicated == Some(*name) { 2 } else { 1 },
+            ));
         }
         pairs.extend(more.iter().map(|(name, value)| format!("\"{name}\":{value}")));
         pairs.push(r#""unknown":{"deep":[[["\ud83d\udc0e",1e300]]],"":null}"#.to_owned());
@@ -222,7 +227,7 @@ impl Said {
     }
 }
 
-/// A string of JSON, perhaps escaped as far as it can be.
+/// A JSON string, fully escaped for odd styles.
 fn string(text: &str, style: u8) -> String {
     if style & 1 == 0 {
         return json!(text).to_string();
@@ -231,8 +236,9 @@ fn string(text: &str, style: u8) -> String {
     format!("\"{escaped}\"")
 }
 
-/// What every refusal must be: `invalid`, and a sentence for people that is no echo of the input.
-fn names_what_is_wrong(problem: &Problem) -> Result<(), TestCaseError> {
+/// The form of every refusal: the code `invalid`, and a bounded sentence that does not echo the
+/// input.
+fn is_valid_refusal(problem: &Problem) -> Result<(), TestCaseError> {
     prop_assert_eq!(problem.code, ProblemCode::Invalid);
     prop_assert!(
         !problem.detail.is_empty() && problem.detail.len() <= LONGEST_DETAIL,
@@ -261,16 +267,16 @@ fn written((id, command): &(Option<String>, Command)) -> serde_json::Value {
     written
 }
 
-/// Takes whatever was understood back to JSON: it must mean the same. What was not understood must
-/// say why.
-fn means_the_same_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
+/// Writes the understood commands as JSON: parsing it again must give the same commands. A refused
+/// command must name a field.
+fn parses_to_the_same_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError> {
     prop_assert!(commands.len() <= 256);
     let mut understood = Vec::new();
     for (id, command) in commands {
         match command {
             Ok(command) => understood.push((id, command)),
             Err(problem) => {
-                names_what_is_wrong(&problem)?;
+                is_valid_refusal(&problem)?;
                 let field = problem.errors.first().map(|error| error.field.as_str());
                 prop_assert!(field.is_some_and(|field| FIELDS.contains(&field)), "{problem:?}");
             }
@@ -283,15 +289,15 @@ fn means_the_same_again(commands: Vec<NamedCommand>) -> Result<(), TestCaseError
     Ok(())
 }
 
-/// Which commands are understood and what of the others is told is as the contract says.
+/// The codec accepts and refuses commands as the contract requires.
 #[test]
 fn commands() {
-    // Now and then more than are taken at once.
+    // Occasionally more commands than one body may have.
     let copies = prop_oneof![80 => Just(1_usize), 1 => 60..120_usize];
-    let input = (vec(said(), 0..4), copies, any::<u8>());
-    for_a_while(file!(), input, |(said, copies, style)| {
-        let said = vec![said; copies].concat();
-        let list: Vec<_> = said.iter().map(|said| said.write(style, &[])).collect();
+    let input = (vec(sample(), 0..4), copies, any::<u8>());
+    for_a_while(file!(), input, |(sample, copies, style)| {
+        let sample = vec![sample; copies].concat();
+        let list: Vec<_> = sample.iter().map(|sample| sample.write(style, &[])).collect();
         let list = format!("[{}]", list.join(","));
         let (frame, body) = (list.clone(), format!("{{\"commands\":{list}}}"));
         let parsed = [
@@ -301,18 +307,18 @@ fn commands() {
         for parsed in parsed {
             match parsed {
                 Err(problem) => {
-                    names_what_is_wrong(&problem)?;
-                    let twice = said.iter().any(Said::is_malformed);
+                    is_valid_refusal(&problem)?;
+                    let duplicated = sample.iter().any(Sample::is_malformed);
                     let field = problem.errors.first().map(|error| error.field.as_str());
-                    prop_assert!(twice || field == Some("commands"), "{problem:?}");
-                    prop_assert!(twice || said.len() > 256, "{problem:?}");
+                    prop_assert!(duplicated || field == Some("commands"), "{problem:?}");
+                    prop_assert!(duplicated || sample.len() > 256, "{problem:?}");
                 }
                 Ok(commands) => {
-                    prop_assert_eq!(commands.len(), said.len());
-                    for (said, command) in said.iter().zip(&commands) {
-                        said.matches(command)?;
+                    prop_assert_eq!(commands.len(), sample.len());
+                    for (sample, command) in sample.iter().zip(&commands) {
+                        sample.matches(command)?;
                     }
-                    means_the_same_again(commands)?;
+                    parses_to_the_same_again(commands)?;
                 }
             }
         }
@@ -320,14 +326,14 @@ fn commands() {
     });
 }
 
-/// A frame of one object: what it confirms, what it asks for, and perhaps a command.
+/// A frame of one object: an acknowledgement, channel cursors and possibly a command.
 #[test]
 fn commands_with_cursors() {
     let channels = prop_oneof![
         4 => btree_map(0..u64::MAX >> 1, 0..u64::MAX >> 1, 0..5).prop_map(Some),
         1 => Just(None),
     ];
-    const WRONG: &[&str] = &[
+    const INVALID: &[&str] = &[
         "7",
         "[]",
         "\"1\"",
@@ -337,11 +343,11 @@ fn commands_with_cursors() {
         "{\"1\":{\"1\":\"1\"}}",
         "{\"9223372036854775808\":\"0\"}",
     ];
-    let wrong = prop_oneof![4 => Just(None), 1 => select(WRONG).prop_map(Some)];
-    let input = (prop::option::of(said()), field(ids()), channels, wrong, any::<u8>());
-    for_a_while(file!(), input, |(said, ack, channels, wrong, style)| {
+    let invalid = prop_oneof![4 => Just(None), 1 => select(INVALID).prop_map(Some)];
+    let input = (prop::option::of(sample()), field(ids()), channels, invalid, any::<u8>());
+    for_a_while(file!(), input, |(sample, ack, channels, invalid, style)| {
         let nothing = || FIELDS.into_iter().map(|name| (name, Field::Absent)).collect();
-        let command = said.unwrap_or_else(|| Said { fields: nothing(), twice: None });
+        let command = sample.unwrap_or_else(|| Sample { fields: nothing(), duplicated: None });
         let mut more = Vec::new();
         match &ack {
             Field::Absent => {}
@@ -351,19 +357,19 @@ fn commands_with_cursors() {
         let cursors: Option<BTreeMap<_, _>> = channels.as_ref().map(|channels| {
             channels.iter().map(|(id, held)| (id.to_string(), held.to_string())).collect()
         });
-        match (wrong, &cursors) {
-            (Some(wrong), _) => more.push(("channels", wrong.to_owned())),
+        match (invalid, &cursors) {
+            (Some(invalid), _) => more.push(("channels", invalid.to_owned())),
             (None, Some(cursors)) => more.push(("channels", json!(cursors).to_string())),
             (None, None) => {}
         }
         let understood = parse_client_frame(&command.write(style, &more));
         if command.is_malformed() {
-            return names_what_is_wrong(&understood.expect_err("twice the same name"));
+            return is_valid_refusal(&understood.expect_err("a duplicate field"));
         }
         let wrong_ack = !ack.is_absent() && !ack.is_id();
-        if wrong_ack || wrong.is_some() {
-            let problem = understood.expect_err("a wrong field");
-            names_what_is_wrong(&problem)?;
+        if wrong_ack || invalid.is_some() {
+            let problem = understood.expect_err("an invalid field");
+            is_valid_refusal(&problem)?;
             let field = problem.errors[0].field.as_str();
             prop_assert!(field == "ack" && wrong_ack || field == "channels", "{problem:?}");
             return Ok(());
@@ -378,34 +384,36 @@ fn commands_with_cursors() {
     });
 }
 
-/// However a frame or body was spoiled, it is refused with a reason or it means what it says.
+/// A mutated frame or body is either refused with a reason or parsed without loss.
 #[test]
 fn commands_spoiled() {
-    let whole = (vec(said(), 0..3), any::<u8>(), 0..3).prop_map(|(said, style, shape)| {
-        let list: Vec<_> = said.iter().map(|said| said.write(style, &[])).collect();
+    let whole = (vec(sample(), 0..3), any::<u8>(), 0..3).prop_map(|(sample, style, shape)| {
+        let list: Vec<_> = sample.iter().map(|sample| sample.write(style, &[])).collect();
         let more = [("ack", "\"7\"".to_owned()), ("channels", r#"{"7":"0"}"#.to_owned())];
         match shape {
             0 => format!("[{}]", list.join(",")),
             1 => format!("{{\"commands\":[{}]}}", list.join(",")),
-            _ => said.first().map_or("{\"ack\":\"1\"}".into(), |said| said.write(style, &more)),
+            _ => {
+                sample.first().map_or("{\"ack\":\"1\"}".into(), |sample| sample.write(style, &more))
+            }
         }
         .into_bytes()
     });
     for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
         match parse_commands(&bytes) {
-            Err(problem) => names_what_is_wrong(&problem)?,
+            Err(problem) => is_valid_refusal(&problem)?,
             Ok(commands) => {
                 prop_assert!(std::str::from_utf8(&bytes).is_ok(), "UTF-8 throughout");
-                means_the_same_again(commands)?;
+                parses_to_the_same_again(commands)?;
             }
         }
-        // A socket takes no other text than UTF-8.
+        // A WebSocket text frame is always UTF-8.
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Ok(());
         };
         match parse_client_frame(text) {
             Err(problem) => {
-                names_what_is_wrong(&problem)?;
+                is_valid_refusal(&problem)?;
                 for error in &problem.errors {
                     prop_assert!(["ack", "channels", "commands"].contains(&&*error.field));
                 }
@@ -416,7 +424,7 @@ fn commands_spoiled() {
                     let again = parse_client_frame(&again).expect("it can be written");
                     prop_assert_eq!((again.ack, again.channels), (frame.ack, frame.channels));
                 }
-                means_the_same_again(frame.commands)?;
+                parses_to_the_same_again(frame.commands)?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The command codec under inputs that are nearly right.
+//! The command codec on mutated inputs.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod fuzz;
