@@ -1,4 +1,4 @@
-//! Tells Cargo that the migrations are compiled in: a new file must not be missed.
+//! Makes Cargo rebuild when a migration is added: migrations are compiled in.
 
 fn main() {
     println!("cargo:rerun-if-changed=src/migrations");

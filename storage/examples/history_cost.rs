@@ -1,5 +1,5 @@
-//! What the embedded history costs on the disk under a folder, beside what that disk can do:
-//! `cargo run --release -p pabal-storage --example history_cost [folder]`.
+//! The cost of the embedded history on the disk of a folder, next to the speed of that disk: `cargo
+//! run --release -p pabal-storage --example history_cost [folder]`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -57,7 +57,7 @@ fn message(channel: u64, message_id: MessageId) -> Message {
     }
 }
 
-/// Ids of a partition, `ms` apart from the base.
+/// An id of a partition, `ms` after the base.
 fn id(partition: Partition, ms: u64, sequence: u64) -> MessageId {
     let moment = Timestamp::from_millis(1_790_000_000_000 + ms);
     MessageId::new(MessageId::first_at(moment, partition).get() + sequence)
@@ -119,7 +119,7 @@ async fn together(history: &Arc<FjallHistoryStore>, appenders: u16) {
     println!("{appenders} appenders at once                     {rate:.0} appends/s");
 }
 
-/// A million messages in ten thousand channels, 64 to a batch, a batch of every partition at once.
+/// A million messages in ten thousand channels, in batches of 64, all partitions concurrently.
 async fn load(history: &Arc<FjallHistoryStore>) {
     const BATCH: u64 = 64;
     let started = Instant::now();

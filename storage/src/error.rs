@@ -1,43 +1,43 @@
-//! Why the server of a backend cannot be used, as one line for whoever configured it.
+//! Why a configured backend server cannot be used, as one line for the operator.
 
 use std::fmt;
 
-/// A server at a configured address cannot be used. It displays as one line with the place and
-/// without the password.
+/// The server at a configured address cannot be used. Displayed as one line that names host and
+/// database, without the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectError {
     /// Host, port and database, without user and password.
-    place: String,
+    location: String,
     why: Why,
 }
 
-/// What is wrong.
+/// The cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// The address is none of this kind. Do not retry.
+    /// The address is invalid. Do not retry; correct it.
     Address(String),
-    /// The server answers and says no: wrong password, no such database, no right. A retry will not
-    /// help.
+    /// The server rejects the connection or the request: wrong password, unknown database, missing
+    /// permission. Do not retry.
     Refused(String),
-    /// The server cannot be reached, or is not ready. Worth a retry.
+    /// The server is unreachable or not ready. Retry.
     Unreachable(String),
-    /// A newer release has changed the tables, up to this version. Use that release.
+    /// A newer release changed the tables to this version. Use that release.
     Newer(i64),
-    /// An older release has made the tables, or nobody has: version 0.
+    /// The tables have this older version; 0 if there are none. Run `pabal migrate`.
     Older(i64),
-    /// It was begun with the first number of partitions and cannot be used with the second.
+    /// The store was created for the first number of partitions and cannot be used with the second.
     Partitions(u16, u16),
-    /// The tables of this version are not the ones that a release makes.
+    /// The tables of this version differ from those that a release creates.
     Altered(i64),
 }
 
 impl ConnectError {
     pub(crate) fn new(url: &str, why: Why) -> Self {
-        Self { place: place(url).to_owned(), why }
+        Self { location: location(url).to_owned(), why }
     }
 
-    /// What is wrong.
+    /// The cause.
     pub const fn why(&self) -> &Why {
         &self.why
     }
@@ -50,27 +50,33 @@ impl ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = &self.place;
+        let location = &self.location;
         let one_line = |detail: &str| detail.split_whitespace().collect::<Vec<_>>().join(" ");
         match &self.why {
             Why::Address(detail) => write!(f, "the address cannot be used: {}", one_line(detail)),
-            Why::Refused(detail) => write!(f, "{place} refuses: {}", one_line(detail)),
+            Why::Refused(detail) => write!(f, "{location} refuses: {}", one_line(detail)),
             Why::Unreachable(detail) => {
-                write!(f, "{place} cannot be reached: {}", one_line(detail))
+                write!(f, "{location} cannot be reached: {}", one_line(detail))
             }
             Why::Newer(version) => {
-                write!(f, "{place} was made by a newer release: it has schema version {version}")
+                write!(
+                    f,
+                    "{location} was created by a newer release: it has schema version {version}"
+                )
             }
             Why::Older(version) => {
-                write!(f, "{place} has schema version {version}: run `pabal migrate`")
+                write!(f, "{location} has schema version {version}: run `pabal migrate`")
             }
             Why::Partitions(recorded, asked) => write!(
                 f,
-                "{place} was begun with {recorded} partitions and cannot be used with {asked}: a \
+                "{location} was begun with {recorded} partitions and cannot be used with {asked}: a \
                  channel would change its partition and its order"
             ),
             Why::Altered(version) => {
-                write!(f, "{place} has schema version {version}, but not the one known here")
+                write!(
+                    f,
+                    "{location} has schema version {version}, which differs from the one of this release"
+                )
             }
         }
     }
@@ -78,13 +84,13 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// What an address names, without who asks and with which password.
-fn place(url: &str) -> &str {
-    let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = behind_scheme.split('/').next().unwrap_or_default();
-    // A password may hold any character that is no slash.
+/// The part of an address without scheme, user, password and parameters.
+fn location(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after_scheme.split('/').next().unwrap_or_default();
+    // A password may contain any character except a slash.
     let secret = authority.rfind('@').map_or(0, |at| at + 1);
-    behind_scheme[secret..].split(['?', '#']).next().unwrap_or_default()
+    after_scheme[secret..].split(['?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_an_address_has_no_secrets() {
+    fn the_displayed_part_of_an_address_has_no_secrets() {
         for (url, expected) in [
             ("postgres://ann:pass@word@h:5432/chat?sslmode=require", "h:5432/chat"),
             ("postgres://ann:p?ss#@h/chat", "h/chat"),
@@ -100,7 +106,7 @@ mod tests {
             ("ann:secret@h", "h"),
             ("", ""),
         ] {
-            assert_eq!(place(url), expected, "{url}");
+            assert_eq!(location(url), expected, "{url}");
         }
     }
 

@@ -1,6 +1,6 @@
-//! What an embedded history promises when things end badly: `kill -9` at any moment, a disk that
-//! refuses to write, files that were damaged. The store that dies is a child process: this test
-//! binary, started again.
+//! Guarantees of an embedded history in failures: `kill -9` at any moment, a disk that refuses
+//! writes, damaged files. The store that is killed runs in a child process: this test binary,
+//! started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -14,12 +14,12 @@ use pabal_core::ports::{
 };
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 
-/// The folder a child works in; without it the children's tests do nothing.
+/// The folder of a child; without it the tests for children do nothing.
 const FOLDER: &str = "PABAL_CRASH_TEST_FOLDER";
 
 const OWNERS: u16 = 4;
 
-/// Tables are written and merged all the time, so that the end may come in the middle of it.
+/// Tables are written and merged continuously, so that a kill can interrupt it.
 fn config() -> EmbeddedConfig {
     EmbeddedConfig { message_memtable_bytes: 64 << 10, ..EmbeddedConfig::default() }
 }
@@ -32,7 +32,7 @@ fn partition(number: u16) -> Partition {
     Partition::new(number).expect("a partition")
 }
 
-/// Each owner has one channel, of its partition's number.
+/// Each owner has one channel with the number of its partition.
 fn channel(number: u16) -> ChannelId {
     ChannelId::new(u64::from(number))
 }
@@ -57,7 +57,7 @@ async fn channel_of(store: &EmbeddedStore, number: u16) -> Vec<Message> {
     store.history.page(channel(number), everything, usize::MAX).await.expect("a page").messages
 }
 
-/// Starts `test` of this binary as a child that works in `folder`.
+/// Starts `test` of this binary as a child that uses `folder`.
 fn child(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(env::current_exe().expect("this binary"));
     command.args(["--exact", test, "--nocapture"]).env(FOLDER, folder);
@@ -68,7 +68,7 @@ fn folder_of_child() -> Option<PathBuf> {
     env::var_os(FOLDER).map(PathBuf::from)
 }
 
-/// The child: four owners append and say what was acknowledged, readers say what they have seen.
+/// The child: four owners append and print acknowledged ids; readers print the ids they have seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_appends_until_killed() {
     let Some(folder) = folder_of_child() else {
@@ -87,8 +87,8 @@ async fn child_appends_until_killed() {
                     iter::successors(Some(next), |id| Some(id.successor())).take(size).collect();
                 next = ids[size - 1].successor();
                 let batch: Vec<_> = ids.iter().map(|id| message(number, *id)).collect();
-                let answer = history.append(partition(number), batch).await.expect("an append");
-                assert!(answer.iter().all(|became| *became == Appended::Stored));
+                let outcomes = history.append(partition(number), batch).await.expect("an append");
+                assert!(outcomes.iter().all(|one| *one == Appended::Stored));
                 for id in ids {
                     println!("acknowledged {number} {id}");
                 }
@@ -105,33 +105,33 @@ async fn child_appends_until_killed() {
             }
         }));
     }
-    // Only a panic ends one of them; then the child must end as well.
+    // A task ends only by a panic; then the child must end too.
     let (ended, ..) = futures::future::select_all(tasks).await;
     panic!("{:?}", ended.err());
 }
 
-/// SplitMix64: the moments of the kills differ, and are the same in every run.
+/// SplitMix64: the kills happen at varying moments, which are the same in every run.
 fn seeded(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed ^ (mixed >> 27)
 }
 
-/// Invariants I1 and I2 at the disk: what was acknowledged or seen is there, once, in order.
+/// Invariants I1 and I2 on disk: acknowledged and seen messages are stored, once and in order.
 #[tokio::test]
 async fn kill_9_loses_nothing_acknowledged_or_seen() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut told: BTreeMap<u16, BTreeSet<MessageId>> = BTreeMap::new();
+    let mut reported: BTreeMap<u16, BTreeSet<MessageId>> = BTreeMap::new();
     let mut seed = 0x7061_6261_6c00_0002;
     for round in 0..8 {
         let mut running = child("child_appends_until_killed", folder.path())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the child starts");
-        let last_words = 1 + seeded(&mut seed) % 1_500;
+        let kill_after = 1 + seeded(&mut seed) % 1_500;
         let output = BufReader::new(running.stdout.take().expect("a pipe"));
         let mut acknowledged = 0;
-        // Also what was said between the kill and the end of the pipe: it was said before the end.
+        // Includes lines written before the kill but read after it.
         for line in output.lines().map(|line| line.expect("a line")) {
             let words: Vec<_> = line.split(' ').collect();
             let [verb @ ("acknowledged" | "seen"), number, id] = words[..] else {
@@ -139,21 +139,22 @@ async fn kill_9_loses_nothing_acknowledged_or_seen() {
             };
             let number = number.parse().expect("a partition");
             let Ok(id) = id.parse() else { panic!("{line}") };
-            told.entry(number).or_default().insert(id);
+            reported.entry(number).or_default().insert(id);
             acknowledged += u64::from(verb == "acknowledged");
-            if acknowledged == last_words {
+            if acknowledged == kill_after {
                 running.kill().expect("killed");
             }
         }
         running.wait().expect("the child has ended");
-        assert!(acknowledged >= last_words, "the child ended by itself in round {round}");
+        assert!(acknowledged >= kill_after, "the child ended by itself in round {round}");
         let store = open(folder.path());
         for number in 0..OWNERS {
             let stored = channel_of(&store, number).await;
             let ids: Vec<_> = stored.iter().map(|message| message.message_id).collect();
             assert!(ids.is_sorted_by(|one, next| one < next), "round {round}");
             let stored_ids = ids.iter().copied().collect();
-            let lost: Vec<_> = told.entry(number).or_default().difference(&stored_ids).collect();
+            let lost: Vec<_> =
+                reported.entry(number).or_default().difference(&stored_ids).collect();
             assert!(lost.is_empty(), "round {round} lost {lost:?} of channel {number}");
             let position = store.history.stored_position(partition(number)).await;
             let last = ids.last().copied().unwrap_or_default();
@@ -167,7 +168,7 @@ async fn kill_9_loses_nothing_acknowledged_or_seen() {
     }
 }
 
-/// The child: appends until the disk refuses, and says what it gets to hear then.
+/// The child: appends until the disk refuses, and prints the results.
 #[tokio::test]
 async fn child_appends_until_the_disk_refuses() {
     let Some(folder) = folder_of_child() else {
@@ -186,8 +187,8 @@ async fn child_appends_until_the_disk_refuses() {
     };
     assert!(matches!(refused, HistoryError::Poisoned(_)), "{refused:?}");
     assert!(!refused.retryable());
-    // Small enough to be written, but the store does not know any more what is.
-    let answers = [
+    // Small enough to fit, but the store can no longer tell what is durable.
+    let outcomes = [
         store.history.append(owner, vec![message(0, next)]).await.err(),
         store.history.append(owner, vec![]).await.err(),
         store.history.stored_position(owner).await.err(),
@@ -197,8 +198,8 @@ async fn child_appends_until_the_disk_refuses() {
         store.history.count_unread(channel(0), next, UserId::new(1), 1).await.err(),
         store.history.find_sent(message(0, next).send_key().expect("named")).await.err(),
     ];
-    for answer in answers {
-        assert!(matches!(answer, Some(HistoryError::Poisoned(_))), "{answer:?}");
+    for outcome in outcomes {
+        assert!(matches!(outcome, Some(HistoryError::Poisoned(_))), "{outcome:?}");
     }
     let notification = Notification {
         user_id: UserId::new(1),
@@ -210,13 +211,13 @@ async fn child_appends_until_the_disk_refuses() {
     println!("all is refused");
 }
 
-/// The limit on the size of files is what makes the disk refuse in the middle of a journal.
+/// A limit on the file size makes the disk refuse in the middle of a journal.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_disk_that_refuses_poisons_the_store() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // Made without the limit, because a new journal is longer than the limit allows; opened again,
-    // the journal is cut to what is in it.
+    // Created without the limit, because a new journal is longer than the limit allows. Reopening
+    // truncates the journal to its content.
     drop(open(folder.path()));
     drop(open(folder.path()));
     let this = child("child_appends_until_the_disk_refuses", folder.path());
@@ -224,21 +225,21 @@ async fn a_disk_that_refuses_poisons_the_store() {
     let mut shell = Command::new("sh");
     shell.args(["-c", limited]).arg(this.get_program()).args(this.get_args());
     let output = shell.env(FOLDER, folder.path()).output().expect("the child runs");
-    let said = String::from_utf8(output.stdout).expect("text");
-    assert!(said.contains("all is refused"), "{said}");
+    let output_text = String::from_utf8(output.stdout).expect("text");
+    assert!(output_text.contains("all is refused"), "{output_text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let store = open(folder.path());
     let stored: BTreeSet<_> =
         channel_of(&store, 0).await.iter().map(|message| message.message_id.to_string()).collect();
-    let acknowledged = said.lines().filter_map(|line| line.strip_prefix("acknowledged 0 "));
-    assert!(acknowledged.clone().count() > 10, "{said}");
+    let acknowledged = output_text.lines().filter_map(|line| line.strip_prefix("acknowledged 0 "));
+    assert!(acknowledged.clone().count() > 10, "{output_text}");
     for id in acknowledged {
         assert!(stored.contains(id), "{id} was acknowledged");
     }
 }
 
-/// As many bytes as this process made dirty in caches of disks: a page that is written again counts
-/// again only if it went to the disk in between. Nothing where the kernel does not count.
+/// The bytes that this process dirtied in the page cache. A page counts again only if it was
+/// written to the disk in between. `None` if the kernel does not count.
 #[cfg(target_os = "linux")]
 fn dirtied() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
@@ -250,8 +251,8 @@ const PAGE: u64 = 4_096;
 #[cfg(target_os = "linux")]
 const COMMITS: u64 = 64;
 
-/// The child: appends small messages one by one and says how many pages that made dirty; before
-/// that, how many it makes dirty to write and sync as often by hand.
+/// The child: appends small messages one by one and prints the number of dirtied pages; before
+/// that, the number for as many plain writes and syncs.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn child_appends_one_by_one() {
@@ -276,8 +277,8 @@ async fn child_appends_one_by_one() {
     println!("pages {} {}", by_hand / PAGE, appending / PAGE);
 }
 
-/// Invariant I1 where the power fails: each append alone is on the disk before it is acknowledged.
-/// A kill does not show that, for what a process wrote outlives it.
+/// Invariant I1 on power loss: each append is on the disk before it is acknowledged. A kill does
+/// not test this, because written data survives the process.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn every_acknowledged_append_was_synced() {
@@ -285,8 +286,8 @@ async fn every_acknowledged_append_was_synced() {
     let folder = folder.path().join("store");
     let output = child("child_appends_one_by_one", &folder).output().expect("the child runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).expect("text");
-    let pages = said.lines().find_map(|line| line.strip_prefix("pages "));
+    let output_text = String::from_utf8(output.stdout).expect("text");
+    let pages = output_text.lines().find_map(|line| line.strip_prefix("pages "));
     let pages: Vec<u64> = pages
         .map(|pages| pages.split(' ').map(|count| count.parse().expect("a number")).collect())
         .unwrap_or_default();
@@ -294,7 +295,7 @@ async fn every_acknowledged_append_was_synced() {
         [by_hand, appending] if by_hand >= COMMITS => {
             assert!(appending >= COMMITS, "{appending} pages for {COMMITS} appends");
         }
-        // Memory is the disk here, or the kernel does not count.
-        _ => eprintln!("cannot tell what was synced: {said}"),
+        // The disk is in memory, or the kernel does not count.
+        _ => eprintln!("cannot tell what was synced: {output_text}"),
     }
 }

@@ -1,5 +1,5 @@
-//! The folder of an embedded store: to whom it belongs, what it was made for, and that damage is
-//! told, not passed over.
+//! The folder of an embedded store: exclusive use, the recorded number of partitions, and the
+//! detection of damage.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use pabal_core::ports::{HistoryError, HistoryStore, PageFrom};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use tempfile::TempDir;
 
-const ROOM: ChannelId = ChannelId::new(77);
+const CHANNEL: ChannelId = ChannelId::new(77);
 const WORDS: &str = "many words many words many words many words many words";
 
 fn folder() -> TempDir {
@@ -24,7 +24,7 @@ fn open(folder: &Path) -> EmbeddedStore {
     open_with(folder, &EmbeddedConfig::default()).expect("the store opens")
 }
 
-/// A folder with 2,000 messages in tables and in the journal, closed.
+/// A closed folder with 2,000 messages in tables and in the journal.
 async fn filled() -> TempDir {
     let folder = folder();
     let small = EmbeddedConfig { message_memtable_bytes: 16 << 10, ..EmbeddedConfig::default() };
@@ -36,7 +36,7 @@ async fn filled() -> TempDir {
         for _ in 0..50 {
             messages.push(Message {
                 message_id: next,
-                channel_id: ROOM,
+                channel_id: CHANNEL,
                 message_from: UserId::new(1),
                 message_to: None,
                 content: WORDS.into(),
@@ -51,12 +51,12 @@ async fn filled() -> TempDir {
 }
 
 async fn all(store: &EmbeddedStore) -> Result<Vec<Message>, HistoryError> {
-    let page = store.history.page(ROOM, PageFrom::After(MessageId::new(0)), usize::MAX).await;
+    let page = store.history.page(CHANNEL, PageFrom::After(MessageId::new(0)), usize::MAX).await;
     page.map(|page| page.messages)
 }
 
 #[tokio::test]
-async fn a_folder_belongs_to_one_store_at_a_time() {
+async fn a_folder_can_be_opened_by_one_store_at_a_time() {
     let folder = folder();
     let store = open(folder.path());
     let second = open_with(folder.path(), &EmbeddedConfig::default());
@@ -67,7 +67,7 @@ async fn a_folder_belongs_to_one_store_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_folder_keeps_its_partitions() {
+async fn a_folder_keeps_its_number_of_partitions() {
     let folder = folder();
     let of = |partitions| EmbeddedConfig { partitions, ..EmbeddedConfig::default() };
     drop(open_with(folder.path(), &of(16)).expect("a new folder"));
@@ -75,7 +75,7 @@ async fn a_folder_keeps_its_partitions() {
     let OpenError::OtherPartitions { recorded: 16, asked: 32, .. } = error else {
         panic!("{error}")
     };
-    assert!(error.to_string().contains("made for 16 partitions"), "{error}");
+    assert!(error.to_string().contains("created for 16 partitions"), "{error}");
     open_with(folder.path(), &of(16)).expect("the same number");
     for impossible in [0, 1_025] {
         let refused = open_with(folder.path(), &of(impossible));
@@ -104,7 +104,7 @@ fn assert_damaged(folder: &Path, part: &str) {
 }
 
 #[tokio::test]
-async fn a_folder_that_lost_files_is_refused_and_left_as_it_is() {
+async fn a_folder_with_missing_files_is_refused_and_not_changed() {
     let lost = ["fjall/version", "fjall/keyspaces/0/current", "fjall/keyspaces/1/current"];
     for name in lost {
         let folder = filled().await;
@@ -125,7 +125,7 @@ async fn a_folder_that_lost_files_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_marker_that_makes_no_sense_is_refused() {
+async fn an_invalid_marker_is_refused() {
     let folder = filled().await;
     let marker = folder.path().join("pabal-store");
     let right = fs::read_to_string(&marker).expect("a marker");
@@ -141,7 +141,7 @@ async fn a_marker_that_makes_no_sense_is_refused() {
     assert_eq!(all(&open(folder.path())).await.expect("a page").len(), 2_000);
 }
 
-/// Turns one byte of the words that stand in the middle of `file`.
+/// Changes one byte of a text in the middle of `file`.
 fn damage_words(file: &Path) {
     let mut bytes = fs::read(file).expect("a file");
     let middle = bytes.len() / 2;
@@ -153,14 +153,14 @@ fn damage_words(file: &Path) {
 #[tokio::test]
 async fn a_damaged_journal_is_refused() {
     let folder = filled().await;
-    // Opened once more, the journal is cut to what is in it.
+    // Reopening truncates the journal to its content.
     drop(open(folder.path()));
     damage_words(&folder.path().join("fjall/0.jnl"));
     assert_damaged(folder.path(), "ChecksumMismatch");
 }
 
 #[tokio::test]
-async fn a_damaged_table_is_told_by_the_read_that_meets_it() {
+async fn a_damaged_table_fails_the_read_that_needs_it() {
     let folder = filled().await;
     let tables = files_under(&folder.path().join("fjall/keyspaces/1/tables"));
     damage_words(&tables[0]);
@@ -171,7 +171,7 @@ async fn a_damaged_table_is_told_by_the_read_that_meets_it() {
 }
 
 #[tokio::test]
-async fn a_cut_file_is_refused() {
+async fn a_truncated_file_is_refused() {
     let folder = filled().await;
     let table = files_under(&folder.path().join("fjall/keyspaces/1/tables")).swap_remove(0);
     let is_table_list = |path: &PathBuf| !path.ends_with("current") && !path.ends_with("version");

@@ -13,7 +13,7 @@ fn open(folder: &Path, push_capacity: usize) -> EmbeddedStore {
     EmbeddedStore::open(folder, &config).expect("the store opens")
 }
 
-/// A queue, and perhaps the folder that goes with it.
+/// A queue, and the folder if the queue owns it.
 struct OnDisk {
     store: EmbeddedStore,
     _folder: Option<TempDir>,
@@ -42,7 +42,7 @@ fn folder() -> TempDir {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keeps_the_contract() {
+async fn fulfils_the_contract() {
     push_notifier::run(async |capacity| {
         let folder = folder();
         OnDisk { store: open(folder.path(), capacity), _folder: Some(folder) }

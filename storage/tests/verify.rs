@@ -1,5 +1,5 @@
-//! A look through a data folder: a sound one is found sound and stays as it is, and each kind of
-//! damage is named.
+//! The check of a data folder: a sound folder has no findings and is not changed; each kind of
+//! damage is reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,7 +49,8 @@ async fn append(store: &EmbeddedStore, messages: Vec<Message>) {
     store.history.append(partition, messages).await.expect("an append");
 }
 
-/// A closed folder with five channels of 200 messages, in tables and in the journal, and a queue.
+/// A closed folder with five channels of 200 messages, in tables and in the journal, and a push
+/// queue.
 async fn filled() -> TempDir {
     let folder = folder();
     let store = open(folder.path());
@@ -59,26 +60,26 @@ async fn filled() -> TempDir {
             append(&store, numbers.map(|number| message(channel, number)).collect()).await;
         }
     }
-    let waits = |number| Notification {
+    let notification = |number| Notification {
         user_id: UserId::new(2),
         message: message(1, number),
         queued_at: Timestamp::from_millis(1_790_000_000_000),
     };
-    store.push.enqueue((0..3).map(waits).collect()).await.expect("a queue");
+    store.push.enqueue((0..3).map(notification).collect()).await.expect("a queue");
     drop(store);
-    // Opened once more, the journal is cut to what is in it.
+    // Reopening truncates the journal to its content.
     drop(open(folder.path()));
     folder
 }
 
-fn look(folder: &Path) -> StoreReport {
-    verify(folder, self::folder().path()).expect("a look")
+fn checked(folder: &Path) -> StoreReport {
+    verify(folder, self::folder().path()).expect("a check")
 }
 
-/// What is wrong in `folder`, and what is only noted.
+/// The errors and the notes found in `folder`.
 fn found(folder: &Path) -> (Vec<String>, Vec<String>) {
     let (mut wrong, mut notes) = (Vec::new(), Vec::new());
-    for finding in look(folder).findings.named() {
+    for finding in checked(folder).findings.named() {
         match finding {
             Finding::Wrong(what) => wrong.push(what.clone()),
             Finding::Note(what) => notes.push(what.clone()),
@@ -107,13 +108,13 @@ fn journal(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_sound_folder_is_found_sound_and_stays_as_it_is() {
+async fn a_sound_folder_has_no_findings_and_is_not_changed() {
     let folder = filled().await;
     let [mut before, mut after] = [BTreeMap::new(), BTreeMap::new()];
     contents(folder.path(), &mut before);
-    let report = look(folder.path());
+    let report = checked(folder.path());
     contents(folder.path(), &mut after);
-    assert!(before == after, "nothing is changed, made or removed");
+    assert!(before == after, "nothing is changed, created or removed");
     assert_eq!(report.findings.named(), []);
     assert_eq!((report.partitions, report.messages, report.channels), (PARTITIONS, 1_000, 5));
     assert_eq!((report.sends, report.notifications), (1_000, 3));
@@ -122,7 +123,7 @@ async fn a_sound_folder_is_found_sound_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_folder_in_use_is_not_looked_at_and_one_looked_at_is_in_use() {
+async fn a_folder_in_use_cannot_be_checked() {
     let folder = filled().await;
     let store = open(folder.path());
     let refused = verify(folder.path(), self::folder().path());
@@ -132,7 +133,7 @@ async fn a_folder_in_use_is_not_looked_at_and_one_looked_at_is_in_use() {
 }
 
 #[tokio::test]
-async fn a_torn_journal_is_noted_and_bit_rot_in_it_is_wrong() {
+async fn a_torn_journal_is_a_note_and_bit_rot_is_an_error() {
     let folder = filled().await;
     let store = open(folder.path());
     append(&store, vec![message(1, 5_000)]).await;
@@ -142,7 +143,7 @@ async fn a_torn_journal_is_noted_and_bit_rot_in_it_is_wrong() {
     let sound = fs::read(&path).expect("a journal");
     let end = sound.iter().rposition(|&byte| byte != 0).expect("something") + 1;
 
-    // As a crash leaves it: the last batch stops in the middle.
+    // As after a crash: the last batch is incomplete.
     let mut torn = sound.clone();
     torn.truncate(end - 30);
     fs::write(&path, &torn).expect("written");
@@ -150,7 +151,7 @@ async fn a_torn_journal_is_noted_and_bit_rot_in_it_is_wrong() {
     assert_eq!(wrong, [] as [String; 0]);
     assert!(notes[0].contains("in the middle of a batch"), "{notes:?}");
 
-    // The tag that begins the batch before the last: fjall would open, and both would be gone.
+    // The start tag of the batch before the last: fjall would open the store without both batches.
     let is_start = |at: &usize| sound[*at] == 1 && sound[..*at].ends_with(b"FJL\x03");
     let starts: Vec<_> = (4..end).filter(is_start).collect();
     let start = starts[starts.len() - 2];
@@ -159,9 +160,9 @@ async fn a_torn_journal_is_noted_and_bit_rot_in_it_is_wrong() {
     fs::write(&path, &rotten).expect("written");
     let (wrong, _) = found(folder.path());
     let name = path.file_name().expect("a name").display().to_string();
-    assert!(wrong[0].contains(&format!("{name} makes no sense behind byte {start}")), "{wrong:?}");
+    assert!(wrong[0].contains(&format!("{name} is invalid after byte {start}")), "{wrong:?}");
 
-    // A byte of the words: fjall refuses to open.
+    // A byte of a text: fjall refuses to open.
     let mut rotten = sound.clone();
     let words = sound[start..].windows(10).position(|bytes| bytes == &WORDS.as_bytes()[..10]);
     rotten[start + words.expect("words") + 3] ^= 1;
@@ -172,7 +173,7 @@ async fn a_torn_journal_is_noted_and_bit_rot_in_it_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_damaged_table_names_what_cannot_be_read() {
+async fn a_damaged_table_reports_the_unreadable_messages() {
     let folder = filled().await;
     let tables = fs::read_dir(folder.path().join("fjall/keyspaces/1/tables")).expect("tables");
     let table = tables.map(|entry| entry.expect("one").path()).min().expect("a table");
@@ -185,7 +186,7 @@ async fn a_damaged_table_names_what_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn missing_files_and_another_count_of_partitions_are_named() {
+async fn missing_files_and_a_wrong_number_of_partitions_are_reported() {
     let folder = filled().await;
     let marker = folder.path().join("pabal-store");
     fs::write(&marker, "pabal-store 1\npartitions 8\n").expect("written");
@@ -198,9 +199,9 @@ async fn missing_files_and_another_count_of_partitions_are_named() {
     assert_eq!(found(folder.path()).0, ["history: fjall/version is gone"]);
 }
 
-/// Rows as no release writes them, by way of fjall itself.
+/// Rows that no release writes, inserted through fjall.
 #[tokio::test]
-async fn rows_that_contradict_each_other_are_named() {
+async fn contradicting_rows_are_reported() {
     let folder = filled().await;
     let fjall = fjall::Database::builder(folder.path().join("fjall")).open().expect("opens");
     let keyspace = |name| fjall.keyspace(name, Default::default).expect("a keyspace");

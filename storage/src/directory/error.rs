@@ -1,5 +1,5 @@
-//! What can go wrong in a relational backend, and what it means to a caller of the port: the one
-//! place that knows how a database says so.
+//! The errors of a relational backend and their meaning for callers of the port. The only module
+//! that interprets a database's error codes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,26 +12,26 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::error::{ConnectError, Why};
 
-/// What the tables of PostgreSQL call the rule that no two users have one name.
-const USERNAME_RULE: &str = "users_have_different_names";
+/// The name of PostgreSQL's constraint that usernames are unique.
+const USERNAME_CONSTRAINT: &str = "users_have_different_names";
 
-/// A [`DirectoryError`] that an error of the database turns into at `?`.
+/// A [`DirectoryError`] to which `?` converts a database error.
 #[derive(Debug)]
 pub(super) struct Failure {
     error: DirectoryError,
-    again: bool,
+    retry: bool,
 }
 
 impl Failure {
-    /// Whether nothing has happened, and another attempt may succeed at once.
-    pub(super) fn again(&self) -> bool {
-        self.again
+    /// Whether nothing was changed and an immediate retry may succeed.
+    pub(super) fn retry(&self) -> bool {
+        self.retry
     }
 
-    /// What the failure of a commit means.
+    /// The meaning of a failed commit.
     pub(super) fn of_commit(error: sqlx::Error) -> Self {
         let rolled_back = matches!(&error, sqlx::Error::Database(cause) if is_conflict(&**cause));
-        Self { again: rolled_back, ..Self::from(error) }
+        Self { retry: rolled_back, ..Self::from(error) }
     }
 }
 
@@ -43,27 +43,28 @@ impl From<Failure> for DirectoryError {
 
 impl From<DirectoryError> for Failure {
     fn from(error: DirectoryError) -> Self {
-        Self { error, again: false }
+        Self { error, retry: false }
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string();
-        let again = match &error {
-            sqlx::Error::Database(cause) => is_conflict(&**cause) || is_ending(&**cause),
+        let retry = match &error {
+            sqlx::Error::Database(cause) => is_conflict(&**cause) || is_restarting(&**cause),
             sqlx::Error::Io(_) => true,
             _ => false,
         };
         let error = match &error {
-            sqlx::Error::Database(cause) if cause.constraint() == Some(USERNAME_RULE) => {
+            sqlx::Error::Database(cause) if cause.constraint() == Some(USERNAME_CONSTRAINT) => {
                 DirectoryError::UsernameTaken
             }
-            // Every other unique key is looked up before it is written; what is left are the ids.
+            // Every other unique key is checked before the write; only ids remain.
             sqlx::Error::Database(cause) if cause.kind() == ErrorKind::UniqueViolation => {
                 DirectoryError::IdTaken
             }
-            // The rules in the tables say more than the program checks: it has a fault.
+            // The tables enforce more than the program checks, so a violation is a fault of the
+            // program.
             sqlx::Error::Database(cause) if cause.kind() != ErrorKind::Other => {
                 DirectoryError::Damaged(text)
             }
@@ -74,25 +75,25 @@ impl From<sqlx::Error> for Failure {
             | sqlx::Error::TypeNotFound { .. } => DirectoryError::Damaged(text),
             _ => DirectoryError::Unavailable(text),
         };
-        Self { error, again }
+        Self { error, retry }
     }
 }
 
-/// Whether PostgreSQL rolled the transaction back because of another one: serialization_failure,
+/// Whether PostgreSQL rolled the transaction back because of a conflict: serialization_failure,
 /// deadlock_detected.
 fn is_conflict(cause: &dyn DatabaseError) -> bool {
     matches!(cause.code().as_deref(), Some("40001" | "40P01"))
 }
 
-/// Whether PostgreSQL stops or starts: admin_shutdown, crash_shutdown, cannot_connect_now.
-fn is_ending(cause: &dyn DatabaseError) -> bool {
+/// Whether PostgreSQL is stopping or starting: admin_shutdown, crash_shutdown, cannot_connect_now.
+fn is_restarting(cause: &dyn DatabaseError) -> bool {
     matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
 }
 
-/// Whether the file is no sound SQLite database, or PostgreSQL cannot read its own: data_corrupted,
-/// index_corrupted, and statements that do not fit the tables.
+/// Whether the file is not a sound SQLite database, or PostgreSQL reports damage: data_corrupted,
+/// index_corrupted, and statements that do not match the tables.
 fn is_damage(cause: &dyn DatabaseError) -> bool {
-    // Primary result codes of sqlite3.h; extended codes add a number above the low byte.
+    // Primary result codes of sqlite3.h; extended codes use the bits above the low byte.
     const SQLITE_CORRUPT: i32 = 11;
     const SQLITE_NOTADB: i32 = 26;
     let code = cause.code().unwrap_or_default();
@@ -102,57 +103,60 @@ fn is_damage(cause: &dyn DatabaseError) -> bool {
     matches!(code.parse::<i32>().map(|code| code & 0xff), Ok(SQLITE_CORRUPT | SQLITE_NOTADB))
 }
 
-/// Why a directory could not be opened. The file is as it was.
+/// Why a directory could not be opened. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// A newer release has changed the tables. Use that release, or a copy made before it.
+    /// A newer release changed the tables. Do not retry; use that release, or a copy made before
+    /// it.
     #[error(
-        "{path} was made by a newer release: it has schema version {version}, which is unknown here"
+        "{path} was created by a newer release: it has schema version {version}, which this release does not know"
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// The first version that is not known.
+        /// The first unknown version.
         version: i64,
     },
-    /// An older release has made the tables. Start this one on the folder once, or use the older.
-    #[error("{path} has schema version {version}, which `pabal serve` has to bring up to date")]
+    /// An older release created the tables. Start this release on the folder once, or use the older
+    /// one.
+    #[error("{path} has schema version {version}, which `pabal serve` must migrate first")]
     Older {
         /// The file.
         path: PathBuf,
         /// Its version.
         version: i64,
     },
-    /// The tables are not the ones that a release makes: the file is of an unreleased program.
-    #[error("{path} has schema version {version}, but not the one that is known here")]
+    /// The tables differ from those that a release creates: an unreleased program wrote the file.
+    /// Do not retry.
+    #[error("{path} has schema version {version}, which differs from the one of this release")]
     Altered {
         /// The file.
         path: PathBuf,
         /// The version that differs.
         version: i64,
     },
-    /// The file is damaged, or no database at all. A retry will not help; restore a copy.
-    #[error("{path} is damaged, or no SQLite database: {detail}")]
+    /// The file is damaged or not a database. Do not retry; restore a backup.
+    #[error("{path} is damaged, or not a SQLite database: {detail}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         detail: String,
     },
-    /// The file cannot be reached: no folder, no permission, no room, or locked. Worth a retry once
-    /// that has changed.
+    /// The file is not accessible: missing folder, missing permission, full disk, or locked. Retry
+    /// once the cause is fixed.
     #[error("{path} cannot be opened: {detail}")]
     Unavailable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         detail: String,
     },
 }
 
 impl OpenError {
-    /// The same about another file, of which the one that was opened is a copy.
+    /// The same error for the original of a copy that was opened.
     pub(super) fn of(mut self, original: &Path) -> Self {
         let (Self::Newer { path, .. }
         | Self::Older { path, .. }
@@ -169,8 +173,9 @@ impl OpenError {
         match Failure::from(error).error {
             DirectoryError::Damaged(detail) => Self::Damaged { path, detail },
             _ => {
-                let why = if by_disk { write_beside(&path).err() } else { None };
-                let detail = why.map_or_else(|| said.clone(), |why| format!("{why} ({said})"));
+                let cause = if by_disk { probe_write(&path).err() } else { None };
+                let detail =
+                    cause.map_or_else(|| said.clone(), |cause| format!("{cause} ({said})"));
                 Self::Unavailable { path, detail }
             }
         }
@@ -188,7 +193,7 @@ impl OpenError {
     }
 }
 
-/// Whether SQLite met an error of the disk, of which it says no more than that.
+/// Whether SQLite met a disk error, for which it gives no cause.
 fn is_disk(cause: &dyn DatabaseError) -> bool {
     const SQLITE_IOERR: i32 = 10;
     const SQLITE_FULL: i32 = 13;
@@ -196,9 +201,9 @@ fn is_disk(cause: &dyn DatabaseError) -> bool {
     matches!(code.parse::<i32>().map(|code| code & 0xff), Ok(SQLITE_IOERR | SQLITE_FULL))
 }
 
-/// Tries what SQLite does when it opens a file, to hear from the system why it fails: writes a little
-/// beside it, as much as the index of a write-ahead log takes.
-fn write_beside(path: &Path) -> io::Result<()> {
+/// Repeats what SQLite does when it opens a file, to get the system's error: writes a small file
+/// next to it, the size of the index of a write-ahead log.
+fn probe_write(path: &Path) -> io::Result<()> {
     let path = path.with_extension("tried");
     let mut file = File::create(&path)?;
     let written = file.write_all(&[0; 32 * 1024]).and_then(|()| file.sync_data());
@@ -206,11 +211,12 @@ fn write_beside(path: &Path) -> io::Result<()> {
     written
 }
 
-/// What the failure of a first connection to PostgreSQL means.
+/// The meaning of a failed first connection to PostgreSQL.
 pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
     let why = match &error {
         sqlx::Error::Database(cause) => {
-            // Classes of SQLSTATE: connection, insufficient resources, operator intervention.
+            // SQLSTATE classes: connection exception, insufficient resources, operator
+            // intervention.
             let code = cause.code().unwrap_or_default();
             let passing = ["08", "53", "57"].iter().any(|class| code.starts_with(class));
             let said = cause.message().to_owned();
@@ -224,7 +230,7 @@ pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
     ConnectError::new(url, why)
 }
 
-/// What the failure of a migration of PostgreSQL means.
+/// The meaning of a failed migration of PostgreSQL.
 pub(super) fn migrate_error(url: &str, error: MigrateError) -> ConnectError {
     let why = match error {
         MigrateError::VersionMissing(version) => Why::Newer(version),

@@ -1,13 +1,13 @@
-//! The directory in PostgreSQL: its connections, and how its tables are brought up to date.
+//! The directory in PostgreSQL: its connections and its migrations.
 //!
-//! Any number of nodes write at the same time, READ COMMITTED: a statement sees all that was
-//! committed before it. What a call decides stays true until it commits because the call holds the
-//! row that the decision hangs on, see [`Backend`]. Two calls that wait for each other are told
-//! apart by PostgreSQL, and the one that it rolls back is made again.
+//! Any number of nodes write concurrently under READ COMMITTED: a statement sees everything
+//! committed before it. A decision stays valid until the commit because the call locks the row it
+//! depends on, see [`Backend`]. PostgreSQL detects deadlocks and rolls one call back; that call is
+//! retried.
 //!
-//! A commit is durable before it is answered (invariant I1): a server or a role that turned
-//! `synchronous_commit` off has it turned on for these connections; other values, for servers with
-//! replicas, stay.
+//! A commit is durable before the call returns (invariant I1): these connections enable
+//! `synchronous_commit` if the server or role disabled it. Other values, for servers with replicas,
+//! are kept.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -23,18 +23,17 @@ use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
 use crate::error::{ConnectError, Why};
 
-/// How long a call may take.
-const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// The deadline of a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may take to open, or to show that it is alive.
-const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// The deadline of opening or checking a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection that was idle for longer shows that it is alive before it is used: the server may
-/// have been restarted.
+/// A connection that was idle for longer is checked before use: the server may have restarted.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// Run on each new connection. The limits make the server let go of rows that a node held which is
-/// gone, or cut off. `$1` and `$2` in milliseconds.
+/// Run on each new connection. The timeouts make the server release rows locked by a node that
+/// crashed or lost its network. `$1` and `$2` are in milliseconds.
 const BEGIN_SESSION: &str = "\
     SELECT
         set_config('statement_timeout', $1, FALSE),
@@ -46,26 +45,28 @@ const BEGIN_SESSION: &str = "\
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/migrations/postgres");
 
-/// A [`Directory`](pabal_core::ports::Directory) in a PostgreSQL database, 14 or newer.
+/// A [`Directory`](pabal_core::ports::Directory) in a PostgreSQL database, version 14 or newer.
+/// Connections are opened on demand and reopened by themselves.
 ///
-/// A call that takes 10 s, because the server is away, answers nothing or is busy, is
-/// [`DirectoryError::Unavailable`](pabal_core::ports::DirectoryError::Unavailable); it succeeds
-/// again by itself when the server does. Connections are opened as they are needed.
+/// # Errors
+/// [`DirectoryError::Unavailable`](pabal_core::ports::DirectoryError::Unavailable): the server is
+/// unreachable, unresponsive or busy for 10 s; retry. A call whose connection broke during the
+/// commit may have been executed.
 pub type PostgresDirectory = RelationalDirectory<Postgres>;
 
 impl Backend for Postgres {
     const BEGIN: &'static str = "BEGIN";
-    // As strong as what an UPDATE takes; rows that refer to the held one can be added meanwhile.
-    const HOLD: &'static str = "FOR NO KEY UPDATE";
-    const WITHIN: Duration = CALL_WITHIN;
+    // As strong as the lock of an UPDATE; rows that reference the locked row can still be added.
+    const ROW_LOCK: &'static str = "FOR NO KEY UPDATE";
+    const TIMEOUT: Duration = CALL_TIMEOUT;
 }
 
 impl PostgresDirectory {
-    /// Brings the tables of the database at `url` up to date, or makes them. Any number of nodes may
-    /// do it at once: one does, the others wait for it. Idempotent.
+    /// Creates the tables of the database at `url`, or migrates them. Safe to run on any number of
+    /// nodes at once: one migrates, the others wait. Idempotent.
     ///
     /// # Errors
-    /// [`ConnectError`], which says for each case whether a retry helps.
+    /// [`ConnectError`]; its `retryable` says whether a retry helps.
     pub async fn migrate(url: &str) -> Result<(), ConnectError> {
         let (options, connection) = first_connection(url).await?;
         end(connection).await;
@@ -75,13 +76,14 @@ impl PostgresDirectory {
         migrated.map_err(|error| migrate_error(url, error))
     }
 
-    /// Connects to the database at `url`, `postgres://user:password@host:port/database`, with what
-    /// [libpq](https://www.postgresql.org/docs/current/libpq-connect.html) calls `sslmode` and
-    /// `sslrootcert` as parameters if wanted. Its tables must be those of this release; see
-    /// [`migrate`](Self::migrate). At most `connections` at once are open.
+    /// Connects to the database at `url`, `postgres://user:password@host:port/database`, with
+    /// `sslmode` and `sslrootcert` of
+    /// [libpq](https://www.postgresql.org/docs/current/libpq-connect.html) as optional parameters.
+    /// Its tables must be those of this release; see [`migrate`](Self::migrate). Opens at most
+    /// `connections` connections, at least 1.
     ///
     /// # Errors
-    /// [`ConnectError`], which says for each case whether a retry helps.
+    /// [`ConnectError`]; its `retryable` says whether a retry helps.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
         let (options, mut connection) = first_connection(url).await?;
         let checked = check_schema(url, &mut connection).await;
@@ -89,28 +91,28 @@ impl PostgresDirectory {
         checked?;
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
-            .acquire_timeout(CALL_WITHIN)
+            .acquire_timeout(CALL_TIMEOUT)
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(begin_session(connection)))
             .before_acquire(|connection, idle| Box::pin(trusted(connection, idle)))
-            // A connection that hangs is closed, and not the pool's for ever.
+            // A connection that hangs is closed instead of returned to the pool.
             .after_release(|connection, _| Box::pin(alive(connection)))
             .connect_lazy_with(options);
         Ok(Self { store: Store { readers: pool.clone(), writers: pool } })
     }
 
-    /// Lets the calls that have a connection finish, and closes all. Calls that wait or come later
-    /// are [`DirectoryError::Unavailable`](pabal_core::ports::DirectoryError::Unavailable).
+    /// Waits until running calls have finished, and closes all connections. Queued and later calls
+    /// fail with [`DirectoryError::Unavailable`](pabal_core::ports::DirectoryError::Unavailable).
     /// Idempotent; takes at most 10 s.
     pub async fn close(&self) {
-        let closed = timeout(CALL_WITHIN, self.store.writers.close()).await;
+        let closed = timeout(CALL_TIMEOUT, self.store.writers.close()).await;
         if closed.is_err() {
-            tracing::warn!("connections to PostgreSQL are left to the operating system");
+            tracing::warn!("connections to PostgreSQL did not close in time and are dropped");
         }
     }
 }
 
-/// Parses the address and opens a connection, to learn what is wrong with either.
+/// Parses the address and opens a connection, to report errors of either.
 async fn first_connection(url: &str) -> Result<(PgConnectOptions, PgConnection), ConnectError> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if !matches!(scheme, Some("postgres" | "postgresql")) {
@@ -120,17 +122,17 @@ async fn first_connection(url: &str) -> Result<(PgConnectOptions, PgConnection),
     let options = PgConnectOptions::from_str(url);
     let options = options.map_err(|error| connect_error(url, error))?;
     let options = options.application_name("pabal");
-    match timeout(ALIVE_WITHIN, PgConnection::connect_with(&options)).await {
+    match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
         Ok(Ok(connection)) => Ok((options, connection)),
         Ok(Err(error)) => Err(connect_error(url, error)),
         Err(_) => {
-            let why = Why::Unreachable(format!("no answer within {ALIVE_WITHIN:?}"));
+            let why = Why::Unreachable(format!("no response within {CONNECT_TIMEOUT:?}"));
             Err(ConnectError::new(url, why))
         }
     }
 }
 
-/// That the tables are those that this program knows.
+/// Checks that the tables are those of this release.
 async fn check_schema(url: &str, connection: &mut PgConnection) -> Result<(), ConnectError> {
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
     let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
@@ -151,13 +153,13 @@ async fn check_schema(url: &str, connection: &mut PgConnection) -> Result<(), Co
     }
 }
 
-/// Closes a connection that has done its work; what hangs is left to the operating system.
+/// Closes a connection after its last statement. A connection that hangs is dropped.
 async fn end(connection: PgConnection) {
-    let _ = timeout(ALIVE_WITHIN, connection.close()).await;
+    let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
 }
 
 async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let limit = CALL_WITHIN.as_millis().to_string();
+    let limit = CALL_TIMEOUT.as_millis().to_string();
     sqlx::query(BEGIN_SESSION).bind(&limit).bind(&limit).execute(connection).await?;
     Ok(())
 }
@@ -170,7 +172,7 @@ async fn trusted(
 }
 
 async fn alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    timeout(ALIVE_WITHIN, connection.ping())
+    timeout(CONNECT_TIMEOUT, connection.ping())
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     Ok(true)
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_connection_is_set_up_as_stated() {
+    async fn every_connection_has_the_documented_settings() {
         let server = started!(Server::start_with(&[
             ("synchronous_commit", "off"),
             ("default_transaction_isolation", "serializable"),
@@ -208,12 +210,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_statement_reads_through_a_table() {
+    async fn no_statement_scans_a_table() {
         let server = started!(Server::start());
         let url = server.database().await;
         PostgresDirectory::migrate(&url).await.expect("migrates");
         let mut connection = PgConnection::connect(&url).await.expect("connects");
-        // The tables are empty; a plan that reads through one is then used only if there is no other.
+        // The tables are empty, so a sequential scan is planned only if there is no index.
         let settings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
         sqlx::raw_sql(settings).execute(&mut connection).await.expect("settings");
         for statement in sql::BY_KEY {

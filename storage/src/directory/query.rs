@@ -1,5 +1,5 @@
-//! One way to run a statement on a connection of either database: [`Query`]. sqlx's own would need
-//! every value and every row type to be named as a condition wherever a call is generic.
+//! Runs a statement on a connection of either database: [`Query`]. With sqlx's own types every
+//! generic call would need a trait bound for each value and row type.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, Sqlite, SqliteConnect
 
 use super::error::Failure;
 
-/// A statement of [`super::sql`], and what stands for its `$1`, `$2`, ….
+/// A statement of [`super::sql`] and the values of its `$1`, `$2`, ….
 pub(super) fn query(statement: impl Into<Cow<'static, str>>) -> Query {
     Query { statement: statement.into(), values: Vec::new(), kept: true }
 }
 
-/// See [`query`].
+/// A statement and its values; see [`query`].
 #[derive(Debug)]
 pub struct Query {
     statement: Cow<'static, str>,
@@ -22,7 +22,7 @@ pub struct Query {
     kept: bool,
 }
 
-/// A value of a type that both databases have; NULL keeps its type.
+/// A value of a type that both databases have. NULL keeps its type.
 #[derive(Debug)]
 pub(super) enum Value {
     Number(Option<i64>),
@@ -31,7 +31,7 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
 }
 
-/// A row type that both databases answer.
+/// A row type that both databases return.
 pub trait Readable:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
 {
@@ -42,26 +42,26 @@ impl<R> Readable for R where
 {
 }
 
-/// A connection that runs [`Query`]s. A connection keeps what it has prepared.
+/// A connection that runs [`Query`]s. It caches prepared statements.
 pub trait Session: Send {
-    /// All rows that a query answers.
+    /// All rows of a query.
     fn rows<R: Readable>(
         &mut self,
         query: Query,
     ) -> impl Future<Output = Result<Vec<R>, sqlx::Error>> + Send;
 
-    /// How many rows a query changes.
+    /// The number of rows that a query changes.
     fn changed(&mut self, query: Query) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 }
 
 impl Query {
-    /// The next value.
+    /// Adds the next value.
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
-    /// A connection need not keep it prepared: the next one of its kind has another text.
+    /// Does not cache the prepared statement, because the next one of its kind has another text.
     pub(super) fn once(mut self) -> Self {
         self.kept = false;
         self
@@ -80,7 +80,7 @@ impl Query {
         Ok(on.rows(self).await?.into_iter().next())
     }
 
-    /// The row of a statement that always answers one.
+    /// The row of a statement that always returns one.
     pub(super) async fn one<R: Readable>(self, on: &mut impl Session) -> Result<R, Failure> {
         self.first(on).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
@@ -90,13 +90,13 @@ impl Query {
         Ok(self.first::<()>(on).await?.is_some())
     }
 
-    /// How many rows it changes.
+    /// The number of rows that it changes.
     pub(super) async fn execute(self, on: &mut impl Session) -> Result<u64, Failure> {
         Ok(on.changed(self).await?)
     }
 }
 
-/// A query of sqlx with the values of ours.
+/// A query of sqlx with the values of a [`Query`].
 macro_rules! bound {
     ($sqlx:expr, $query:expr) => {{
         let mut bound = $sqlx.persistent($query.kept);
@@ -112,7 +112,7 @@ macro_rules! bound {
     }};
 }
 
-/// The same words mean another type of sqlx on each connection.
+/// The implementation for a connection; sqlx uses another type for each database.
 macro_rules! session {
     ($connection:ty, $database:ty) => {
         impl Session for $connection {
@@ -131,7 +131,7 @@ macro_rules! session {
 session!(SqliteConnection, Sqlite);
 session!(PgConnection, Postgres);
 
-/// Which Rust types stand for which [`Value`].
+/// Converts Rust types to a [`Value`].
 macro_rules! value {
     ($($from:ty => $variant:ident($value:ident => $stored:expr);)+) => {
         $(impl From<$from> for Value {

@@ -1,5 +1,5 @@
-//! The rows that statements answer, and what they are in the model. A value that the model does not
-//! know is [`DirectoryError::Damaged`]; nothing is guessed.
+//! The rows that statements return, and their conversion to the model. A value that the model does
+//! not allow is [`DirectoryError::Damaged`].
 
 use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
@@ -7,42 +7,49 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{Access, Account, Credentials, DirectoryError, Ending, PushTarget};
 
-type Read<T> = Result<T, DirectoryError>;
+type Conversion<T> = Result<T, DirectoryError>;
 
-/// A moment as it is stored: the end of time is the year 294246.
+/// A moment as it is stored. The largest is in the year 294246.
 pub(super) fn stored_moment(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// An id as it is stored. One that does not fit, which the model forbids, becomes negative: it is
-/// found nowhere and refused by the tables.
+/// An id as it is stored. An id of 2^63 or more, which the model forbids, becomes negative: it is
+/// never found and the tables reject it.
 pub(super) fn stored_id(raw: u64) -> i64 {
     raw.cast_signed()
 }
 
-fn unsigned(raw: i64) -> Read<u64> {
-    u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the negative number {raw}")))
+/// A username folded to lower case, character by character, so that a prefix of a name stays a
+/// prefix. U+0000, which no name contains and PostgreSQL rejects, becomes U+FFFD.
+pub(super) fn username_key(username: &str) -> String {
+    let fit = |letter| if letter == '\0' { '\u{fffd}' } else { letter };
+    username.chars().flat_map(char::to_lowercase).map(fit).collect()
 }
 
-pub(super) fn user_id(raw: i64) -> Read<UserId> {
+fn unsigned(raw: i64) -> Conversion<u64> {
+    u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the number {raw} is negative")))
+}
+
+pub(super) fn user_id(raw: i64) -> Conversion<UserId> {
     unsigned(raw).map(UserId::new)
 }
 
-fn moment(raw: i64) -> Read<Timestamp> {
+fn moment(raw: i64) -> Conversion<Timestamp> {
     unsigned(raw).map(Timestamp::from_micros)
 }
 
-/// An enum of the model and the words for it in the tables.
+/// Defines the conversions between an enum of the model and its words in the tables.
 macro_rules! words {
     ($model:ident, $to:ident, $from:ident: $($variant:ident = $word:literal)+) => {
         pub(super) const fn $to(value: $model) -> &'static str {
             match value { $($model::$variant => $word,)+ }
         }
 
-        pub(super) fn $from(word: &str) -> Read<$model> {
+        pub(super) fn $from(word: &str) -> Conversion<$model> {
             match word {
                 $($word => Ok($model::$variant),)+
-                other => Err(DirectoryError::Damaged(format!("the word {other:?}"))),
+                other => Err(DirectoryError::Damaged(format!("the word {other:?} is unknown"))),
             }
         }
     };
@@ -62,7 +69,7 @@ pub(super) struct UserRow {
 }
 
 impl UserRow {
-    pub(super) fn read(self) -> Read<User> {
+    pub(super) fn read(self) -> Conversion<User> {
         Ok(User {
             user_id: user_id(self.user_id)?,
             username: self.username,
@@ -82,7 +89,7 @@ pub(super) struct CredentialsRow {
 }
 
 impl CredentialsRow {
-    pub(super) fn read(self) -> Read<Credentials> {
+    pub(super) fn read(self) -> Conversion<Credentials> {
         Ok(Credentials { user: self.user.read()?, password_hash: self.password_hash })
     }
 }
@@ -96,7 +103,7 @@ pub(super) struct AccessRow {
 }
 
 impl AccessRow {
-    pub(super) fn read(self, token: TokenHash) -> Read<Access> {
+    pub(super) fn read(self, token: TokenHash) -> Conversion<Access> {
         let device = Device {
             device_id: DeviceId::new(unsigned(self.device_id)?),
             user_id: user_id(self.user_id)?,
@@ -106,16 +113,16 @@ impl AccessRow {
     }
 }
 
-/// An access as a user holds it, with its token.
+/// A device's access with its token hash.
 #[derive(sqlx::FromRow)]
-pub(super) struct HeldRow {
+pub(super) struct DeviceAccessRow {
     token_hash: Vec<u8>,
     #[sqlx(flatten)]
     access: AccessRow,
 }
 
-impl HeldRow {
-    pub(super) fn read(self) -> Read<Access> {
+impl DeviceAccessRow {
+    pub(super) fn read(self) -> Conversion<Access> {
         let length = self.token_hash.len();
         let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
         let token = self.token_hash.try_into().map(TokenHash::from_bytes).map_err(wrong)?;
@@ -132,7 +139,7 @@ pub(super) struct AccountRow {
 }
 
 impl AccountRow {
-    pub(super) fn read(self) -> Read<Account> {
+    pub(super) fn read(self) -> Conversion<Account> {
         let devices = unsigned(self.devices)?;
         Ok(Account { user: self.user.read()?, disabled: self.disabled, devices })
     }
@@ -145,7 +152,7 @@ pub(super) struct EndingRow {
 }
 
 impl EndingRow {
-    pub(super) fn read(self) -> Read<Ending> {
+    pub(super) fn read(self) -> Conversion<Ending> {
         Ok(Ending { number: unsigned(self.number)?, user_id: user_id(self.user_id)? })
     }
 }
@@ -159,7 +166,7 @@ pub(super) struct SettingsRow {
 }
 
 impl SettingsRow {
-    pub(super) fn read(self) -> Read<Settings> {
+    pub(super) fn read(self) -> Conversion<Settings> {
         let defaults = Settings::default();
         let notifications = self.notifications.as_deref().map(level).transpose()?;
         Ok(Settings {
@@ -174,14 +181,14 @@ impl SettingsRow {
 #[derive(sqlx::FromRow)]
 pub(super) struct FriendRow {
     friend_id: i64,
-    /// The user has asked.
+    /// The user has sent a request.
     asked: bool,
-    /// The friend has asked.
+    /// The friend has sent a request.
     was_asked: bool,
 }
 
 impl FriendRow {
-    pub(super) fn read(self) -> Read<Friend> {
+    pub(super) fn read(self) -> Conversion<Friend> {
         let state = match (self.asked, self.was_asked) {
             (true, false) => FriendState::Requested,
             (false, _) => FriendState::Received,
@@ -200,7 +207,7 @@ pub(super) struct ChannelRow {
 }
 
 impl ChannelRow {
-    pub(super) fn read(self) -> Read<Channel> {
+    pub(super) fn read(self) -> Conversion<Channel> {
         Ok(Channel {
             channel_id: ChannelId::new(unsigned(self.channel_id)?),
             kind: kind(&self.kind)?,
@@ -221,7 +228,7 @@ pub(super) struct MembershipRow {
 }
 
 impl MembershipRow {
-    pub(super) fn read(self) -> Read<Membership> {
+    pub(super) fn read(self) -> Conversion<Membership> {
         Ok(Membership {
             channel: self.channel.read()?,
             role: role(&self.role)?,
@@ -239,7 +246,7 @@ pub(super) struct MemberRow {
 }
 
 impl MemberRow {
-    pub(super) fn read(self) -> Read<Member> {
+    pub(super) fn read(self) -> Conversion<Member> {
         Ok(Member { user_id: user_id(self.user_id)?, role: role(&self.role)? })
     }
 }
@@ -252,7 +259,7 @@ pub(super) struct PushTargetRow {
 }
 
 impl PushTargetRow {
-    pub(super) fn read(self) -> Read<PushTarget> {
+    pub(super) fn read(self) -> Conversion<PushTarget> {
         let level = self.notifications.as_deref().map(level).transpose()?.unwrap_or_default();
         Ok(PushTarget { user_id: user_id(self.user_id)?, username: self.username, level })
     }

@@ -1,17 +1,17 @@
-//! Every statement of the directory, by what it answers. What a statement looks for, it finds through
-//! a key or an index: a test looks at the plan of each. Columns are named after the fields of
+//! The statements of the directory, each with its parameters and result. Every statement finds its
+//! rows through a key or an index; a test checks the plans. Columns are named after the fields of
 //! [`super::rows`].
 
 /// $1 user id → a row, if there is such a user.
 pub(super) const USER_EXISTS: &str = "SELECT 1 FROM users WHERE user_id = $1";
 
-/// The start of a statement that answers which of some ids are users; a [`tuple`] follows.
+/// The start of a statement that selects the users among some ids; a [`tuple`] follows.
 pub(super) const USERS_AMONG: &str = "SELECT user_id FROM users WHERE user_id IN";
 
-/// Places for `count` values, the first of them `$first`.
+/// Parameters for `count` values, the first of them `$first`.
 pub(super) fn tuple(first: usize, count: usize) -> String {
-    let places: Vec<_> = (first..first + count).map(|place| format!("${place}")).collect();
-    format!("({})", places.join(", "))
+    let parameters: Vec<_> = (first..first + count).map(|number| format!("${number}")).collect();
+    format!("({})", parameters.join(", "))
 }
 
 /// $1 username key → a row, if it is taken.
@@ -31,7 +31,7 @@ pub(super) const ADD_CREDENTIALS: &str = "\
 pub(super) const ADD_DEVICE: &str = "\
     INSERT INTO devices (device_id, user_id, name) VALUES ($1, $2, $3)";
 
-/// $1 hash, $2 device id, $3 expires at.
+/// $1 hash, $2 device id, $3 expiry.
 pub(super) const ADD_TOKEN: &str = "\
     INSERT INTO access_tokens (token_hash, device_id, expires_at) VALUES ($1, $2, $3)";
 
@@ -39,7 +39,7 @@ pub(super) const ADD_TOKEN: &str = "\
 pub(super) const REMOVE_TOKEN: &str = "\
     DELETE FROM access_tokens WHERE token_hash = $1 RETURNING device_id";
 
-/// $1 now, $2 limit → the devices of the tokens that it removes, the earliest to expire.
+/// $1 now, $2 limit → the devices of the removed tokens, in order of expiry.
 pub(super) const REMOVE_EXPIRED: &str = "\
     DELETE FROM access_tokens WHERE token_hash IN (
         SELECT token_hash FROM access_tokens
@@ -47,7 +47,7 @@ pub(super) const REMOVE_EXPIRED: &str = "\
     )
     RETURNING device_id";
 
-/// $1 device id, which has no token any more.
+/// $1 device id, which has no token.
 pub(super) const REMOVE_DEVICE: &str = "DELETE FROM devices WHERE device_id = $1";
 
 /// $1 hash → [`super::rows::AccessRow`].
@@ -68,8 +68,8 @@ pub(super) const USER: &str = "\
     SELECT user_id, username, display_name, status_text, avatar_url, created_at
     FROM users WHERE user_id = $1";
 
-/// $1 username key, $2 limit → [`super::rows::UserRow`]s from that key on, by key. Those that begin
-/// with it stand first.
+/// $1 username key, $2 limit → [`super::rows::UserRow`]s from that key on, by key. Names with that
+/// prefix come first.
 pub(super) const USERS_FROM: &str = "\
     SELECT user_id, username, display_name, status_text, avatar_url, created_at
     FROM users WHERE username_key >= $1 ORDER BY username_key LIMIT $2";
@@ -84,7 +84,7 @@ pub(super) const CHANGE_PROFILE: &str = "\
     WHERE user_id = $1
     RETURNING user_id, username, display_name, status_text, avatar_url, created_at";
 
-/// $1 user id → [`super::rows::SettingsRow`], if they set any.
+/// $1 user id → [`super::rows::SettingsRow`], if the user set any.
 pub(super) const SETTINGS: &str = "\
     SELECT locale, notifications, share_presence, share_read FROM settings WHERE user_id = $1";
 
@@ -100,7 +100,8 @@ pub(super) const CHANGE_SETTINGS: &str = "\
         share_read = COALESCE(excluded.share_read, settings.share_read)
     RETURNING locale, notifications, share_presence, share_read";
 
-/// $1 user id → [`super::rows::FriendRow`]s by friend: whom they asked, and who else asked them.
+/// $1 user id → [`super::rows::FriendRow`]s by friend: sent requests, and received ones without an
+/// own request.
 pub(super) const FRIENDS: &str = "\
     SELECT asked.friend_id, 1 = 1 AS asked, EXISTS (
         SELECT 1 FROM friends AS back
@@ -115,12 +116,12 @@ pub(super) const FRIENDS: &str = "\
     )
     ORDER BY 1";
 
-/// $1 user id, $2 friend → a row, if the one has asked the other.
-pub(super) const HAS_ASKED: &str = "\
+/// $1 user id, $2 friend → a row, if the user has sent the friend a request.
+pub(super) const HAS_REQUEST: &str = "\
     SELECT 1 FROM friends WHERE user_id = $1 AND friend_id = $2";
 
 /// $1 user id, $2 friend.
-pub(super) const ASK: &str = "\
+pub(super) const ADD_REQUEST: &str = "\
     INSERT INTO friends (user_id, friend_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
 /// $1 and $2, in any order.
@@ -144,8 +145,8 @@ pub(super) const DIRECT_CHANNEL: &str = "\
     SELECT channel_id, kind, name, created_at
     FROM channels WHERE direct_low = $1 AND direct_high = $2";
 
-/// $1 channel id, $2 kind, $3 name, $4 created at, $5 smaller and $6 larger user id or NULL, $7 how
-/// many come at once.
+/// $1 channel id, $2 kind, $3 name, $4 creation time, $5 smaller and $6 larger user id or NULL, $7
+/// number of first members.
 pub(super) const ADD_CHANNEL: &str = "\
     INSERT INTO channels
         (channel_id, kind, name, created_at, direct_low, direct_high, arrivals)
@@ -164,7 +165,7 @@ pub(super) const RENAME_GROUP: &str = "\
 pub(super) const REMOVE_GROUP: &str = "\
     DELETE FROM channels WHERE channel_id = $1 AND kind = 'group'";
 
-/// $1 channel → where the next to come stands.
+/// $1 channel → the arrival number of the next member.
 pub(super) const NEXT_ARRIVAL: &str = "\
     UPDATE channels SET arrivals = arrivals + 1 WHERE channel_id = $1 RETURNING arrivals";
 
@@ -206,11 +207,11 @@ pub(super) const MEMBERS: &str = "\
 /// $1 channel → how many members it has.
 pub(super) const MEMBER_COUNT: &str = "SELECT COUNT(*) FROM members WHERE channel_id = $1";
 
-/// $1 channel, $2 user → their role, if they are a member.
+/// $1 channel, $2 user → the user's role, if a member.
 pub(super) const ROLE: &str = "\
     SELECT role FROM members WHERE channel_id = $1 AND user_id = $2";
 
-/// $1 channel, $2 user → a row, if somebody else is an owner.
+/// $1 channel, $2 user → a row, if another member is an owner.
 pub(super) const OTHER_OWNER: &str = "\
     SELECT 1 FROM members WHERE channel_id = $1 AND role = 'owner' AND user_id <> $2 LIMIT 1";
 
@@ -227,12 +228,12 @@ pub(super) const ADD_MEMBER: &str = "\
 pub(super) const ADD_MEMBERS: &str =
     "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) VALUES";
 
-/// $1 group, $2 user → the role they had, if they were a member.
+/// $1 group, $2 user → the removed member's role, if there was one.
 pub(super) const REMOVE_MEMBER: &str = "\
     DELETE FROM members WHERE channel_id = $1 AND user_id = $2 RETURNING role";
 
-/// $1 channel → [`super::rows::MemberRow`] of the highest role, the earliest to come among equals.
-pub(super) const HEIR: &str = "\
+/// $1 channel → [`super::rows::MemberRow`] of the highest role, the earliest arrival among equals.
+pub(super) const SUCCESSOR: &str = "\
     SELECT user_id, role FROM members WHERE channel_id = $1
     ORDER BY CASE role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 ELSE 2 END, arrival LIMIT 1";
 
@@ -249,7 +250,7 @@ pub(super) const PUSH_TARGETS: &str = "\
     LEFT JOIN settings ON settings.user_id = members.user_id
     WHERE members.channel_id = $1 AND NOT users.disabled ORDER BY members.user_id";
 
-/// $1 user id → whether they are disabled, if there is such a user.
+/// $1 user id → whether the user is disabled, if the user exists.
 pub(super) const DISABLED: &str = "SELECT disabled FROM users WHERE user_id = $1";
 
 /// The columns of [`super::rows::AccountRow`].
@@ -267,18 +268,18 @@ macro_rules! account {
 /// $1 username key → [`super::rows::AccountRow`].
 pub(super) const ACCOUNT: &str = account!("WHERE username_key = $1");
 
-/// $1 username key, $2 limit → [`super::rows::AccountRow`]s behind that key, by key.
+/// $1 username key, $2 limit → [`super::rows::AccountRow`]s after that key, by key.
 pub(super) const ACCOUNTS_AFTER: &str =
     account!("WHERE username_key > $1 ORDER BY username_key LIMIT $2");
 
-/// $1 user id → [`super::rows::HeldRow`]s.
+/// $1 user id → [`super::rows::DeviceAccessRow`]s.
 pub(super) const ACCESSES: &str = "\
     SELECT access_tokens.token_hash, devices.device_id, devices.user_id, devices.name,
         access_tokens.expires_at
     FROM devices JOIN access_tokens ON access_tokens.device_id = devices.device_id
     WHERE devices.user_id = $1";
 
-/// $1 user id, $2 whether they are disabled from now on; it changes a row if they were not.
+/// $1 user id, $2 whether the user is disabled; changes a row if the value differs.
 pub(super) const SET_DISABLED: &str = "\
     UPDATE users SET disabled = $2 WHERE user_id = $1 AND disabled <> $2";
 
@@ -292,21 +293,21 @@ pub(super) const REMOVE_TOKENS: &str = "\
         SELECT device_id FROM devices WHERE user_id = $1
     )";
 
-/// $1 user id, who has no token any more.
+/// $1 user id, who has no token.
 pub(super) const REMOVE_DEVICES: &str = "DELETE FROM devices WHERE user_id = $1";
 
 /// $1 user id.
-pub(super) const ASK_ENDING: &str = "INSERT INTO session_endings (user_id) VALUES ($1)";
+pub(super) const REQUEST_ENDING: &str = "INSERT INTO session_endings (user_id) VALUES ($1)";
 
-/// $1 limit → [`super::rows::EndingRow`]s, the earliest first. It reads the table from its
-/// beginning, which is nearly always its end.
+/// $1 limit → [`super::rows::EndingRow`]s, the earliest first. Reads the table from its beginning;
+/// it is nearly always empty.
 pub(super) const ENDINGS: &str = "\
     SELECT number, user_id FROM session_endings ORDER BY number LIMIT $1";
 
 /// $1 number.
 pub(super) const FORGET_ENDING: &str = "DELETE FROM session_endings WHERE number = $1";
 
-/// All that look for rows.
+/// All statements that look up rows.
 #[cfg(test)]
 pub(super) const BY_KEY: &[&str] = &[
     USER_EXISTS,
@@ -321,7 +322,7 @@ pub(super) const BY_KEY: &[&str] = &[
     CHANGE_PROFILE,
     SETTINGS,
     FRIENDS,
-    HAS_ASKED,
+    HAS_REQUEST,
     UNFRIEND,
     BLOCKS,
     UNBLOCK,
@@ -338,7 +339,7 @@ pub(super) const BY_KEY: &[&str] = &[
     OTHER_OWNER,
     CHANGE_ROLE,
     REMOVE_MEMBER,
-    HEIR,
+    SUCCESSOR,
     MARK_READ,
     PUSH_TARGETS,
     DISABLED,

@@ -1,13 +1,12 @@
-//! The directory in one SQLite file: the file and its connections.
+//! The directory in a SQLite file: the file and its connections.
 //!
-//! SQLite takes one writer at a time. A writer that finds another one waits in SQLite, by polling,
-//! and fails if it began as a reader. So there is **one** connection for writing, for which calls
-//! queue in order, and each of its transactions is a writer from its beginning (`BEGIN IMMEDIATE`);
-//! that another process has the file open is then harmless as well. Reads go through connections
-//! of their own, which the write-ahead log keeps from waiting for the writer. Every read is one
-//! statement, and so one snapshot.
+//! SQLite allows one writer at a time. A second writer polls inside SQLite, and fails if its
+//! transaction began as a read. So there is **one** connection for writing, for which calls queue
+//! in order, and each of its transactions begins as a writer (`BEGIN IMMEDIATE`); other processes
+//! can then use the file too. Reads use connections of their own, which do not wait for the writer
+//! thanks to the write-ahead log. Every read is one statement and therefore one snapshot.
 //!
-//! `synchronous=FULL` makes a commit durable before it is answered (invariant I1).
+//! `synchronous=FULL` makes a commit durable before the call returns (invariant I1).
 
 mod verify;
 
@@ -22,15 +21,15 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
 
 pub use verify::DirectoryReport;
 
-use super::OpenError;
+use super::error::OpenError;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
 
-/// Connections for reading, each with a thread of its own.
+/// The number of reading connections, each with its own thread.
 const READERS: u32 = 4;
 
-/// How long a call waits for its connection before it is [`DirectoryError::Unavailable`].
-const WAIT_AT_MOST: Duration = Duration::from_secs(15);
+/// How long a call waits for a connection before it fails with [`DirectoryError::Unavailable`].
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long SQLite waits for a writer in another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,21 +39,22 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/migrations/sqlite");
 /// A [`Directory`](pabal_core::ports::Directory) in a SQLite file: one connection for writing and
 /// four for reading.
 ///
-/// A call that waits 15 s for its connection, or 5 s for a writer in another process, is
-/// [`DirectoryError::Unavailable`].
+/// # Errors
+/// [`DirectoryError::Unavailable`]: a call waited 15 s for its connection, or 5 s for a writer in
+/// another process, or the disk failed; retry.
 pub type SqliteDirectory = RelationalDirectory<Sqlite>;
 
 impl Backend for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    const HOLD: &'static str = "";
-    const WITHIN: Duration = Duration::from_secs(30);
+    const ROW_LOCK: &'static str = "";
+    const TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 impl SqliteDirectory {
-    /// Opens the file, or makes it in a folder that exists, and brings its tables up to date.
+    /// Opens the file, or creates it in an existing folder, and migrates its tables.
     ///
     /// # Errors
-    /// [`OpenError`], which says for each case whether a retry helps.
+    /// [`OpenError`]; each variant says whether a retry helps.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let unusable = |error| OpenError::connect(path.to_owned(), error);
@@ -81,12 +81,11 @@ impl SqliteDirectory {
         }
     }
 
-    /// Opens a file that a node made, perhaps while that node has it open too, and changes neither
-    /// its tables nor how it is kept.
+    /// Opens an existing file, which a node may have open too. Changes neither its tables nor its
+    /// journal mode.
     ///
     /// # Errors
-    /// [`OpenError`]: also for tables of another release, which its own program must bring up to
-    /// date.
+    /// [`OpenError`], also for tables of another release, which only that release may migrate.
     pub async fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let unusable = |error| OpenError::connect(path.to_owned(), error);
@@ -116,17 +115,18 @@ impl SqliteDirectory {
         }
     }
 
-    /// Writes a copy of all that is in the directory now to a file that must not be there. Calls
-    /// are answered meanwhile. The copy is not synchronised to the disk.
+    /// Writes a copy of the directory to a file that must not exist. Other calls continue
+    /// meanwhile. The copy is not synced to the disk.
     ///
     /// # Errors
-    /// [`DirectoryError::Unavailable`] if the file cannot be written.
+    /// [`DirectoryError::Unavailable`] if the file cannot be written; retry once its cause is
+    /// fixed.
     pub async fn copy_to(&self, path: &Path) -> Result<(), DirectoryError> {
-        // On a connection of its own: it takes as long as there is something to copy, and the
-        // write-ahead log keeps it from holding up those who write.
+        // Uses a connection of its own: the copy takes long, and the write-ahead log keeps it from
+        // blocking writers.
         let copied = async {
             let mut connection = self.store.writers.connect_options().connect().await?;
-            // SQLite takes paths as text only.
+            // SQLite accepts paths only as text.
             let to = path.to_string_lossy();
             sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
             connection.close().await
@@ -134,16 +134,16 @@ impl SqliteDirectory {
         copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
     }
 
-    /// Lets the calls that have a connection finish, then closes the file, with its write-ahead log
-    /// written back. Calls that wait or come later are [`DirectoryError::Unavailable`]. Idempotent.
+    /// Waits until running calls have finished, writes the write-ahead log back and closes the
+    /// file. Queued and later calls fail with [`DirectoryError::Unavailable`]. Idempotent.
     pub async fn close(&self) {
         self.store.readers.close().await;
-        // The last to close writes the log back, which a reader could not.
+        // The last connection to close writes the log back, which a reader cannot do.
         self.store.writers.close().await;
     }
 }
 
-/// The newest schema version that this program knows.
+/// The schema version of this program.
 fn known_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
@@ -155,17 +155,17 @@ async fn schema_version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
         .await
 }
 
-/// Up to `at_most` connections, which stay open: they are to a file, and do not wear out.
+/// Up to `at_most` connections, which stay open: connections to a file do not break.
 fn connections(at_most: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(at_most)
         .min_connections(1)
-        .acquire_timeout(WAIT_AT_MOST)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        // SQLite itself ends a transaction for which the disk has no room. sqlx does not notice, and
-        // would refuse every later one as nested in it: such a connection is opened anew.
+        // SQLite itself rolls a transaction back when the disk is full. sqlx does not notice and
+        // would nest every later transaction in it, so such a connection is reopened.
         .before_acquire(|connection, _| {
             let usable = !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
@@ -185,11 +185,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_connection_is_set_up_as_stated() {
+    async fn every_connection_has_the_documented_settings() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
         let Store { readers, writers: writer } = &directory.store;
-        // 2 is FULL: the log is synchronised at each commit.
+        // 2 is FULL: each commit is synced.
         assert_eq!(pragma(writer, "synchronous").await, 2);
         assert_eq!(writer.options().get_max_connections(), 1);
         assert_eq!(readers.options().get_max_connections(), READERS);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_statement_reads_through_a_table() {
+    async fn no_statement_scans_a_table() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
         for statement in sql::BY_KEY {
@@ -213,7 +213,7 @@ mod tests {
             assert!(!steps.is_empty(), "{statement}");
             assert!(steps.iter().all(|step| !step.contains("SCAN")), "{statement}: {steps:#?}");
             let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
-            assert_eq!(sorts, *statement == sql::HEIR, "{statement}: {steps:#?}");
+            assert_eq!(sorts, *statement == sql::SUCCESSOR, "{statement}: {steps:#?}");
         }
     }
 }

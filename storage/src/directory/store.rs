@@ -1,4 +1,4 @@
-//! The connections that calls of the directory run on, and how often and how long a call is tried.
+//! The connections of the directory, and the retries and deadline of a call.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,29 +10,33 @@ use tokio::time::{sleep, timeout};
 
 use super::error::Failure;
 use super::query::{Query, Readable, Session};
+use crate::backoff::Backoff;
 
-/// How often a call is tried that another one got in the way of, or whose connection was gone.
+/// The number of attempts of a call that conflicts with another or loses its connection.
 const ATTEMPTS: u32 = 6;
 
-/// The pause before the second attempt; each later one is twice as long.
-const PAUSE: Duration = Duration::from_millis(2);
+/// The pause before the second attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
-/// A database that a directory can be in.
+/// The longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_millis(32);
+
+/// A database that can hold a directory.
 ///
-/// The calls know two rules that keep what they decide true until it is written. SQLite takes one
-/// writer at a time. In PostgreSQL a call first [holds](held) the row that its decision hangs
-/// on: users in the order of their ids, then the group; whoever wants the same row waits. What
-/// depends on no other row needs neither: a statement by itself is whole.
+/// Two rules keep a decision of a call valid until it is written. SQLite allows one writer at a
+/// time. In PostgreSQL a call first [locks](with_lock) the row that its decision depends on: users
+/// in the order of their ids, then the group. Calls for the same row wait. A statement that depends
+/// on no other row needs no lock, because it is atomic.
 pub trait Backend: Database<Connection: Session> {
-    /// How a transaction that writes begins.
+    /// The statement that begins a writing transaction.
     const BEGIN: &'static str;
 
-    /// What a statement ends with that keeps the rows which it answers as they are until the
-    /// transaction ends; nothing where nobody else can write.
-    const HOLD: &'static str;
+    /// The suffix of a SELECT that locks the returned rows until the transaction ends; empty if
+    /// there is only one writer.
+    const ROW_LOCK: &'static str;
 
-    /// How long a call may take, waiting and attempts included.
-    const WITHIN: Duration;
+    /// The deadline of a call, including waits and retries.
+    const TIMEOUT: Duration;
 }
 
 /// The connections of a directory.
@@ -49,65 +53,65 @@ impl<DB: Backend> Clone for Store<DB> {
 }
 
 impl<DB: Backend> Store<DB> {
-    /// A connection for one statement that reads.
+    /// A connection for one reading statement.
     pub(super) async fn read(&self) -> Result<Reader<DB>, Failure> {
         Ok(Reader(self.readers.acquire().await?))
     }
 
-    /// Begins a transaction that writes.
+    /// Begins a writing transaction.
     pub(super) async fn write(&self) -> Result<Writer<DB>, Failure> {
         Ok(Writer(self.writers.begin_with(DB::BEGIN).await?))
     }
 
-    /// Makes a call: again if that is sure to be its first effect and may help, and not for ever.
+    /// Runs a call. Retries it if nothing was changed and a retry may help, up to [`ATTEMPTS`]
+    /// attempts.
     pub(super) async fn call<T, F>(&self, call: impl Fn() -> F) -> Result<T, DirectoryError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let attempts = async {
-            let mut pause = PAUSE;
+            let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
             for _ in 1..ATTEMPTS {
                 match call().await {
-                    Err(failure) if failure.again() => sleep(pause).await,
-                    answer => return answer,
+                    Err(failure) if failure.retry() => sleep(backoff.next_pause()).await,
+                    result => return result,
                 }
-                pause *= 2;
             }
             call().await
         };
-        match timeout(DB::WITHIN, attempts).await {
-            Ok(answer) => Ok(answer?),
+        match timeout(DB::TIMEOUT, attempts).await {
+            Ok(result) => Ok(result?),
             Err(_) => {
-                Err(DirectoryError::Unavailable(format!("no answer within {:?}", DB::WITHIN)))
+                Err(DirectoryError::Unavailable(format!("no response within {:?}", DB::TIMEOUT)))
             }
         }
     }
 }
 
-/// A statement whose rows stay as they are until the transaction ends.
-pub(super) fn held<DB: Backend>(statement: &'static str) -> Cow<'static, str> {
-    match DB::HOLD {
+/// A SELECT that locks its rows until the transaction ends.
+pub(super) fn with_lock<DB: Backend>(statement: &'static str) -> Cow<'static, str> {
+    match DB::ROW_LOCK {
         "" => statement.into(),
-        hold => format!("{statement} {hold}").into(),
+        row_lock => format!("{statement} {row_lock}").into(),
     }
 }
 
-/// A connection for one statement that reads.
+/// A connection for one reading statement.
 pub(super) struct Reader<DB: Backend>(PoolConnection<DB>);
 
-/// A transaction that writes. What is not [committed](Self::commit) is rolled back, also if the call
-/// is dropped.
+/// A writing transaction. Without [`commit`](Self::commit) it is rolled back, also if the call is
+/// dropped.
 pub(super) struct Writer<DB: Backend>(Transaction<'static, DB>);
 
 impl<DB: Backend> Writer<DB> {
-    /// Makes it durable.
+    /// Makes the transaction durable.
     pub(super) async fn commit(self) -> Result<(), Failure> {
-        // If the connection is gone now, the change may have happened: no second attempt.
+        // If the connection broke, the transaction may have been committed: no retry.
         self.0.commit().await.map_err(Failure::of_commit)
     }
 }
 
-/// Both run queries on the connection that they hold.
+/// Both run queries on the connection that they own.
 macro_rules! session {
     ($holder:ident) => {
         impl<DB: Backend> Session for $holder<DB> {

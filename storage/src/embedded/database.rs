@@ -1,37 +1,40 @@
-//! The fjall database of an embedded store: keyspaces, what readers may see, and whether it can go
-//! on. Owns no key or value; those are the adapters'.
+//! The fjall database of an embedded store: keyspaces, the view of readers, and whether the store
+//! is poisoned. Owns no key and no value; those belong to the adapters.
 //!
 //! # What readers see
-//! fjall syncs the journal before it makes a batch visible, so nobody reads what is not durable.
-//! But its own reads are too eager in another way: a keyspace reads what is half applied, and a
-//! fresh snapshot does so too when a flush or a merge ends in the middle of a batch (it moves the
-//! visible sequence number on, past the batch). A reader on its way through a channel could see a
-//! message and miss the one before. So there is one snapshot for all readers, [`Database::durable`],
-//! which the writer replaces between two batches.
+//! fjall syncs the journal before it makes a batch visible, so readers see only durable rows. But a
+//! keyspace read can see half of a batch, and so can a fresh snapshot: when a flush or a merge ends
+//! during a batch, fjall advances the visible sequence number past the batch. A reader that follows
+//! a channel could then see a message and miss the one before it. So all readers share one
+//! snapshot, [`Database::durable`], which the writer replaces between two batches.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use fjall::compaction::filter::Factory;
-use fjall::{Keyspace, KeyspaceCreateOptions, LsmError, Snapshot};
+use fjall::{Keyspace, KeyspaceCreateOptions, LsmError, Readable, Snapshot};
 use pabal_core::ports::{HistoryError, PushError};
 
-use super::{EmbeddedConfig, OpenError, folder};
-use crate::history::{self, StoredPositions};
+use super::config::EmbeddedConfig;
+use super::error::OpenError;
+use super::expiry::ExpiredSendFilter;
+use super::folder;
+use super::positions::StoredPositions;
+use crate::codec;
 
-/// Names of the keyspaces; they stand in folders for ever.
+/// Names of the keyspaces; existing data folders depend on them.
 const MESSAGES: &str = "messages";
 const POSITIONS: &str = "positions";
 const SENT: &str = "sent";
 const PUSH: &str = "push";
 
-/// Small rows that are rewritten often: a small table soon, so that journals can be let go.
+/// A small memtable for small rows that are rewritten often, so that old journals can be deleted.
 const SMALL_MEMTABLE_BYTES: u64 = 8 << 20;
 
-/// An open database. Reads may come from any thread, writes only from the writer's.
+/// An open database. Reads are allowed from any thread, writes only from the writer thread.
 pub(crate) struct Database {
-    /// Readers' view; replaced between two batches. Dropped before the database.
+    /// The snapshot for readers, replaced between two batches. Dropped before the database.
     durable: RwLock<Arc<Snapshot>>,
     /// `(channel_id, message_id)` → message.
     pub(crate) messages: Keyspace,
@@ -41,16 +44,16 @@ pub(crate) struct Database {
     pub(crate) sent: Keyspace,
     /// Position → notification.
     pub(crate) push: Keyspace,
-    /// What `positions` holds, for every partition, as far as it is durable.
+    /// The durable content of `positions`, for every partition.
     pub(crate) stored: Arc<StoredPositions>,
-    /// Into how many partitions channels are divided.
+    /// The number of partitions that channels are divided into.
     pub(super) partitions: u16,
     pub(super) fjall: fjall::Database,
     poisoned: OnceLock<String>,
 }
 
 impl Database {
-    /// Opens what is in `folder`, or makes it.
+    /// Opens the database in `folder`, or creates it.
     pub(super) fn open(folder: &Path, config: &EmbeddedConfig) -> Result<Self, OpenError> {
         std::fs::create_dir_all(folder).map_err(|e| OpenError::unavailable(folder, e))?;
         let recorded = folder::recorded_partitions(folder)?;
@@ -62,9 +65,9 @@ impl Database {
             }
             folder::check_complete(folder)?;
         }
-        let database = folder::database_of(folder);
+        let database = folder::database_path(folder);
         if recorded.is_none() && !database.exists() {
-            let unfinished = folder::unfinished_of(folder)?;
+            let unfinished = folder::prepare_unfinished(folder)?;
             drop(Self::open_at(&unfinished, folder, config, false)?);
             folder::rename(folder, &unfinished, &database)?;
         }
@@ -75,7 +78,7 @@ impl Database {
             }
             folder::record_partitions(folder, config.partitions)?;
         }
-        history::load_positions(&database).map_err(|error| OpenError::damaged(folder, error))?;
+        database.load_positions().map_err(|error| OpenError::damaged(folder, error))?;
         Ok(database)
     }
 
@@ -109,24 +112,35 @@ impl Database {
         })
     }
 
-    /// All that is durable, and of every batch all or nothing.
+    /// Loads the stored positions from disk.
+    fn load_positions(&self) -> Result<(), ReadError> {
+        for row in self.durable().iter(&self.positions) {
+            let (key, value) = row.into_inner()?;
+            let damaged = |error| ReadError::Damaged(format!("stored position {key:?}: {error}"));
+            let partition = codec::decode_position_key(&key).map_err(damaged)?;
+            self.stored.advance(partition, codec::decode_id(&value).map_err(damaged)?);
+        }
+        Ok(())
+    }
+
+    /// A snapshot of all durable rows, which contains each batch completely or not at all.
     pub(crate) fn durable(&self) -> Arc<Snapshot> {
         Arc::clone(&self.durable.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Shows readers what was committed. Only between two batches.
+    /// Shows committed rows to readers. Call only between two batches.
     pub(super) fn publish(&self) {
         let snapshot = Arc::new(self.fjall.snapshot());
         *self.durable.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    /// From now on every call fails: what was written last may not be durable.
+    /// Makes every later call fail: the last write may not be durable.
     pub(super) fn poison(&self, why: String) {
-        tracing::error!(%why, "the embedded store cannot go on; the process must stop");
+        tracing::error!(%why, "the embedded store is poisoned; the process must stop");
         self.poisoned.get_or_init(|| why);
     }
 
-    /// Why the store cannot go on, if it cannot.
+    /// Why the store is poisoned, if it is.
     pub(crate) fn poisoned(&self) -> Option<&str> {
         self.poisoned.get().map(String::as_str)
     }
@@ -137,14 +151,14 @@ fn open_fjall(
     config: &EmbeddedConfig,
     stored: &Arc<StoredPositions>,
 ) -> fjall::Result<fjall::Database> {
-    let forget: Arc<dyn Factory> = Arc::new(history::ForgetOldSends(Arc::clone(stored)));
+    let expire: Arc<dyn Factory> = Arc::new(ExpiredSendFilter(Arc::clone(stored)));
     fjall::Database::builder(path)
         .cache_size(config.cache_bytes)
         .max_journaling_size(config.max_journal_bytes.max(64 << 20))
         .worker_threads(config.table_threads.max(1))
         .max_cached_files(Some(config.max_open_files.max(10)))
         .with_compaction_filter_factories(Arc::new(move |keyspace| {
-            (keyspace == SENT).then(|| Arc::clone(&forget))
+            (keyspace == SENT).then(|| Arc::clone(&expire))
         }))
         .open()
 }
@@ -153,7 +167,7 @@ fn open_error(folder: &Path, error: fjall::Error) -> OpenError {
     match error {
         fjall::Error::Locked => OpenError::InUse(folder.to_owned()),
         fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error))
-            if !tells_of_damage(&error) =>
+            if !indicates_damage(&error) =>
         {
             OpenError::unavailable(folder, error)
         }
@@ -161,8 +175,8 @@ fn open_error(folder: &Path, error: fjall::Error) -> OpenError {
     }
 }
 
-/// Whether the disk did what it should, and a file was not what it should be.
-fn tells_of_damage(error: &io::Error) -> bool {
+/// Whether the error means a damaged file rather than a failing disk.
+fn indicates_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
 }
@@ -172,22 +186,22 @@ fn is_empty(folder: &Path, database: &Database) -> Result<bool, OpenError> {
     messages.map_err(|error| open_error(folder, error))
 }
 
-/// A read that fjall could not do.
+/// A failed read of fjall.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
-    /// The disk did not answer as it should; it may the next time.
+pub(crate) enum ReadError {
+    /// The disk failed; a retry may succeed.
     #[error("{0}")]
     Disk(String),
-    /// What is on the disk makes no sense.
+    /// The data on the disk is damaged.
     #[error("{0}")]
     Damaged(String),
 }
 
-impl From<fjall::Error> for Unreadable {
+impl From<fjall::Error> for ReadError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error))
-                if !tells_of_damage(&error) =>
+                if !indicates_damage(&error) =>
             {
                 Self::Disk(error.to_string())
             }
@@ -196,29 +210,28 @@ impl From<fjall::Error> for Unreadable {
     }
 }
 
-impl From<Unreadable> for HistoryError {
-    fn from(error: Unreadable) -> Self {
+impl From<ReadError> for HistoryError {
+    fn from(error: ReadError) -> Self {
         match error {
-            Unreadable::Disk(reason) => Self::Unavailable(reason),
-            Unreadable::Damaged(reason) => Self::Damaged(reason),
+            ReadError::Disk(reason) => Self::Unavailable(reason),
+            ReadError::Damaged(reason) => Self::Damaged(reason),
         }
     }
 }
 
-impl From<Unreadable> for PushError {
-    fn from(error: Unreadable) -> Self {
+impl From<ReadError> for PushError {
+    fn from(error: ReadError) -> Self {
         Self::Unavailable(error.to_string())
     }
 }
 
-/// Lets other tasks run every 64 rows of a read.
+/// Yields to other tasks after every 64th row of a read.
 ///
-/// Reads run where they are called, not on a blocking thread: among a million messages a head takes
-/// about 7 µs and a page of 50 about 70 µs, the way to a blocking thread and back 14 µs more
-/// (`examples/history_cost.rs`), and the pool of those threads would be one more queue. The price is
-/// that a block which no cache holds keeps a runtime thread for a read of the disk; long reads give
-/// it back in between.
-pub(crate) async fn breathe(row: usize) {
+/// Reads run on the calling task, not on a blocking thread: among a million messages a head takes
+/// about 7 µs and a page of 50 about 70 µs, while a blocking thread costs 14 µs more
+/// (`examples/history_cost.rs`) and its pool would be one more queue. The price is that a block in
+/// no cache occupies a runtime thread for one disk read; long reads yield in between.
+pub(crate) async fn yield_between_rows(row: usize) {
     if row % 64 == 63 {
         tokio::task::yield_now().await;
     }

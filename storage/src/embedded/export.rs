@@ -1,5 +1,5 @@
-//! Writes all that a store holds into another folder, while it goes on: a store like any other, with
-//! everything that was durable when the export began and nothing of what came later.
+//! Copies a store into another folder while appends continue. The copy is a complete store with
+//! everything that was durable when the export began and nothing later.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,43 +7,44 @@ use std::path::Path;
 
 use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
-use super::database::{Database, Unreadable};
-use super::{EmbeddedConfig, OpenError};
+use super::config::EmbeddedConfig;
+use super::database::{Database, ReadError};
+use super::error::OpenError;
 
-/// What an export has written.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Messages, known sends, stored positions and notifications together.
     pub rows: u64,
 }
 
-/// Why an export ended early. What it wrote is of no use.
+/// Why an export ended early. Delete what it wrote.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The new folder cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A row cannot be read or written. `pabal check` tells more of the former.
+    /// A row cannot be read or written. `pabal check` reports unreadable rows in detail.
     #[error("a row cannot be copied: {0}")]
     Row(String),
-    /// The system refuses.
+    /// The file system failed.
     #[error("{0}")]
     System(#[from] io::Error),
-    /// It was no longer wanted.
-    #[error("it was cut off")]
+    /// The caller stopped it.
+    #[error("it was stopped")]
     Stopped,
 }
 
 impl From<fjall::Error> for ExportError {
     fn from(error: fjall::Error) -> Self {
-        Self::Row(Unreadable::from(error).to_string())
+        Self::Row(ReadError::from(error).to_string())
     }
 }
 
 impl Database {
-    /// Writes the whole store into `folder`, which must not be there, and ends early once `stopped`
-    /// says so. Blocks on the disk for as long as reading and writing all of it takes.
+    /// Writes the whole store into `folder`, which must not exist, and ends early once `stopped`
+    /// returns true. Blocks on the disk while it reads and writes all data.
     pub(crate) fn export(
         &self,
         folder: &Path,
@@ -52,7 +53,7 @@ impl Database {
         fs::create_dir(folder)?;
         let config = EmbeddedConfig { partitions: self.partitions, ..EmbeddedConfig::default() };
         let copy = Self::open(folder, &config)?;
-        // One state of all keyspaces: what a row says of another is true in the copy as well.
+        // One snapshot for all keyspaces, so that references between rows hold in the copy too.
         let durable = self.durable();
         let mut exported = Exported::default();
         for (from, to) in [
@@ -70,7 +71,7 @@ impl Database {
     }
 }
 
-/// Rows come in the order of their keys, so they go straight into tables.
+/// Rows are read in key order, so they can be written directly as tables.
 fn copy_keyspace(
     durable: &Snapshot,
     from: &Keyspace,
@@ -97,7 +98,7 @@ fn copy_keyspace(
     Ok(rows)
 }
 
-/// That the files are there, after a loss of power as well.
+/// Makes the files survive a loss of power.
 fn sync_folders(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,18 +1,18 @@
-//! What a look at a data folder has found. Owns the bound: a folder that is damaged all over must not
-//! fill the memory of whoever looks.
+//! The findings of a check of a data folder. Bounds their number: a badly damaged folder must not
+//! exhaust the memory.
 
 use std::fmt;
 
-/// As many findings as are kept by name.
-const AT_MOST: usize = 100;
+/// The most findings that are kept with their text.
+const MAX_NAMED: usize = 100;
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// Something is not as it must be.
+    /// Something is damaged or inconsistent.
     Wrong(String),
-    /// Something that a crash may leave behind, and that costs nobody anything.
+    /// The harmless remains of a crash.
     Note(String),
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that was found, the first hundred by name.
+/// All findings; the first hundred with their text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     named: Vec<Finding>,
@@ -33,36 +33,53 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Something is not as it must be.
+    /// Adds something damaged or inconsistent.
     pub fn wrong(&mut self, what: impl Into<String>) {
         self.wrong += 1;
         self.add(Finding::Wrong(what.into()));
     }
 
-    /// Something worth knowing that is no damage.
+    /// Adds something harmless.
     pub fn note(&mut self, what: impl Into<String>) {
         self.add(Finding::Note(what.into()));
     }
 
     fn add(&mut self, finding: Finding) {
-        if self.named.len() < AT_MOST {
+        if self.named.len() < MAX_NAMED {
             self.named.push(finding);
         }
     }
 
-    /// The first hundred, in the order in which they were found.
+    /// The first hundred findings, in the order of their discovery.
     pub fn named(&self) -> &[Finding] {
         &self.named
     }
 
-    /// How many things are wrong, with those that are not named.
+    /// The number of damaged or inconsistent things, including those without text.
     pub fn count_wrong(&self) -> u64 {
         self.wrong
     }
 
-    /// Adds what another look has found.
+    /// Adds the findings of another check.
     pub fn extend(&mut self, other: Self) {
         self.wrong += other.wrong;
         other.named.into_iter().for_each(|finding| self.add(finding));
     }
+}
+
+/// The content of a store and the findings of its check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreReport {
+    /// The number of partitions.
+    pub partitions: u16,
+    /// Readable messages.
+    pub messages: u64,
+    /// Channels with messages.
+    pub channels: u64,
+    /// Send keys for which repeats are recognised.
+    pub sends: u64,
+    /// Queued notifications.
+    pub notifications: u64,
+    /// The findings.
+    pub findings: Findings,
 }

@@ -1,33 +1,35 @@
-//! The folder of an embedded store. Owns the marker file, which says what the folder was made for,
-//! and the look at fjall's files before fjall sees them; what is in those files is fjall's.
+//! The folder of an embedded store. Owns the marker file, which records what the folder was created
+//! for, and the checks of fjall's files before fjall opens them. The content of those files belongs
+//! to fjall.
 //!
 //! ```text
-//! <folder>/pabal-store     the marker, written last when a store is made
+//! <folder>/pabal-store     the marker, written last when a store is created
 //! <folder>/fjall/          fjall's database
-//! <folder>/fjall.new/      one that is being made, or whose making ended early
+//! <folder>/fjall.new/      a database whose creation has not finished
 //! ```
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
+use super::error::OpenError;
 
 const MARKER: &str = "pabal-store";
 const FORMAT: &str = "pabal-store 1";
 
-/// Where fjall keeps its files.
-pub(super) fn database_of(folder: &Path) -> PathBuf {
+/// The folder of fjall's files.
+pub(super) fn database_path(folder: &Path) -> PathBuf {
     folder.join("fjall")
 }
 
-/// Where a database is made. What an end in the middle of that has left there, as when the disk was
-/// full, is removed: half a database is not told from a damaged one once it has its name.
-pub(super) fn unfinished_of(folder: &Path) -> Result<PathBuf, OpenError> {
+/// The folder in which a database is created. Removes the remains of an earlier creation that ended
+/// early, for example on a full disk: after the rename an incomplete database could not be
+/// distinguished from a damaged one.
+pub(super) fn prepare_unfinished(folder: &Path) -> Result<PathBuf, OpenError> {
     let unfinished = folder.join("fjall.new");
-    let remove = || match lock_of(&unfinished)? {
+    let remove = || match open_lock(&unfinished)? {
         Some(lock) => match lock.try_lock() {
-            // Held until all is gone.
+            // Held until the folder is removed.
             Ok(()) => fs::remove_dir_all(&unfinished).map(|()| true),
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
@@ -42,8 +44,8 @@ pub(super) fn unfinished_of(folder: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-/// The file that whoever opens a database locks.
-pub(super) fn lock_of(database: &Path) -> io::Result<Option<File>> {
+/// The file that a process locks when it opens a database.
+pub(super) fn open_lock(database: &Path) -> io::Result<Option<File>> {
     match File::open(database.join("lock")) {
         Ok(lock) => Ok(Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -51,13 +53,14 @@ pub(super) fn lock_of(database: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Gives a part of `folder` its name, durably.
+/// Renames a part of `folder` durably.
 pub(super) fn rename(folder: &Path, from: &Path, to: &Path) -> Result<(), OpenError> {
     let renamed = fs::rename(from, to).and_then(|()| File::open(folder)?.sync_all());
     renamed.map_err(|error| OpenError::unavailable(folder, error))
 }
 
-/// How many partitions the store in `folder` was made for; `None` if it was never made completely.
+/// The number of partitions that the store in `folder` was created for; `None` if its creation
+/// never finished.
 pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenError> {
     let marker = match fs::read_to_string(folder.join(MARKER)) {
         Ok(marker) => marker,
@@ -74,12 +77,12 @@ pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenErro
         .and_then(|number| number.parse().ok());
     let unknown = || {
         let first = marker.lines().next().unwrap_or_default();
-        OpenError::damaged(folder, format!("{MARKER} says {first:?}, expected {FORMAT:?}"))
+        OpenError::damaged(folder, format!("{MARKER} contains {first:?}, expected {FORMAT:?}"))
     };
     partitions.map(Some).ok_or_else(unknown)
 }
 
-/// Marks the store in `folder` as completely made.
+/// Marks the store in `folder` as completely created.
 pub(super) fn record_partitions(folder: &Path, partitions: u16) -> Result<(), OpenError> {
     let unfinished = folder.join("pabal-store.new");
     let write = || -> io::Result<()> {
@@ -91,10 +94,10 @@ pub(super) fn record_partitions(folder: &Path, partitions: u16) -> Result<(), Op
     rename(folder, &unfinished, &folder.join(MARKER))
 }
 
-/// Refuses a database that has lost files whose absence fjall takes for "not made yet": it would
-/// open without them, delete what they described, and history would silently be gone.
+/// Refuses a database that lost files whose absence fjall treats as "not created yet": fjall would
+/// open without them, delete what they describe, and history would be lost silently.
 pub(super) fn check_complete(folder: &Path) -> Result<(), OpenError> {
-    let database = database_of(folder);
+    let database = database_path(folder);
     let lost = |path: &Path| {
         let name = path.strip_prefix(folder).unwrap_or(path);
         OpenError::damaged(folder, format!("{} is gone", name.display()))
@@ -113,8 +116,8 @@ pub(super) fn check_complete(folder: &Path) -> Result<(), OpenError> {
     must_exist(&keyspaces)?;
     for name in names_in(folder, &keyspaces)? {
         if name.parse::<u64>().is_err() {
-            let strange = format!("fjall/keyspaces/{name} is no keyspace");
-            return Err(OpenError::damaged(folder, strange));
+            let unexpected = format!("fjall/keyspaces/{name} is not a keyspace");
+            return Err(OpenError::damaged(folder, unexpected));
         }
         must_exist(&keyspaces.join(name).join("current"))?;
     }

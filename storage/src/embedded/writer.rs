@@ -1,10 +1,10 @@
-//! The only writer of an embedded store: one thread that makes what waits durable, a group at a
-//! time. Owns grouping, syncing and answering; what a request writes, the stages know.
+//! The only writer of an embedded store: one thread that makes pending requests durable, a group at
+//! a time. Owns grouping, syncing and replies. The stages decide what a request writes.
 //!
-//! A group is whatever waits when the writer comes back from the last sync, up to the configured
-//! bounds: no timers, so a lone request waits for its own sync only, and under load one sync serves
-//! hundreds. `fdatasync` is enough: a journal that grows has its new size flushed with it, and fjall
-//! syncs a new journal and its folder completely when it makes them.
+//! A group consists of the requests that wait when the previous sync ends, up to the configured
+//! limits. There are no timers: a single request waits only for its own sync, and under load one
+//! sync serves hundreds. `fdatasync` is sufficient: it also flushes the new size of a growing
+//! journal, and fjall fully syncs a new journal and its folder when it creates them.
 
 use std::io;
 use std::path::Path;
@@ -16,25 +16,27 @@ use pabal_core::model::{Message, Partition};
 use pabal_core::ports::{Appended, HistoryError, Notification, PushError, PushPosition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Database, EmbeddedConfig, OpenError, Unreadable};
-use crate::history::AppendStage;
-use crate::push::PushStage;
+use super::append_stage::AppendStage;
+use super::config::EmbeddedConfig;
+use super::database::{Database, ReadError};
+use super::error::OpenError;
+use super::push_stage::PushStage;
 
-/// Something to make durable.
+/// A request to the writer.
 pub(crate) enum Request {
     /// [`HistoryStore::append`](pabal_core::ports::HistoryStore::append).
     Append {
         partition: Partition,
         messages: Vec<Message>,
-        answer: oneshot::Sender<Result<Vec<Appended>, HistoryError>>,
+        reply: oneshot::Sender<Result<Vec<Appended>, HistoryError>>,
     },
     /// [`PushNotifier::enqueue`](pabal_core::ports::PushNotifier::enqueue).
-    Enqueue { notifications: Vec<Notification>, answer: oneshot::Sender<Result<(), PushError>> },
+    Enqueue { notifications: Vec<Notification>, reply: oneshot::Sender<Result<(), PushError>> },
     /// [`PushNotifier::confirm`](pabal_core::ports::PushNotifier::confirm).
-    Confirm { positions: Vec<PushPosition>, answer: oneshot::Sender<Result<(), PushError>> },
+    Confirm { positions: Vec<PushPosition>, reply: oneshot::Sender<Result<(), PushError>> },
 }
 
-/// Handle of the writer thread; dropping it lets the thread write what waits and end.
+/// The handle of the writer thread. Dropping it lets the thread write pending requests and end.
 pub(crate) struct Writer {
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
@@ -43,7 +45,7 @@ pub(crate) struct Writer {
     database: Arc<Database>,
 }
 
-/// The writer takes no requests any more, for this reason.
+/// The writer has stopped accepting requests, for this reason.
 #[derive(Debug)]
 pub(crate) struct Stopped(pub(crate) String);
 
@@ -61,7 +63,7 @@ impl From<Stopped> for PushError {
 
 /// Why the writer did not start.
 pub(super) enum StartError {
-    Push(Unreadable),
+    Push(ReadError),
     Thread(io::Error),
 }
 
@@ -82,10 +84,10 @@ impl Writer {
         let push = PushStage::load(&database, config.push_capacity).map_err(StartError::Push)?;
         let arrived = push.arrived();
         let (requests, waiting) = mpsc::channel(config.waiting_requests.max(1));
-        let (done, groups) = unanswered();
+        let (written, groups) = group_channel();
         let group_writer = GroupWriter {
             requests: waiting,
-            done,
+            written,
             append: AppendStage::default(),
             push,
             max_messages: config.group_messages.max(1),
@@ -96,12 +98,12 @@ impl Writer {
             .name("pabal-writer".into())
             .spawn(|| group_writer.run())
             .map_err(StartError::Thread)?;
-        // Ends with the thread, which has its only sender.
-        let _answering = tokio::spawn(answer(groups));
+        // Ends with the thread, which owns the only sender.
+        let _replies = tokio::spawn(send_replies(groups));
         Ok(Self { requests: Some(requests), thread: Some(thread), arrived, database })
     }
 
-    /// The database, if it can go on.
+    /// The database, unless it is poisoned.
     pub(crate) fn database(&self) -> Result<&Database, Stopped> {
         match self.database.poisoned() {
             Some(why) => Err(Stopped(why.to_owned())),
@@ -109,22 +111,23 @@ impl Writer {
         }
     }
 
-    /// Tells when notifications arrive; closed when the writer has stopped.
+    /// Changes when notifications arrive; closed when the writer has stopped.
     pub(crate) fn arrived(&self) -> watch::Receiver<u64> {
         self.arrived.clone()
     }
 
-    /// Hands in a request and waits for its answer. Waits for room, too. Dropped before there was
-    /// room, nothing happens; dropped later, the request is done all the same.
-    pub(crate) async fn ask<T>(
+    /// Sends a request to the writer and waits for the reply; waits while the queue is full. If the
+    /// future is dropped while the queue is full, nothing happens; if it is dropped later, the
+    /// request is executed.
+    pub(crate) async fn submit<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Stopped> {
         self.database()?;
-        let (answer, answered) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(|| self.stopped())?;
-        requests.send(request(answer)).await.map_err(|_| self.stopped())?;
-        answered.await.map_err(|_| self.stopped())
+        requests.send(request(reply)).await.map_err(|_| self.stopped())?;
+        replied.await.map_err(|_| self.stopped())
     }
 
     /// Why the writer has stopped.
@@ -137,16 +140,16 @@ impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.requests.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has poisoned the database and told every caller.
+            // A panic of the thread has poisoned the database and failed every pending call.
             drop(thread.join());
         }
     }
 }
 
-/// What the thread owns.
+/// The state of the writer thread.
 struct GroupWriter {
     requests: mpsc::Receiver<Request>,
-    done: mpsc::UnboundedSender<Done>,
+    written: mpsc::UnboundedSender<WrittenGroup>,
     append: AppendStage,
     push: PushStage,
     max_messages: usize,
@@ -165,8 +168,9 @@ impl Drop for GroupWriter {
 impl GroupWriter {
     fn run(mut self) {
         while let Some(first) = self.requests.blocking_recv() {
-            // Whoever shares this core and can run, runs first: senders that were answered a moment
-            // ago are then in this group, not in the next. On one core 64 of them cost a third less.
+            // Lets senders that were just acknowledged run first on this core, so that their next
+            // requests join this group. With 64 senders on one core this reduces the cost by a
+            // third.
             thread::yield_now();
             let mut group = Group::default();
             let outcome = match self.fill(first, &mut group) {
@@ -174,20 +178,20 @@ impl GroupWriter {
                 Err(error) => {
                     self.append.abandon();
                     self.push.abandon();
-                    Err(Failure::Unreadable(error))
+                    Err(Failure::Read(error))
                 }
             };
             let poisoned = matches!(outcome, Err(Failure::Poisoned(_)));
-            let done = Done { answers: group.answers, outcome };
-            if self.done.send(done).is_err() || poisoned {
+            let written = WrittenGroup { replies: group.replies, outcome };
+            if self.written.send(written).is_err() || poisoned {
                 return;
             }
         }
     }
 
-    /// Stages `first` and what else waits, as far as there is room. A request that cannot be staged
-    /// takes the group with it, so that none is answered on the ground of another that failed.
-    fn fill(&mut self, first: Request, group: &mut Group) -> Result<(), Unreadable> {
+    /// Stages `first` and further pending requests, up to the limits of a group. If one request
+    /// cannot be staged, the whole group fails, because a later request may depend on it.
+    fn fill(&mut self, first: Request, group: &mut Group) -> Result<(), ReadError> {
         self.stage(first, group)?;
         while group.messages < self.max_messages && group.bytes < self.max_bytes {
             let Ok(request) = self.requests.try_recv() else {
@@ -198,39 +202,43 @@ impl GroupWriter {
         Ok(())
     }
 
-    fn stage(&mut self, request: Request, group: &mut Group) -> Result<(), Unreadable> {
+    fn stage(&mut self, request: Request, group: &mut Group) -> Result<(), ReadError> {
         match request {
-            Request::Append { partition, messages, answer } => {
+            Request::Append { partition, messages, reply } => {
                 group.add(&messages);
                 let staged = self.append.stage(&self.database, partition, &messages);
-                let (became, outcome) = split(staged);
-                group.answers.push(Answer::Append(answer, became));
-                outcome
+                let (outcomes, result) = split(staged);
+                debug_assert!(
+                    result.is_err() || outcomes.len() == messages.len(),
+                    "each message has one outcome"
+                );
+                group.replies.push(PendingReply::Append(reply, outcomes));
+                result
             }
-            Request::Enqueue { notifications, answer } => {
+            Request::Enqueue { notifications, reply } => {
                 group.add(notifications.iter().map(|notification| &notification.message));
                 if self.push.enqueue(&notifications) {
-                    group.answers.push(Answer::Push(answer));
+                    group.replies.push(PendingReply::Push(reply));
                 } else {
-                    // The caller may be gone; then nobody misses the answer.
-                    drop(answer.send(Err(PushError::Full)));
+                    // The caller may have dropped its future.
+                    drop(reply.send(Err(PushError::Full)));
                 }
                 Ok(())
             }
-            Request::Confirm { positions, answer } => {
+            Request::Confirm { positions, reply } => {
                 group.messages += positions.len();
-                group.answers.push(Answer::Push(answer));
+                group.replies.push(PendingReply::Push(reply));
                 self.push.confirm(&self.database, &positions)
             }
         }
     }
 
-    /// Makes durable what is staged, then shows it.
+    /// Makes the staged writes durable, then visible.
     fn commit(&mut self) -> Result<(), Failure> {
         let mut batch = self.database.fjall.batch().durability(Some(PersistMode::SyncData));
         self.append.write(&self.database, &mut batch);
         self.push.write(&self.database, &mut batch);
-        // With nothing to write all was known already, and all that is known is durable.
+        // With an empty batch all requests were already known, and known requests are durable.
         if !batch.is_empty() {
             if let Err(error) = batch.commit() {
                 self.database.poison(error.to_string());
@@ -244,19 +252,19 @@ impl GroupWriter {
     }
 }
 
-fn split(staged: Result<Vec<Appended>, Unreadable>) -> (Vec<Appended>, Result<(), Unreadable>) {
+fn split(staged: Result<Vec<Appended>, ReadError>) -> (Vec<Appended>, Result<(), ReadError>) {
     match staged {
-        Ok(became) => (became, Ok(())),
+        Ok(outcomes) => (outcomes, Ok(())),
         Err(error) => (Vec::new(), Err(error)),
     }
 }
 
-/// What one sync makes durable.
+/// The requests that one sync makes durable.
 #[derive(Default)]
 struct Group {
     messages: usize,
     bytes: usize,
-    answers: Vec<Answer>,
+    replies: Vec<PendingReply>,
 }
 
 impl Group {
@@ -268,56 +276,56 @@ impl Group {
     }
 }
 
-/// Who waits for a group, and what to answer once it is durable. A caller may have given up; its
-/// answer is then nobody's.
-enum Answer {
+/// A pending reply and its content once the group is durable. The caller may have dropped its
+/// future; the reply is then discarded.
+enum PendingReply {
     Append(oneshot::Sender<Result<Vec<Appended>, HistoryError>>, Vec<Appended>),
     Push(oneshot::Sender<Result<(), PushError>>),
 }
 
-/// A group that was written, or not.
-struct Done {
-    answers: Vec<Answer>,
+/// A group after its write.
+struct WrittenGroup {
+    replies: Vec<PendingReply>,
     outcome: Result<(), Failure>,
 }
 
-/// Groups on their way to their callers. A thread that waited here for room could not end while its
-/// runtime waits for its end.
+/// The channel of written groups. It is unbounded because the thread must not wait here: the
+/// runtime would wait for the thread at shutdown, and the thread for the runtime.
 #[expect(
     clippy::disallowed_methods,
-    reason = "bounded by the callers, each of whom waits for one answer before it asks again"
+    reason = "bounded by the callers, each of which has one request in flight"
 )]
-fn unanswered() -> (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>) {
+fn group_channel() -> (mpsc::UnboundedSender<WrittenGroup>, mpsc::UnboundedReceiver<WrittenGroup>) {
     mpsc::unbounded_channel()
 }
 
-/// Answers the callers of each group. A task of the runtime, so that the thread wakes the runtime
-/// once a group: to wake it for each caller would cost more than to write the group.
-async fn answer(mut done: mpsc::UnboundedReceiver<Done>) {
-    while let Some(Done { answers, outcome }) = done.recv().await {
-        for answer in answers {
-            answer.send(&outcome);
+/// Sends the replies of each group. It runs as a task of the runtime, so that the thread wakes the
+/// runtime once for each group; a wake-up for each caller would cost more than the write.
+async fn send_replies(mut written: mpsc::UnboundedReceiver<WrittenGroup>) {
+    while let Some(WrittenGroup { replies, outcome }) = written.recv().await {
+        for reply in replies {
+            reply.send(&outcome);
         }
     }
 }
 
 /// Why a group was not written.
 enum Failure {
-    Unreadable(Unreadable),
+    Read(ReadError),
     Poisoned(String),
 }
 
-impl Answer {
+impl PendingReply {
     fn send(self, outcome: &Result<(), Failure>) {
         match self {
-            Self::Append(answer, became) => drop(answer.send(match outcome {
-                Ok(()) => Ok(became),
-                Err(Failure::Unreadable(error)) => Err(error.clone().into()),
+            Self::Append(reply, outcomes) => drop(reply.send(match outcome {
+                Ok(()) => Ok(outcomes),
+                Err(Failure::Read(error)) => Err(error.clone().into()),
                 Err(Failure::Poisoned(why)) => Err(HistoryError::Poisoned(why.clone())),
             })),
-            Self::Push(answer) => drop(answer.send(match outcome {
+            Self::Push(reply) => drop(reply.send(match outcome {
                 Ok(()) => Ok(()),
-                Err(Failure::Unreadable(error)) => Err(error.clone().into()),
+                Err(Failure::Read(error)) => Err(error.clone().into()),
                 Err(Failure::Poisoned(why)) => Err(PushError::Unavailable(why.clone())),
             })),
         }
@@ -343,21 +351,21 @@ mod tests {
             content: content.into(),
             client_message_id: None,
         };
-        let (answer, _) = oneshot::channel();
-        Request::Append { partition, messages: vec![message], answer }
+        let (reply, _) = oneshot::channel();
+        Request::Append { partition, messages: vec![message], reply }
     }
 
     #[test]
-    fn a_group_ends_at_its_bounds_however_much_waits() {
+    fn a_group_ends_at_its_limits_although_more_requests_wait() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config =
             EmbeddedConfig { group_messages: 3, group_bytes: 100, ..EmbeddedConfig::default() };
         let database = Arc::new(Database::open(folder.path(), &config).expect("opens"));
         let (requests, waiting) = mpsc::channel(10);
-        let (done, _groups) = unanswered();
+        let (written, _groups) = group_channel();
         let mut writer = GroupWriter {
             requests: waiting,
-            done,
+            written,
             append: AppendStage::default(),
             push: PushStage::load(&database, 1).expect("loads"),
             max_messages: config.group_messages,

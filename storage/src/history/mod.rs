@@ -1,21 +1,7 @@
-//! History: on local disk, where the database and its writer are [`embedded`](crate::embedded)'s, and
-//! in Cassandra. Owns how messages, stored positions and known sends are kept and read.
+//! The adapters of the [`HistoryStore`](pabal_core::ports::HistoryStore) port: on local disk, as a part
+//! of the [`embedded`](crate::embedded) store, and in Cassandra.
 
-mod codec;
-#[cfg(test)]
-pub(crate) mod fuzz;
-mod stage;
-mod sent;
-mod positions;
-mod fjall;
-mod verify;
 mod cassandra;
 
 pub use self::cassandra::CassandraHistoryStore;
-pub use self::fjall::FjallHistoryStore;
-
-pub(crate) use codec::{DecodeError, decode_message, encode_message, sent_key};
-pub(crate) use positions::{StoredPositions, load_positions};
-pub(crate) use sent::ForgetOldSends;
-pub(crate) use stage::AppendStage;
-pub(crate) use verify::verify;
+pub use crate::embedded::FjallHistoryStore;

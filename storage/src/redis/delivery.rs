@@ -1,19 +1,22 @@
-//! How deliveries stand in an inbox. Owns the bytes; nodes of two versions share an inbox for the
-//! time of an upgrade.
+//! The binary encoding of deliveries in a node's inbox. Owns the bytes. During a rolling upgrade
+//! nodes of two versions read and write the same inbox, so the encoding of a version never changes.
 //!
-//! All numbers are big-endian: version 1 (= 1), kind 1, and then, by kind:
-//! 1 message: accepted_at 8 (µs since 1970), channel_id 8, message_id 8, the message as in
-//!   [`history`](crate::history);
-//! 2 event of a channel: channel_id 8, 1 and the user 8 who is not told or 0, the event;
-//! 3 event of users: their number 4, each 8, the event;
-//! 4 membership: channel_id 8, user_id 8, 1 if joined; 5 a channel that ended: channel_id 8;
-//! 6 sessions that end: user_id 8, 1 and the token's hash 32 or 0; 7 stored: message_id 8, first_id 8.
+//! Version 1 (= 1), kind 1, then by kind. All numbers are big-endian; the figure after a field is
+//! its length in bytes.
+//! - 1 message: accepted_at 8 (µs since 1970), channel_id 8, message_id 8, the message as in
+//!   [`codec`](crate::codec).
+//! - 2 channel event: channel_id 8, then 0, or 1 and the excluded user 8, then the event.
+//! - 3 user event: number of users 4, each user 8, the event.
+//! - 4 membership: channel_id 8, user_id 8, 1 if joined.
+//! - 5 channel ended: channel_id 8.
+//! - 6 end sessions: user_id 8, then 0, or 1 and the token's hash 32.
+//! - 7 stored: message_id 8, first_id 8.
 
 use bytes::Bytes;
 use pabal_core::model::{ChannelId, MessageId, Timestamp, TokenHash, UserId};
 use pabal_core::ports::{Audience, Delivery, Trace};
 
-use crate::history::{DecodeError, decode_message, encode_message};
+use crate::codec::{DecodeError, decode_message, encode_message};
 
 const VERSION: u8 = 1;
 
@@ -35,7 +38,7 @@ pub(super) fn encode(delivery: &Delivery) -> Vec<u8> {
         }
         Delivery::Event { audience: Audience::Users(users), event } => {
             value.push(3);
-            // There are not as many users in any one audience.
+            // No audience has that many users.
             value.extend(u32::try_from(users.len()).unwrap_or(u32::MAX).to_be_bytes());
             value.extend(users.iter().flat_map(|user_id| user_id.get().to_be_bytes()));
             value.extend(event);
@@ -114,7 +117,7 @@ pub(super) fn decode(value: &[u8]) -> Result<Delivery, DecodeError> {
     })
 }
 
-/// What has not been read yet.
+/// The part of a value that is not read yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -148,7 +151,7 @@ mod tests {
         encode(delivery).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// That they come back is the contract's to check.
+    /// The contract suite checks that deliveries are decoded unchanged.
     #[test]
     fn bytes_in_the_inbox_stay_the_same() {
         let (channel_id, user_id) = (ChannelId::new(2), UserId::new(1));

@@ -1,140 +1,145 @@
-//! Why Redis could not be reached, or did not do what it was asked.
+//! The errors of Redis connections and calls.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::url::Address;
 
-/// Why no connection could be made when a process starts. One line that says what to do.
+/// Why a process could not connect to Redis at startup. Displayed as one line that names the
+/// address and the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nobody answers. Retry when somebody does.
+    /// The server is unreachable. Retry once it runs.
     #[error("cannot reach Redis at {address}: {reason}")]
     Unreachable {
-        /// Where.
+        /// The server's address.
         address: String,
-        /// What the network, or the server, says.
+        /// The error of the network or of the server.
         reason: String,
     },
-    /// The server refuses who asks. Not worth a retry.
+    /// The server rejects the user or the password. Do not retry; correct the address.
     #[error("Redis at {address} refuses the user or the password: {reason}")]
     Refused {
-        /// Where.
+        /// The server's address.
         address: String,
-        /// What the server says.
+        /// The server's error.
         reason: String,
     },
-    /// The server is not what is needed. Not worth a retry.
+    /// The server does not meet the requirements: wrong version, a replica, no Redis Cluster. Do
+    /// not retry.
     #[error("Redis at {address} {reason}")]
     Unfit {
-        /// Where.
+        /// The server's address.
         address: String,
-        /// What it is instead.
+        /// The requirement that is not met.
         reason: String,
     },
-    /// It was begun with another number of partitions. Configure that number.
+    /// The namespace was created for another number of partitions. Do not retry; configure that
+    /// number.
     #[error(
         "Redis at {address} was begun with {recorded} partitions and cannot be used with {asked}: a \
          channel would change its partition and its order"
     )]
     Partitions {
-        /// Where.
+        /// The server's address.
         address: String,
-        /// Its number.
+        /// The recorded number.
         recorded: String,
-        /// The number that was asked for.
+        /// The configured number.
         asked: u16,
     },
-    /// The certificates to trust cannot be read. Not worth a retry.
+    /// The file of trusted certificates cannot be read. Do not retry.
     #[error("cannot read the certificates in {file}: {reason}")]
     Certificates {
-        /// Which file.
+        /// The file.
         file: String,
-        /// Why not.
+        /// The system's error.
         reason: String,
     },
 }
 
 impl ConnectError {
-    /// Why `address` gave no connection.
+    /// The error of a failed connection to `address`.
     pub(super) fn at(address: &Address, error: &CallError) -> Self {
         let address = address.to_string();
         let reason = error.to_string();
         match error {
-            CallError::Server { code, .. } if refuses(code) => Self::Refused { address, reason },
+            CallError::Server { code, .. } if is_access_refusal(code) => {
+                Self::Refused { address, reason }
+            }
             _ => Self::Unreachable { address, reason },
         }
     }
 }
 
-fn refuses(code: &str) -> bool {
+fn is_access_refusal(code: &str) -> bool {
     matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM")
 }
 
-/// Why a call failed. Its text is what the ports' errors carry, for the log.
+/// Why a call failed. The text becomes the detail of the port's error, for the log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// There is no connection, or it broke. What was asked may have happened.
+    /// There is no connection, or it broke. The command may have been executed.
     #[error("{0}")]
     Connection(String),
-    /// No answer in time. What was asked may have happened.
-    #[error("no answer from {0} in time")]
-    Late(String),
-    /// The server answered with an error: it did nothing.
+    /// The deadline passed without a reply. The command may have been executed.
+    #[error("no reply from {0} in time")]
+    Timeout(String),
+    /// The server replied with an error; the command was not executed.
     #[error("{code} {detail}")]
     Server {
-        /// The first word.
+        /// The error code: the first word of the reply.
         code: String,
-        /// The rest.
+        /// The rest of the reply.
         detail: String,
-        /// What to do about it.
+        /// How to handle the error.
         remedy: Remedy,
     },
-    /// The answer is not what the call answers.
-    #[error("an answer that makes no sense: {0}")]
-    Nonsense(String),
+    /// The reply has another type or form than the command returns.
+    #[error("unexpected reply: {0}")]
+    UnexpectedReply(String),
 }
 
-/// What to do about an error that the server answered with.
+/// How to handle an error reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Another server has the slot: look again who has which.
-    Elsewhere,
-    /// Another server has it just for this call.
-    Ask,
-    /// It was a primary and is none any more.
+    /// MOVED: another server owns the slot. Refresh the slot map.
+    RefreshSlots,
+    /// ASK: another server serves this one call.
+    FollowAsk,
+    /// The server was a primary and is now a replica.
     Demoted,
-    /// It will pass.
-    Wait,
-    /// The script has to be sent as a whole.
-    Script,
-    /// None.
-    Nothing,
+    /// A temporary state. Retry after a pause.
+    RetryLater,
+    /// NOSCRIPT: send the script's source instead of its hash.
+    SendSource,
+    /// Not recoverable by this adapter.
+    None,
 }
 
 impl From<RedisError> for CallError {
     fn from(error: RedisError) -> Self {
         let remedy = match error.kind() {
             ErrorKind::Server(kind) => match kind {
-                ServerErrorKind::Moved => Remedy::Elsewhere,
-                ServerErrorKind::Ask => Remedy::Ask,
+                ServerErrorKind::Moved => Remedy::RefreshSlots,
+                ServerErrorKind::Ask => Remedy::FollowAsk,
                 ServerErrorKind::ReadOnly => Remedy::Demoted,
-                ServerErrorKind::NoScript => Remedy::Script,
+                ServerErrorKind::NoScript => Remedy::SendSource,
                 ServerErrorKind::TryAgain
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::MasterDown
-                | ServerErrorKind::BusyLoading => Remedy::Wait,
-                _ => Remedy::Nothing,
+                | ServerErrorKind::BusyLoading => Remedy::RetryLater,
+                _ => Remedy::None,
             },
             ErrorKind::Extension => match error.code() {
-                // Of those who waited for entries when a primary was demoted.
+                // Sent to blocked readers when their primary is demoted.
                 Some("UNBLOCKED") => Remedy::Demoted,
-                _ => Remedy::Nothing,
+                _ => Remedy::None,
             },
-            ErrorKind::AuthenticationFailed => Remedy::Nothing,
+            ErrorKind::AuthenticationFailed => Remedy::None,
             _ => return Self::Connection(error.to_string()),
         };
-        // The greeting of redis-rs leaves the server's words out.
+        // redis-rs omits the server's text for errors of the handshake.
         let code = error.code().unwrap_or("WRONGPASS").to_owned();
         let detail = error.detail().unwrap_or("no such user, or another password").to_owned();
         Self::Server { code, detail, remedy }
@@ -145,7 +150,7 @@ impl CallError {
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Self::Server { remedy, .. } => *remedy,
-            _ => Remedy::Nothing,
+            _ => Remedy::None,
         }
     }
 }

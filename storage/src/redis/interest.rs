@@ -1,25 +1,30 @@
-//! Which nodes want a channel, in Redis. The leases are [`leased`](super::leased)'s.
+//! Which nodes are interested in a channel, in Redis. The leases are managed in
+//! [`leased`](super::leased).
 
 use std::time::Duration;
 
 use pabal_core::model::{ChannelId, NodeId};
 use pabal_core::ports::{BoxFuture, Interest, InterestError};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::leased::Leased;
 
-/// An [`Interest`] in Redis.
+/// An [`Interest`] in Redis. Cancel safe: a call whose future is dropped may still be executed.
 ///
-/// A node whose server was restarted, or taken over from, is told that it lapsed, because the server
-/// may have forgotten joins, and messages passed the node by.
+/// If the Redis server restarted or failed over, [`renew`](Interest::renew) returns false even when
+/// the lease has not expired: the server may have lost joins, and messages for those channels did
+/// not reach the node.
+///
+/// # Errors
+/// [`InterestError::Lapsed`]: begin again, do not retry. [`InterestError::Unavailable`]: retry.
 pub struct RedisInterest {
     channels: Leased,
 }
 
 impl RedisInterest {
-    pub(super) fn new(store: RedisStore) -> Self {
-        Self { channels: Leased::new(store, "interest") }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        Self { channels: Leased::new(keyspace, "interest") }
     }
 }
 

@@ -1,9 +1,9 @@
-//! Which nodes hold a key while their lease lives: what presence (users) and interest (channels) have
-//! in common. Each node has one set, whose expiry is its lease; so when it ends, all that the node
-//! held is gone at once.
+//! Which nodes hold a key while their lease is valid: the common part of presence (keys are users)
+//! and interest (keys are channels). Each node has one set, whose expiry is the lease, so when the
+//! lease ends everything the node held is released at once.
 //!
-//! The sets of all nodes are in one slot, so that a script sees them together: which user was nowhere
-//! else before, one step can tell.
+//! The sets of all nodes are in one slot. A script can therefore check in one atomic step whether
+//! any other node holds a key.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,63 +11,64 @@ use std::time::Duration;
 
 use pabal_core::model::NodeId;
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{LEASED_BEGIN, LEASED_JOIN, LEASED_LEAVE, LEASED_LOCATE, LEASED_RENEW};
 use super::stream;
 use redis::Value;
 
-/// As many keys as one call names: it must not hold the server up.
-const TOGETHER: usize = 1_000;
+/// The most keys in one call: a script blocks the server while it runs.
+const MAX_KEYS: usize = 1_000;
 
 /// Key → nodes.
 pub(super) struct Leased {
-    store: RedisStore,
+    keyspace: Keyspace,
     tag: &'static str,
-    /// As what this process began to be a node.
-    begun: Mutex<HashMap<NodeId, Begun>>,
+    /// The incarnation of each node that this process registered.
+    registered: Mutex<HashMap<NodeId, Registered>>,
 }
 
-/// A node that this process is.
+/// A node as this process registered it.
 #[derive(Clone)]
-struct Begun {
-    /// Tells it from other processes that took its name.
+struct Registered {
+    /// A random value that distinguishes this process from others that register under the same node
+    /// name.
     incarnation: String,
-    /// The run of the server. Another one may not know of joins that this one knew.
-    run: String,
+    /// The `run_id` of the server. A server with another one may have lost joins.
+    run_id: String,
 }
 
 impl Leased {
-    pub(super) fn new(store: RedisStore, tag: &'static str) -> Self {
-        Self { store, tag, begun: Mutex::default() }
+    pub(super) fn new(keyspace: Keyspace, tag: &'static str) -> Self {
+        Self { keyspace, tag, registered: Mutex::default() }
     }
 
-    /// `node` begins anew, alive for `lease` from now and holding nothing.
+    /// Registers `node` with an empty set and a lease of `lease` from now.
     pub(super) async fn begin(&self, node: &NodeId, lease: Duration) -> Result<(), CallError> {
         let incarnation = format!("{:032x}", rand::random::<u128>());
         let lease = stream::lease_ms(lease);
         let args = [node.as_str().as_bytes(), incarnation.as_bytes(), lease.as_bytes()];
         let keys = [&*self.set_of(node), &*self.nodes()];
-        let answer = self.store.servers.call(&LEASED_BEGIN, &keys, &args).await?;
-        let run = answer.about.run.clone();
-        self.begun().insert(node.clone(), Begun { incarnation, run });
+        let reply = self.keyspace.servers.call(&LEASED_BEGIN, &keys, &args).await?;
+        let run_id = reply.info.run_id.clone();
+        self.registered().insert(node.clone(), Registered { incarnation, run_id });
         Ok(())
     }
 
-    /// `node` is alive for `lease` from now; false if it lapsed, or its server may have forgotten
-    /// what it joined.
+    /// Extends the lease of `node` to `lease` from now. Returns false if the lease has ended,
+    /// another process registered the node, or the server restarted and may have lost joins.
     pub(super) async fn renew(&self, node: &NodeId, lease: Duration) -> Result<bool, CallError> {
-        let Some(begun) = self.begun().get(node).cloned() else {
+        let Some(registered) = self.registered().get(node).cloned() else {
             return Ok(false);
         };
         let lease = stream::lease_ms(lease);
-        let args = [begun.incarnation.as_bytes(), lease.as_bytes()];
-        let answer = self.store.servers.call(&LEASED_RENEW, &[&self.set_of(node)], &args).await?;
-        Ok(stream::number(&answer.value)? == 1 && answer.about.run == begun.run)
+        let args = [registered.incarnation.as_bytes(), lease.as_bytes()];
+        let reply = self.keyspace.servers.call(&LEASED_RENEW, &[&self.set_of(node)], &args).await?;
+        Ok(stream::number(&reply.value)? == 1 && reply.info.run_id == registered.run_id)
     }
 
-    /// `node` holds `keys` from now on. Answers, of a single key, whether no living node held it; or
-    /// nothing if `node` does not live.
+    /// Adds `keys` to the set of `node`. For a single key, returns whether no live node held it
+    /// before. Returns `None` if the lease of `node` has ended.
     pub(super) async fn join(
         &self,
         node: &NodeId,
@@ -75,44 +76,45 @@ impl Leased {
     ) -> Result<Option<bool>, CallError> {
         let (set, nodes, all) = (self.set_of(node), self.nodes(), self.sets());
         let incarnation = self.incarnation(node);
-        let mut nobody_did = false;
-        // Without keys too, for the lapse that it may tell.
+        let mut was_free = false;
+        // With no keys the call is still made, because it detects an ended lease.
         for keys in chunks(keys) {
             let args = arguments([&incarnation, &all], keys);
-            let answer = self.store.servers.call(&LEASED_JOIN, &[&set, &nodes], &args).await?;
-            match stream::number(&answer.value)? {
+            let reply = self.keyspace.servers.call(&LEASED_JOIN, &[&set, &nodes], &args).await?;
+            match stream::number(&reply.value)? {
                 -1 => return Ok(None),
-                answer => nobody_did = answer == 1,
+                reply => was_free = reply == 1,
             }
         }
-        Ok(Some(nobody_did))
+        Ok(Some(was_free))
     }
 
-    /// `node` holds `keys` no more. Answers, of a single key, whether no living node does now.
+    /// Removes `keys` from the set of `node`. For a single key, returns whether no live node holds
+    /// it now.
     pub(super) async fn leave(&self, node: &NodeId, keys: &[String]) -> Result<bool, CallError> {
         let (set, nodes, all) = (self.set_of(node), self.nodes(), self.sets());
         let incarnation = self.incarnation(node);
-        let mut nobody_does = false;
-        for keys in keys.chunks(TOGETHER) {
+        let mut is_free = false;
+        for keys in keys.chunks(MAX_KEYS) {
             let args = arguments([&incarnation, &all], keys);
-            let answer = self.store.servers.call(&LEASED_LEAVE, &[&set, &nodes], &args).await?;
-            nobody_does = stream::number(&answer.value)? == 1;
+            let reply = self.keyspace.servers.call(&LEASED_LEAVE, &[&set, &nodes], &args).await?;
+            is_free = stream::number(&reply.value)? == 1;
         }
-        Ok(nobody_does)
+        Ok(is_free)
     }
 
-    /// The living nodes that hold each of `keys`, in the order asked.
+    /// The live nodes that hold each of `keys`, in the order of `keys`.
     pub(super) async fn locate(&self, keys: &[String]) -> Result<Vec<Vec<NodeId>>, CallError> {
         let (nodes, all) = (self.nodes(), self.sets());
         let mut located = vec![Vec::new(); keys.len()];
-        for (asked, located) in keys.chunks(TOGETHER).zip(located.chunks_mut(TOGETHER)) {
+        for (asked, located) in keys.chunks(MAX_KEYS).zip(located.chunks_mut(MAX_KEYS)) {
             let args = arguments([&all], asked);
-            let answer = self.store.servers.call(&LEASED_LOCATE, &[&nodes], &args).await?;
-            let mut answer = stream::list(answer.value)?.into_iter();
-            while let Some(name) = answer.next() {
-                let nonsense = || CallError::Nonsense("to which nodes hold keys".into());
-                let node: NodeId = stream::text(name)?.parse().map_err(|_| nonsense())?;
-                let holds = stream::list(answer.next().ok_or_else(nonsense)?)?;
+            let reply = self.keyspace.servers.call(&LEASED_LOCATE, &[&nodes], &args).await?;
+            let mut reply = stream::list(reply.value)?.into_iter();
+            while let Some(name) = reply.next() {
+                let unexpected = || CallError::UnexpectedReply("to leased_locate.lua".into());
+                let node: NodeId = stream::text(name)?.parse().map_err(|_| unexpected())?;
+                let holds = stream::list(reply.next().ok_or_else(unexpected)?)?;
                 for (nodes, holds) in located.iter_mut().zip(holds) {
                     if holds == Value::Int(1) {
                         nodes.push(node.clone());
@@ -123,18 +125,18 @@ impl Leased {
         Ok(located)
     }
 
-    /// What this process began to be `node` as; nothing if another one did.
+    /// The incarnation under which this process registered `node`; empty if it did not.
     fn incarnation(&self, node: &NodeId) -> String {
-        self.begun().get(node).map(|begun| begun.incarnation.clone()).unwrap_or_default()
+        self.registered().get(node).map(|it| it.incarnation.clone()).unwrap_or_default()
     }
 
-    fn begun(&self) -> MutexGuard<'_, HashMap<NodeId, Begun>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registered(&self) -> MutexGuard<'_, HashMap<NodeId, Registered>> {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What all sets of nodes begin with.
+    /// The common prefix of the sets of all nodes.
     fn sets(&self) -> String {
-        self.store.key(self.tag, "of:")
+        self.keyspace.key(self.tag, "of:")
     }
 
     fn set_of(&self, node: &NodeId) -> String {
@@ -142,14 +144,14 @@ impl Leased {
     }
 
     fn nodes(&self) -> String {
-        self.store.key(self.tag, "nodes")
+        self.keyspace.key(self.tag, "nodes")
     }
 }
 
-/// The keys in parts; one part without any if there are none.
+/// The keys in chunks; one empty chunk if there are no keys.
 fn chunks(keys: &[String]) -> impl Iterator<Item = &[String]> {
     let none = keys.is_empty().then_some(keys);
-    none.into_iter().chain(keys.chunks(TOGETHER))
+    none.into_iter().chain(keys.chunks(MAX_KEYS))
 }
 
 fn arguments<'a, const N: usize>(first: [&'a str; N], keys: &'a [String]) -> Vec<&'a [u8]> {

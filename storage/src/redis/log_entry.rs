@@ -1,44 +1,45 @@
-//! What an entry of a partition's log is: its id and its bytes. It holds the messages that were
-//! appended together. Its id is that of its last message: the milliseconds since 1970 and the sequence,
-//! of this partition; those before it have the ids right before, one by one. So whoever reads behind an
-//! id that is in the middle of an entry gets the entry.
+//! The format of an entry in a partition's log: its id and its bytes. An entry holds the messages
+//! that were appended together. Its id is that of its last message: milliseconds since 1970 and the
+//! sequence number within the partition. The messages before it have the directly preceding ids. A
+//! read after an id in the middle of an entry therefore returns that entry.
 //!
-//! All numbers are big-endian. Field `m`: version 1 (= 2), then each message behind a length 4: 1 and
-//! the send key 16 as in [`history`](crate::history) or 0, length of the node's name 1, the name,
-//! accepted_at 8 (µs since 1970), channel_id 8, then the message as in [`history`](crate::history).
-//! Version 1 has one message, without its length. The scripts look at lengths and send keys, and at
-//! nothing behind them.
+//! Field `m`: version 1 (= 2), then for each message its length 4 and its value: 0, or 1 and the
+//! send key 16 as in [`codec`](crate::codec); length of the node's name 1, the name;
+//! accepted_at 8 (µs since 1970); channel_id 8; the message as in [`codec`](crate::codec). All
+//! numbers are big-endian. Version 1 holds one message without its length. The Lua scripts read
+//! only lengths and send keys.
 
 use std::ops::Range;
 
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, Timestamp};
 use pabal_core::ports::{LogEntry, LogError, Origin, Trace};
 
-use super::lane::TOGETHER;
+use super::append_batcher::MAX_BATCH;
 use super::stream::Entry;
-use crate::history::{DecodeError, decode_message, encode_message, sent_key};
+use crate::codec::{DecodeError, decode_message, encode_message, sent_key};
 
 const VERSION: u8 = 2;
-/// Of an entry that holds one message.
+/// The version of an entry that holds one message.
 const VERSION_OF_ONE: u8 = 1;
 const SEND_KEY_BYTES: usize = 16;
-/// Where a message tells, behind its length, that it has a send key, and where that is.
+/// The offset of the flag for a send key, after the length, and the range of the key itself.
 const HAS_SEND_KEY: usize = 4;
 const SEND_KEY: Range<usize> = 5..5 + SEND_KEY_BYTES;
 
-/// The milliseconds since 1970 and the sequence of an id.
+/// The milliseconds since 1970 and the sequence number of an id.
 pub(super) fn parts(id: MessageId) -> (u64, u64) {
     (id.created_at().as_millis(), id.get() & 0xfff)
 }
 
-/// The id of `partition` with these parts.
+/// The id in `partition` with these parts.
 pub(super) fn message_id(partition: Partition, (ms, sequence): (u64, u64)) -> Option<MessageId> {
     let first = MessageId::first_at(Timestamp::from_millis(ms), partition);
     (sequence <= 0xfff).then(|| MessageId::new(first.get() | sequence))
 }
 
-/// The last place in the log of `partition` whose id is not above `id`, which may be of another one.
-pub(super) fn place(partition: Partition, id: MessageId) -> String {
+/// The last stream position of `partition` that is not above `id`. `id` may belong to another
+/// partition.
+pub(super) fn stream_position(partition: Partition, id: MessageId) -> String {
     let (ms, sequence) = parts(id);
     match id.partition().cmp(&partition) {
         std::cmp::Ordering::Equal => format!("{ms}-{sequence}"),
@@ -47,19 +48,19 @@ pub(super) fn place(partition: Partition, id: MessageId) -> String {
     }
 }
 
-/// The id `count` before `id` in its partition, if there is one.
+/// The id that is `count` ids before `id` in its partition; `None` before the start of time.
 fn before(id: (u64, u64), count: u64) -> Option<(u64, u64)> {
     let (ms, sequence) = id;
     if count <= sequence {
         return Some((ms, sequence - count));
     }
-    // Each millisecond that is gone back gives so many.
-    let lacking = count - sequence;
-    let more = lacking.div_ceil(0x1000);
-    Some((ms.checked_sub(more)?, more * 0x1000 - lacking))
+    // Each earlier millisecond provides 4,096 ids.
+    let missing = count - sequence;
+    let steps_ms = missing.div_ceil(0x1000);
+    Some((ms.checked_sub(steps_ms)?, steps_ms * 0x1000 - missing))
 }
 
-/// A message as it stands in an entry, behind its length.
+/// A message as it is encoded in an entry, with its length.
 pub(super) fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     let node = origin.node.as_str();
     let mut value = Vec::with_capacity(96 + node.len() + message.content.len());
@@ -67,7 +68,7 @@ pub(super) fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     value.extend([0; 4]);
     value.push(u8::from(key.is_some()));
     value.extend(key.into_iter().flatten());
-    // A name is 32 bytes long at most.
+    // A node name is at most 32 bytes long.
     value.push(node.len() as u8);
     value.extend(node.as_bytes());
     value.extend(origin.accepted_at.as_micros().to_be_bytes());
@@ -79,7 +80,7 @@ pub(super) fn encode(message: &Message, origin: &Origin) -> Vec<u8> {
     value
 }
 
-/// The send key of a message that was encoded here.
+/// The send key of a message that [`encode`] produced.
 pub(super) fn send_key(value: &[u8]) -> Option<&[u8]> {
     value.get(SEND_KEY).filter(|_| value[HAS_SEND_KEY] == 1)
 }
@@ -92,8 +93,8 @@ pub(super) fn join<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8
     entry
 }
 
-/// Up to `limit` messages above `after`, of entries of the log of `partition`, and how many messages
-/// the entries hold in all.
+/// Up to `limit` messages above `after` from entries of `partition`'s log, and the total number of
+/// messages in those entries.
 pub(super) fn messages(
     partition: Partition,
     after: MessageId,
@@ -110,8 +111,8 @@ pub(super) fn messages(
         let value = entry.take("m").ok_or_else(|| unreadable(DecodeError::Truncated))?;
         let values = split(&value).map_err(unreadable)?;
         held += values.len();
-        for (to_come, value) in (0..values.len() as u64).rev().zip(values) {
-            let id = before(entry.id, to_come).and_then(|id| message_id(partition, id));
+        for (later, value) in (0..values.len() as u64).rev().zip(values) {
+            let id = before(entry.id, later).and_then(|id| message_id(partition, id));
             let id = id.ok_or_else(|| unreadable(DecodeError::Text))?;
             if id > after && messages.len() < limit {
                 messages.push(decode(id, value).map_err(unreadable)?);
@@ -129,12 +130,12 @@ fn split(value: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
         VERSION => {}
         version => return Err(DecodeError::Version(version)),
     }
-    let mut values = Vec::with_capacity(TOGETHER);
+    let mut values = Vec::with_capacity(MAX_BATCH);
     while !rest.is_empty() {
-        let (length, behind) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (length, after) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
         let length = u32::from_be_bytes(*length) as usize;
         let value;
-        (value, rest) = behind.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        (value, rest) = after.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         values.push(value);
     }
     Ok(values)
@@ -187,7 +188,7 @@ mod tests {
                          01020000000000000001\
                          00000001636869";
 
-    /// What waits in the log is read by a later version of the program.
+    /// A later version of the program reads entries that are already in the log.
     #[test]
     fn bytes_in_the_log_stay_the_same() {
         let LogEntry { message, origin } = entry();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_one_message_without_its_length_is_read_too() {
+    fn an_entry_of_version_1_is_read() {
         let LogEntry { message, origin } = entry();
         let value = [&[VERSION_OF_ONE], &encode(&message, &origin)[4..]].concat();
         let values = split(&value).expect("is read");
@@ -207,30 +208,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_place_is_the_last_one_not_above(raw in 1u64 << 30..1 << 62, p in 0..MAX_PARTITIONS) {
+        fn a_stream_position_is_the_highest_one_not_above_the_id(raw in 1u64 << 30..1 << 62, p in 0..MAX_PARTITIONS) {
             let (id, partition) = (MessageId::new(raw), Partition::new(p).expect("in range"));
-            let place = stream::parse_id(place(partition, id).as_bytes()).expect("an id");
-            let last = message_id(partition, place).expect("an id");
+            let position = stream_position(partition, id);
+            let position = stream::parse_id(position.as_bytes()).expect("an id");
+            let last = message_id(partition, position).expect("an id");
             prop_assert!(last <= id);
             prop_assert!(last.successor() > id);
         }
 
-        /// The ids of an entry are those that were answered: each the successor of the one before.
+        /// The ids within an entry are consecutive, as `append` returned them.
         #[test]
-        fn ids_before_the_last_one_follow_each_other(raw in 1u64 << 30..1 << 62, count in 0u64..10_000) {
+        fn ids_within_an_entry_are_consecutive(raw in 1u64 << 30..1 << 62, count in 0u64..10_000) {
             let id = MessageId::new(raw);
-            let mut going = before(parts(id), count).and_then(|id_before| {
+            let mut reached = before(parts(id), count).and_then(|id_before| {
                 message_id(id.partition(), id_before)
             }).expect("an id");
             for _ in 0..count {
-                going = going.successor();
+                reached = reached.successor();
             }
-            prop_assert_eq!(going, id);
+            prop_assert_eq!(reached, id);
         }
 
-        /// As many as are behind a position, and no more than wanted, whatever the entries are.
+        /// A read returns all messages after a position, up to the limit, however they are grouped
+        /// into entries.
         #[test]
-        fn messages_behind_a_position_are_read(
+        fn messages_after_a_position_are_read(
             sizes in prop::collection::vec(1u64..6, 1..5),
             sequence in 0u64..0x1000,
             after in 0u64..30,
@@ -244,7 +247,7 @@ mod tests {
             for size in sizes {
                 let value = join(vec![&encode(&message, &origin)[..]; size as usize].into_iter());
                 all += size;
-                // The first message has the number 1.
+                // Numbers start at 1.
                 entries.push(Entry::new(parts(id(all)), "m", value));
             }
             let (read, held) = messages(p, id(after), limit, entries).expect("is read");
@@ -271,13 +274,13 @@ mod tests {
             let one = encode(&message, &origin);
             let value = join([&one[..], &one].into_iter());
             prop_assert_eq!(split(&value), Ok(vec![&one[4..]; 2]));
-            // What is left may be an entry, but of fewer messages.
-            let left = split(&value[..cut]).map(|values| values.len());
+            // The remaining bytes may be a valid entry of fewer messages.
+            let remaining = split(&value[..cut]).map(|values| values.len());
             let whole = (cut - 1) / one.len();
             let expected =
                 if (cut - 1) % one.len() == 0 { Ok(whole) } else { Err(DecodeError::Truncated) };
-            prop_assert_eq!(left, expected);
-            // How long the content is, the length alone tells.
+            prop_assert_eq!(remaining, expected);
+            // Only the length determines the size of the content.
             let cut = cut % 52;
             prop_assert!(decode(message.message_id, &one[4..4 + cut]).is_err());
             prop_assert_eq!(decode(message.message_id, &one[4..]), Ok(entry()));

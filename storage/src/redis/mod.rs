@@ -1,20 +1,21 @@
-//! The ports of a cluster on Redis 7: the log, the inboxes, presence, interest, the registry and the
-//! push queue. Owns what stands in Redis; why each of it may be lost there, and nothing acknowledged
-//! with it, is told in `docs/adr/0009-what-redis-may-lose.md`.
+//! The ports of a cluster on Redis 7: log, inboxes, presence, interest, registry and push queue.
+//! Owns the keys in Redis. `docs/adr/0009-what-redis-may-lose.md` explains what Redis may lose and
+//! why no acknowledged message is lost with it.
 //!
-//! Every call is one script, a file in `lua/`, on keys of one slot. So it happens or it does not, and
-//! the same keys do on one Redis, behind Sentinels and on a Redis Cluster. Waiting reads are `XREAD
-//! BLOCK` from explicit positions, on connections of their own.
+//! Every call is one script from `lua/` on keys of one slot, so it is executed completely or not at
+//! all, and the same code works on a single Redis, with Sentinels and on a Redis Cluster. Blocking
+//! reads are `XREAD BLOCK` from explicit positions, on dedicated connections.
 
 mod url;
 mod error;
 mod script;
 mod server;
+mod slots;
 mod servers;
-mod store;
+mod keyspace;
 mod stream;
 mod log_entry;
-mod lane;
+mod append_batcher;
 mod message_log;
 mod delivery;
 mod node_inbox;
@@ -23,6 +24,7 @@ mod presence;
 mod interest;
 mod node_registry;
 mod push_notifier;
+mod store;
 
 pub use error::ConnectError;
 pub use interest::RedisInterest;

@@ -1,4 +1,4 @@
-//! The queue to each node, a stream that only its node reads and trims.
+//! The inbox of each node: a stream that only its node reads and trims.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,28 +8,36 @@ use pabal_core::model::NodeId;
 use pabal_core::ports::{BoxFuture, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};
 use tokio::time::sleep;
 
-use super::RedisStore;
 use super::delivery;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{INBOX_CONFIRM, INBOX_FORGET, INBOX_OPEN, INBOX_SEND};
-use super::server::About;
+use super::server::ServerInfo;
 use super::stream;
+use crate::backoff::Backoff;
 
-/// As many deliveries as one call puts in: it must not hold the server up.
-const TOGETHER: usize = 128;
-/// How long a send waits before it looks for room again, at first and at most.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
+/// The most deliveries in one call: a script blocks the server while it runs.
+const MAX_DELIVERIES: usize = 128;
+/// The pause before a send checks for capacity again: initial and maximum.
+const FULL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(100));
 
 /// A [`NodeInbox`] in Redis.
 ///
-/// A server that was restarted, or took over from another one, may have lost entries that nobody will
-/// send again. So once the server is not the one that this process opened its inbox on,
-/// [`receive`](NodeInbox::receive) answers [`InboxError::UnknownNode`]: what the node's sessions may
-/// have missed, their clients read from history.
+/// Deliveries of one call keep their order; more than fit at once are sent in several steps. A send
+/// to a full inbox waits, polling with exponential backoff of 2 to 100 ms.
+///
+/// A server that restarted or failed over may have lost entries, which are not sent again. So
+/// [`receive`](NodeInbox::receive) returns [`InboxError::UnknownNode`] when the server's `run_id`
+/// differs from the one on which this process opened the inbox. The node's sessions then end, and
+/// clients catch up from history.
+///
+/// # Errors
+/// [`InboxError::UnknownNode`]: do not retry; open the inbox again. [`InboxError::Unavailable`]:
+/// retry; the deliveries may have been sent, so a retry may repeat them.
 pub struct RedisNodeInbox {
-    store: RedisStore,
+    keyspace: Keyspace,
     capacity: String,
-    /// On which run of which server this process opened an inbox.
+    /// The `run_id` of the server on which this process opened each inbox.
     opened: Mutex<HashMap<NodeId, String>>,
 }
 
@@ -46,27 +54,27 @@ impl Keys {
 }
 
 impl RedisNodeInbox {
-    pub(super) fn new(store: RedisStore, capacity: usize) -> Self {
-        Self { store, capacity: capacity.max(1).to_string(), opened: Mutex::default() }
+    pub(super) fn new(keyspace: Keyspace, capacity: usize) -> Self {
+        Self { keyspace, capacity: capacity.max(1).to_string(), opened: Mutex::default() }
     }
 
     fn keys(&self, node: &NodeId) -> Keys {
         let tag = format!("inbox:{node}");
-        Keys { entries: self.store.key(&tag, "entries"), last: self.store.key(&tag, "last") }
+        Keys { entries: self.keyspace.key(&tag, "entries"), last: self.keyspace.key(&tag, "last") }
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<NodeId, String>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what this process opened is still what it was. An inbox that another process opened
-    /// counts from now on as opened here.
-    fn is_whole(&self, node: &NodeId, about: &Arc<About>) -> bool {
+    /// Whether the server still has the `run_id` on which this process opened the inbox. An inbox
+    /// that another process opened is recorded as opened here.
+    fn is_same_server(&self, node: &NodeId, info: &Arc<ServerInfo>) -> bool {
         let mut opened = self.opened();
-        opened.entry(node.clone()).or_insert_with(|| about.run.clone()) == &about.run
+        opened.entry(node.clone()).or_insert_with(|| info.run_id.clone()) == &info.run_id
     }
 
-    /// The inbox is gone, in whole or in part.
+    /// The inbox is lost, completely or in part.
     fn lost(&self, node: &NodeId) -> InboxError {
         self.opened().remove(node);
         InboxError::UnknownNode(node.clone())
@@ -82,25 +90,24 @@ impl NodeInbox for RedisNodeInbox {
         let (node, keys) = (node.clone(), self.keys(node));
         Box::pin(async move {
             let values: Vec<_> = deliveries.iter().map(delivery::encode).collect();
-            let mut left = &values[..];
-            let [mut pause, at_most] = LOOK_AGAIN;
+            let mut remaining = &values[..];
+            let mut backoff = FULL_BACKOFF;
             loop {
                 let mut args = vec![self.capacity.as_bytes()];
-                args.extend(left.iter().take(TOGETHER).map(|value| &value[..]));
-                let answer = self.store.servers.call(&INBOX_SEND, &keys.both(), &args).await?;
-                let count = usize::try_from(stream::number(&answer.value)?)
+                args.extend(remaining.iter().take(MAX_DELIVERIES).map(|value| &value[..]));
+                let reply = self.keyspace.servers.call(&INBOX_SEND, &keys.both(), &args).await?;
+                let count = usize::try_from(stream::number(&reply.value)?)
                     .map_err(|_| InboxError::UnknownNode(node.clone()))?;
-                left = left.get(count..).ok_or_else(|| {
-                    InboxError::Unavailable("more was put in than was sent".into())
+                remaining = remaining.get(count..).ok_or_else(|| {
+                    InboxError::Unavailable("Redis reports more deliveries than were sent".into())
                 })?;
-                if left.is_empty() {
+                if remaining.is_empty() {
                     return Ok(());
                 }
                 if count == 0 {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(at_most);
+                    sleep(backoff.next_pause()).await;
                 } else {
-                    [pause, _] = LOOK_AGAIN;
+                    backoff.reset();
                 }
             }
         })
@@ -119,19 +126,20 @@ impl NodeInbox for RedisNodeInbox {
             loop {
                 let args = [position.as_bytes()];
                 let confirmed =
-                    self.store.servers.call(&INBOX_CONFIRM, &keys.both(), &args).await?;
-                if stream::number(&confirmed.value)? == 0 || !self.is_whole(&node, &confirmed.about)
+                    self.keyspace.servers.call(&INBOX_CONFIRM, &keys.both(), &args).await?;
+                if stream::number(&confirmed.value)? == 0
+                    || !self.is_same_server(&node, &confirmed.info)
                 {
                     return Err(self.lost(&node));
                 }
-                let answer = self.store.servers.read(&keys.entries, &from, limit).await?;
-                if !self.is_whole(&node, &answer.about) {
+                let reply = self.keyspace.servers.read(&keys.entries, &from, limit).await?;
+                if !self.is_same_server(&node, &reply.info) {
                     return Err(self.lost(&node));
                 }
                 let mut received = Vec::new();
-                for mut entry in stream::entries(answer.value)? {
+                for mut entry in stream::entries(reply.value)? {
                     let Some(value) = entry.take("d") else {
-                        // It says that the inbox was closed.
+                        // An entry without a delivery marks a closed inbox.
                         return Err(self.lost(&node));
                     };
                     let position = InboxPosition(entry.id.0);
@@ -141,6 +149,10 @@ impl NodeInbox for RedisNodeInbox {
                     })?;
                     received.push(InboxEntry { position, delivery });
                 }
+                debug_assert!(
+                    received.is_sorted_by(|one: &InboxEntry, next| one.position < next.position),
+                    "positions rise in the order of the stream"
+                );
                 if !received.is_empty() {
                     return Ok(received);
                 }
@@ -151,8 +163,8 @@ impl NodeInbox for RedisNodeInbox {
     fn open(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {
         let (node, keys) = (node.clone(), self.keys(node));
         Box::pin(async move {
-            let answer = self.store.servers.call(&INBOX_OPEN, &keys.both(), &[]).await?;
-            self.opened().insert(node, answer.about.run.clone());
+            let reply = self.keyspace.servers.call(&INBOX_OPEN, &keys.both(), &[]).await?;
+            self.opened().insert(node, reply.info.run_id.clone());
             Ok(())
         })
     }
@@ -160,7 +172,7 @@ impl NodeInbox for RedisNodeInbox {
     fn forget(&self, node: &NodeId) -> BoxFuture<'_, Result<(), InboxError>> {
         let keys = self.keys(node);
         Box::pin(async move {
-            self.store.servers.call(&INBOX_FORGET, &keys.both(), &[]).await?;
+            self.keyspace.servers.call(&INBOX_FORGET, &keys.both(), &[]).await?;
             Ok(())
         })
     }

@@ -1,4 +1,5 @@
-//! The nodes and the owners of partitions, in Redis, by the server's clock. All keys are of one slot.
+//! The registry of nodes and of partition owners, in Redis, timed by the server's clock. All keys
+//! are in one slot.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use pabal_core::ports::{BoxFuture, Lease, NodeInfo, NodeRegistry, RegistryError}
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::script::{REGISTRY_HEARTBEAT, REGISTRY_LEASE, REGISTRY_NODES};
 use super::stream;
 
@@ -16,20 +17,24 @@ const TAG: &str = "registry";
 
 /// A [`NodeRegistry`] in Redis.
 ///
-/// An epoch is also at least the server's milliseconds, so that it rises even if the server lost the
-/// last ones. A lease ends earlier or later by as much as the server's clock is moved, or that of the
-/// server which takes over differs.
+/// An epoch is at least the server's clock in milliseconds, so it rises even if the server lost the
+/// last epoch. A lease ends earlier or later by the amount that the server's clock is adjusted, or
+/// by the difference to the clock of the server after a failover.
+///
+/// # Errors
+/// [`RegistryError::Unavailable`]: retry; the call may have been executed, and every call is
+/// idempotent.
 pub struct RedisNodeRegistry {
-    store: RedisStore,
+    keyspace: Keyspace,
     ends: String,
     infos: String,
     owners: String,
 }
 
 impl RedisNodeRegistry {
-    pub(super) fn new(store: RedisStore) -> Self {
-        let [ends, infos, owners] = ["ends", "nodes", "owners"].map(|what| store.key(TAG, what));
-        Self { store, ends, infos, owners }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        let [ends, infos, owners] = ["ends", "nodes", "owners"].map(|what| keyspace.key(TAG, what));
+        Self { keyspace, ends, infos, owners }
     }
 
     async fn lease(
@@ -43,11 +48,11 @@ impl RedisNodeRegistry {
         let (partition, epoch) = (partition.get().to_string(), epoch.to_string());
         let lease = stream::lease_ms(lease);
         let args = [what, &partition, node, &epoch, &lease].map(str::as_bytes);
-        Ok(self.store.servers.call(&REGISTRY_LEASE, &[&self.owners], &args).await?.value)
+        Ok(self.keyspace.servers.call(&REGISTRY_LEASE, &[&self.owners], &args).await?.value)
     }
 }
 
-/// What a node is, as JSON. Numbers that are not whole are texts, so that none is rounded.
+/// A node's announcement, as JSON. Coordinates are strings, so that no digit is lost.
 #[derive(Serialize, Deserialize)]
 struct Announced {
     node: NodeId,
@@ -109,7 +114,7 @@ impl NodeRegistry for RedisNodeRegistry {
             let lease = stream::lease_ms(lease);
             let args = [node.as_str().as_bytes(), &announced, lease.as_bytes()];
             let keys = [&*self.ends, &*self.infos];
-            self.store.servers.call(&REGISTRY_HEARTBEAT, &keys, &args).await?;
+            self.keyspace.servers.call(&REGISTRY_HEARTBEAT, &keys, &args).await?;
             Ok(())
         })
     }
@@ -117,15 +122,18 @@ impl NodeRegistry for RedisNodeRegistry {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, RegistryError>> {
         Box::pin(async move {
             let keys = [&*self.ends, &*self.infos];
-            let answer = self.store.servers.call(&REGISTRY_NODES, &keys, &[]).await?;
+            let reply = self.keyspace.servers.call(&REGISTRY_NODES, &keys, &[]).await?;
             let mut nodes = Vec::new();
-            for value in stream::list(answer.value)? {
+            for value in stream::list(reply.value)? {
                 let value = stream::text(value)?;
                 let announced = serde_json::from_str::<Announced>(&value).ok();
                 match announced.and_then(Announced::info) {
                     Some(info) => nodes.push(info),
-                    // Of a newer version: better unseen than that nobody sees anybody.
-                    None => tracing::warn!(value, "a node announces itself in unknown words"),
+                    // A node of a newer version. It is skipped, so that the other nodes stay
+                    // visible.
+                    None => {
+                        tracing::warn!(value, "skipped a node whose announcement cannot be decoded")
+                    }
                 }
             }
             nodes.sort_unstable_by(|one, other| one.node.cmp(&other.node));
@@ -141,9 +149,9 @@ impl NodeRegistry for RedisNodeRegistry {
     ) -> BoxFuture<'_, Result<Option<Lease>, RegistryError>> {
         let node = node.clone();
         Box::pin(async move {
-            let answer = self.lease("acquire", partition, node.as_str(), 0, lease).await?;
-            let epoch = stream::text(answer)?;
-            let epoch: u64 = epoch.parse().map_err(|_| CallError::Nonsense(epoch))?;
+            let reply = self.lease("acquire", partition, node.as_str(), 0, lease).await?;
+            let epoch = stream::text(reply)?;
+            let epoch: u64 = epoch.parse().map_err(|_| CallError::UnexpectedReply(epoch))?;
             Ok((epoch > 0).then_some(Lease { partition, node, epoch }))
         })
     }
@@ -151,8 +159,8 @@ impl NodeRegistry for RedisNodeRegistry {
     fn renew(&self, held: &Lease, lease: Duration) -> BoxFuture<'_, Result<bool, RegistryError>> {
         let Lease { partition, node, epoch } = held.clone();
         Box::pin(async move {
-            let answer = self.lease("renew", partition, node.as_str(), epoch, lease).await?;
-            Ok(stream::text(answer)? == "1")
+            let reply = self.lease("renew", partition, node.as_str(), epoch, lease).await?;
+            Ok(stream::text(reply)? == "1")
         })
     }
 
@@ -170,7 +178,7 @@ impl NodeRegistry for RedisNodeRegistry {
                 Value::Nil => Ok(None),
                 name => {
                     let name = stream::text(name)?;
-                    let node = name.parse().map_err(|_| CallError::Nonsense(name))?;
+                    let node = name.parse().map_err(|_| CallError::UnexpectedReply(name))?;
                     Ok(Some(node))
                 }
             }

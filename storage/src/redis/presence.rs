@@ -1,25 +1,28 @@
-//! Which users are connected, in Redis. The leases are [`leased`](super::leased)'s.
+//! Which users are connected, in Redis. The leases are managed in [`leased`](super::leased).
 
 use std::time::Duration;
 
 use pabal_core::model::{NodeId, UserId};
 use pabal_core::ports::{BoxFuture, Presence, PresenceError};
 
-use super::RedisStore;
 use super::error::CallError;
+use super::keyspace::Keyspace;
 use super::leased::Leased;
 
-/// A [`Presence`] in Redis.
+/// A [`Presence`] in Redis. A call whose future is dropped may still be executed.
 ///
-/// A node whose server was restarted, or taken over from, is told that it lapsed, because the server
-/// may have forgotten joins.
+/// If the Redis server restarted or failed over, [`renew`](Presence::renew) returns false even when
+/// the lease has not expired, because the server may have lost joins.
+///
+/// # Errors
+/// [`PresenceError::Lapsed`]: begin again, do not retry. [`PresenceError::Unavailable`]: retry.
 pub struct RedisPresence {
     users: Leased,
 }
 
 impl RedisPresence {
-    pub(super) fn new(store: RedisStore) -> Self {
-        Self { users: Leased::new(store, "presence") }
+    pub(super) fn new(keyspace: Keyspace) -> Self {
+        Self { users: Leased::new(keyspace, "presence") }
     }
 }
 

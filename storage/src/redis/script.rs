@@ -1,4 +1,5 @@
-//! The scripts: each is sent by its hash, and as a whole when the server does not know it.
+//! The Lua scripts. A script is called by its hash; its source is sent when the server does not
+//! know the hash.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -44,18 +45,19 @@ scripts! {
 fn hash_of(source: &str) -> String {
     let mut hash = String::with_capacity(40);
     for byte in Sha1::digest(source) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(hash, "{byte:02x}");
     }
     hash
 }
 
 impl Script {
-    /// The call of this script on `keys`, which are of one slot, by its hash or as a whole.
-    pub(super) fn call(&self, whole: bool, keys: &[&str], args: &[&[u8]]) -> Cmd {
+    /// The command that runs this script on `keys`, which must be in one slot, by its hash or with
+    /// its source.
+    pub(super) fn call(&self, as_source: bool, keys: &[&str], args: &[&[u8]]) -> Cmd {
         let size = args.iter().map(|arg| arg.len() + 16).sum::<usize>();
         let mut call = Cmd::with_capacity(3 + keys.len() + args.len(), 256 + size);
-        if whole {
+        if as_source {
             call.arg("EVAL").arg(self.source);
         } else {
             call.arg("EVALSHA").arg(self.hash.as_str());

@@ -1,5 +1,4 @@
-//! One server, and the connections to it: one that all calls share, and those on which somebody
-//! waits for entries.
+//! One server and the connections to it: one that all calls share, and one for each blocking read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,34 +10,34 @@ use tokio::time::{Instant, timeout_at};
 use super::error::CallError;
 use super::url::Address;
 
-/// How many connections are kept on which nobody waits at the moment.
-const IDLE_READERS: usize = 64;
+/// The most idle connections kept for blocking reads.
+const MAX_IDLE: usize = 64;
 
-/// After an attempt to connect has failed, how long others get its error without one of their own.
-const FAILURE_STANDS: Duration = Duration::from_millis(50);
+/// How long a failed connection attempt is reported to other callers without a new attempt.
+const FAILURE_REUSED_FOR: Duration = Duration::from_millis(50);
 
 /// A server.
 pub(super) struct Server {
     pub(super) address: Address,
     client: Client,
     shared: Mutex<Option<Link>>,
-    /// Held by who connects; the last failure.
+    /// Held while connecting; the last failure.
     connecting: tokio::sync::Mutex<Option<(Instant, CallError)>>,
     idle: Mutex<Vec<Link>>,
 }
 
-/// A connection, and the run of the server that it leads to.
+/// A connection, and the server process that it leads to.
 #[derive(Clone)]
 pub(super) struct Link {
     connection: MultiplexedConnection,
-    pub(super) about: Arc<About>,
+    pub(super) info: Arc<ServerInfo>,
 }
 
-/// What a server says of itself.
+/// What a server reports in INFO.
 #[derive(Debug)]
-pub(super) struct About {
-    /// Another one after every restart, and of every server.
-    pub(super) run: String,
+pub(super) struct ServerInfo {
+    /// The `run_id`: unique to each server and each restart.
+    pub(super) run_id: String,
     pub(super) version: String,
     pub(super) clustered: bool,
     pub(super) primary: bool,
@@ -55,26 +54,27 @@ impl Server {
         }
     }
 
-    /// The shared connection; made now if there is none, and taken if it is `fit`.
+    /// The shared connection. Opens one if there is none, and keeps it if `check` succeeds.
     pub(super) async fn link(
         &self,
         deadline: Instant,
-        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+        check: impl AsyncFnOnce() -> Result<(), CallError>,
     ) -> Result<Link, CallError> {
         if let Some(link) = lock(&self.shared).clone() {
             return Ok(link);
         }
-        let late = |_| CallError::Late(self.address.to_string());
-        let mut last_failure = timeout_at(deadline, self.connecting.lock()).await.map_err(late)?;
+        let timed_out = |_| CallError::Timeout(self.address.to_string());
+        let mut last_failure =
+            timeout_at(deadline, self.connecting.lock()).await.map_err(timed_out)?;
         if let Some(link) = lock(&self.shared).clone() {
             return Ok(link);
         }
         if let Some((at, error)) = &*last_failure
-            && at.elapsed() < FAILURE_STANDS
+            && at.elapsed() < FAILURE_REUSED_FOR
         {
             return Err(error.clone());
         }
-        match self.connect(deadline, fit).await {
+        match self.connect(deadline, check).await {
             Ok(link) => {
                 *lock(&self.shared) = Some(link.clone());
                 *last_failure = None;
@@ -87,31 +87,31 @@ impl Server {
         }
     }
 
-    /// A connection for somebody who waits; a new one is taken if it is `fit`.
-    pub(super) async fn reader(
+    /// A connection for a blocking read. A new one is kept if `check` succeeds.
+    pub(super) async fn blocking(
         &self,
         deadline: Instant,
-        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+        check: impl AsyncFnOnce() -> Result<(), CallError>,
     ) -> Result<Link, CallError> {
         let idle = lock(&self.idle).pop();
         match idle {
             Some(link) => Ok(link),
-            None => self.connect(deadline, fit).await,
+            None => self.connect(deadline, check).await,
         }
     }
 
-    /// Gives a connection back on which nobody waits any more.
-    pub(super) fn give_back(&self, reader: Link) {
+    /// Returns a connection after a blocking read has ended.
+    pub(super) fn return_idle(&self, link: Link) {
         let mut idle = lock(&self.idle);
-        if idle.len() < IDLE_READERS {
-            idle.push(reader);
+        if idle.len() < MAX_IDLE {
+            idle.push(link);
         }
     }
 
-    /// Lets go of the shared connection, if it is still `link`, and of those on which nobody waits.
+    /// Closes the shared connection if it is still `link`, and all idle ones.
     pub(super) fn discard(&self, link: &Link) {
         let mut shared = lock(&self.shared);
-        if shared.as_ref().is_some_and(|current| Arc::ptr_eq(&current.about, &link.about)) {
+        if shared.as_ref().is_some_and(|current| Arc::ptr_eq(&current.info, &link.info)) {
             *shared = None;
         }
         drop(shared);
@@ -121,10 +121,10 @@ impl Server {
     async fn connect(
         &self,
         deadline: Instant,
-        fit: impl AsyncFnOnce() -> Result<(), CallError>,
+        check: impl AsyncFnOnce() -> Result<(), CallError>,
     ) -> Result<Link, CallError> {
         let connecting = async {
-            // Deadlines are the callers' own: a reader waits for longer than others.
+            // Callers set their own deadlines: a blocking read waits longer than other calls.
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(None)
                 .set_response_timeout(None);
@@ -133,28 +133,28 @@ impl Server {
             let mut info = Cmd::new();
             info.arg("INFO");
             let info: String = info.query_async(&mut connection).await?;
-            fit().await?;
-            Ok(Link { connection, about: Arc::new(About::read(&info)) })
+            check().await?;
+            Ok(Link { connection, info: Arc::new(ServerInfo::parse(&info)) })
         };
-        let late = |_| CallError::Late(self.address.to_string());
-        timeout_at(deadline, connecting).await.map_err(late)?
+        let timed_out = |_| CallError::Timeout(self.address.to_string());
+        timeout_at(deadline, connecting).await.map_err(timed_out)?
     }
 }
 
 impl Link {
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its reply.
     pub(super) async fn send(
         &mut self,
         server: &Server,
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Value, CallError> {
-        let late = |_| CallError::Late(server.address.to_string());
+        let timed_out = |_| CallError::Timeout(server.address.to_string());
         let sent = self.connection.send_packed_command(command);
-        Ok(timeout_at(deadline, sent).await.map_err(late)??.extract_error()?)
+        Ok(timeout_at(deadline, sent).await.map_err(timed_out)??.extract_error()?)
     }
 
-    /// The same as part of a redirection: the server answers although the slot is another's.
+    /// Sends a command after ASKING: the server executes it although another server owns the slot.
     pub(super) async fn send_asking(
         &mut self,
         server: &Server,
@@ -163,21 +163,23 @@ impl Link {
     ) -> Result<Value, CallError> {
         let mut both = redis::Pipeline::with_capacity(2);
         both.cmd("ASKING").ignore().add_command(command.clone());
-        let late = |_| CallError::Late(server.address.to_string());
+        let timed_out = |_| CallError::Timeout(server.address.to_string());
         let sent = both.query_async::<Vec<Value>>(&mut self.connection);
-        let mut answers = timeout_at(deadline, sent).await.map_err(late)??;
-        answers.pop().ok_or_else(|| CallError::Nonsense("none to a redirected call".into()))
+        let mut replies = timeout_at(deadline, sent).await.map_err(timed_out)??;
+        replies
+            .pop()
+            .ok_or_else(|| CallError::UnexpectedReply("none to a redirected command".into()))
     }
 }
 
-impl About {
-    fn read(info: &str) -> Self {
+impl ServerInfo {
+    fn parse(info: &str) -> Self {
         let value = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.unwrap_or_default().trim().to_owned()
         };
         Self {
-            run: value("run_id"),
+            run_id: value("run_id"),
             version: value("redis_version"),
             clustered: value("cluster_enabled") == "1",
             primary: value("role") == "master",

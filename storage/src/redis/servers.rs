@@ -1,12 +1,10 @@
-//! Which server has a key, on one Redis, behind Sentinels and on a Redis Cluster, and the calls that
-//! go there. Redirections, fail-overs and servers that load are followed up to the deadline; a
-//! connection that broke fails the call, since it may have been done.
+//! Finds the server that owns a key, on a single Redis, with Sentinels and on a Redis Cluster, and
+//! sends calls to it. Redirections, failovers and servers that are loading are retried up to the
+//! deadline. A broken connection fails the call, because the command may have been executed.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crc16::{State, XMODEM};
 use redis::Value;
 use redis::{
     Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates,
@@ -15,46 +13,46 @@ use tokio::time::{Instant, sleep_until};
 
 use super::error::{CallError, ConnectError, Remedy};
 use super::script::Script;
-use super::server::{About, Server};
+use super::server::{Server, ServerInfo};
+use super::slots::{parse_address, parse_slots, slot_of};
 use super::url::{Address, RedisUrl};
 
-const SLOTS: u16 = 16_384;
-/// How long a call waits for what will pass.
+/// The pause before a call is retried.
 const PAUSE: Duration = Duration::from_millis(25);
-/// How long a server holds on to a read that waits before it answers that there is nothing.
+/// How long a server holds a blocking read before it replies nil.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
 
-/// The servers.
+/// The servers of one address.
 pub(super) struct Servers {
     url: RedisUrl,
     certificates: Option<TlsCertificates>,
     call_within: Duration,
-    map: RwLock<Arc<Map>>,
-    /// Held by who looks who has what.
-    looking: tokio::sync::Mutex<()>,
+    map: RwLock<Arc<SlotMap>>,
+    /// Held while the slot map is refreshed.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
-/// Who has what.
-struct Map {
+/// The owner of each slot.
+struct SlotMap {
     servers: Vec<Arc<Server>>,
-    /// By slot, the number of its server; empty if the first has them all.
+    /// For each slot the index of its server; empty if the first server owns all.
     slots: Vec<u16>,
 }
 
-/// An answer, and the run of the server that gave it.
-pub(super) struct Answer {
+/// A reply, and the server process that sent it.
+pub(super) struct Reply {
     pub(super) value: Value,
-    pub(super) about: Arc<About>,
+    pub(super) info: Arc<ServerInfo>,
 }
 
 impl Servers {
-    /// Connects, and finds out what kind of servers they are.
+    /// Connects to the servers and determines their kind.
     pub(super) async fn connect(
         url: RedisUrl,
         call_within: Duration,
     ) -> Result<Self, ConnectError> {
         if url.tls {
-            // Or else it is another one already, which will do.
+            // An error means that a provider is already installed, which is as good.
             let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         }
         let certificates = match &url.ca {
@@ -67,13 +65,13 @@ impl Servers {
                 }
             },
         };
-        let map = RwLock::new(Arc::new(Map { servers: Vec::new(), slots: Vec::new() }));
-        let looking = tokio::sync::Mutex::default();
-        let servers = Self { url, certificates, call_within, map, looking };
+        let map = RwLock::new(Arc::new(SlotMap { servers: Vec::new(), slots: Vec::new() }));
+        let refreshing = tokio::sync::Mutex::default();
+        let servers = Self { url, certificates, call_within, map, refreshing };
         let deadline = Instant::now() + call_within;
         let (mut found, mut failure) = (None, None);
         for host in servers.url.hosts.clone() {
-            match servers.look_from(&host, deadline).await {
+            match servers.fetch_slots(&host, deadline).await {
                 Ok(map) => {
                     found = Some(map);
                     break;
@@ -83,7 +81,7 @@ impl Servers {
         }
         match (found, failure) {
             (Some(map), _) => {
-                let fit = servers.fits(&map, deadline).await;
+                let fit = servers.check_requirements(&map, deadline).await;
                 servers.set(map);
                 fit.map(|()| servers)
             }
@@ -92,97 +90,106 @@ impl Servers {
         }
     }
 
-    /// Whether all servers can be used.
-    async fn fits(&self, map: &Map, deadline: Instant) -> Result<(), ConnectError> {
+    /// Whether all servers meet the requirements.
+    async fn check_requirements(
+        &self,
+        map: &SlotMap,
+        deadline: Instant,
+    ) -> Result<(), ConnectError> {
         for server in &map.servers {
-            let link = server.link(deadline, anybody).await;
+            let link = server.link(deadline, any_role).await;
             let link = link.map_err(|error| ConnectError::at(&server.address, &error))?;
             let unfit = |reason: &str| {
                 let (address, reason) = (server.address.to_string(), reason.to_owned());
                 Err(ConnectError::Unfit { address, reason })
             };
-            let version = &link.about.version;
+            let version = &link.info.version;
             let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
             if major.is_none_or(|major| major < 7) {
-                return unfit(&format!("is of version {version:?}, but 7.0 or later is needed"));
+                return unfit(&format!("has version {version:?}, but 7.0 or later is required"));
             }
-            if !link.about.primary {
-                return unfit("is a replica: name the primary, or the Sentinels that know it");
+            if !link.info.primary {
+                return unfit("is a replica: give the primary, or its Sentinels");
             }
             if map.slots.is_empty() && self.url.hosts.len() > 1 && self.url.sentinel.is_none() {
-                return unfit("is no Redis Cluster, so one host only may be named");
+                return unfit("is not a Redis Cluster, so only one host may be given");
             }
         }
         Ok(())
     }
 
-    /// By what an error names the servers.
+    /// The address that errors name.
     pub(super) fn first_host(&self) -> &Address {
-        // An address has at least one.
+        // A parsed address has at least one host.
         &self.url.hosts[0]
     }
 
-    /// Calls a script on keys of one slot.
+    /// Runs a script on keys of one slot.
     pub(super) async fn call(
         &self,
         script: &Script,
         keys: &[&str],
         args: &[&[u8]],
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Reply, CallError> {
         let deadline = Instant::now() + self.call_within;
         let slot = slot_of(keys[0]);
-        let mut whole = false;
-        let mut command = script.call(whole, keys, args);
+        debug_assert!(
+            keys.iter().all(|key| slot_of(key) == slot),
+            "all keys of a call are in one slot: {keys:?}"
+        );
+        let mut as_source = false;
+        let mut command = script.call(as_source, keys, args);
         loop {
             let server = self.server(slot);
-            let mut link = match server.link(deadline, async || self.named(&server).await).await {
-                Ok(link) if link.about.primary => link,
-                Ok(link) => {
-                    server.discard(&link);
-                    self.look_again(&server, deadline).await;
-                    self.pause(deadline, "the primary").await?;
-                    continue;
-                }
-                Err(error) => {
-                    self.look_again(&server, deadline).await;
-                    // Nothing was sent: if somebody else has the slot now, that is who to ask.
-                    if !Arc::ptr_eq(&server, &self.server(slot)) {
-                        self.pause(deadline, "the new primary").await?;
+            let mut link =
+                match server.link(deadline, async || self.check_primary(&server).await).await {
+                    Ok(link) if link.info.primary => link,
+                    Ok(link) => {
+                        server.discard(&link);
+                        self.refresh_slots(&server, deadline).await;
+                        self.pause(deadline, "the primary").await?;
                         continue;
                     }
-                    return Err(error);
-                }
-            };
+                    Err(error) => {
+                        self.refresh_slots(&server, deadline).await;
+                        // Nothing was sent yet. If the slot has a new owner, the call goes there.
+                        if !Arc::ptr_eq(&server, &self.server(slot)) {
+                            self.pause(deadline, "the new primary").await?;
+                            continue;
+                        }
+                        return Err(error);
+                    }
+                };
             let error = match link.send(&server, &command, deadline).await {
-                Ok(value) => return Ok(Answer { value, about: link.about }),
+                Ok(value) => return Ok(Reply { value, info: link.info }),
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Script if !whole => {
-                    whole = true;
-                    command = script.call(whole, keys, args);
+                Remedy::SendSource if !as_source => {
+                    as_source = true;
+                    command = script.call(as_source, keys, args);
                     continue;
                 }
-                Remedy::Ask => match self.ask(&error, &command, deadline).await {
-                    Err(error) if error.remedy() == Remedy::Script && !whole => {
-                        whole = true;
-                        command = script.call(whole, keys, args);
+                Remedy::FollowAsk => match self.call_redirected(&error, &command, deadline).await {
+                    Err(error) if error.remedy() == Remedy::SendSource && !as_source => {
+                        as_source = true;
+                        command = script.call(as_source, keys, args);
                         continue;
                     }
-                    Err(error) if error.remedy() == Remedy::Nothing => return Err(error),
+                    Err(error) if error.remedy() == Remedy::None => return Err(error),
                     Err(_) => {}
-                    Ok(answer) => return Ok(answer),
+                    Ok(reply) => return Ok(reply),
                 },
-                Remedy::Elsewhere => self.look_again(&server, deadline).await,
+                Remedy::RefreshSlots => self.refresh_slots(&server, deadline).await,
                 Remedy::Demoted => {
                     server.discard(&link);
-                    self.look_again(&server, deadline).await;
+                    self.refresh_slots(&server, deadline).await;
                 }
-                Remedy::Wait => self.look_again(&server, deadline).await,
-                Remedy::Script | Remedy::Nothing => {
-                    if let CallError::Connection(_) | CallError::Late(_) = error {
+                Remedy::RetryLater => self.refresh_slots(&server, deadline).await,
+                Remedy::SendSource | Remedy::None => {
+                    if let CallError::Connection(_) | CallError::Timeout(_) = error {
                         server.discard(&link);
-                        self.look_again(&server, deadline).await;
+                        self.refresh_slots(&server, deadline).await;
                     }
                     return Err(error);
                 }
@@ -193,14 +200,14 @@ impl Servers {
         }
     }
 
-    /// One read of a stream behind `after`, which waits up to [`BLOCK`]; nothing came if it answers
-    /// nil. The connection is its own as long as it waits.
+    /// One read of a stream after `after`, which blocks for up to [`BLOCK`]; the reply is nil if no
+    /// entry arrived. The connection is exclusive while the read blocks.
     pub(super) async fn read(
         &self,
         key: &str,
         after: &str,
         limit: usize,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Reply, CallError> {
         let mut command = Cmd::new();
         command.arg("XREAD").arg("COUNT").arg(limit).arg("BLOCK").arg(BLOCK.as_millis() as u64);
         command.arg("STREAMS").arg(key).arg(after);
@@ -208,30 +215,30 @@ impl Servers {
         let mut deadline = Instant::now() + self.call_within;
         loop {
             let server = self.server(slot);
-            let fit = async || self.named(&server).await;
-            let mut link = match server.reader(deadline, fit).await {
+            let fit = async || self.check_primary(&server).await;
+            let mut link = match server.blocking(deadline, fit).await {
                 Ok(link) => link,
                 Err(error) => {
-                    self.look_again(&server, deadline).await;
+                    self.refresh_slots(&server, deadline).await;
                     return Err(error);
                 }
             };
-            let waits_until = Instant::now() + BLOCK + self.call_within;
-            let mut error = match link.send(&server, &command, waits_until).await {
+            let read_deadline = Instant::now() + BLOCK + self.call_within;
+            let mut error = match link.send(&server, &command, read_deadline).await {
                 Ok(value) => {
-                    let about = Arc::clone(&link.about);
-                    server.give_back(link);
-                    return Ok(Answer { value, about });
+                    let info = Arc::clone(&link.info);
+                    server.return_idle(link);
+                    return Ok(Reply { value, info });
                 }
                 Err(error) => error,
             };
-            if error.remedy() == Remedy::Ask {
-                server.give_back(link);
-                error = match self.read_there(&error, &command).await {
-                    Ok(answer) => return Ok(answer),
+            if error.remedy() == Remedy::FollowAsk {
+                server.return_idle(link);
+                error = match self.read_redirected(&error, &command).await {
+                    Ok(reply) => return Ok(reply),
                     Err(error) => error,
                 };
-                if error.remedy() == Remedy::Nothing {
+                if error.remedy() == Remedy::None {
                     return Err(error);
                 }
                 deadline = deadline.max(Instant::now() + PAUSE);
@@ -240,41 +247,41 @@ impl Servers {
                 }
                 continue;
             }
-            // It may be another one's by now, or none's; and all like it.
+            // The slot may have another owner or none; the same holds for the other connections.
             server.discard(&link);
-            if let Remedy::Nothing | Remedy::Script = error.remedy() {
+            if let Remedy::None | Remedy::SendSource = error.remedy() {
                 return Err(error);
             }
             deadline = deadline.max(Instant::now() + PAUSE);
-            self.look_again(&server, deadline).await;
+            self.refresh_slots(&server, deadline).await;
             if self.pause(deadline, "").await.is_err() {
                 return Err(error);
             }
         }
     }
 
-    /// Follows a redirection that is for one call.
-    async fn ask(
+    /// Follows an ASK redirection.
+    async fn call_redirected(
         &self,
         error: &CallError,
         command: &Cmd,
         deadline: Instant,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Reply, CallError> {
         let server = self.redirected(error)?;
-        let mut link = server.link(deadline, anybody).await?;
+        let mut link = server.link(deadline, any_role).await?;
         let value = link.send_asking(&server, command, deadline).await?;
-        Ok(Answer { value, about: link.about })
+        Ok(Reply { value, info: link.info })
     }
 
-    /// The same for a read that waits.
-    async fn read_there(&self, error: &CallError, command: &Cmd) -> Result<Answer, CallError> {
+    /// Follows an ASK redirection of a blocking read.
+    async fn read_redirected(&self, error: &CallError, command: &Cmd) -> Result<Reply, CallError> {
         let server = self.redirected(error)?;
         let deadline = Instant::now() + self.call_within;
-        let mut link = server.reader(deadline, anybody).await?;
+        let mut link = server.blocking(deadline, any_role).await?;
         let value = link.send_asking(&server, command, deadline + BLOCK).await?;
-        let about = Arc::clone(&link.about);
-        server.give_back(link);
-        Ok(Answer { value, about })
+        let info = Arc::clone(&link.info);
+        server.return_idle(link);
+        Ok(Reply { value, info })
     }
 
     /// The server that a redirection names.
@@ -282,10 +289,10 @@ impl Servers {
         let CallError::Server { detail, .. } = error else {
             return Err(error.clone());
         };
-        let nonsense = || CallError::Nonsense(format!("redirected to {detail:?}"));
+        let unexpected = || CallError::UnexpectedReply(format!("redirected to {detail:?}"));
         let address = detail.split_whitespace().last().and_then(|there| there.rsplit_once(':'));
-        let (host, port) = address.ok_or_else(nonsense)?;
-        let port = port.parse().map_err(|_| nonsense())?;
+        let (host, port) = address.ok_or_else(unexpected)?;
+        let port = port.parse().map_err(|_| unexpected())?;
         self.known_or_new(&Address { host: host.to_owned(), port })
     }
 
@@ -295,59 +302,59 @@ impl Servers {
         Arc::clone(&map.servers[usize::from(number)])
     }
 
-    fn map(&self) -> Arc<Map> {
+    fn map(&self) -> Arc<SlotMap> {
         Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, map: Map) {
+    fn set(&self, map: SlotMap) {
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
     }
 
     async fn pause(&self, deadline: Instant, what: &str) -> Result<(), CallError> {
         let until = Instant::now() + PAUSE;
         if until >= deadline {
-            return Err(CallError::Late(what.to_owned()));
+            return Err(CallError::Timeout(what.to_owned()));
         }
         sleep_until(until).await;
         Ok(())
     }
 
-    /// Whether a server to which a connection was just made is the one that the Sentinels name. A
-    /// primary that comes back after a fail-over believes to be one still, for as long as it takes them
-    /// to tell it; what it takes meanwhile is lost, and nobody else sees it.
-    async fn named(&self, server: &Server) -> Result<(), CallError> {
+    /// Checks that the Sentinels name this server as primary. A primary that returns after a
+    /// failover still reports the role of a primary until a Sentinel demotes it, and writes to it
+    /// are lost.
+    async fn check_primary(&self, server: &Server) -> Result<(), CallError> {
         if self.url.sentinel.is_none() {
             return Ok(());
         }
-        let mut silent = CallError::Late("the Sentinels".to_owned());
+        let mut failure = CallError::Timeout("the Sentinels".to_owned());
         for host in &self.url.hosts {
-            let soon = Instant::now() + self.call_within / 4;
-            match self.look_from(host, soon).await {
+            let attempt_deadline = Instant::now() + self.call_within / 4;
+            match self.fetch_slots(host, attempt_deadline).await {
                 Ok(map) if map.servers.iter().any(|it| it.address == server.address) => {
                     return Ok(());
                 }
                 Ok(_) => {
-                    let reason = format!("{} is the primary no more", server.address);
+                    let reason = format!("{} is not the primary any more", server.address);
                     return Err(CallError::Connection(reason));
                 }
-                Err(error) => silent = error,
+                Err(error) => failure = error,
             }
         }
-        Err(silent)
+        Err(failure)
     }
 
-    /// Looks who has what, because `server` seems not to have what it had. If nobody can tell, all
-    /// stays as it is.
-    async fn look_again(&self, server: &Arc<Server>, deadline: Instant) {
+    /// Refreshes the slot map because `server` seems to have lost a slot. If no server can provide
+    /// a map, the old one stays.
+    async fn refresh_slots(&self, server: &Arc<Server>, deadline: Instant) {
         if self.map().slots.is_empty() && self.url.sentinel.is_none() {
             return;
         }
         let before = self.map();
-        let Ok(_alone) = tokio::time::timeout_at(deadline, self.looking.lock()).await else {
+        let Ok(_alone) = tokio::time::timeout_at(deadline, self.refreshing.lock()).await else {
             return;
         };
         if !Arc::ptr_eq(&before, &self.map()) {
-            // Somebody else has looked meanwhile.
+            // Another call has refreshed the map meanwhile.
             return;
         }
         let mut hosts = self.url.hosts.clone();
@@ -356,86 +363,43 @@ impl Servers {
             hosts.splice(0..0, others.map(|other| other.address.clone()));
         }
         for host in hosts {
-            // One that does not answer must not use up the time of the others.
-            let soon = deadline.min(Instant::now() + self.call_within / 4);
-            match self.look_from(&host, soon).await {
+            // An unresponsive server must not use up the time for the others.
+            let attempt_deadline = deadline.min(Instant::now() + self.call_within / 4);
+            match self.fetch_slots(&host, attempt_deadline).await {
                 Ok(map) => return self.set(map),
-                Err(error) => tracing::debug!(%host, %error, "cannot tell who has what"),
+                Err(error) => tracing::debug!(%host, %error, "the slot map cannot be fetched"),
             }
         }
     }
 
-    /// Asks one host who has what.
-    async fn look_from(&self, host: &Address, deadline: Instant) -> Result<Map, CallError> {
+    /// Reads the slot map from one host.
+    async fn fetch_slots(&self, host: &Address, deadline: Instant) -> Result<SlotMap, CallError> {
         if let Some(name) = &self.url.sentinel {
             let sentinel = Server::new(host.clone(), self.client(host, false)?);
-            let mut link = sentinel.link(deadline, anybody).await?;
+            let mut link = sentinel.link(deadline, any_role).await?;
             let mut command = Cmd::new();
             command.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
             let value = link.send(&sentinel, &command, deadline).await?;
             let primary = match value {
-                Value::Array(parts) => address_of(&parts),
+                Value::Array(parts) => parse_address(&parts),
                 _ => None,
             };
             let primary = primary.ok_or_else(|| {
                 CallError::Connection(format!("this Sentinel knows no primary named {name:?}"))
             })?;
-            return Ok(Map { servers: vec![self.known_or_new(&primary)?], slots: Vec::new() });
+            return Ok(SlotMap { servers: vec![self.known_or_new(&primary)?], slots: Vec::new() });
         }
         let server = self.known_or_new(host)?;
-        let mut link = server.link(deadline, anybody).await?;
-        if !link.about.clustered {
-            return Ok(Map { servers: vec![server], slots: Vec::new() });
+        let mut link = server.link(deadline, any_role).await?;
+        if !link.info.clustered {
+            return Ok(SlotMap { servers: vec![server], slots: Vec::new() });
         }
         let mut command = Cmd::new();
         command.arg("CLUSTER").arg("SLOTS");
         let ranges = link.send(&server, &command, deadline).await?;
-        self.read_slots(host, &ranges)
-    }
-
-    /// Reads the answer to `CLUSTER SLOTS`: first slot, last slot, primary, replicas.
-    fn read_slots(&self, host: &Address, ranges: &Value) -> Result<Map, CallError> {
-        let nonsense = || CallError::Nonsense(format!("to CLUSTER SLOTS: {ranges:?}"));
-        let Value::Array(ranges) = ranges else {
-            return Err(nonsense());
-        };
-        let mut numbers: HashMap<Address, u16> = HashMap::new();
-        let mut map = Map { servers: Vec::new(), slots: vec![0; usize::from(SLOTS)] };
-        let mut covered = 0;
-        for range in ranges {
-            let Value::Array(parts) = range else {
-                return Err(nonsense());
-            };
-            let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = &parts[..]
-            else {
-                return Err(nonsense());
-            };
-            let mut address = address_of(primary).ok_or_else(nonsense)?;
-            if address.host.is_empty() {
-                // It does not know its own name: it is the one that was asked.
-                address.host.clone_from(&host.host);
-            }
-            let number = match numbers.get(&address) {
-                Some(number) => *number,
-                None => {
-                    let number = u16::try_from(map.servers.len()).map_err(|_| nonsense())?;
-                    map.servers.push(self.known_or_new(&address)?);
-                    numbers.insert(address, number);
-                    number
-                }
-            };
-            let range = usize::try_from(*first).ok().zip(usize::try_from(*last).ok());
-            let slots = range.and_then(|(first, last)| map.slots.get_mut(first..=last));
-            let slots = slots.ok_or_else(nonsense)?;
-            slots.fill(number);
-            covered += slots.len();
-        }
-        if covered < usize::from(SLOTS) {
-            let missing = usize::from(SLOTS) - covered;
-            let reason = format!("{missing} slots of the Redis Cluster are nobody's");
-            return Err(CallError::Connection(reason));
-        }
-        Ok(map)
+        let owners = parse_slots(host, &ranges)?;
+        let servers = owners.addresses.iter().map(|address| self.known_or_new(address));
+        Ok(SlotMap { servers: servers.collect::<Result<_, _>>()?, slots: owners.slots })
     }
 
     /// The server at `address`, with its connections if it is known.
@@ -473,41 +437,7 @@ impl Servers {
     }
 }
 
-/// Of a server that need not be the primary.
-async fn anybody() -> Result<(), CallError> {
+/// The check for a server that need not be the primary.
+async fn any_role() -> Result<(), CallError> {
     Ok(())
-}
-
-/// A host and a port.
-fn address_of(parts: &[Value]) -> Option<Address> {
-    let text = |part: &Value| match part {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::Int(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let host = match parts.first()? {
-        Value::Nil => String::new(),
-        host => text(host)?,
-    };
-    Some(Address { host, port: text(parts.get(1)?)?.parse().ok()? })
-}
-
-/// The slot of a key: the hash of what stands between its first braces.
-fn slot_of(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    State::<XMODEM>::calculate(tag.unwrap_or(key).as_bytes()) % SLOTS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::slot_of;
-
-    #[test]
-    fn slots_are_those_of_the_servers() {
-        // As CLUSTER KEYSLOT of Redis 7.0 says.
-        for (key, slot) in [("foo", 12_182), ("123456789", 12_739), ("x:{foo}:y", 12_182)] {
-            assert_eq!(slot_of(key), slot, "{key}");
-        }
-    }
 }

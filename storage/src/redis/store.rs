@@ -1,4 +1,4 @@
-//! The connections to Redis, from which the adapters of the ports are made.
+//! The connection to Redis from which the port adapters are created.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use pabal_core::ports::Clock;
 
 use super::error::ConnectError;
+use super::keyspace::Keyspace;
 use super::script::KEEP_TO;
 use super::servers::Servers;
 use super::stream;
@@ -18,10 +19,10 @@ use super::{
 /// How Redis is used.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// What all keys begin with, so that several clusters may share a Redis.
+    /// The prefix of all keys, so that several clusters can share a Redis. Default `pabal`.
     pub namespace: String,
-    /// How long a call may take, connecting and following fail-overs included. A read that waits
-    /// for entries waits beyond it.
+    /// The deadline of a call, including connecting and following failovers. A blocking read waits
+    /// up to 5 s longer. Default 2 s.
     pub call_within: Duration,
 }
 
@@ -31,80 +32,78 @@ impl Default for RedisConfig {
     }
 }
 
-/// Redis, as the ports share it. Cheap to clone. Connections are made again as they are needed; they
-/// end with the last adapter.
+/// The Redis connections that all port adapters share. Cheap to clone. Broken connections are
+/// reopened on demand; all connections close when the last adapter is dropped.
 #[derive(Clone)]
 pub struct RedisStore {
-    pub(super) servers: Arc<Servers>,
-    pub(super) namespace: Arc<str>,
+    keyspace: Keyspace,
 }
 
 impl RedisStore {
-    /// Connects to every server, so that what is wrong is told now.
+    /// Connects to every server, so that a wrong configuration is reported at startup.
+    ///
+    /// Takes at most [`call_within`](RedisConfig::call_within).
     ///
     /// # Errors
-    /// [`ConnectError`], in one line.
+    /// [`ConnectError`] as one line; only [`ConnectError::Unreachable`] is worth a retry.
     pub async fn connect(url: &RedisUrl, config: &RedisConfig) -> Result<Self, ConnectError> {
         let servers = Servers::connect(url.clone(), config.call_within).await?;
         let namespace = config.namespace.as_str().into();
-        Ok(Self { servers: Arc::new(servers), namespace })
+        Ok(Self { keyspace: Keyspace { servers: Arc::new(servers), namespace } })
     }
 
-    /// Sees to it that channels are divided into so many partitions by everybody who uses this Redis
-    /// and its namespace: the first who says so decides, until the server loses what it has.
+    /// Records that channels are divided into `partitions` partitions in this namespace, or checks
+    /// the recorded number. The first node decides. The record is lost if Redis loses its data.
     ///
     /// # Errors
-    /// [`ConnectError::Partitions`] if it is another number, and as of [`connect`](Self::connect).
+    /// [`ConnectError::Partitions`] if another number is recorded; otherwise as for
+    /// [`connect`](Self::connect).
     pub async fn keep_to(&self, partitions: u16) -> Result<(), ConnectError> {
-        let (key, asked) = (self.key("log", "partitions"), partitions.to_string());
-        let at = |error| ConnectError::at(self.servers.first_host(), &error);
-        let answer = self.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
-        let recorded = stream::text(answer.value).map_err(at)?;
+        let (key, asked) = (self.keyspace.key("log", "partitions"), partitions.to_string());
+        let at = |error| ConnectError::at(self.keyspace.servers.first_host(), &error);
+        let reply =
+            self.keyspace.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
+        let recorded = stream::text(reply.value).map_err(at)?;
         if recorded != asked {
-            let address = self.servers.first_host().to_string();
+            let address = self.keyspace.servers.first_host().to_string();
             return Err(ConnectError::Partitions { address, recorded, asked: partitions });
         }
         Ok(())
     }
 
-    /// The sync queue of each partition, which holds up to `capacity_per_partition` (at least 1)
-    /// messages until they are trimmed.
+    /// The sync queue of each partition. Each holds up to `capacity_per_partition` messages (at
+    /// least 1) until they are trimmed.
     pub fn message_log(
         &self,
         clock: Arc<dyn Clock>,
         capacity_per_partition: usize,
     ) -> RedisMessageLog {
-        RedisMessageLog::new(self.clone(), clock, capacity_per_partition)
+        RedisMessageLog::new(self.keyspace.clone(), clock, capacity_per_partition)
     }
 
-    /// The inboxes, each of which holds up to `capacity` (at least 1) entries.
+    /// The inboxes of nodes. Each holds up to `capacity` entries (at least 1).
     pub fn node_inbox(&self, capacity: usize) -> RedisNodeInbox {
-        RedisNodeInbox::new(self.clone(), capacity)
+        RedisNodeInbox::new(self.keyspace.clone(), capacity)
     }
 
-    /// Which users are connected.
+    /// Presence: which users are connected.
     pub fn presence(&self) -> RedisPresence {
-        RedisPresence::new(self.clone())
+        RedisPresence::new(self.keyspace.clone())
     }
 
-    /// Which nodes want a channel.
+    /// Interest: which nodes want a channel's messages.
     pub fn interest(&self) -> RedisInterest {
-        RedisInterest::new(self.clone())
+        RedisInterest::new(self.keyspace.clone())
     }
 
-    /// The nodes and what they own.
+    /// The registry of nodes and partition leases.
     pub fn node_registry(&self) -> RedisNodeRegistry {
-        RedisNodeRegistry::new(self.clone())
+        RedisNodeRegistry::new(self.keyspace.clone())
     }
 
-    /// The push queue, which holds up to `capacity` (at least 1) notifications until they are
+    /// The push queue. It holds up to `capacity` notifications (at least 1) until they are
     /// confirmed.
     pub fn push_notifier(&self, capacity: usize) -> RedisPushNotifier {
-        RedisPushNotifier::new(self.clone(), capacity)
-    }
-
-    /// The key of `what`, in the slot that all keys of this `tag` share.
-    pub(super) fn key(&self, tag: &str, what: &str) -> String {
-        format!("{{{}:{tag}}}:{what}", self.namespace)
+        RedisPushNotifier::new(self.keyspace.clone(), capacity)
     }
 }

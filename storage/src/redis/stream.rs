@@ -1,4 +1,4 @@
-//! Entries of streams as `XREAD` answers them, and the answers of scripts.
+//! Parses the replies of `XREAD` and of scripts.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use redis::Value;
 
 use super::error::CallError;
 
-/// The longest read; more than a caller ever takes at a time.
-const AT_MOST: usize = 10_000;
+/// The longest read; callers take fewer entries at a time.
+const MAX_ENTRIES: usize = 10_000;
 
-/// An entry: its id, and its fields with their values.
+/// A stream entry: its id, and its fields with their values.
 pub(super) struct Entry {
-    /// Both halves of the id.
+    /// Both parts of the id.
     pub(super) id: (u64, u64),
     fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -23,32 +23,32 @@ impl Entry {
         Self { id, fields: vec![(field.as_bytes().to_vec(), value)] }
     }
 
-    /// Takes the value of a field out.
+    /// Removes a field and returns its value.
     pub(super) fn take(&mut self, field: &str) -> Option<Vec<u8>> {
-        let place = self.fields.iter().position(|(name, _)| name == field.as_bytes())?;
-        Some(self.fields.swap_remove(place).1)
+        let index = self.fields.iter().position(|(name, _)| name == field.as_bytes())?;
+        Some(self.fields.swap_remove(index).1)
     }
 }
 
-/// A limit as Redis takes it.
+/// A limit as `XREAD COUNT` takes it.
 pub(super) fn limit(limit: usize) -> usize {
-    limit.clamp(1, AT_MOST)
+    limit.clamp(1, MAX_ENTRIES)
 }
 
-/// The entries of the one stream that was read; none if none came.
-pub(super) fn entries(answer: Value) -> Result<Vec<Entry>, CallError> {
-    let nonsense = || CallError::Nonsense("to XREAD".into());
-    let Value::Array(streams) = answer else {
-        return if matches!(answer, Value::Nil) { Ok(Vec::new()) } else { Err(nonsense()) };
+/// The entries of the stream that was read; empty if none arrived.
+pub(super) fn entries(reply: Value) -> Result<Vec<Entry>, CallError> {
+    let unexpected = || CallError::UnexpectedReply("to XREAD".into());
+    let Value::Array(streams) = reply else {
+        return if matches!(reply, Value::Nil) { Ok(Vec::new()) } else { Err(unexpected()) };
     };
-    let stream = streams.into_iter().next().ok_or_else(nonsense)?;
+    let stream = streams.into_iter().next().ok_or_else(unexpected)?;
     let Value::Array(mut name_and_entries) = stream else {
-        return Err(nonsense());
+        return Err(unexpected());
     };
     let Some(Value::Array(entries)) = name_and_entries.pop() else {
-        return Err(nonsense());
+        return Err(unexpected());
     };
-    entries.into_iter().map(|value| entry(value).ok_or_else(nonsense)).collect()
+    entries.into_iter().map(|value| entry(value).ok_or_else(unexpected)).collect()
 }
 
 fn entry(value: Value) -> Option<Entry> {
@@ -69,36 +69,37 @@ fn entry(value: Value) -> Option<Entry> {
     Some(Entry { id: parse_id(&id)?, fields: pairs })
 }
 
-/// Both halves of `<milliseconds>-<sequence>`.
+/// Both parts of `<milliseconds>-<sequence>`.
 pub(super) fn parse_id(text: &[u8]) -> Option<(u64, u64)> {
     let (ms, sequence) = std::str::from_utf8(text).ok()?.split_once('-')?;
     Some((ms.parse().ok()?, sequence.parse().ok()?))
 }
 
-/// The number that a script answers.
-pub(super) fn number(answer: &Value) -> Result<i64, CallError> {
-    match answer {
+/// The integer that a script returns.
+pub(super) fn number(reply: &Value) -> Result<i64, CallError> {
+    match reply {
         Value::Int(number) => Ok(*number),
-        other => Err(CallError::Nonsense(format!("{other:?} instead of a number"))),
+        other => Err(CallError::UnexpectedReply(format!("{other:?} instead of an integer"))),
     }
 }
 
-/// The list that a script answers.
-pub(super) fn list(answer: Value) -> Result<Vec<Value>, CallError> {
-    match answer {
+/// The array that a script returns.
+pub(super) fn list(reply: Value) -> Result<Vec<Value>, CallError> {
+    match reply {
         Value::Array(values) => Ok(values),
-        other => Err(CallError::Nonsense(format!("{other:?} instead of a list"))),
+        other => Err(CallError::UnexpectedReply(format!("{other:?} instead of an array"))),
     }
 }
 
-/// The text that a script answers.
-pub(super) fn text(answer: Value) -> Result<String, CallError> {
-    let nonsense = |what: String| CallError::Nonsense(format!("{what} instead of text"));
-    match answer {
+/// The string that a script returns.
+pub(super) fn text(reply: Value) -> Result<String, CallError> {
+    let unexpected =
+        |what: String| CallError::UnexpectedReply(format!("{what} instead of a string"));
+    match reply {
         Value::BulkString(bytes) => {
-            String::from_utf8(bytes).map_err(|error| nonsense(error.to_string()))
+            String::from_utf8(bytes).map_err(|error| unexpected(error.to_string()))
         }
-        other => Err(nonsense(format!("{other:?}"))),
+        other => Err(unexpected(format!("{other:?}"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where Redis is, as operators write it.
+//! The address of Redis as operators write it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,14 +8,16 @@ use percent_encoding::percent_decode_str;
 
 /// The address of Redis:
 ///
-/// - `redis://[user:password@]host[:port][/database]`: one Redis, or any server of a Redis Cluster;
-/// - `redis://…@host:port,host:port`: servers of a Redis Cluster, any of which may be down;
-/// - `redis+sentinel://[user:password@]host[:port],…/name[/database]`: whichever server the Sentinels
-///   say is the primary of this name. User and password are the servers'.
+/// - `redis://[user:password@]host[:port][/database]`: a single Redis, or any server of a Redis
+///   Cluster;
+/// - `redis://…@host:port,host:port`: servers of a Redis Cluster, of which one must be reachable;
+/// - `redis+sentinel://[user:password@]host[:port],…/name[/database]`: the server that the
+///   Sentinels report as primary of `name`. User and password are those of the servers, not of the
+///   Sentinels.
 ///
-/// With `rediss://` and `rediss+sentinel://` everything is TLS; `?ca=<file>` names the certificates to
-/// trust, in PEM, instead of the system's. User, password and file may be percent-encoded. Shown
-/// without the password.
+/// `rediss://` and `rediss+sentinel://` use TLS; `?ca=<file>` names a PEM file of trusted
+/// certificates, which replaces the system's. User, password and file may be percent-encoded.
+/// Default ports: 6379, Sentinels 26379. `Display` and `Debug` hide the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     pub(super) tls: bool,
@@ -23,19 +25,19 @@ pub struct RedisUrl {
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
     pub(super) database: i64,
-    /// What the Sentinels call the primary.
+    /// The name of the primary that the Sentinels monitor.
     pub(super) sentinel: Option<String>,
     pub(super) ca: Option<PathBuf>,
 }
 
-/// Where a server listens.
+/// The host and port of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// The text is no address of Redis. Not worth a retry.
+/// The text is not an address of Redis. Do not retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidRedisUrl(String);
@@ -95,7 +97,7 @@ impl FromStr for RedisUrl {
         let ca = match query.split_once('=') {
             None if query.is_empty() => None,
             Some(("ca", file)) if tls => Some(decoded(file)?.into()),
-            _ => return Err(invalid("behind the ? only ca=<file> may stand, and with TLS only")),
+            _ => return Err(invalid("the only parameter is ca=<file>, and it requires TLS")),
         };
         Ok(Self { tls, hosts, username, password, database, sentinel, ca })
     }
@@ -103,7 +105,7 @@ impl FromStr for RedisUrl {
 
 fn decoded(text: &str) -> Result<String, InvalidRedisUrl> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| invalid("what is percent-encoded is not UTF-8"))
+    decoded.map(Into::into).map_err(|_| invalid("a percent-encoded part is not UTF-8"))
 }
 
 fn address(text: &str, standard_port: u16) -> Result<Address, InvalidRedisUrl> {
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_shown_as_they_were_written_but_for_the_password() {
+    fn addresses_are_displayed_without_the_password() {
         for (text, shown) in [
             ("redis://h", "redis://h:6379"),
             ("redis://h:1/2", "redis://h:1/2"),
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_showing_a_password() {
+    fn an_invalid_address_is_refused_without_showing_a_password() {
         for text in [
             "",
             "h:6379",

@@ -1,6 +1,5 @@
-//! The directory in SQLite keeps the contract on real files, keeps what it holds through a reopening,
-//! and takes any number of writers. Which files it refuses is in [`refusals`]; the same in PostgreSQL
-//! in [`postgres`].
+//! The directory in SQLite: the contract on real files, durability across reopening, and concurrent
+//! writers. Files that it refuses are in [`refusals`]; PostgreSQL is in [`postgres`].
 
 #![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
@@ -32,7 +31,7 @@ async fn open(path: &Path) -> SqliteDirectory {
     SqliteDirectory::open(path).await.unwrap()
 }
 
-/// A connection of the test's own, as another program would have it.
+/// A connection of the test's own, like that of another program.
 async fn outside(path: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap()
 }
@@ -70,7 +69,7 @@ async fn sign_up(directory: &dyn Directory, numbers: impl IntoIterator<Item = u6
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn keeps_the_contract() {
+async fn fulfils_the_contract() {
     let folder = folder();
     let files = AtomicU64::new(0);
     let fresh = async || {
@@ -82,19 +81,19 @@ async fn keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keeps_the_contract_of_accounts() {
+async fn fulfils_the_contract_of_accounts() {
     let folder = folder();
     let files = AtomicU64::new(0);
     contract::accounts::run(async || {
         let number = files.fetch_add(1, Ordering::Relaxed);
         let both = Arc::new(open(&folder.path().join(format!("{number}.db"))).await);
-        contract::accounts::Both { directory: both.clone(), accounts: both }
+        contract::accounts::AccountsStore { directory: both.clone(), accounts: both }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_reopened_directory_has_everything() {
+async fn a_reopened_directory_keeps_everything() {
     let folder = folder();
     let path = folder.path().join("directory.db");
     let [one, two, three] = [1, 2, 3].map(UserId::new);
@@ -129,7 +128,7 @@ async fn a_reopened_directory_has_everything() {
     let after = (again.memberships(one).await.unwrap(), again.push_targets(team).await.unwrap());
     assert_eq!(after, before);
     assert!(after.0[0].blocked && after.0[0].read_up_to == MessageId::new(77));
-    // Who succeeds an owner is known as well.
+    // The order of succession is kept too.
     again.remove_member(team, two).await.unwrap();
     assert_eq!(again.membership(three, team).await.unwrap().unwrap().role, Role::Owner);
     again.close().await;
@@ -144,7 +143,7 @@ async fn a_closed_directory_is_one_file_and_unavailable() {
     directory.close().await;
     directory.close().await;
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, ["directory.db"], "the log is written back");
+    assert_eq!(names, ["directory.db"], "the write-ahead log is written back");
     let read = directory.user(UserId::new(1)).await;
     assert!(matches!(&read, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()), "{read:?}");
     let write = directory.block(UserId::new(1), UserId::new(2)).await;
@@ -152,12 +151,12 @@ async fn a_closed_directory_is_one_file_and_unavailable() {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_without_a_close() {
+async fn acknowledged_changes_survive_without_a_close() {
     let folder = folder();
     let path = folder.path().join("directory.db");
     let directory = open(&path).await;
     sign_up(&directory, 1..=20).await;
-    // What a crash of the process would leave: the files as they are, with nothing written back.
+    // The files as a crash of the process leaves them, with the write-ahead log not written back.
     let copy = folder.path().join("copy.db");
     fs::copy(&path, &copy).unwrap();
     fs::copy(folder.path().join("directory.db-wal"), folder.path().join("copy.db-wal")).unwrap();
@@ -170,7 +169,7 @@ async fn four_hundred_concurrent_writers_all_succeed() {
     const WRITERS: u64 = 400;
     let folder = folder();
     let path = folder.path().join("directory.db");
-    // Two directories on one file, as two processes would be.
+    // Two directories on one file, like two processes.
     let directories = [open(&path).await, open(&path).await];
     sign_up(&directories[0], 1..=2).await;
     let (one, team) = (UserId::new(1), ChannelId::new(10));
@@ -193,7 +192,7 @@ async fn four_hundred_concurrent_writers_all_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_dropped_call_happens_whole_or_not_at_all() {
+async fn a_dropped_call_is_executed_completely_or_not_at_all() {
     let folder = folder();
     let directory = open(&folder.path().join("directory.db")).await;
     sign_up(&directory, 1..=5).await;
@@ -203,7 +202,7 @@ async fn a_dropped_call_happens_whole_or_not_at_all() {
         let id = ChannelId::new(100 + number);
         let group = channel(id.get(), ChannelKind::Group);
         let mut call = directory.create_group(group, everyone[0], everyone.clone());
-        // Dropped after another number of steps each time; the last ones come to their end.
+        // Dropped after an increasing number of steps; the last calls complete.
         for _ in 0..number / 2 {
             if poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await.is_ready() {
                 break;
@@ -211,7 +210,7 @@ async fn a_dropped_call_happens_whole_or_not_at_all() {
             tokio::task::yield_now().await;
         }
         drop(call);
-        // Whoever writes next writes after what became of the dropped call.
+        // The next write runs after the dropped call has been resolved.
         directory.befriend(everyone[0], everyone[1]).await.unwrap();
         let members = directory.members(id).await.unwrap().len();
         assert!(members == 0 || members == 5, "{members} of 5 members after {number}");
@@ -221,7 +220,7 @@ async fn a_dropped_call_happens_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_group_may_have_more_members_than_a_statement_takes() {
+async fn a_group_may_have_more_members_than_a_statement_can_add() {
     const MEMBERS: u64 = 1_203;
     let folder = folder();
     let path = folder.path().join("directory.db");
@@ -240,14 +239,14 @@ async fn a_group_may_have_more_members_than_a_statement_takes() {
     let refused = directory.create_group(group.clone(), ids[0], with_stranger).await;
     let stranger = UserId::new(MEMBERS + 5);
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
-    // The last of the list has come before nobody, the second before all but the owner.
+    // The heir is second in the list, so it has arrived before all members except the owner.
     let [owner, heir] = [ids[700], ids[1_100]];
     let members = [vec![heir], ids.clone()].concat();
     directory.create_group(group, owner, members).await.unwrap();
     assert_eq!(directory.members(ChannelId::new(10)).await.unwrap().len() as u64, MEMBERS);
     directory.remove_member(ChannelId::new(10), owner).await.unwrap();
-    let place = directory.membership(heir, ChannelId::new(10)).await.unwrap().unwrap();
-    assert_eq!(place.role, Role::Owner);
+    let membership = directory.membership(heir, ChannelId::new(10)).await.unwrap().unwrap();
+    assert_eq!(membership.role, Role::Owner);
 }
 
 #[tokio::test]
@@ -277,7 +276,7 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
     let directory = open(&path).await;
     sign_up(&directory, [1]).await;
     directory.close().await;
-    // As it was before a device went with its token.
+    // The state before devices were removed with their tokens.
     let mut file = outside(&path).await;
     for statement in [
         "DELETE FROM _sqlx_migrations WHERE version > 1",

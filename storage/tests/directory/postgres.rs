@@ -1,5 +1,5 @@
-//! The directory in PostgreSQL, on a real server: the contract, many nodes at once, a server that is
-//! restarted or hangs under load, and addresses that cannot be used.
+//! The directory in PostgreSQL, on a real server: the contract, concurrent nodes, a server that
+//! restarts or hangs under load, and invalid addresses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout};
 
 use super::{access, channel, sign_up, user};
 
-/// Longer than a call may take; the port's bound and what a busy machine adds.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
+/// Longer than any call may take: the deadline of the port and a margin for a busy machine.
+const CALL_LIMIT: Duration = Duration::from_secs(40);
 
 static SERVER: Shared<Postgres> = Shared::new();
 
 async fn server() -> Result<&'static Postgres, Missing> {
-    // It is never restarted: nothing needs to be on disk.
+    // The server is never restarted, so nothing needs to be on disk.
     SERVER.get(async || Postgres::start_with(&[("fsync", "off")]).await, Postgres::folder).await
 }
 
@@ -38,17 +38,17 @@ async fn fresh(server: &Postgres) -> (String, PostgresDirectory) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn keeps_the_contract() {
+async fn fulfils_the_contract() {
     let server = started!(server());
     contract::directory::run(async || Arc::new(fresh(server).await.1) as Arc<dyn Directory>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn keeps_the_contract_of_accounts() {
+async fn fulfils_the_contract_of_accounts() {
     let server = started!(server());
     contract::accounts::run(async || {
         let both = Arc::new(fresh(server).await.1);
-        contract::accounts::Both { directory: both.clone(), accounts: both }
+        contract::accounts::AccountsStore { directory: both.clone(), accounts: both }
     })
     .await;
 }
@@ -80,7 +80,7 @@ async fn four_hundred_concurrent_writers_on_two_nodes_all_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_owners_who_leave_at_once_one_leaves_the_group_to_an_heir() {
+async fn two_owners_who_leave_concurrently_leave_a_successor() {
     let server = started!(server());
     let (url, first) = fresh(server).await;
     let second = connect(&url).await;
@@ -100,16 +100,16 @@ async fn of_two_owners_who_leave_at_once_one_leaves_the_group_to_an_heir() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_call_that_a_deadlock_ended_is_made_again() {
+async fn a_call_that_a_deadlock_rolled_back_is_retried() {
     let server = started!(server());
     let url = server.database().await;
     let name = url.rsplit('/').next().unwrap();
-    // Long enough to get in the way in time.
+    // Long enough for this test to create the deadlock.
     server.command(&format!("ALTER DATABASE {name} SET deadlock_timeout = '3s'")).await;
     PostgresDirectory::migrate(&url).await.unwrap();
     let directory = connect(&url).await;
     sign_up(&directory, 1..=2).await;
-    // Another program takes the second user, then wants the first.
+    // Another program locks the second user, then the first.
     let mut other = PgConnection::connect(&url).await.unwrap();
     let hold = "SELECT 1 FROM users WHERE user_id = $1 FOR UPDATE";
     sqlx::query("SET deadlock_timeout = '100s'").execute(&mut other).await.unwrap();
@@ -127,19 +127,19 @@ async fn a_call_that_a_deadlock_ended_is_made_again() {
     })
     .await;
     sqlx::query(hold).bind(1_i64).execute(&mut other).await.unwrap();
-    assert!(!call.is_finished(), "the call has given way and waits again");
+    assert!(!call.is_finished(), "the call was rolled back and waits again");
     sqlx::query("COMMIT").execute(&mut other).await.unwrap();
     assert_eq!(call.await.unwrap().unwrap(), FriendState::Requested);
 }
 
-/// Writers that go on whatever happens, and remember what was acknowledged.
+/// Writers that continue after failures and record acknowledged changes.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     writers: Vec<tokio::task::JoinHandle<Tally>>,
 }
 
-/// Of one writer.
+/// The results of one writer.
 #[derive(Default)]
 struct Tally {
     acknowledged: Vec<u64>,
@@ -159,8 +159,8 @@ impl Load {
                         break;
                     }
                     let call = directory.sign_up(user(number), "hash".into(), access(number));
-                    let answer = timeout(ANSWERED_WITHIN, call).await.expect("an answer in time");
-                    match answer {
+                    let result = timeout(CALL_LIMIT, call).await.expect("a result in time");
+                    match result {
                         Ok(()) => {
                             tally.acknowledged.push(number);
                             all.fetch_add(1, Ordering::Relaxed);
@@ -178,16 +178,17 @@ impl Load {
         Self { stop, acknowledged, writers }
     }
 
-    /// Waits until as many more are acknowledged.
-    async fn goes_on(&self, by: u64) {
+    /// Waits until `by` more changes are acknowledged.
+    async fn wait_for(&self, by: u64) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + by;
-        pabal_servers::until("the load goes on", async || {
+        pabal_servers::until("the load continues", async || {
             (self.acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
         })
         .await;
     }
 
-    /// Ends it. Answers how many calls failed, having seen that all acknowledged ones happened.
+    /// Stops the load, checks that all acknowledged changes are stored, and returns the number of
+    /// failed calls.
     async fn check(self, directory: &PostgresDirectory) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut refused = 0;
@@ -196,7 +197,7 @@ impl Load {
             refused += tally.refused;
             for number in tally.acknowledged {
                 let found = directory.user(UserId::new(number)).await.unwrap();
-                assert_eq!(found, Some(user(number)), "acknowledged and gone");
+                assert_eq!(found, Some(user(number)), "an acknowledged change is missing");
             }
         }
         refused
@@ -204,20 +205,23 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_is_restarted_under_load_loses_nothing_and_calls_go_on() {
+async fn a_server_that_restarts_under_load_loses_nothing() {
     let server = started!(Postgres::start());
     let (_, directory) = fresh(&server).await;
     let load = Load::on(&directory);
-    load.goes_on(100).await;
+    load.wait_for(100).await;
     for _ in 0..2 {
         server.restart().await;
-        load.goes_on(100).await;
+        load.wait_for(100).await;
     }
     load.check(&directory).await;
-    // A server that stays away is told, within the deadline, and found again.
+    // An unreachable server is reported within the deadline, and used again when it returns.
     server.kill();
-    let away = timeout(ANSWERED_WITHIN, directory.user(UserId::new(1))).await.unwrap();
-    assert!(matches!(&away, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()), "{away:?}");
+    let unreachable = timeout(CALL_LIMIT, directory.user(UserId::new(1))).await.unwrap();
+    assert!(
+        matches!(&unreachable, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()),
+        "{unreachable:?}"
+    );
     server.restart().await;
     assert_eq!(directory.user(UserId::new(1)).await.unwrap(), None);
     directory.close().await;
@@ -226,23 +230,23 @@ async fn a_server_that_is_restarted_under_load_loses_nothing_and_calls_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_hangs_under_load_is_told_in_time_and_calls_go_on() {
+async fn a_server_that_hangs_under_load_is_reported_within_the_deadline() {
     let server = started!(Postgres::start());
     let (_, directory) = fresh(&server).await;
     let load = Load::on(&directory);
-    load.goes_on(100).await;
+    load.wait_for(100).await;
     server.pause();
-    let begun = Instant::now();
-    let answer = directory.user(UserId::new(1)).await;
-    assert!(matches!(&answer, Err(e) if e.retryable()), "{answer:?} after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < ANSWERED_WITHIN);
+    let started = Instant::now();
+    let result = directory.user(UserId::new(1)).await;
+    assert!(matches!(&result, Err(e) if e.retryable()), "{result:?} after {:?}", started.elapsed());
+    assert!(started.elapsed() < CALL_LIMIT);
     server.resume();
-    load.goes_on(100).await;
-    assert!(load.check(&directory).await > 0, "calls were refused meanwhile");
+    load.wait_for(100).await;
+    assert!(load.check(&directory).await > 0, "calls failed meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nodes_that_start_at_once_make_the_tables_once() {
+async fn nodes_that_start_concurrently_create_the_tables_once() {
     let server = started!(server());
     let url = server.database().await;
     let too_early = PostgresDirectory::connect(&url, 1).await;
@@ -262,7 +266,7 @@ async fn nodes_that_start_at_once_make_the_tables_once() {
 }
 
 #[tokio::test]
-async fn tables_of_another_release_are_refused_and_left_alone() {
+async fn tables_of_another_release_are_refused_and_not_changed() {
     let server = started!(server());
     let (url, directory) = fresh(server).await;
     directory.close().await;
@@ -292,17 +296,17 @@ async fn tables_of_another_release_are_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_used_gives_one_clear_line_without_the_password() {
+async fn an_unusable_address_gives_a_one_line_error_without_the_password() {
     let server = started!(server());
     let url = server.database().await;
-    let nobody = pabal_servers::spare_ports(1)[0];
-    let place = format!("127.0.0.1:{}", server.port());
+    let unused_port = pabal_servers::spare_ports(1)[0];
+    let location = format!("127.0.0.1:{}", server.port());
     let cases = [
         (server.url("pabal", "secret", "postgres"), false, "password authentication failed"),
         (server.url("stranger", "secret", "postgres"), false, "password authentication failed"),
         (url.replace("/d", "/no_such_"), false, "does not exist"),
         (format!("{url}?sslmode=require"), false, "TLS"),
-        (format!("postgres://pabal:secret@127.0.0.1:{nobody}/pabal"), true, "refused"),
+        (format!("postgres://pabal:secret@127.0.0.1:{unused_port}/pabal"), true, "refused"),
         (url.replace("postgres://", "mysql://"), false, "does not begin with postgres://"),
         ("postgres://pabal:secret@:x/".to_owned(), false, "the address cannot be used"),
     ];
@@ -313,8 +317,8 @@ async fn an_address_that_cannot_be_used_gives_one_clear_line_without_the_passwor
         assert!(line.contains(said), "{line}");
         assert!(!line.contains('\n') && !line.contains("secret"), "{line}");
         assert!(!line.contains("courier"), "{line}");
-        if url.contains(&place) && !url.starts_with("mysql") {
-            assert!(line.contains(&place), "{line}");
+        if url.contains(&location) && !url.starts_with("mysql") {
+            assert!(line.contains(&location), "{line}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Files that a directory cannot be opened on, or finds damaged later: it says which, clearly, and
-//! leaves them as they are.
+//! Files on which a directory cannot be opened, or that turn out damaged later. The error names the
+//! cause, and the file is not changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ async fn refusal(path: &Path) -> OpenError {
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_release_is_refused_and_left_alone() {
+async fn a_file_of_a_newer_release_is_refused_and_not_changed() {
     let folder = folder();
     let path = folder.path().join("directory.db");
     open(&path).await.close().await;
@@ -34,7 +34,7 @@ async fn a_file_of_a_newer_release_is_refused_and_left_alone() {
     let error = refusal(&path).await;
     assert!(matches!(error, OpenError::Newer { version: 9000, .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("directory.db was made by a newer release"), "{text}");
+    assert!(text.contains("directory.db was created by a newer release"), "{text}");
     assert!(text.contains("9000"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -51,18 +51,18 @@ async fn a_file_with_an_altered_migration_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = folder();
     let path = folder.path().join("directory.db");
     let text = "This is a letter. ".repeat(1_000);
     fs::write(&path, &text).unwrap();
     let error = refusal(&path).await;
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
-    assert!(error.to_string().contains("is damaged, or no SQLite database"), "{error}");
+    assert!(error.to_string().contains("is damaged, or not a SQLite database"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
-/// A closed directory with some users in it.
+/// A closed directory with some users.
 async fn filled(folder: &TempDir) -> PathBuf {
     let path = folder.path().join("directory.db");
     let directory = open(&path).await;
@@ -76,7 +76,7 @@ async fn a_file_with_a_damaged_schema_is_refused() {
     let folder = folder();
     let path = filled(&folder).await;
     let mut bytes = fs::read(&path).unwrap();
-    // The first page lists the tables, behind the 100 bytes of the header.
+    // The first page lists the tables, after the 100 bytes of the header.
     bytes[100..4_096].fill(0xa5);
     fs::write(&path, bytes).unwrap();
     let error = refusal(&path).await;
@@ -84,7 +84,7 @@ async fn a_file_with_a_damaged_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn damage_found_while_reading_is_told_from_a_store_out_of_reach() {
+async fn damage_found_by_a_read_is_distinguished_from_unavailability() {
     let folder = folder();
     let path = filled(&folder).await;
     let mut file = outside(&path).await;
@@ -103,7 +103,7 @@ async fn damage_found_while_reading_is_told_from_a_store_out_of_reach() {
 }
 
 #[tokio::test]
-async fn a_value_the_model_does_not_know_is_damage() {
+async fn a_value_outside_the_model_is_damage() {
     let folder = folder();
     let path = filled(&folder).await;
     let mut file = outside(&path).await;
@@ -118,7 +118,7 @@ async fn a_value_the_model_does_not_know_is_damage() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_unavailable() {
+async fn a_missing_folder_is_unavailable() {
     let folder = folder();
     let error = refusal(&folder.path().join("none").join("directory.db")).await;
     assert!(matches!(error, OpenError::Unavailable { .. }), "{error:?}");

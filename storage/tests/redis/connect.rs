@@ -1,4 +1,4 @@
-//! Connecting: users, TLS, and one clear line where it goes wrong.
+//! Connecting: users, TLS, and one-line errors.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn connect(url: &str) -> Result<RedisStore, ConnectError> {
     timeout(Duration::from_secs(30), connected).await.expect("ends within its deadline")
 }
 
-/// What a person reads whom it did not connect for.
+/// The error message of a refused connection.
 async fn refusal(url: &str) -> String {
     let Err(error) = connect(url).await else {
         panic!("{url} connected");
@@ -28,7 +28,7 @@ async fn refusal(url: &str) -> String {
     line
 }
 
-async fn works(store: &RedisStore) {
+async fn assert_works(store: &RedisStore) {
     let (presence, node) = (store.presence(), "a".parse().expect("a name"));
     presence.begin(&node, Duration::from_secs(60)).await.expect("begins");
     assert!(presence.join(&node, UserId::new(1)).await.expect("joins"));
@@ -46,7 +46,7 @@ async fn works(store: &RedisStore) {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_named() {
+async fn an_unreachable_server_is_named() {
     let port = spare_ports(1)[0];
     let line = refusal(&format!("redis://127.0.0.1:{port}")).await;
     assert!(line.starts_with(&format!("cannot reach Redis at 127.0.0.1:{port}: ")), "{line}");
@@ -56,13 +56,13 @@ async fn who_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named_in_time() {
+async fn an_unresponsive_server_is_named_within_the_deadline() {
     let redis = started!(Redis::start());
     redis.pause();
     let line = refusal(&redis.url()).await;
     assert!(line.contains("cannot reach Redis") && line.contains("in time"), "{line}");
     redis.resume();
-    works(&connect(&redis.url()).await.expect("connects")).await;
+    assert_works(&connect(&redis.url()).await.expect("connects")).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn users_and_passwords_are_checked() {
     let at = |credentials: &str, redis: &Redis| {
         format!("redis://{credentials}127.0.0.1:{}", redis.port())
     };
-    works(&connect(&at(":right@", &password)).await.expect("connects")).await;
+    assert_works(&connect(&at(":right@", &password)).await.expect("connects")).await;
     for credentials in ["", ":wrong-word@", "ann:right@"] {
         let line = refusal(&at(credentials, &password)).await;
         assert!(line.contains("refuses the user or the password"), "{credentials}: {line}");
@@ -81,14 +81,14 @@ async fn users_and_passwords_are_checked() {
         ("user", "ann on >s@cret:word ~{pabal:* +@all -@dangerous +info"),
     ];
     let acl = started!(Redis::start_with(&acl));
-    works(&connect(&at("ann:s%40cret%3Aword@", &acl)).await.expect("connects")).await;
+    assert_works(&connect(&at("ann:s%40cret%3Aword@", &acl)).await.expect("connects")).await;
     for credentials in ["", "ann:wrong-word@", "ben:s%40cret%3Aword@"] {
         let line = refusal(&at(credentials, &acl)).await;
         assert!(line.contains("refuses the user or the password"), "{credentials}: {line}");
     }
 }
 
-/// Or else a channel would have a partition more, with an order of its own.
+/// Another number would move channels to other partitions, each with its own order.
 #[tokio::test]
 async fn another_number_of_partitions_is_refused() {
     let redis = started!(Redis::start());
@@ -99,7 +99,7 @@ async fn another_number_of_partitions_is_refused() {
     for _ in 0..2 {
         keep_to(kept[0]).await.expect("is the same");
         redis.restart().await;
-        pabal_servers::until("the server answers", async || keep_to(kept[0]).await.ok()).await;
+        pabal_servers::until("the server responds", async || keep_to(kept[0]).await.ok()).await;
     }
     for refused in [refused, keep_to(kept[1]).await] {
         let line = refused.expect_err("another number").to_string();
@@ -107,25 +107,25 @@ async fn another_number_of_partitions_is_refused() {
         let said = format!("was begun with {recorded} partitions and cannot be used with {asked}:");
         assert!(line.contains(&said) && !line.contains('\n'), "{line}");
     }
-    // Others share the server.
+    // Other namespaces share the server.
     store_in(&redis.url(), "other").await.keep_to(64).await.expect("is the first");
 }
 
 #[tokio::test]
-async fn what_is_not_what_was_named_is_refused() {
+async fn servers_of_another_kind_are_refused() {
     let redis = started!(Redis::start());
     let url = format!("redis://127.0.0.1:{0},127.0.0.1:{0}", redis.port());
-    assert!(refusal(&url).await.ends_with("is no Redis Cluster, so one host only may be named"));
+    assert!(refusal(&url).await.ends_with("is not a Redis Cluster, so only one host may be given"));
     let sentinel = started!(RedisSentinel::start());
     let line = refusal(&sentinel.servers[1].url()).await;
     assert!(line.contains("is a replica"), "{line}");
     let line = refusal(&sentinel.url().replace("/pabal", "/other")).await;
     assert!(line.contains("knows no primary named \"other\""), "{line}");
-    works(&connect(&sentinel.url()).await.expect("connects")).await;
+    assert_works(&connect(&sentinel.url()).await.expect("connects")).await;
 }
 
 #[tokio::test]
-async fn tls_connects_to_who_has_a_certificate_that_is_trusted() {
+async fn tls_connects_only_to_servers_with_a_trusted_certificate() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
     let (redis, port) = started!(Redis::start_tls(&certificate, &key));
@@ -134,8 +134,8 @@ async fn tls_connects_to_who_has_a_certificate_that_is_trusted() {
     std::fs::write(&ca, &certificate).expect("a file");
     let ca = ca.display();
     let store = connect(&format!("rediss://localhost:{port}?ca={ca}")).await.expect("connects");
-    works(&store).await;
-    // Not by the system's certificates, not for another name, not without TLS on either side.
+    assert_works(&store).await;
+    // Not with the system's certificates, not under another name, not without TLS on either side.
     let line = refusal(&format!("rediss://localhost:{port}")).await;
     assert!(line.to_lowercase().contains("certificate"), "{line}");
     let line = refusal(&format!("rediss://127.0.0.1:{port}?ca={ca}")).await;

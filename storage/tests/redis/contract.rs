@@ -1,4 +1,4 @@
-//! Every port's contract, on each kind of servers.
+//! The contract of every port, on each kind of Redis deployment.
 
 use std::sync::Arc;
 
@@ -25,26 +25,26 @@ async fn all(url: &str) {
     node_registry::run(async || Arc::new(store(url).await.node_registry()) as _).await;
     push_notifier::run(async |capacity| store(url).await.push_notifier(capacity)).await;
     push_notifier::run_reopened(
-        async || format!("place-{}", rand::random::<u64>()),
-        async |place, capacity| store_in(url, place).await.push_notifier(capacity),
+        async || format!("location-{}", rand::random::<u64>()),
+        async |location, capacity| store_in(url, location).await.push_notifier(capacity),
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_redis_keeps_the_contracts() {
+async fn a_single_redis_fulfils_the_contracts() {
     let redis = started!(Redis::start());
     all(&redis.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_cluster_keeps_the_contracts() {
+async fn a_redis_cluster_fulfils_the_contracts() {
     let cluster = started!(RedisCluster::start());
     all(&cluster.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_behind_a_sentinel_keeps_the_contracts() {
+async fn a_primary_with_a_sentinel_fulfils_the_contracts() {
     let sentinel = started!(RedisSentinel::start());
     all(&sentinel.url()).await;
 }

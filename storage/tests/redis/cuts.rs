@@ -1,6 +1,5 @@
-//! A connection is cut at every byte of a call, there and back: the call ends in success or in an
-//! error worth a retry, within its deadline, and the repetition leaves things as if there had been
-//! one call.
+//! A connection is cut after every byte of a call, in both directions: the call succeeds or returns
+//! a retryable error within its deadline, and a repetition leaves the same state as a single call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{store, store_in, system_clock};
 
-/// Far more than a call may take.
+/// Far longer than any call may take.
 const BOUND: Duration = Duration::from_secs(20);
 
 const PARTITION: Partition = match Partition::new(7) {
@@ -39,8 +38,8 @@ impl Cut {
         Self { cutter, through, direct, _redis: redis }
     }
 
-    /// Cuts behind each byte of the call, there and then back, until it comes through whole. The
-    /// number of the try tells calls apart; a call answers whether its error is worth a retry.
+    /// Cuts the connection after each byte of the call, first sent then received, until the call
+    /// completes without a cut. `call` gets the number of the attempt.
     async fn at_every_byte<E: std::fmt::Debug>(
         &self,
         mut call: impl AsyncFnMut(u64) -> Result<(), E>,
@@ -59,7 +58,7 @@ impl Cut {
                         assert!(retryable(&error), "{error:?}");
                         assert!(!whole, "{error:?} without a cut");
                         cuts += 1;
-                        // Connections that broke are noticed and made again.
+                        // Broken connections are detected and reopened.
                         let again = pabal_servers::until("the repetition succeeds", async || {
                             call(number).await.ok()
                         });
@@ -144,7 +143,7 @@ async fn trims() {
     .await;
 }
 
-/// Repeats of deliveries are allowed, losses are not.
+/// Deliveries may be repeated but not lost.
 #[tokio::test]
 async fn inbox_sends_and_receives() {
     let cut = Cut::new(started!(Redis::start())).await;
@@ -192,7 +191,7 @@ async fn leases() {
         async |number| presence.join(&node(), UserId::new(number)).await.map(drop),
         PresenceError::retryable,
         async |number| {
-            assert_eq!(seen.online(&[UserId::new(number)]).await.expect("answers"), [true]);
+            assert_eq!(seen.online(&[UserId::new(number)]).await.expect("states"), [true]);
         },
     )
     .await;
@@ -207,13 +206,13 @@ async fn leases() {
         RegistryError::retryable,
         async |number| {
             let partition = Partition::new(number as u16).expect("a partition");
-            assert_eq!(seen.owner(partition).await.expect("answers"), Some(node()));
+            assert_eq!(seen.owner(partition).await.expect("an owner"), Some(node()));
         },
     )
     .await;
 }
 
-/// At any byte of the greeting, too.
+/// Also at any byte of the handshake.
 #[tokio::test]
 async fn connecting() {
     let redis = started!(Redis::start());
@@ -232,7 +231,7 @@ async fn connecting() {
         let connected = RedisStore::connect(&url, &config);
         let connected = timeout(BOUND, connected).await.expect("ends within its deadline");
         assert!(cutter.had_cut());
-        assert!(connected.is_err(), "behind {bytes} bytes");
+        assert!(connected.is_err(), "after {bytes} bytes");
     }
     let log = Arc::new(store(&url).await.message_log(system_clock(), 10));
     log.trim(PARTITION, MessageId::new(1 << 40)).await.expect("trims");

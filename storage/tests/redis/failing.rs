@@ -1,4 +1,4 @@
-//! Servers are killed, restored from old snapshots, failed over and paused, all under load.
+//! Servers are killed, restored from old snapshots, failed over and paused, under load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,106 +20,106 @@ async fn load(url: &str, clock: Arc<dyn Clock>) -> Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_is_killed_and_restarted_gives_no_id_twice_and_all_goes_on() {
+async fn a_redis_that_is_killed_and_restarted_assigns_no_id_twice() {
     let redis = started!(Redis::start());
     let load = load(&redis.url(), system_clock()).await;
     for _ in 0..3 {
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         redis.kill();
-        load.is_refused(20).await;
+        load.wait_for_failures(20).await;
         redis.restart().await;
     }
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
-/// It lost what came behind its snapshot, and ids are given by a clock that shows an hour ago.
+/// Redis lost everything after its snapshot, and ids are based on a clock that is an hour behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_restored_from_an_older_snapshot_gives_no_id_twice_though_clocks_went_back() {
+async fn a_redis_restored_from_a_snapshot_assigns_no_id_twice_although_clocks_went_back() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
     let clock = Arc::new(SetBack::default());
     let load = load(&redis.url(), clock.clone()).await;
     for hours in 1..4 {
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         redis.snapshot().await;
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         redis.kill();
         clock.by(Duration::from_secs(3_600 * hours));
         redis.restart().await;
     }
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_lost_everything_gives_no_id_twice() {
+async fn a_redis_that_lost_everything_assigns_no_id_twice() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
     let clock = Arc::new(SetBack::default());
     let load = load(&redis.url(), clock.clone()).await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     clock.by(Duration::from_secs(60));
     redis.restart().await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_takes_over_gives_no_id_twice_and_all_goes_on() {
+async fn a_promoted_replica_assigns_no_id_twice() {
     let sentinel = started!(RedisSentinel::start());
     let clock = Arc::new(SetBack::default());
     let load = load(&sentinel.url(), clock.clone()).await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     sentinel.servers[0].kill();
     clock.by(Duration::from_secs(60));
     sentinel.failed_over_to(1).await;
-    load.goes_on(SOME).await;
-    // The old primary comes back, and when it is the other one's replica, that one is lost as well.
+    load.wait_for(SOME).await;
+    // The old primary returns as a replica of the new one; then the new primary is killed too.
     sentinel.servers[0].restart().await;
     let primary = sentinel.settled().await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     sentinel.servers[primary].kill();
     sentinel.failed_over_to(1 - primary).await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
-/// Until the Sentinels tell it, it calls itself primary; what is written there is lost.
+/// Until a Sentinel demotes it, the server reports itself as primary; writes to it are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_primary_that_comes_back_gets_no_calls() {
+async fn a_returning_old_primary_receives_no_calls() {
     let sentinel = started!(RedisSentinel::start());
     let presence = store(&sentinel.url()).await.presence();
     let node: NodeId = "a".parse().expect("a name");
     let lease = Duration::from_secs(600);
     presence.begin(&node, lease).await.expect("begins");
     sentinel.servers[0].kill();
-    // It finds its connection broken, and the Sentinel still of the old opinion.
-    presence.begin(&node, lease).await.expect_err("nobody is there");
+    // The connection is broken, and the Sentinel still names the old primary.
+    presence.begin(&node, lease).await.expect_err("no server runs");
     sentinel.failed_over_to(1).await;
     sentinel.servers[1].command(&["FLUSHALL"]).await;
     sentinel.servers[0].restart().await;
     let role = sentinel.servers[0].command(&["INFO", "replication"]).await;
-    assert!(role.contains("role:master"), "it was told before this test could look: {role}");
+    assert!(role.contains("role:master"), "it was demoted before the check: {role}");
     presence.begin(&node, lease).await.expect("begins on the new primary");
     let written = sentinel.servers[1].command(&["DBSIZE"]).await;
-    assert_ne!(written, "0", "it went to the old one");
+    assert_ne!(written, "0", "the write went to the old primary");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shard_of_a_cluster_that_is_killed_and_restarted_loses_nothing() {
+async fn a_cluster_shard_that_is_killed_and_restarted_loses_nothing() {
     let cluster = started!(RedisCluster::start());
     let load = load(&cluster.url(), system_clock()).await;
     for shard in &cluster.shards {
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         shard.kill();
-        load.is_refused(3).await;
+        load.wait_for_failures(3).await;
         shard.restart().await;
         cluster.whole().await;
     }
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
-/// The slot of a key, the server that has it in the beginning, and one that it may move to.
+/// The slot of a key, the server that owns it at first, and a server to move it to.
 async fn slot(cluster: &RedisCluster, key: &str) -> (u16, usize, usize) {
     let slot = cluster.slot_of(key).await;
     let from = match slot {
@@ -130,10 +130,10 @@ async fn slot(cluster: &RedisCluster, key: &str) -> (u16, usize, usize) {
     (slot, from, (from + 1) % 3)
 }
 
-/// The slot is on its way for as long as an operator takes: keys are at the other server, and who
-/// asks is redirected call by call.
+/// A slot migration is in progress: keys are already on the other server, and each call is
+/// redirected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_whose_slot_is_on_its_way_takes_appends_and_is_read() {
+async fn a_log_whose_slot_is_being_migrated_accepts_appends_and_reads() {
     let cluster = started!(RedisCluster::start());
     let store = store_in(&cluster.url(), "moved").await;
     let log = Arc::new(store.message_log(system_clock(), 10_000));
@@ -167,12 +167,12 @@ async fn a_log_whose_slot_is_on_its_way_takes_appends_and_is_read() {
     assert!(second > first);
     assert_eq!(append("one").await, Sequenced::Repeat(first));
     assert_eq!(read(start).await, ["one", "two"]);
-    // One who waits, too.
+    // A blocking read, too.
     let waiting = tokio::spawn({
         let log = Arc::clone(&log);
         async move { log.read(partition, second, 100).await }
     });
-    pabal_servers::until("somebody waits at the other server", async || {
+    pabal_servers::until("a read blocks on the other server", async || {
         let clients = cluster.shards[to].command(&["CLIENT", "LIST"]).await;
         clients.contains("cmd=xread").then_some(())
     })
@@ -193,42 +193,42 @@ async fn slots_that_move_under_load_lose_nothing() {
     let load = Load::start(Arc::new(log));
     for partition in 0..3 {
         let (slot, from, to) = slot(&cluster, &format!("{{loaded:log:{partition}}}:last")).await;
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         cluster.begin_move(slot, from, to).await;
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         cluster.move_keys(slot, from, to).await;
-        load.goes_on(SOME).await;
+        load.wait_for(SOME).await;
         cluster.end_move(slot, from, to).await;
     }
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_to_a_paused_redis_are_refused_and_go_on_when_it_does() {
+async fn calls_to_a_paused_redis_fail_and_succeed_after_it_resumes() {
     let redis = started!(Redis::start());
     let load = load(&redis.url(), system_clock()).await;
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     let before = load.refused();
     redis.pause();
-    // Each of the senders has a call that its deadline ends.
-    load.is_refused(30).await;
+    // Each sender has a call that reaches its deadline.
+    load.wait_for_failures(30).await;
     redis.resume();
-    load.goes_on(SOME).await;
+    load.wait_for(SOME).await;
     assert!(load.refused() > before);
     load.end().await;
 }
 
-/// Entries that the server took and lost, nobody sends again.
+/// Entries that the server accepted and lost are not sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_is_told_that_its_inbox_may_have_lost_entries() {
+async fn a_possible_loss_of_inbox_entries_is_reported() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
     let node: NodeId = "a".parse().expect("a name");
     let delivery = |number| {
         let message_id = MessageId::new(number);
         Delivery::Stored { message_id, first_id: message_id }
     };
-    // What the node has read is lost, or only what it has not.
+    // Either read entries are lost too, or only unread ones.
     for also_read in [true, false] {
         let inbox = Arc::new(store(&redis.url()).await.node_inbox(100));
         inbox.open(&node).await.expect("opens");
@@ -241,15 +241,17 @@ async fn a_node_is_told_that_its_inbox_may_have_lost_entries() {
             inbox.send(&node, vec![delivery(2)]).await.expect("sends");
         }
         redis.restart().await;
-        let told = pabal_servers::until("the server answers", async || {
+        let result = pabal_servers::until("the server responds", async || {
             match inbox.receive(&node, position, 10).await {
                 Err(InboxError::Unavailable(_)) => None,
                 other => Some(other),
             }
         });
-        let told = timeout(CALL_BOUND, told).await.expect("it is told, and not left to wait");
-        assert!(matches!(told, Err(InboxError::UnknownNode(_))), "{told:?}");
-        // It begins anew, and an entry of now is not hidden by a position of before.
+        let result = timeout(CALL_BOUND, result)
+            .await
+            .expect("the loss is reported and the call does not wait");
+        assert!(matches!(result, Err(InboxError::UnknownNode(_))), "{result:?}");
+        // After a new open, an entry is not hidden by a position of before.
         inbox.open(&node).await.expect("opens");
         inbox.send(&node, vec![delivery(3)]).await.expect("sends");
         let entries = inbox.receive(&node, position, 10).await.expect("receives");
@@ -259,9 +261,9 @@ async fn a_node_is_told_that_its_inbox_may_have_lost_entries() {
     }
 }
 
-/// The connection on which a node waits is cut by the restart; what it waits for is not lost with it.
+/// The restart breaks the connection of a blocking receive; the loss is still reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_waits_is_told_too() {
+async fn a_waiting_node_gets_the_report_too() {
     let redis = started!(Redis::start());
     let inbox = Arc::new(store(&redis.url()).await.node_inbox(100));
     let node: NodeId = "a".parse().expect("a name");
@@ -283,13 +285,13 @@ async fn a_node_that_waits_is_told_too() {
     })
     .await;
     redis.restart().await;
-    let told = waiting.await.expect("no panic");
-    assert!(matches!(told, Err(InboxError::UnknownNode(_))), "{told:?}");
+    let result = waiting.await.expect("no panic");
+    assert!(matches!(result, Err(InboxError::UnknownNode(_))), "{result:?}");
 }
 
-/// What the server forgot of a node's joins, messages passed it by for.
+/// Messages for joins that the server lost did not reach the node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_is_told_that_its_joins_may_be_forgotten() {
+async fn a_possible_loss_of_joins_is_reported() {
     let redis = started!(Redis::start());
     let store = store(&redis.url()).await;
     let (interest, presence) = (store.interest(), store.presence());
@@ -302,19 +304,19 @@ async fn a_node_is_told_that_its_joins_may_be_forgotten() {
     assert!(interest.renew(&node, lease).await.expect("renews"));
     assert!(presence.renew(&node, lease).await.expect("renews"));
     redis.restart().await;
-    let renewed = pabal_servers::until("the server answers", async || {
+    let renewed = pabal_servers::until("the server responds", async || {
         interest.renew(&node, lease).await.ok()
     });
     assert!(!renewed.await, "interest");
     assert!(!presence.renew(&node, lease).await.expect("renews"), "presence");
     interest.begin(&node, lease).await.expect("begins");
     assert!(interest.renew(&node, lease).await.expect("renews"));
-    assert!(interest.nodes(&[ChannelId::new(1)]).await.expect("answers")[0].is_empty());
+    assert!(interest.nodes(&[ChannelId::new(1)]).await.expect("nodes")[0].is_empty());
 }
 
-/// As when an orchestrator starts a node anew whose machine is cut off.
+/// An orchestrator starts a node again while the machine of the first process is cut off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_whose_name_another_one_took_is_told_and_changes_nothing() {
+async fn a_process_whose_node_name_was_reused_has_lapsed_and_changes_nothing() {
     let redis = started!(Redis::start());
     let one = store_in(&redis.url(), "taken").await.interest();
     let other = store_in(&redis.url(), "taken").await.interest();
@@ -325,15 +327,15 @@ async fn a_process_whose_name_another_one_took_is_told_and_changes_nothing() {
     one.join(&node, &[news]).await.expect("joins");
     other.begin(&node, lease).await.expect("begins");
     other.join(&node, &[team]).await.expect("joins");
-    assert!(!one.renew(&node, lease).await.expect("answers"));
+    assert!(!one.renew(&node, lease).await.expect("renews"));
     assert!(matches!(one.join(&node, &[news]).await, Err(InterestError::Lapsed(_))));
     one.leave(&node, &[team]).await.expect("leaves");
-    assert!(other.renew(&node, lease).await.expect("answers"));
-    let nodes = other.nodes(&[news, team]).await.expect("answers");
+    assert!(other.renew(&node, lease).await.expect("renews"));
+    let nodes = other.nodes(&[news, team]).await.expect("nodes");
     assert_eq!(nodes, [vec![], vec![node]]);
 }
 
-/// An epoch that was given once is not given again by a server that has forgotten it.
+/// A server that lost an epoch does not assign it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn epochs_rise_over_a_redis_that_lost_everything() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
@@ -341,15 +343,15 @@ async fn epochs_rise_over_a_redis_that_lost_everything() {
     let node: NodeId = "a".parse().expect("a name");
     let partition = pabal_core::model::Partition::new(1).expect("a partition");
     let lease = Duration::from_secs(600);
-    let mut held = registry.acquire(&node, partition, lease).await.expect("answers");
+    let mut held = registry.acquire(&node, partition, lease).await.expect("acquires");
     for _ in 0..2 {
         let before = held.expect("is free");
         redis.restart().await;
-        held = pabal_servers::until("the server answers", async || {
+        held = pabal_servers::until("the server responds", async || {
             registry.acquire(&node, partition, lease).await.ok()
         })
         .await;
         assert!(held.as_ref().expect("is free").epoch > before.epoch, "{held:?} after {before:?}");
-        assert!(!registry.renew(&before, lease).await.expect("answers"));
+        assert!(!registry.renew(&before, lease).await.expect("renews"));
     }
 }

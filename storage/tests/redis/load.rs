@@ -1,6 +1,6 @@
-//! A system under load, as an engine would use the log: senders that repeat until their message is
-//! stored, and owners that store and trim. It checks every id on its way and, at the end, that each
-//! message is there once.
+//! A system under load that uses the log as an engine does: senders repeat until their message is
+//! stored; owners store and trim. It checks every id and, at the end, that each message is stored
+//! once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,12 +13,12 @@ use pabal_core::ports::*;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Far more than a call may take, which is 2 s.
+/// Far longer than the deadline of a call, 2 s.
 pub(crate) const CALL_BOUND: Duration = Duration::from_secs(20);
 const PARTITIONS: u16 = 6;
 const SENDERS: u64 = 18;
 
-/// The system's clock, which can be set back.
+/// The system clock, which can be set back.
 #[derive(Debug, Default)]
 pub(crate) struct SetBack {
     micros: AtomicU64,
@@ -48,8 +48,8 @@ struct Shared {
     history: MemoryHistoryStore,
     /// The highest id that this node has seen, by partition.
     floors: Vec<AtomicU64>,
-    /// Which send an id was given to.
-    given: Mutex<HashMap<MessageId, String>>,
+    /// The send of each assigned id.
+    assigned: Mutex<HashMap<MessageId, String>>,
     acknowledged: AtomicUsize,
     refused: AtomicUsize,
     stop: AtomicBool,
@@ -61,7 +61,7 @@ impl Load {
             log,
             history: MemoryHistoryStore::new(),
             floors: (0..PARTITIONS).map(|_| AtomicU64::default()).collect(),
-            given: Mutex::default(),
+            assigned: Mutex::default(),
             acknowledged: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -73,11 +73,11 @@ impl Load {
         Self { shared, owners, senders }
     }
 
-    /// Waits until so many more messages are stored.
-    pub(crate) async fn goes_on(&self, count: usize) {
+    /// Waits until `count` more messages are stored.
+    pub(crate) async fn wait_for(&self, count: usize) {
         let goal = self.shared.acknowledged.load(Ordering::SeqCst) + count;
-        pabal_servers::until("the load goes on", async || {
-            // One that panicked has something to say.
+        pabal_servers::until("the load continues", async || {
+            // A task that ended has panicked.
             assert!(!self.owners.iter().any(JoinHandle::is_finished), "an owner ended");
             assert!(!self.senders.iter().any(JoinHandle::is_finished), "a sender ended");
             (self.shared.acknowledged.load(Ordering::SeqCst) >= goal).then_some(())
@@ -85,24 +85,23 @@ impl Load {
         .await;
     }
 
-    /// Waits until so many more calls were refused.
-    pub(crate) async fn is_refused(&self, count: usize) {
+    /// Waits until `count` more calls have failed.
+    pub(crate) async fn wait_for_failures(&self, count: usize) {
         let goal = self.refused() + count;
-        pabal_servers::until("calls are refused", async || (self.refused() >= goal).then_some(()))
-            .await;
+        pabal_servers::until("calls fail", async || (self.refused() >= goal).then_some(())).await;
     }
 
     pub(crate) fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
-    /// Ends it and checks what is stored.
+    /// Stops the load and checks the stored messages.
     pub(crate) async fn end(self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        let mut said = Vec::new();
+        let mut sent = Vec::new();
         for (sender, task) in self.senders.into_iter().enumerate() {
             let count = task.await.expect("a sender");
-            said.extend((0..count).map(|number| name(sender as u64, number)));
+            sent.extend((0..count).map(|number| name(sender as u64, number)));
         }
         for owner in self.owners {
             owner.abort();
@@ -116,10 +115,10 @@ impl Load {
                 stored.push(message.content.to_string());
             }
         }
-        said.sort_unstable();
+        sent.sort_unstable();
         stored.sort_unstable();
-        assert_eq!(stored.len(), said.len(), "messages are lost or there twice");
-        assert!(stored == said, "what is stored is not what was said");
+        assert_eq!(stored.len(), sent.len(), "messages are lost or duplicated");
+        assert!(stored == sent, "the stored messages differ from the sent ones");
     }
 }
 
@@ -130,13 +129,13 @@ fn name(sender: u64, number: u64) -> String {
 async fn own(shared: Arc<Shared>, partition: Partition) {
     let Shared { log, history, .. } = &*shared;
     loop {
-        // As an owner does that takes the partition over.
+        // A simplified owner: it starts at the stored position instead of the first entry.
         let stored = history.stored_position(partition).await.expect("a position");
-        let answer = async {
+        let attempt = async {
             log.trim(partition, stored).await?;
             log.read(partition, stored, 64).await
         };
-        let entries = match answer.await {
+        let entries = match attempt.await {
             Ok(entries) => entries,
             Err(error) => {
                 assert!(error.retryable(), "{error}");
@@ -146,7 +145,7 @@ async fn own(shared: Arc<Shared>, partition: Partition) {
         };
         let messages: Vec<_> = entries.into_iter().map(|entry| entry.message).collect();
         assert!(messages.is_sorted_by(|one, next| one.message_id < next.message_id));
-        assert!(messages[0].message_id > stored, "read what is stored");
+        assert!(messages[0].message_id > stored, "a stored message was read again");
         history.append(partition, messages).await.expect("appends");
     }
 }
@@ -156,16 +155,16 @@ async fn send(shared: Arc<Shared>, sender: u64) -> u64 {
     let mut number = 0;
     while !shared.stop.load(Ordering::SeqCst) {
         let name = name(sender, number);
-        while !say(&shared, partition, sender, &name).await {}
+        while !send_once(&shared, partition, sender, &name).await {}
         shared.acknowledged.fetch_add(1, Ordering::SeqCst);
         number += 1;
     }
     number
 }
 
-/// Says it once; answers whether it is stored.
-async fn say(shared: &Shared, partition: Partition, sender: u64, name: &str) -> bool {
-    let Shared { log, history, floors, given, refused, .. } = shared;
+/// Sends a message once. Returns whether it is stored.
+async fn send_once(shared: &Shared, partition: Partition, sender: u64, name: &str) -> bool {
+    let Shared { log, history, floors, assigned, refused, .. } = shared;
     let floor = &floors[usize::from(partition.get())];
     let draft = Draft {
         channel_id: ChannelId::new(u64::from(partition.get())),
@@ -178,17 +177,18 @@ async fn say(shared: &Shared, partition: Partition, sender: u64, name: &str) -> 
     let node = "a".parse().expect("a name");
     let origin = Origin { node, accepted_at: SystemClock.now(), trace: Trace::default() };
     let stored = history.stored_position(partition).await.expect("a position");
-    // What it knows to be stored, the contract wants to be told: the log may have forgotten it.
-    let floor_given = MessageId::new(floor.load(Ordering::SeqCst)).max(stored);
-    let call = log.append(partition, floor_given, draft, origin);
+    // The contract requires the caller to pass what it knows to be stored: the log may have lost
+    // it.
+    let passed_floor = MessageId::new(floor.load(Ordering::SeqCst)).max(stored);
+    let call = log.append(partition, passed_floor, draft, origin);
     let id = match timeout(CALL_BOUND, call).await.expect("the call ends within its deadline") {
         Ok(Sequenced::New(id)) => {
             assert!(
-                id > floor_given,
-                "{id} was given for the floor {floor_given}, {stored} is stored"
+                id > passed_floor,
+                "{id} was assigned for the floor {passed_floor}, {stored} is stored"
             );
-            let before = given.lock().expect("no panic").insert(id, name.to_owned());
-            assert_eq!(before, None, "{id} was given twice, now for {name}");
+            let before = assigned.lock().expect("no panic").insert(id, name.to_owned());
+            assert_eq!(before, None, "{id} was assigned twice, now for {name}");
             id
         }
         Ok(Sequenced::Repeat(id)) => id,
@@ -200,9 +200,9 @@ async fn say(shared: &Shared, partition: Partition, sender: u64, name: &str) -> 
         }
     };
     floor.fetch_max(id.get(), Ordering::SeqCst);
-    // A log may lose what nobody was told of: then it is said again.
+    // A log may lose unacknowledged messages; then the message is sent again.
     for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256] {
-        if history.find_sent(key.clone()).await.expect("answers").is_some() {
+        if history.find_sent(key.clone()).await.expect("a look-up").is_some() {
             return true;
         }
         sleep(Duration::from_millis(pause)).await;

@@ -1,5 +1,5 @@
-//! The adapters on real Redis servers: the contracts, on one server, on a Redis Cluster and behind a
-//! Sentinel, and what happens when servers fail.
+//! The adapters on real Redis servers: the contracts on a single server, on a Redis Cluster and
+//! with a Sentinel, and failures of servers.
 
 mod contract;
 mod connect;
@@ -15,7 +15,7 @@ use pabal_core::memory::SystemClock;
 use pabal_core::ports::Clock;
 use pabal_storage::redis::{RedisConfig, RedisStore};
 
-/// A store that shares its servers with others, and nothing of what is in them.
+/// A store in a namespace of its own on shared servers.
 async fn store(url: &str) -> RedisStore {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let namespace = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));

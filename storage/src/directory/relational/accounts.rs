@@ -3,11 +3,15 @@
 use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
 
-use super::operator::enabled;
-use super::{Backend, Failure, Store, Writer, folded, known, query, sql};
+use super::checks::{require_enabled, require_user};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{
     AccessRow, CredentialsRow, SettingsRow, UserRow, level_word, stored_id, stored_moment,
+    username_key,
 };
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn sign_up<DB: Backend>(
     store: &Store<DB>,
@@ -19,7 +23,7 @@ pub(super) async fn sign_up<DB: Backend>(
         return Err(DirectoryError::UnknownUser(access.device.user_id).into());
     }
     let id = stored_id(user.user_id.get());
-    let username_key = folded(&user.username);
+    let username_key = username_key(&user.username);
     let mut tx = store.write().await?;
     if query(sql::USERNAME_EXISTS).bind(&*username_key).exists(&mut tx).await? {
         return Err(DirectoryError::UsernameTaken.into());
@@ -35,19 +39,19 @@ pub(super) async fn sign_up<DB: Backend>(
         .execute(&mut tx)
         .await?;
     query(sql::ADD_CREDENTIALS).bind(id).bind(password_hash).execute(&mut tx).await?;
-    admit(&mut tx, access).await?;
+    add_access(&mut tx, access).await?;
     tx.commit().await
 }
 
 pub(super) async fn log_in<DB: Backend>(store: &Store<DB>, access: Access) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    enabled(&mut tx, access.device.user_id).await?;
-    admit(&mut tx, access).await?;
+    require_enabled(&mut tx, access.device.user_id).await?;
+    add_access(&mut tx, access).await?;
     tx.commit().await
 }
 
 /// Adds the device and its token.
-async fn admit<DB: Backend>(tx: &mut Writer<DB>, access: Access) -> Result<(), Failure> {
+async fn add_access<DB: Backend>(tx: &mut Writer<DB>, access: Access) -> Result<(), Failure> {
     let device_id = stored_id(access.device.device_id.get());
     query(sql::ADD_DEVICE)
         .bind(device_id)
@@ -136,7 +140,7 @@ pub(super) async fn users_by_prefix<DB: Backend>(
     let mut users = Vec::with_capacity(rows.len());
     for row in rows {
         let user = row.read()?;
-        if !folded(&user.username).starts_with(&prefix) {
+        if !username_key(&user.username).starts_with(&prefix) {
             break;
         }
         users.push(user);
@@ -177,7 +181,7 @@ pub(super) async fn change_settings<DB: Backend>(
     change: SettingsChange,
 ) -> Result<Settings, Failure> {
     let mut tx = store.write().await?;
-    known(&mut tx, user_id).await?;
+    require_user(&mut tx, user_id).await?;
     let row = query(sql::CHANGE_SETTINGS)
         .bind(stored_id(user_id.get()))
         .bind(change.locale)

@@ -1,15 +1,19 @@
-//! Channels in a relational database: how they are made, named and deleted.
+//! Creation, renaming and deletion of channels in a relational database.
 
 use std::collections::HashSet;
 
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Role, UserId};
 use pabal_core::ports::DirectoryError;
 
-use super::{Backend, Failure, Query, Store, Writer, hold_pair, query, sql};
+use super::checks::lock_pair;
+use crate::directory::error::Failure;
+use crate::directory::query::{Query, query};
 use crate::directory::rows::{ChannelRow, kind_word, role_word, stored_id, stored_moment};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
-/// How many rows one statement of a large group names; five values each, well below the bounds of
-/// SQLite, 32,766 a statement, and of PostgreSQL, 65,535.
+/// The number of rows in one statement for a large group. Each has five values, far below the
+/// limits of SQLite (32,766 values) and PostgreSQL (65,535).
 const ROWS_AT_ONCE: usize = 500;
 
 pub(super) async fn direct_channel<DB: Backend>(
@@ -19,15 +23,15 @@ pub(super) async fn direct_channel<DB: Backend>(
 ) -> Result<(Channel, bool), Failure> {
     let mut pair = users;
     pair.sort_unstable();
-    // Most calls are for a channel that is there, and need not queue for the writer. One that is
-    // there stays.
+    // Most calls find an existing channel and need not wait for the writer. A direct channel is
+    // never deleted.
     let found =
         query(sql::DIRECT_CHANNEL).bind(stored_id(pair[0].get())).bind(stored_id(pair[1].get()));
     if let Some(row) = found.first::<ChannelRow>(&mut store.read().await?).await? {
         return Ok((row.read()?, false));
     }
     let mut tx = store.write().await?;
-    hold_pair(&mut tx, users).await?;
+    lock_pair(&mut tx, users).await?;
     let found =
         query(sql::DIRECT_CHANNEL).bind(stored_id(pair[0].get())).bind(stored_id(pair[1].get()));
     if let Some(row) = found.first::<ChannelRow>(&mut tx).await? {
@@ -35,8 +39,8 @@ pub(super) async fn direct_channel<DB: Backend>(
     }
     let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
     add_channel(&mut tx, &channel, Some(pair), 2).await?;
-    let places = users.map(|user_id| (user_id, Role::Member));
-    add_members(&mut tx, channel.channel_id, &places).await?;
+    let members = users.map(|user_id| (user_id, Role::Member));
+    add_members(&mut tx, channel.channel_id, &members).await?;
     tx.commit().await?;
     Ok((channel, true))
 }
@@ -45,18 +49,18 @@ pub(super) async fn create_group<DB: Backend>(
     store: &Store<DB>,
     channel: Channel,
     owner: UserId,
-    members: Vec<UserId>,
+    invited: Vec<UserId>,
 ) -> Result<(), Failure> {
     let mut seen = HashSet::from([owner]);
-    let mut places = vec![(owner, Role::Owner)];
-    let others = members.into_iter().filter(|user_id| seen.insert(*user_id));
-    places.extend(others.map(|user_id| (user_id, Role::Member)));
+    let mut members = vec![(owner, Role::Owner)];
+    let others = invited.into_iter().filter(|user_id| seen.insert(*user_id));
+    members.extend(others.map(|user_id| (user_id, Role::Member)));
 
     let channel = Channel { kind: ChannelKind::Group, ..channel };
     let mut tx = store.write().await?;
-    all_known(&mut tx, &places).await?;
-    add_channel(&mut tx, &channel, None, places.len()).await?;
-    add_members(&mut tx, channel.channel_id, &places).await?;
+    require_users(&mut tx, &members).await?;
+    add_channel(&mut tx, &channel, None, members.len()).await?;
+    add_members(&mut tx, channel.channel_id, &members).await?;
     tx.commit().await
 }
 
@@ -87,17 +91,17 @@ pub(super) async fn delete_group<DB: Backend>(
     Ok(removed)
 }
 
-/// That there are all of these users; names the first that is not.
-async fn all_known<DB: Backend>(
+/// Checks that all of these users exist; the error names the first one that does not.
+async fn require_users<DB: Backend>(
     tx: &mut Writer<DB>,
-    places: &[(UserId, Role)],
+    members: &[(UserId, Role)],
 ) -> Result<(), Failure> {
-    for places in places.chunks(ROWS_AT_ONCE) {
-        let statement = format!("{} {}", sql::USERS_AMONG, sql::tuple(1, places.len()));
-        let ids = places.iter().map(|(user_id, _)| stored_id(user_id.get()));
+    for members in members.chunks(ROWS_AT_ONCE) {
+        let statement = format!("{} {}", sql::USERS_AMONG, sql::tuple(1, members.len()));
+        let ids = members.iter().map(|(user_id, _)| stored_id(user_id.get()));
         let known = ids.fold(query(statement).once(), Query::bind).all::<(i64,)>(tx).await?;
         let known: HashSet<i64> = known.into_iter().map(|(id,)| id).collect();
-        let unknown = places.iter().find(|(id, _)| !known.contains(&stored_id(id.get())));
+        let unknown = members.iter().find(|(id, _)| !known.contains(&stored_id(id.get())));
         if let Some((user_id, _)) = unknown {
             return Err(DirectoryError::UnknownUser(*user_id).into());
         }
@@ -124,19 +128,19 @@ async fn add_channel<DB: Backend>(
     Ok(())
 }
 
-/// Adds the members of a new channel, who arrive in this order, from 1.
+/// Adds the members of a new channel, with arrival numbers from 1 in this order.
 async fn add_members<DB: Backend>(
     tx: &mut Writer<DB>,
     channel_id: ChannelId,
-    places: &[(UserId, Role)],
+    members: &[(UserId, Role)],
 ) -> Result<(), Failure> {
     let channel_id = stored_id(channel_id.get());
     let mut arrivals = 1_i64..;
-    for places in places.chunks(ROWS_AT_ONCE) {
-        let rows: Vec<_> = (0..places.len()).map(|row| sql::tuple(1 + row * 5, 5)).collect();
+    for members in members.chunks(ROWS_AT_ONCE) {
+        let rows: Vec<_> = (0..members.len()).map(|row| sql::tuple(1 + row * 5, 5)).collect();
         let statement = format!("{} {}", sql::ADD_MEMBERS, rows.join(", "));
         let mut addition = query(statement).once();
-        for ((user_id, role), arrival) in places.iter().zip(&mut arrivals) {
+        for ((user_id, role), arrival) in members.iter().zip(&mut arrivals) {
             addition = addition
                 .bind(channel_id)
                 .bind(stored_id(user_id.get()))

@@ -1,10 +1,14 @@
-//! Memberships in a relational database: who is where, how they come, lead, read and leave.
+//! Memberships in a relational database: joining, roles, read positions and leaving.
 
 use pabal_core::model::{ChannelId, Member, Membership, MessageId, Role, UserId};
 use pabal_core::ports::{DirectoryError, PushTarget};
 
-use super::{Backend, Failure, Store, Writer, hold_group, known, query, sql};
+use super::checks::{lock_group, require_user};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn memberships<DB: Backend>(
     store: &Store<DB>,
@@ -46,16 +50,16 @@ pub(super) async fn put_member<DB: Backend>(
 ) -> Result<(bool, Role), Failure> {
     let id = stored_id(channel_id.get());
     let mut tx = store.write().await?;
-    if !hold_group(&mut tx, channel_id).await? {
+    if !lock_group(&mut tx, channel_id).await? {
         return Err(DirectoryError::UnknownChannel.into());
     }
-    known(&mut tx, user_id).await?;
-    let place = query(sql::ROLE)
+    require_user(&mut tx, user_id).await?;
+    let member = query(sql::ROLE)
         .bind(id)
         .bind(stored_id(user_id.get()))
         .first::<(String,)>(&mut tx)
         .await?;
-    let answer = match place {
+    let outcome = match member {
         Some((old,)) => {
             let old = rows::role(&old)?;
             (false, change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?)
@@ -72,11 +76,11 @@ pub(super) async fn put_member<DB: Backend>(
         }
     };
     tx.commit().await?;
-    Ok(answer)
+    Ok(outcome)
 }
 
-/// Gives a member another role, unless that would leave the group without an owner. Answers the
-/// role they have then.
+/// Changes the role of a member, unless the group would have no owner then. Returns the resulting
+/// role.
 async fn change_role<DB: Backend>(
     tx: &mut Writer<DB>,
     channel_id: ChannelId,
@@ -124,7 +128,7 @@ pub(super) async fn remove_member<DB: Backend>(
     user_id: UserId,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    if !hold_group(&mut tx, channel_id).await? {
+    if !lock_group(&mut tx, channel_id).await? {
         return Ok(false);
     }
     let role = query(sql::REMOVE_MEMBER)
@@ -133,27 +137,31 @@ pub(super) async fn remove_member<DB: Backend>(
         .first::<(String,)>(&mut tx)
         .await?;
     let Some((role,)) = role else { return Ok(false) };
-    // A group always has an owner: as long as none goes, one is there.
+    // A group always has an owner, so only the removal of an owner requires a successor.
     if rows::role(&role)? == Role::Owner {
-        succeed(&mut tx, channel_id).await?;
+        promote_successor(&mut tx, channel_id).await?;
     }
     tx.commit().await?;
     Ok(true)
 }
 
-/// After an owner went: sees to it that the group has one, or ends it if nobody is left.
-async fn succeed<DB: Backend>(tx: &mut Writer<DB>, channel_id: ChannelId) -> Result<(), Failure> {
+/// After an owner was removed: promotes a successor if no owner is left, or deletes the empty
+/// group.
+async fn promote_successor<DB: Backend>(
+    tx: &mut Writer<DB>,
+    channel_id: ChannelId,
+) -> Result<(), Failure> {
     let channel_id = stored_id(channel_id.get());
-    let heir = query(sql::HEIR).bind(channel_id);
-    let Some(heir) = heir.first::<MemberRow>(tx).await? else {
+    let successor = query(sql::SUCCESSOR).bind(channel_id);
+    let Some(successor) = successor.first::<MemberRow>(tx).await? else {
         query(sql::REMOVE_GROUP).bind(channel_id).execute(tx).await?;
         return Ok(());
     };
-    let heir = heir.read()?;
-    if heir.role != Role::Owner {
+    let successor = successor.read()?;
+    if successor.role != Role::Owner {
         query(sql::CHANGE_ROLE)
             .bind(channel_id)
-            .bind(stored_id(heir.user_id.get()))
+            .bind(stored_id(successor.user_id.get()))
             .bind(role_word(Role::Owner))
             .execute(tx)
             .await?;

@@ -1,10 +1,14 @@
-//! What an operator does with accounts, in a relational database.
+//! Operator calls on accounts, in a relational database.
 
 use pabal_core::model::UserId;
-use pabal_core::ports::{Access, Account, DirectoryError, Ending};
+use pabal_core::ports::{Access, Account, Ending};
 
-use super::{Backend, Failure, Store, Writer, held, hold, query, sql};
-use crate::directory::rows::{AccountRow, EndingRow, HeldRow, stored_id};
+use super::checks::lock_user;
+use crate::directory::error::Failure;
+use crate::directory::query::query;
+use crate::directory::rows::{AccountRow, DeviceAccessRow, EndingRow, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store, Writer};
 
 pub(super) async fn account<DB: Backend>(
     store: &Store<DB>,
@@ -33,7 +37,7 @@ pub(super) async fn accesses<DB: Backend>(
 ) -> Result<Vec<Access>, Failure> {
     let query = query(sql::ACCESSES).bind(stored_id(user_id.get()));
     let rows = query.all(&mut store.read().await?).await?;
-    Ok(rows.into_iter().map(HeldRow::read).collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(DeviceAccessRow::read).collect::<Result<_, _>>()?)
 }
 
 pub(super) async fn set_disabled<DB: Backend>(
@@ -42,11 +46,11 @@ pub(super) async fn set_disabled<DB: Backend>(
     disabled: bool,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    hold(&mut tx, user_id).await?;
+    lock_user(&mut tx, user_id).await?;
     let query = query(sql::SET_DISABLED).bind(stored_id(user_id.get())).bind(disabled);
     let changed = query.execute(&mut tx).await? > 0;
     if disabled {
-        take_access(&mut tx, user_id).await?;
+        revoke_access(&mut tx, user_id).await?;
     }
     tx.commit().await?;
     Ok(changed)
@@ -58,10 +62,10 @@ pub(super) async fn change_password<DB: Backend>(
     hash: String,
 ) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    hold(&mut tx, user_id).await?;
+    lock_user(&mut tx, user_id).await?;
     let query = query(sql::CHANGE_PASSWORD).bind(stored_id(user_id.get())).bind(hash);
     query.execute(&mut tx).await?;
-    take_access(&mut tx, user_id).await?;
+    revoke_access(&mut tx, user_id).await?;
     tx.commit().await
 }
 
@@ -70,18 +74,21 @@ pub(super) async fn end_access<DB: Backend>(
     user_id: UserId,
 ) -> Result<usize, Failure> {
     let mut tx = store.write().await?;
-    hold(&mut tx, user_id).await?;
-    let ended = take_access(&mut tx, user_id).await?;
+    lock_user(&mut tx, user_id).await?;
+    let ended = revoke_access(&mut tx, user_id).await?;
     tx.commit().await?;
     Ok(ended)
 }
 
-/// Removes every token of a user with its device, and asks for their sessions to end.
-async fn take_access<DB: Backend>(tx: &mut Writer<DB>, user_id: UserId) -> Result<usize, Failure> {
+/// Removes all tokens and devices of a user, and requests the end of their sessions.
+async fn revoke_access<DB: Backend>(
+    tx: &mut Writer<DB>,
+    user_id: UserId,
+) -> Result<usize, Failure> {
     let id = stored_id(user_id.get());
     let ended = query(sql::REMOVE_TOKENS).bind(id).execute(tx).await?;
     query(sql::REMOVE_DEVICES).bind(id).execute(tx).await?;
-    query(sql::ASK_ENDING).bind(id).execute(tx).await?;
+    query(sql::REQUEST_ENDING).bind(id).execute(tx).await?;
     Ok(usize::try_from(ended).unwrap_or(usize::MAX))
 }
 
@@ -104,17 +111,4 @@ pub(super) async fn forget_endings<DB: Backend>(
         query(sql::FORGET_ENDING).bind(stored_id(number)).execute(&mut tx).await?;
     }
     tx.commit().await
-}
-
-/// That a user may log in, until the transaction ends.
-pub(super) async fn enabled<DB: Backend>(
-    tx: &mut Writer<DB>,
-    user_id: UserId,
-) -> Result<(), Failure> {
-    let query = query(held::<DB>(sql::DISABLED)).bind(stored_id(user_id.get()));
-    match query.first::<(bool,)>(tx).await? {
-        Some((false,)) => Ok(()),
-        Some((true,)) => Err(DirectoryError::UserDisabled(user_id).into()),
-        None => Err(DirectoryError::UnknownUser(user_id).into()),
-    }
 }

@@ -2,8 +2,12 @@
 
 use pabal_core::model::{Friend, FriendState, UserId};
 
-use super::{Backend, Failure, Store, hold_pair, known_pair, query, sql};
+use super::checks::{lock_pair, require_pair};
+use crate::directory::error::Failure;
+use crate::directory::query::query;
 use crate::directory::rows::{self, FriendRow, stored_id};
+use crate::directory::sql;
+use crate::directory::store::{Backend, Store};
 
 pub(super) async fn friends<DB: Backend>(
     store: &Store<DB>,
@@ -21,12 +25,12 @@ pub(super) async fn befriend<DB: Backend>(
 ) -> Result<FriendState, Failure> {
     let [mine, theirs] = [stored_id(user_id.get()), stored_id(other.get())];
     let mut tx = store.write().await?;
-    hold_pair(&mut tx, [user_id, other]).await?;
-    query(sql::ASK).bind(mine).bind(theirs).execute(&mut tx).await?;
-    let asked_back = query(sql::HAS_ASKED).bind(theirs).bind(mine);
-    let asked_back = asked_back.exists(&mut tx).await?;
+    lock_pair(&mut tx, [user_id, other]).await?;
+    query(sql::ADD_REQUEST).bind(mine).bind(theirs).execute(&mut tx).await?;
+    let is_mutual = query(sql::HAS_REQUEST).bind(theirs).bind(mine);
+    let is_mutual = is_mutual.exists(&mut tx).await?;
     tx.commit().await?;
-    Ok(if asked_back { FriendState::Friends } else { FriendState::Requested })
+    Ok(if is_mutual { FriendState::Friends } else { FriendState::Requested })
 }
 
 pub(super) async fn unfriend<DB: Backend>(
@@ -56,7 +60,7 @@ pub(super) async fn block<DB: Backend>(
     other: UserId,
 ) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    known_pair(&mut tx, [user_id, other]).await?;
+    require_pair(&mut tx, [user_id, other]).await?;
     let block = query(sql::BLOCK).bind(stored_id(user_id.get())).bind(stored_id(other.get()));
     block.execute(&mut tx).await?;
     tx.commit().await

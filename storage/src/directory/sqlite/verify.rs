@@ -1,31 +1,30 @@
-//! Looks through the file of a directory.
+//! Checks the file of a directory.
 
 use std::path::Path;
 
 use super::SqliteDirectory;
-use crate::directory::OpenError;
-use crate::directory::error::Failure;
+use crate::directory::error::{Failure, OpenError};
 use crate::embedded::Findings;
 
-/// What a directory holds, and what is wrong with it.
+/// The content of a directory and the findings of its check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryReport {
-    /// The version of its tables.
+    /// The schema version.
     pub schema_version: i64,
-    /// How many users it has.
+    /// The number of users.
     pub users: i64,
-    /// What was found.
+    /// The findings.
     pub findings: Findings,
 }
 
 impl SqliteDirectory {
-    /// Has SQLite look at every page, index and reference of `copy`, which must be of this release.
-    /// SQLite writes its shared memory beside the file, so it is a copy of the `original`, of which
-    /// the report speaks.
+    /// Lets SQLite check every page, index and reference of `copy`, which must be of this release.
+    /// SQLite writes a shared memory file next to the file it opens, so the check runs on a copy; the
+    /// report names the `original`.
     ///
     /// # Errors
-    /// [`OpenError::Unavailable`] if the system refuses. That something is wrong with the file is no
-    /// error: it is in the report.
+    /// [`OpenError::Unavailable`] if the file system fails; retry. Damage is not an error: it is in the
+    /// report.
     pub async fn verify(copy: &Path, original: &Path) -> Result<DirectoryReport, OpenError> {
         let mut report = DirectoryReport::default();
         let directory = match Self::open_existing(copy).await.map_err(|error| error.of(original)) {
@@ -36,7 +35,7 @@ impl SqliteDirectory {
                 return Ok(report);
             }
         };
-        if let Err(error) = directory.look(&mut report).await {
+        if let Err(error) = directory.check(&mut report).await {
             let error = pabal_core::ports::DirectoryError::from(error);
             report.findings.wrong(format!("directory: {error}"));
         }
@@ -44,7 +43,7 @@ impl SqliteDirectory {
         Ok(report)
     }
 
-    async fn look(&self, report: &mut DirectoryReport) -> Result<(), Failure> {
+    async fn check(&self, report: &mut DirectoryReport) -> Result<(), Failure> {
         let reader = &self.store.readers;
         let lines: Vec<String> =
             sqlx::query_scalar("PRAGMA integrity_check").fetch_all(reader).await?;
@@ -55,9 +54,9 @@ impl SqliteDirectory {
             sqlx::query_as("PRAGMA foreign_key_check").fetch_all(reader).await?;
         for (table, row, parent, _) in orphans {
             let row = row.map_or_else(String::new, |row| format!(" {row}"));
-            report
-                .findings
-                .wrong(format!("directory: row{row} of {table} names nothing in {parent}"));
+            report.findings.wrong(format!(
+                "directory: row{row} of {table} refers to a missing row of {parent}"
+            ));
         }
         report.schema_version = super::schema_version(reader).await?;
         report.users = sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(reader).await?;

@@ -1,16 +1,16 @@
-//! Where the store is, as configuration says it.
+//! The address of the store as configured.
 
 use scylla::statement::Consistency;
 
 use crate::error::{ConnectError, Why};
 
-/// How many replicas a keyspace is made with, unless the address says otherwise.
+/// The default replication factor of a new keyspace.
 const REPLICAS: u8 = 3;
 
 /// A parsed address.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    /// As it was given.
+    /// The address as configured.
     pub(super) url: String,
     pub(super) hosts: Vec<String>,
     /// User and password.
@@ -74,9 +74,9 @@ fn parse(url: &str) -> Result<Address, String> {
     Ok(address)
 }
 
-/// Text with %XX for what has a meaning in addresses.
+/// Text with %XX for reserved characters.
 fn decoded(text: &str) -> Result<String, String> {
-    let wrong = || "a % stands for a character, as two hexadecimal digits after it".to_owned();
+    let wrong = || "expected two hexadecimal digits after %, UTF-8 in all".to_owned();
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_says_where_and_how() {
+    fn an_address_is_parsed() {
         let url = "cassandra://ann:p%40ss@h1:9042,h2/chat?consistency=quorum&datacenter=seoul\
                    &replication_factor=1";
         let address = parse(url).expect("an address");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told() {
+    fn an_invalid_address_is_refused_with_its_cause() {
         for (url, said) in [
             ("redis://h/chat", "does not begin with cassandra://"),
             ("cassandra://h", "no keyspace"),

@@ -1,63 +1,41 @@
-//! What an append does. Four steps, each durable before the next begins:
+//! The steps of an append. Each is durable before the next begins:
 //!
-//! 1. the names of sends,
-//! 2. the messages, by channel: a bucket's entry in the index before its messages, and earlier
-//!    buckets before later ones,
+//! 1. the send keys,
+//! 2. the messages by channel: the index entry of a bucket before its messages, and earlier buckets
+//!    before later ones,
 //! 3. the heads of the channels,
 //! 4. the position of the partition.
 //!
-//! A crash between any two leaves a position from which the owner reads its log again, and what it
-//! repeats is written as it was, at the same times: nothing changes. A name without its message, left
-//! by a log that was lost, counts for nothing, because whoever finds a name looks for the message.
+//! After a crash the next owner reads the log from its first entry. The writes that it repeats have
+//! the same values and timestamps, so they change nothing. A send key without its message, left by a
+//! crash and then a lost log, is ignored, because every look-up of a send key also reads the message.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 
 use futures::future::{try_join, try_join_all};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey};
 use pabal_core::ports::{Appended, HistoryError};
 use scylla::statement::batch::{Batch, BatchType};
 
-use super::{
-    AT_ONCE, Inner, bucket, codec, failure, stored_channel, stored_id, stored_partition, write_time,
-};
-use crate::history::positions::within_window;
+use super::client::{Client, MAX_CONCURRENT, failure};
+use super::keys::{bucket, stored_channel, stored_id, stored_partition, write_time};
+use crate::codec;
+use crate::send_window::within_window;
 
-/// How large a write is at most, unless one message is larger: servers log what is.
+/// The largest write in bytes, except for a single larger message; servers log a warning for large
+/// batches.
 const WRITE_BYTES: usize = 256 * 1_024;
 
-/// Of how many channels it is remembered that their bucket is in the index.
-const CHANNELS_REMEMBERED: usize = 100_000;
-
-/// The highest bucket of a channel that is known to be in the index.
-#[derive(Default)]
-pub(super) struct KnownBuckets(Mutex<HashMap<ChannelId, i32, foldhash::fast::RandomState>>);
-
-impl KnownBuckets {
-    fn has(&self, channel_id: ChannelId, bucket: i32) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&channel_id) == Some(&bucket)
-    }
-
-    fn remember(&self, channel_id: ChannelId, bucket: i32) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CHANNELS_REMEMBERED {
-            known.clear();
-        }
-        known.insert(channel_id, bucket);
-    }
-}
-
-/// What is in history of the messages of a batch.
+/// What history holds for the messages of a batch.
 struct Found {
     position: MessageId,
-    /// Messages under the ids of the batch that are stored.
+    /// The ids of the batch that are stored.
     stored: HashSet<MessageId, foldhash::fast::RandomState>,
-    /// The first message of each named send that is stored.
+    /// The first stored message of each send key.
     firsts: HashMap<SendKey, MessageId, foldhash::fast::RandomState>,
 }
 
-impl Inner {
+impl Client {
     pub(super) async fn append(
         &self,
         partition: Partition,
@@ -66,9 +44,14 @@ impl Inner {
         let Some(last) = messages.last() else {
             return Ok(Vec::new());
         };
+        debug_assert!(
+            messages.is_sorted_by(|one, next| one.message_id < next.message_id),
+            "ids rise within a batch"
+        );
         let found = self.look_up(partition, messages).await?;
         let (outcomes, new) = decide(messages, found);
-        self.add_names(&new).await?;
+        debug_assert_eq!(outcomes.len(), messages.len(), "each message has one outcome");
+        self.add_send_keys(&new).await?;
         self.add_messages(&new).await?;
         self.set_heads(&new).await?;
         let last = last.message_id;
@@ -84,14 +67,14 @@ impl Inner {
     ) -> Result<Found, HistoryError> {
         let (position, firsts) =
             try_join(self.position(partition), self.firsts_of(messages)).await?;
-        // Above the position stands nothing but what a crash left of this very batch.
+        // Above the position only a crashed attempt of this same batch can have stored messages.
         let replayed = messages.iter().filter(|message| message.message_id <= position);
         let replayed = replayed.map(|message| (message.channel_id, message.message_id));
         let stored = self.stored_of(replayed.collect()).await?;
         Ok(Found { position, stored, firsts })
     }
 
-    /// The stored messages of the named sends among `messages`.
+    /// The stored messages of the send keys of `messages`.
     async fn firsts_of(
         &self,
         messages: &[Message],
@@ -99,17 +82,17 @@ impl Inner {
         let mut firsts = HashMap::default();
         let named: Vec<_> =
             messages.iter().filter_map(|it| Some((it.send_key()?, it.message_id))).collect();
-        for some in named.chunks(AT_ONCE) {
-            let found = try_join_all(some.iter().map(|(key, _)| self.sent(key))).await?;
-            for ((key, own), first) in some.iter().zip(found) {
-                // A name that leads to this very message was written before a crash.
+        for chunk in named.chunks(MAX_CONCURRENT) {
+            let found = try_join_all(chunk.iter().map(|(key, _)| self.sent(key))).await?;
+            for ((key, own), first) in chunk.iter().zip(found) {
+                // A send key that refers to this same message was written before a crash.
                 if let Some(first) = first.filter(|first| first != own) {
                     firsts.insert(key.clone(), first);
                 }
             }
         }
-        let places = firsts.iter().map(|(key, first)| (key.channel_id, *first)).collect();
-        let stored = self.stored_of(places).await?;
+        let keys = firsts.iter().map(|(key, first)| (key.channel_id, *first)).collect();
+        let stored = self.stored_of(keys).await?;
         firsts.retain(|_, first| stored.contains(first));
         Ok(firsts)
     }
@@ -117,22 +100,22 @@ impl Inner {
     /// Which of these messages are stored.
     async fn stored_of(
         &self,
-        places: Vec<(ChannelId, MessageId)>,
+        keys: Vec<(ChannelId, MessageId)>,
     ) -> Result<HashSet<MessageId, foldhash::fast::RandomState>, HistoryError> {
         let mut stored = HashSet::default();
-        for some in places.chunks(AT_ONCE) {
-            let found = some.iter().map(|(channel_id, id)| self.get(*channel_id, *id));
+        for chunk in keys.chunks(MAX_CONCURRENT) {
+            let found = chunk.iter().map(|(channel_id, id)| self.get(*channel_id, *id));
             let found = try_join_all(found).await?;
             stored.extend(found.into_iter().flatten().map(|message| message.message_id));
         }
         Ok(stored)
     }
 
-    async fn add_names(&self, new: &[&Message]) -> Result<(), HistoryError> {
+    async fn add_send_keys(&self, new: &[&Message]) -> Result<(), HistoryError> {
         let named: Vec<_> =
             new.iter().filter_map(|it| Some((it.send_key()?, it.message_id))).collect();
-        for some in named.chunks(AT_ONCE) {
-            let writes = some.iter().map(|(key, id)| async move {
+        for chunk in named.chunks(MAX_CONCURRENT) {
+            let writes = chunk.iter().map(|(key, id)| async move {
                 let values = (&codec::sent_key(key)[..], stored_id(*id), write_time(*id));
                 self.write(&self.statements.add_sent, values).await
             });
@@ -147,8 +130,8 @@ impl Inner {
             channels.entry(message.channel_id).or_default().push(message);
         }
         let channels: Vec<_> = channels.into_iter().collect();
-        for some in channels.chunks(AT_ONCE) {
-            let writes = some.iter().map(|(id, messages)| self.add_to_channel(*id, messages));
+        for chunk in channels.chunks(MAX_CONCURRENT) {
+            let writes = chunk.iter().map(|(id, messages)| self.add_to_channel(*id, messages));
             try_join_all(writes).await?;
         }
         Ok(())
@@ -191,7 +174,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Adds rows of one bucket as one write: all of them are seen, or none.
+    /// Adds rows of one bucket in one write, which becomes visible completely or not at all.
     async fn add_rows(
         &self,
         mut rows: Vec<(i64, i32, i64, Vec<u8>, i64)>,
@@ -210,12 +193,12 @@ impl Inner {
     }
 
     async fn set_heads(&self, new: &[&Message]) -> Result<(), HistoryError> {
-        // Ids rise, so the last of a channel stays.
+        // Ids rise, so the last id of a channel remains in the map.
         let heads: BTreeMap<ChannelId, MessageId> =
             new.iter().map(|message| (message.channel_id, message.message_id)).collect();
         let heads: Vec<_> = heads.into_iter().collect();
-        for some in heads.chunks(AT_ONCE) {
-            let writes = some.iter().map(|(channel_id, head)| {
+        for chunk in heads.chunks(MAX_CONCURRENT) {
+            let writes = chunk.iter().map(|(channel_id, head)| {
                 let values = (write_time(*head), stored_id(*head), stored_channel(*channel_id));
                 self.write(&self.statements.set_head, values)
             });
@@ -225,7 +208,7 @@ impl Inner {
     }
 }
 
-/// What becomes of each message, and which of them are to be written.
+/// The outcome of each message, and the messages to write.
 fn decide(messages: &[Message], mut found: Found) -> (Vec<Appended>, Vec<&Message>) {
     let mut outcomes = Vec::with_capacity(messages.len());
     let mut new = Vec::new();
@@ -249,9 +232,9 @@ fn decide(messages: &[Message], mut found: Found) -> (Vec<Appended>, Vec<&Messag
     (outcomes, new)
 }
 
-/// Whether a message that is not stored repeats the one that its name leads to. A replay also finds
-/// names that were used again later than the window: then what is not stored below the position was
-/// passed over, and what is above it was never looked at.
+/// Whether a message that is not stored repeats the message of its send key. A replay also finds
+/// send keys that were reused after the window. An unstored message at or below the position was
+/// then recognised as a repeat earlier; one above the position was never decided.
 fn is_repeat(first: MessageId, id: MessageId, position: MessageId) -> bool {
     if first < id { within_window(first, id) } else { first > id && id <= position }
 }

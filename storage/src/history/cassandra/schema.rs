@@ -1,4 +1,4 @@
-//! A session with the store, and its tables: how they are made, and that they are of this release.
+//! A session with the store, and its tables: their migration and the check of their version.
 
 use std::time::Duration;
 
@@ -16,32 +16,32 @@ use tokio::time::timeout;
 use super::address::Address;
 use crate::error::{ConnectError, Why};
 
-/// How long a connection may take to open.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The deadline of opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one request may take, other servers tried included.
-const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// The deadline of one request, including attempts on other servers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a change of the tables may take.
-const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+/// The deadline of a schema change.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What each version adds, statements that end with `;`.
+/// The migrations: statements that end with `;`.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/cassandra/0001_history.cql")];
 
-/// The version that this program knows.
+/// The schema version of this program.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 const VERSION_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (name text PRIMARY KEY, version bigint)";
 const VERSION: &str = "SELECT version FROM schema_version WHERE name = 'history'";
 
-/// Beside the version: what else all nodes have to agree about.
+/// The number of partitions, which all nodes must agree on, is stored in the same table.
 const PARTITIONS: &str = "SELECT version FROM schema_version WHERE name = 'partitions'";
 
 /// A session in the keyspace of an address.
 pub(super) async fn session(url: &str, address: &Address) -> Result<Session, ConnectError> {
     let session = connect(url, address).await?;
-    // Who has no keyspace has no tables.
+    // Without the keyspace there are no tables.
     let used = session.use_keyspace(&address.keyspace, true).await;
     used.map_err(|_| ConnectError::new(url, Why::Older(0)))?;
     Ok(session)
@@ -50,12 +50,12 @@ pub(super) async fn session(url: &str, address: &Address) -> Result<Session, Con
 async fn connect(url: &str, address: &Address) -> Result<Session, ConnectError> {
     let profile = ExecutionProfile::builder()
         .consistency(address.consistency)
-        .request_timeout(Some(REQUEST_WITHIN))
+        .request_timeout(Some(REQUEST_TIMEOUT))
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&address.hosts)
-        .connection_timeout(CONNECT_WITHIN)
-        // As much as routes a statement to a replica of its partition: where each keyspace lies.
+        .connection_timeout(CONNECT_TIMEOUT)
+        // Only the metadata that routes a statement to a replica of its partition.
         .keyspaces_to_fetch([&address.keyspace])
         .fetch_full_schema_metadata(false)
         .default_execution_profile_handle(profile.into_handle());
@@ -65,19 +65,19 @@ async fn connect(url: &str, address: &Address) -> Result<Session, ConnectError> 
     if let Some(datacenter) = &address.datacenter {
         builder = builder.prefer_datacenter(datacenter.clone());
     }
-    // Each host is tried in turn.
-    let limit = CONNECT_WITHIN * (1 + u32::try_from(address.hosts.len()).unwrap_or(u32::MAX - 1));
+    // The driver tries the hosts one after another.
+    let limit = CONNECT_TIMEOUT * (1 + u32::try_from(address.hosts.len()).unwrap_or(u32::MAX - 1));
     match timeout(limit, builder.build()).await {
         Ok(session) => session.map_err(|error| ConnectError::new(url, why_no_session(&error))),
         Err(_) => {
-            Err(ConnectError::new(url, Why::Unreachable(format!("no answer within {limit:?}"))))
+            Err(ConnectError::new(url, Why::Unreachable(format!("no response within {limit:?}"))))
         }
     }
 }
 
 fn why_no_session(error: &NewSessionError) -> Why {
     match error {
-        // A server answers, and does not let us in.
+        // The server responded and refused the connection.
         NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
             ConnectionPoolError::Broken {
                 last_connection_error: ConnectionError::ConnectionSetupRequestError(refusal),
@@ -88,7 +88,7 @@ fn why_no_session(error: &NewSessionError) -> Why {
     }
 }
 
-/// That the tables are those of this release.
+/// Checks that the tables are those of this release.
 pub(super) async fn check(
     url: &str,
     address: &Address,
@@ -102,7 +102,7 @@ pub(super) async fn check(
     Err(ConnectError::new(url, why))
 }
 
-/// That channels are divided into so many partitions; the first who asks decides.
+/// Records the number of partitions, or checks the recorded one. The first caller decides.
 pub(super) async fn keep_to(
     url: &str,
     session: &Session,
@@ -121,8 +121,9 @@ pub(super) async fn keep_to(
     match recorded.map(u16::try_from) {
         Some(Ok(recorded)) if recorded == partitions => Ok(()),
         Some(Ok(recorded)) => Err(ConnectError::new(url, Why::Partitions(recorded, partitions))),
-        odd => {
-            let why = Why::Refused(format!("it has {odd:?} as the number of partitions"));
+        invalid => {
+            let why =
+                Why::Refused(format!("the recorded number of partitions is invalid: {invalid:?}"));
             Err(ConnectError::new(url, why))
         }
     }
@@ -132,11 +133,11 @@ async fn version(address: &Address, session: &Session) -> Result<i64, ConnectErr
     Ok(number(&address.url, session, VERSION).await?.unwrap_or(0))
 }
 
-/// The number that a query answers; none if there is no such row or no such table.
+/// The number that a query returns; `None` if the row or the table does not exist.
 async fn number(url: &str, session: &Session, query: &str) -> Result<Option<i64>, ConnectError> {
-    let answer = match session.query_unpaged(query, ()).await {
-        Ok(answer) => answer,
-        // There is no such table: the server answered, and says no.
+    let response = match session.query_unpaged(query, ()).await {
+        Ok(response) => response,
+        // The table does not exist: the server responded with an error.
         Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
             scylla::errors::DbError::Invalid,
             _,
@@ -144,7 +145,7 @@ async fn number(url: &str, session: &Session, query: &str) -> Result<Option<i64>
         Err(error) => return Err(ConnectError::new(url, why_failed(&error))),
     };
     let refused = |detail: String| ConnectError::new(url, Why::Refused(detail));
-    let rows = answer.into_rows_result().map_err(|error| refused(error.to_string()))?;
+    let rows = response.into_rows_result().map_err(|error| refused(error.to_string()))?;
     let row = rows.maybe_first_row::<(i64,)>().map_err(|error| refused(error.to_string()))?;
     Ok(row.map(|(number,)| number))
 }
@@ -160,7 +161,7 @@ fn why_failed(error: &ExecutionError) -> Why {
     }
 }
 
-/// Makes the keyspace and its tables, or brings them up to date.
+/// Creates the keyspace and its tables, or migrates them.
 pub(super) async fn migrate(url: &str, address: &Address) -> Result<(), ConnectError> {
     let session = connect(url, address).await?;
     let keyspace = &address.keyspace;
@@ -196,10 +197,10 @@ pub(super) async fn migrate(url: &str, address: &Address) -> Result<(), ConnectE
     Ok(())
 }
 
-/// Changes the tables, and waits until all servers know.
+/// Changes the schema, and waits until all servers agree on it.
 async fn change(url: &str, session: &Session, statement: &str) -> Result<(), ConnectError> {
     let mut change = Statement::new(statement);
-    change.set_request_timeout(Some(CHANGE_WITHIN));
+    change.set_request_timeout(Some(CHANGE_TIMEOUT));
     change.set_consistency(Consistency::Quorum);
     let changed = session.query_unpaged(change, ()).await;
     changed.map_err(|error| ConnectError::new(url, why_failed(&error)))?;

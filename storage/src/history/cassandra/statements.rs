@@ -1,14 +1,14 @@
-//! Every statement of history, prepared. All may be repeated: what is written has its time and its
-//! value from the message.
+//! The prepared statements of history. All are idempotent: written values and timestamps come from
+//! the message.
 
 use scylla::client::session::Session;
 use scylla::errors::PrepareError;
 use scylla::statement::prepared::PreparedStatement;
 
-/// Makes a struct of prepared statements.
+/// Defines a struct of prepared statements.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)+) => {
-        /// See [the module](self).
+        /// The prepared statements of history.
         pub(super) struct Statements {
             $($(#[$doc])* pub(super) $name: PreparedStatement,)+
         }

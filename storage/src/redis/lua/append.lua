@@ -1,58 +1,61 @@
--- Gives drafts their ids and appends them to the log of a partition, in one step and in one entry.
+-- Assigns ids to drafts and appends them to the log of a partition, as one entry in one atomic
+-- step.
 --
--- KEYS  the log, a stream; the send keys of its messages, a hash; the last id given and how many
---       messages the log holds, as <milliseconds>-<sequence> <count>
--- ARGV  the least id to give, as milliseconds and sequence; how many messages the log may hold; how
---       many drafts there are; the entry that holds them all, see log_entry.rs; the send keys of
---       those that have one, in order; the place of each of these among the drafts, from 0
--- Answers the first id given; a letter a draft: N appended, R a repeat, F the log is full; then the id
--- that each repeat repeats. Those appended have the first id and the ones that follow it, in order,
--- with sequences below 4096 as in a message id. The entry has the last of them. Beside a send key
--- stands the id of its message, as <id> or as <id>+<how many further>.
+-- KEYS  1 the log, a stream; 2 the send keys of its messages, a hash; 3 the last id given and the
+--       number of messages in the log, as <milliseconds>-<sequence> <count>
+-- ARGV  1-2 the least id to give, as milliseconds and sequence; 3 the capacity of the log in
+--       messages; 4 the number of drafts; 5 the entry that holds all drafts, see log_entry.rs; then
+--       the send keys of the drafts that have one, in order; then the index of each of these
+--       drafts, from 0
+-- Returns the first id given; one letter for each draft: N appended, R a repeat, F the log is full;
+-- then, for each repeat, the id of its first send. Appended drafts get consecutive ids from the
+-- first one on, with sequences below 4096 as in a message id. The entry gets the last of them. The
+-- hash stores the id of each send key's message as <id> or as <id>+<offset>.
 --
--- What is said is a string to Lua, of which it looks at every byte: so it is one, and it is taken
--- apart only if a draft is a repeat or has no room.
+-- Lua processes every byte of a string that it creates, so the entry is passed as one string. It is
+-- split only if a draft is a repeat or exceeds the capacity.
 local call, byte, sub = redis.call, string.byte, string.sub
 local log, sent, entry = KEYS[1], KEYS[2], ARGV[5]
 local ms, sequence, drafts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local named = (#ARGV - 5) / 2
 
--- The stream knows both too, but to ask it costs more than to append.
+-- The stream holds the last id and the length too, but reading them costs more than the append.
 local count = 0
 local last = call('GET', KEYS[3])
 if last then
   local last_ms, last_sequence, held = string.match(last, '^(%d+)-(%d+) ?(%d*)$')
   last_ms, last_sequence = tonumber(last_ms), tonumber(last_sequence)
-  -- Entries once held one message each, and nobody counted.
+  -- Earlier versions stored one message in each entry and no count.
   count = tonumber(held) or call('XLEN', log)
   if last_ms > ms or (last_ms == ms and last_sequence >= sequence) then
     ms, sequence = last_ms, last_sequence + 1
   end
 end
-local room = tonumber(ARGV[3]) - count
+local free = tonumber(ARGV[3]) - count
 
--- The id of the message at a place among those appended, from 0.
-local function id_at(place)
-  local carried = sequence + place
+-- The id of the appended message at an index, from 0.
+local function id_at(index)
+  local carried = sequence + index
   return ms + math.floor(carried / 4096) .. '-' .. carried % 4096
 end
 
 local first = id_at(0)
-local all = room >= drafts
+local all = free >= drafts
 local known = {}
 if named > 0 then
   known = call('HMGET', sent, unpack(ARGV, 6, 5 + named))
-  for place = 1, named do
-    all = all and not known[place]
+  for index = 1, named do
+    all = all and not known[index]
   end
   if all then
-    local names, prefix = {}, first .. '+'
-    for place = 1, named do
-      names[2 * place - 1] = ARGV[5 + place]
-      names[2 * place] = prefix .. ARGV[5 + named + place]
+    local fields, prefix = {}, first .. '+'
+    for index = 1, named do
+      fields[2 * index - 1] = ARGV[5 + index]
+      fields[2 * index] = prefix .. ARGV[5 + named + index]
     end
-    -- Or else one of them repeats another one; then it is all written again below.
-    all = call('HSET', sent, unpack(names)) == named
+    -- HSET returns fewer if a send key occurs twice among the drafts; the loop below then writes
+    -- all fields again.
+    all = call('HSET', sent, unpack(fields)) == named
   end
 end
 
@@ -61,36 +64,36 @@ local letters, repeats = nil, {}
 if all then
   letters = string.rep('N', drafts)
 else
-  local firsts, names, values, at = {}, {}, {}, 2
-  for place = 1, named do
-    firsts[ARGV[5 + place]] = known[place] or nil
+  local firsts, fields, values, at = {}, {}, {}, 2
+  for index = 1, named do
+    firsts[ARGV[5 + index]] = known[index] or nil
   end
   given, letters = 0, {}
   for draft = 1, drafts do
-    local behind = at + 4 + struct.unpack('>I4', entry, at)
+    local next_at = at + 4 + struct.unpack('>I4', entry, at)
     local key = byte(entry, at + 4) == 1 and sub(entry, at + 5, at + 20)
     if key and firsts[key] then
-      -- A repeat takes no room, so it is known in a full log too.
+      -- A repeat needs no capacity, so it is recognised in a full log too.
       letters[draft] = 'R'
       repeats[#repeats + 1] = firsts[key]
-    elseif given >= room then
+    elseif given >= free then
       letters[draft] = 'F'
     else
       if key then
         firsts[key] = id_at(given)
-        names[#names + 1] = key
-        names[#names + 1] = firsts[key]
+        fields[#fields + 1] = key
+        fields[#fields + 1] = firsts[key]
       end
       letters[draft] = 'N'
       given = given + 1
-      values[given] = sub(entry, at, behind - 1)
+      values[given] = sub(entry, at, next_at - 1)
     end
-    at = behind
+    at = next_at
   end
   letters = table.concat(letters)
   entry = sub(entry, 1, 1) .. table.concat(values)
-  if #names > 0 then
-    call('HSET', sent, unpack(names))
+  if #fields > 0 then
+    call('HSET', sent, unpack(fields))
   end
 end
 if given > 0 then

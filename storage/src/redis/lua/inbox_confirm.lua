@@ -1,8 +1,9 @@
--- Forgets the entries of an inbox up to and including a position.
+-- Removes the entries of an inbox up to and including a position.
 --
--- KEYS  the inbox, a stream; the position given last
--- ARGV  the position
--- Answers 1; 0 if the inbox is not open, or never gave that position: its server lost the tail.
+-- KEYS  1 the inbox, a stream; 2 the last position given
+-- ARGV  1 the position
+-- Returns 1; 0 if the inbox is not open or never gave that position, because its server lost the
+-- tail.
 local last = redis.call('GET', KEYS[2])
 local position = tonumber(ARGV[1])
 if not last or position > tonumber(last) then

@@ -1,7 +1,7 @@
--- Closes the inbox of a node and removes what is in it. An entry that says so stays for a minute:
--- it wakes whoever waits for entries, which a removal would not.
+-- Closes the inbox of a node and removes its entries. A closing entry stays for a minute: it wakes
+-- blocked readers, which a removal does not.
 --
--- KEYS  the inbox, a stream; the position given last
+-- KEYS  1 the inbox, a stream; 2 the last position given
 local last = redis.call('GET', KEYS[2])
 if not last then
   return 0

@@ -1,9 +1,9 @@
--- Opens the inbox of a node, if it is not open.
+-- Opens the inbox of a node if it is not open.
 --
--- KEYS  the inbox, a stream; the position given last, which is there while the inbox is open
+-- KEYS  1 the inbox, a stream; 2 the last position given, which exists while the inbox is open
 --
--- Positions are at least the server's microseconds, so that they rise over an inbox that was
--- forgotten, and over one that lost its tail with its server.
+-- A position is at least the server's clock in microseconds. So positions rise over a removed
+-- inbox, and over one that lost its tail with its server.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end

@@ -1,14 +1,14 @@
--- Puts as many deliveries into the inbox of a node as there is room for, in order.
+-- Appends deliveries to the inbox of a node, in order, up to its capacity.
 --
--- KEYS  the inbox, a stream; the position given last
--- ARGV  how many entries the inbox may hold; the deliveries
--- Answers how many were put in; -1 if the inbox is not open.
+-- KEYS  1 the inbox, a stream; 2 the last position given
+-- ARGV  1 the capacity of the inbox in entries; then the deliveries
+-- Returns how many were appended; -1 if the inbox is not open.
 local last = redis.call('GET', KEYS[2])
 if not last then
   return -1
 end
-local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
-local count = math.min(room, #ARGV - 1)
+local free = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
+local count = math.min(free, #ARGV - 1)
 if count <= 0 then
   return 0
 end

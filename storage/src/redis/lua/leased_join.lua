@@ -1,9 +1,9 @@
--- A node holds keys from now on.
+-- Adds keys to the set of a node.
 --
--- KEYS  what the node holds; the names of all nodes
--- ARGV  its incarnation, or nothing if it is another process's node; what all sets of nodes begin
---       with; the keys
--- Answers -1 if its lease has ended; else, if there is one key, 1 if no living node held it; else 0.
+-- KEYS  1 the keys that the node holds; 2 the names of all nodes
+-- ARGV  1 the node's incarnation, empty if another process registered the node; 2 the prefix of all
+--       nodes' sets; then the keys
+-- Returns -1 if the lease has ended; for a single key 1 if no live node held it; otherwise 0.
 local call = redis.call
 if ARGV[1] == '' then
   if call('EXISTS', KEYS[1]) == 0 then
@@ -12,16 +12,16 @@ if ARGV[1] == '' then
 elseif call('SISMEMBER', KEYS[1], '#' .. ARGV[1]) == 0 then
   return -1
 end
-local nobody = 0
+local was_free = 0
 if #ARGV == 3 then
-  nobody = 1
+  was_free = 1
   for _, node in ipairs(call('SMEMBERS', KEYS[2])) do
     if call('SISMEMBER', ARGV[2] .. node, ARGV[3]) == 1 then
-      nobody = 0
+      was_free = 0
     end
   end
 end
 for key = 3, #ARGV do
   call('SADD', KEYS[1], ARGV[key])
 end
-return nobody
+return was_free

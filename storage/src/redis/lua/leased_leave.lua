@@ -1,8 +1,8 @@
--- A node holds keys no more.
+-- Removes keys from the set of a node.
 --
--- KEYS  what the node holds; the names of all nodes
--- ARGV  its incarnation, or nothing; what all sets of nodes begin with; the keys
--- Answers, if there is one key, 1 if no living node holds it now; else 0.
+-- KEYS  1 the keys that the node holds; 2 the names of all nodes
+-- ARGV  1 the node's incarnation, or empty; 2 the prefix of all nodes' sets; then the keys
+-- Returns, for a single key, 1 if no live node holds it now; otherwise 0.
 local call = redis.call
 if ARGV[1] == '' or call('SISMEMBER', KEYS[1], '#' .. ARGV[1]) == 1 then
   for key = 3, #ARGV do

@@ -1,8 +1,8 @@
--- Which living nodes hold keys.
+-- Finds the live nodes that hold keys.
 --
--- KEYS  the names of all nodes
--- ARGV  what all sets of nodes begin with; the keys
--- Answers each living node, followed by 1 or 0 for each key. Forgets the names of dead ones.
+-- KEYS  1 the names of all nodes
+-- ARGV  1 the prefix of all nodes' sets; then the keys
+-- Returns each live node, followed by a 1 or 0 for each key. Removes the names of dead nodes.
 local call = redis.call
 local found = {}
 for _, node in ipairs(call('SMEMBERS', KEYS[1])) do

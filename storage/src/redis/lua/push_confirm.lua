@@ -1,5 +1,5 @@
--- Forgets notifications.
+-- Removes notifications.
 --
--- KEYS  the queue, a stream
--- ARGV  their ids
+-- KEYS  1 the queue, a stream
+-- ARGV  the ids of the notifications
 return redis.call('XDEL', KEYS[1], unpack(ARGV))

@@ -1,8 +1,9 @@
--- Puts notifications at the end of the push queue, all or none.
+-- Appends notifications to the push queue, all or none.
 --
--- KEYS  the queue, a stream; the position given last
--- ARGV  how many notifications the queue may hold; the notifications
--- Answers 0 if they do not fit. Positions are at least the server's microseconds, see inbox_open.lua.
+-- KEYS  1 the queue, a stream; 2 the last position given
+-- ARGV  1 the capacity of the queue in notifications; then the notifications
+-- Returns 0 if they do not fit. A position is at least the server's clock in microseconds, see
+-- inbox_open.lua.
 if redis.call('XLEN', KEYS[1]) + #ARGV - 1 > tonumber(ARGV[1]) then
   return 0
 end

@@ -1,7 +1,8 @@
--- A node is alive for a while.
+-- Registers a node for the length of a lease.
 --
--- KEYS  when each node's lease ends, a sorted set by the server's milliseconds; what each node is
--- ARGV  the node; what it is; its lease in milliseconds
+-- KEYS  1 the end of each node's lease, a sorted set of the server's milliseconds; 2 the
+--       announcement of each node
+-- ARGV  1 the node; 2 its announcement; 3 its lease in milliseconds
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1])

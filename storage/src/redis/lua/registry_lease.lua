@@ -1,13 +1,14 @@
--- The lease of a partition.
+-- Acquires, renews, releases or reads the lease of a partition.
 --
--- KEYS  the owners, a hash of partition -> <node> <epoch> <the server's milliseconds of its end>
--- ARGV  acquire, renew, release or owner; the partition; the node; its epoch; the lease in
---       milliseconds
--- Answers  acquire: the epoch, or 0 if another node holds it; renew: 1, or 0 if it was lost;
---          owner: its name, if there is one
+-- KEYS  1 the owners, a hash of partition -> <node> <epoch> <end of the lease in the server's
+--       milliseconds>
+-- ARGV  1 acquire, renew, release or owner; 2 the partition; 3 the node; 4 its epoch; 5 the lease
+--       in milliseconds
+-- Returns  acquire: the epoch, or 0 if another node holds the lease; renew: 1, or 0 if the lease is
+-- lost; owner: the node's name, if there is one
 --
--- An epoch is at least the server's milliseconds, so that it rises even if the server lost the last
--- one.
+-- An epoch is at least the server's clock in milliseconds, so it rises even if the server lost the
+-- last epoch.
 local call = redis.call
 local what, partition, node = ARGV[1], ARGV[2], ARGV[3]
 local time = call('TIME')

@@ -1,6 +1,6 @@
--- What each living node is. Forgets the dead.
+-- Returns the announcement of each live node. Removes dead nodes.
 --
--- KEYS  when each node's lease ends; what each node is
+-- KEYS  1 the end of each node's lease; 2 the announcement of each node
 local call = redis.call
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,34 +1,34 @@
--- Forgets the entries of a log whose messages are all stored, with their send keys, and never gives
--- ids up to the stored one again, even if the log never held them.
+-- Removes the entries of a log whose messages are all stored, with their send keys. Raises the
+-- log's last id to the stored one, even if the log never held it.
 --
--- KEYS  as of append.lua
--- ARGV  the stored id; how many messages to forget before another call has to go on, 0 to forget none
--- Answers 1 if there may be more to forget.
+-- KEYS  as in append.lua
+-- ARGV  1 the stored id; 2 the number of messages after which this call stops, 0 to remove none
+-- Returns 1 if there may be more to remove.
 local call, byte, sub = redis.call, string.byte, string.sub
 local log, sent, stored, limit = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
--- As many entries are looked at together. One has up to 128 messages.
-local TOGETHER = 8
+-- The number of entries read at once. One entry has up to 128 messages.
+local ENTRIES_AT_ONCE = 8
 
 local function parts(id)
   local ms, sequence, held = string.match(id, '^(%d+)-(%d+) ?(%d*)$')
   return tonumber(ms), tonumber(sequence), held
 end
 
--- Calls back with the send key of each message of an entry; answers how many messages it has.
+-- Calls `forget` with the send key of each message of an entry. Returns the number of messages.
 local function each_key(value, forget)
   if byte(value, 1) == 1 then
-    -- One message, as once.
+    -- Version 1: one message.
     if byte(value, 2) == 1 then
       forget(sub(value, 3, 18))
     end
     return 1
   end
-  local place, messages = 2, 0
-  while place <= #value do
-    if byte(value, place + 4) == 1 then
-      forget(sub(value, place + 5, place + 20))
+  local at, messages = 2, 0
+  while at <= #value do
+    if byte(value, at + 4) == 1 then
+      forget(sub(value, at + 5, at + 20))
     end
-    place = place + 4 + struct.unpack('>I4', value, place)
+    at = at + 4 + struct.unpack('>I4', value, at)
     messages = messages + 1
   end
   return messages
@@ -47,12 +47,12 @@ local function forget(key)
   keys[#keys + 1] = key
 end
 while more do
-  local entries = call('XRANGE', log, from, stored, 'COUNT', TOGETHER)
+  local entries = call('XRANGE', log, from, stored, 'COUNT', ENTRIES_AT_ONCE)
   for _, entry in ipairs(entries) do
     trimmed = trimmed + each_key(entry[2][2], forget)
     from = '(' .. entry[1]
   end
-  more = #entries == TOGETHER
+  more = #entries == ENTRIES_AT_ONCE
   if trimmed >= limit then
     break
   end

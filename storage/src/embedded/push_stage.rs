@@ -1,5 +1,5 @@
-//! What the push queue writes. Owns positions and the bound, which hold because one thread gives
-//! and counts them; syncing is the writer's.
+//! Stages the writes of the push queue. Owns positions and the capacity, which are exact because
+//! one thread assigns and counts them. Syncing is done by the writer.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use fjall::{OwnedWriteBatch, Readable};
 use pabal_core::ports::{Notification, PushPosition};
 use tokio::sync::watch;
 
-use super::codec;
-use crate::embedded::{Database, Unreadable};
+use super::database::{Database, ReadError};
+use crate::codec::notification as codec;
 
-/// The queue as it will be when what is staged is written.
-pub(crate) struct PushStage {
+/// The queue as it will be once the staged writes are durable.
+pub(super) struct PushStage {
     capacity: usize,
     written: Counters,
     staged: Counters,
@@ -24,15 +24,15 @@ pub(crate) struct PushStage {
 struct Counters {
     /// The last position given.
     last: u64,
-    /// How many notifications are held.
+    /// The number of notifications in the queue.
     held: usize,
 }
 
 impl PushStage {
-    /// Counts what is on disk.
-    pub(crate) fn load(database: &Database, capacity: usize) -> Result<Self, Unreadable> {
+    /// Counts the stored notifications.
+    pub(super) fn load(database: &Database, capacity: usize) -> Result<Self, ReadError> {
         let (mut last, mut held) = (0, 0);
-        let damaged = |error| Unreadable::Damaged(format!("push queue: {error}"));
+        let damaged = |error| ReadError::Damaged(format!("push queue: {error}"));
         for row in database.durable().iter(&database.push) {
             let (key, value) = row.into_inner()?;
             if *key == codec::LAST_GIVEN {
@@ -53,13 +53,13 @@ impl PushStage {
         })
     }
 
-    /// Told the last position whenever notifications were written.
-    pub(crate) fn arrived(&self) -> watch::Receiver<u64> {
+    /// The last position, which changes whenever notifications were written.
+    pub(super) fn arrived(&self) -> watch::Receiver<u64> {
         self.arrived.subscribe()
     }
 
-    /// Stages all of `notifications`, or none if they do not fit.
-    pub(crate) fn enqueue(&mut self, notifications: &[Notification]) -> bool {
+    /// Stages all of `notifications`; stages none and returns false if they exceed the capacity.
+    pub(super) fn enqueue(&mut self, notifications: &[Notification]) -> bool {
         let held = self.staged.held + notifications.len();
         if held > self.capacity {
             return false;
@@ -72,24 +72,25 @@ impl PushStage {
         true
     }
 
-    /// Stages the removal of those of `positions` that are held. After an error the stage must be
-    /// abandoned.
-    pub(crate) fn confirm(
+    /// Stages the removal of those of `positions` that are in the queue. After an error the stage
+    /// must be abandoned.
+    pub(super) fn confirm(
         &mut self,
         database: &Database,
         positions: &[PushPosition],
-    ) -> Result<(), Unreadable> {
+    ) -> Result<(), ReadError> {
         for &PushPosition(position) in positions {
             let held = position != 0 && database.push.contains_key(position.to_be_bytes())?;
             if held && self.removed.insert(position) {
+                debug_assert!(self.staged.held > 0, "a stored notification is counted");
                 self.staged.held -= 1;
             }
         }
         Ok(())
     }
 
-    /// Puts what is staged into `batch`.
-    pub(crate) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    /// Adds the staged writes to `batch`.
+    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
         for (position, value) in self.added.drain(..) {
             batch.insert(&database.push, position.to_be_bytes(), value);
         }
@@ -101,8 +102,9 @@ impl PushStage {
         }
     }
 
-    /// What was written is durable.
-    pub(crate) fn committed(&mut self) {
+    /// The staged writes are durable.
+    pub(super) fn committed(&mut self) {
+        debug_assert!(self.staged.last >= self.written.last, "positions never go back");
         let arrived = self.staged.last != self.written.last;
         self.written = self.staged;
         self.removed.clear();
@@ -111,8 +113,8 @@ impl PushStage {
         }
     }
 
-    /// Forgets what is staged.
-    pub(crate) fn abandon(&mut self) {
+    /// Discards the staged writes.
+    pub(super) fn abandon(&mut self) {
         self.staged = self.written;
         self.added.clear();
         self.removed.clear();

@@ -1,6 +1,7 @@
-//! How messages, positions and sends are written. Owns the bytes; they stay readable for ever.
+//! The binary encoding of messages, positions and send keys. Owns the bytes; existing ones stay
+//! readable.
 //!
-//! All numbers are big-endian, so that keys sort as numbers do.
+//! All numbers are big-endian, so that keys sort like their numbers.
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
@@ -9,7 +10,11 @@
 //! | `sent` | first 16 of SHA-256 (message_from 8, channel_id 8, client_message_id) | message_id 8 |
 //!
 //! A message: version 1 (= 1), flags 1, message_from 8, then message_to 8 if flag 1, then
-//! client_message_id (length 4, UTF-8) if flag 2, then the content, UTF-8 to the end.
+//! client_message_id (length 4, UTF-8) if flag 2, then the content as UTF-8 up to the end.
+
+pub(crate) mod notification;
+#[cfg(test)]
+mod fuzz;
 
 use std::sync::Arc;
 
@@ -20,53 +25,53 @@ const VERSION: u8 = 1;
 const HAS_MESSAGE_TO: u8 = 1;
 const HAS_CLIENT_MESSAGE_ID: u8 = 2;
 
-pub(super) type MessageKey = [u8; 16];
+pub(crate) type MessageKey = [u8; 16];
 pub(crate) type SentKey = [u8; 16];
 
-/// A stored value is not what it should be.
+/// A stored value cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// It was written by a newer program, or is no such value at all.
+    /// A newer program wrote it, or it is not a value of this kind.
     #[error("its version is {0}, expected {VERSION}")]
     Version(u8),
     /// It has parts that this program does not know.
     #[error("its flags are {0:#04x}")]
     Flags(u8),
-    /// It ends too early.
+    /// It is incomplete.
     #[error("it ends too early")]
     Truncated,
-    /// Its text is no text.
+    /// A text is not UTF-8.
     #[error("its text is not UTF-8")]
     Text,
-    /// It has another length than all of its kind.
+    /// Its length is not that of its kind.
     #[error("it is {0} bytes long")]
     Length(usize),
 }
 
-pub(super) fn message_key(channel_id: ChannelId, message_id: MessageId) -> MessageKey {
+pub(crate) fn message_key(channel_id: ChannelId, message_id: MessageId) -> MessageKey {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&channel_id.get().to_be_bytes());
     key[8..].copy_from_slice(&message_id.get().to_be_bytes());
     key
 }
 
-/// The id in the key of a message.
-pub(super) fn id_in_key(key: &[u8]) -> Result<MessageId, DecodeError> {
+/// The message id in a message key.
+pub(crate) fn id_in_key(key: &[u8]) -> Result<MessageId, DecodeError> {
     let id = key.get(8..).ok_or(DecodeError::Length(key.len()))?;
     decode_id(id)
 }
 
-pub(super) fn position_key(partition: Partition) -> [u8; 2] {
+pub(crate) fn position_key(partition: Partition) -> [u8; 2] {
     partition.get().to_be_bytes()
 }
 
-pub(super) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> {
+pub(crate) fn decode_position_key(key: &[u8]) -> Result<Partition, DecodeError> {
     let number = key.try_into().map(u16::from_be_bytes);
     number.ok().and_then(Partition::new).ok_or(DecodeError::Length(key.len()))
 }
 
-/// A fixed size whatever name the client chose; nobody can make two sends of others collide, and
-/// with 128 bits no two do by chance.
+/// A key of fixed size for any client_message_id. It is a hash, so a client cannot cause a
+/// collision with another user's send, and 128 bits rule out accidental ones.
 pub(crate) fn sent_key(key: &SendKey) -> SentKey {
     let hash = Sha256::new()
         .chain_update(key.message_from.get().to_be_bytes())
@@ -78,16 +83,16 @@ pub(crate) fn sent_key(key: &SendKey) -> SentKey {
     sent_key
 }
 
-pub(super) fn encode_id(message_id: MessageId) -> [u8; 8] {
+pub(crate) fn encode_id(message_id: MessageId) -> [u8; 8] {
     message_id.get().to_be_bytes()
 }
 
-pub(super) fn decode_id(value: &[u8]) -> Result<MessageId, DecodeError> {
+pub(crate) fn decode_id(value: &[u8]) -> Result<MessageId, DecodeError> {
     let raw = value.try_into().map_err(|_| DecodeError::Length(value.len()))?;
     Ok(MessageId::new(u64::from_be_bytes(raw)))
 }
 
-/// All of a message that its key does not tell.
+/// Encodes everything of a message that its key does not contain.
 pub(crate) fn encode_message(message: &Message, value: &mut Vec<u8>) {
     let client_message_id = message.client_message_id.as_deref();
     let mut flags = 0;
@@ -104,7 +109,7 @@ pub(crate) fn encode_message(message: &Message, value: &mut Vec<u8>) {
         value.extend(message_to.get().to_be_bytes());
     }
     if let Some(name) = client_message_id {
-        // A frame is 256 KiB at most; no name comes near the end of this number.
+        // A frame is at most 256 KiB, so the length fits.
         let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
         value.extend(length.to_be_bytes());
         value.extend(&name.as_bytes()[..length as usize]);
@@ -112,7 +117,7 @@ pub(crate) fn encode_message(message: &Message, value: &mut Vec<u8>) {
     value.extend(message.content.as_bytes());
 }
 
-/// The message with this key and value.
+/// Decodes the message with this key and value.
 pub(crate) fn decode_message(
     channel_id: ChannelId,
     message_id: MessageId,
@@ -138,8 +143,8 @@ pub(crate) fn decode_message(
     Ok(Message { message_id, channel_id, message_from, message_to, content, client_message_id })
 }
 
-/// Who said the message with this value; the rest of it is not looked at.
-pub(super) fn decode_message_from(value: &[u8]) -> Result<UserId, DecodeError> {
+/// Decodes only the sender of a message.
+pub(crate) fn decode_message_from(value: &[u8]) -> Result<UserId, DecodeError> {
     let (_, mut rest) = header(value)?;
     Ok(UserId::new(number(&mut rest)?))
 }
@@ -175,7 +180,7 @@ fn text(bytes: &[u8]) -> Result<Arc<str>, DecodeError> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fuzz::any_message;
+    use super::fuzz::any_message;
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -199,7 +204,7 @@ mod tests {
         }
     }
 
-    /// What stands in users' folders; a test that must change here means a new version.
+    /// Existing data folders hold these bytes; a change of this test requires a new version.
     #[test]
     fn bytes_on_disk_stay_the_same() {
         let full = Message {
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_wrote_in_keys() {
+    fn keys_are_decoded() {
         let key = message_key(ChannelId::new(5), MessageId::new(6));
         assert_eq!(id_in_key(&key), Ok(MessageId::new(6)));
         let partition = Partition::new(513).expect("in range");
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_did_not_write() {
+    fn invalid_bytes_are_refused() {
         let decode = |value: &[u8]| decode_message(ChannelId::new(1), MessageId::new(1), value);
         assert_eq!(decode(&[]), Err(DecodeError::Truncated));
         assert_eq!(decode(&[2, 0]), Err(DecodeError::Version(2)));
@@ -244,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_come_back(message in any_message()) {
+        fn messages_are_decoded_unchanged(message in any_message()) {
             let value = encoded(&message);
             let back = decode_message(message.channel_id, message.message_id, &value);
             prop_assert_eq!(back, Ok(message.clone()));
@@ -258,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_header_is_an_error(message in any_message(), cut: prop::sample::Index) {
+        fn a_truncated_header_is_an_error(message in any_message(), cut: prop::sample::Index) {
             let value = encoded(&message);
             let header = value.len() - message.content.len();
             let cut = &value[..cut.index(header)];

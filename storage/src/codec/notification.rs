@@ -1,18 +1,18 @@
-//! How notifications are written. Owns the bytes; they stay readable for ever.
+//! The binary encoding of notifications. Owns the bytes; existing ones stay readable.
 //!
-//! All numbers are big-endian. Keyspace `push`: key position 8; value version 1 (= 1), user_id 8,
-//! queued_at 8 (µs since 1970), channel_id 8, message_id 8, then the message as in
-//! [`history`](crate::history). Key 0, before every position, holds the last position given, 8.
+//! Keyspace `push`: key position 8; value version 1 (= 1), user_id 8, queued_at 8 (µs since 1970),
+//! channel_id 8, message_id 8, then the message as in [`codec`](super). Key 0, below
+//! every position, holds the last position given, 8. All numbers are big-endian.
 
 use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};
 use pabal_core::ports::Notification;
 
-use crate::history::{DecodeError, decode_message, encode_message};
+use super::{DecodeError, decode_message, encode_message};
 
 const VERSION: u8 = 1;
 
 /// The key of the last position given.
-pub(super) const LAST_GIVEN: [u8; 8] = [0; 8];
+pub(crate) const LAST_GIVEN: [u8; 8] = [0; 8];
 
 pub(crate) fn encode(notification: &Notification) -> Vec<u8> {
     let message = &notification.message;
@@ -44,7 +44,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Notification, DecodeError> {
 }
 
 /// A position, as key or as value.
-pub(super) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
+pub(crate) fn decode_position(bytes: &[u8]) -> Result<u64, DecodeError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| DecodeError::Length(bytes.len()))
 }
 
@@ -69,7 +69,7 @@ mod tests {
         }
     }
 
-    /// What stands in users' folders; a test that must change here means a new version.
+    /// Existing data folders hold these bytes; a change of this test requires a new version.
     #[test]
     fn bytes_on_disk_stay_the_same() {
         let hex: String =
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_did_not_write() {
+    fn invalid_bytes_are_refused() {
         let value = encode(&notification());
         assert_eq!(decode(&value), Ok(notification()));
         for end in 0..value.len() - 2 {

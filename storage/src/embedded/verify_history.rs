@@ -1,15 +1,16 @@
-//! Looks at every row of a history: that it can be read, and agrees with the others.
+//! Checks that every row of a history is readable and consistent with the others.
 
 use std::ops::Bound;
 
 use fjall::Readable;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition};
 
-use super::codec;
-use crate::embedded::{Database, StoreReport};
+use super::database::Database;
+use super::findings::StoreReport;
+use crate::codec;
 
-/// Looks at messages, stored positions and sends.
-pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
+/// Checks messages, stored positions and send keys.
+pub(super) fn verify(database: &Database, report: &mut StoreReport) {
     positions(database, report);
     messages(database, report);
     sends(database, report);
@@ -44,16 +45,16 @@ fn messages(database: &Database, report: &mut StoreReport) {
         let (key, value) = match row.into_inner() {
             Ok(row) => row,
             Err(error) => {
-                let behind = last.map_or_else(
-                    || "from the first on".to_owned(),
-                    |(channel, id)| format!("behind message {id} of channel {channel}"),
+                let after = last.map_or_else(
+                    || "from the first one on".to_owned(),
+                    |(channel, id)| format!("after message {id} of channel {channel}"),
                 );
-                report.findings.wrong(format!("messages {behind} cannot be read: {error}"));
+                report.findings.wrong(format!("messages {after} cannot be read: {error}"));
                 break;
             }
         };
         let Some((channel_id, message_id)) = ids(&key) else {
-            report.findings.wrong(format!("message with the key {key:02x?}: it is no key"));
+            report.findings.wrong(format!("message with the key {key:02x?}: it is not a key"));
             continue;
         };
         if let Some((channel, id)) = last
@@ -62,7 +63,7 @@ fn messages(database: &Database, report: &mut StoreReport) {
         {
             report
                 .findings
-                .wrong(format!("message {message_id} of channel {channel} is behind {id}"));
+                .wrong(format!("message {message_id} of channel {channel} is stored after {id}"));
         }
         if last.is_none_or(|(channel, _)| channel != channel_id) {
             report.channels += 1;
@@ -72,7 +73,7 @@ fn messages(database: &Database, report: &mut StoreReport) {
         match codec::decode_message(channel_id, message_id, &value) {
             Ok(message) => {
                 report.messages += 1;
-                agrees(database, &message, report);
+                check_consistency(database, &message, report);
             }
             Err(error) => report
                 .findings
@@ -82,17 +83,17 @@ fn messages(database: &Database, report: &mut StoreReport) {
     head(database, last, report);
 }
 
-/// That a message stands where it belongs, and is known to the other keyspaces.
-fn agrees(database: &Database, message: &Message, report: &mut StoreReport) {
+/// Checks that a message has the right partition and matches the other keyspaces.
+fn check_consistency(database: &Database, message: &Message, report: &mut StoreReport) {
     let Message { message_id, channel_id, .. } = *message;
     let name = format!("message {message_id} of channel {channel_id}");
-    let (stands, belongs) = (message_id.partition(), Partition::of(channel_id, report.partitions));
-    if stands != belongs {
-        let (stands, belongs) = (stands.get(), belongs.get());
-        report.findings.wrong(format!("{name} has an id of partition {stands}, not {belongs}"));
+    let (actual, expected) = (message_id.partition(), Partition::of(channel_id, report.partitions));
+    if actual != expected {
+        let (actual, expected) = (actual.get(), expected.get());
+        report.findings.wrong(format!("{name} has an id of partition {actual}, not {expected}"));
         return;
     }
-    let position = database.stored.get(stands);
+    let position = database.stored.get(actual);
     if message_id > position {
         report.findings.wrong(format!("{name} is above the stored position {position}"));
     }
@@ -103,15 +104,17 @@ fn agrees(database: &Database, message: &Message, report: &mut StoreReport) {
         return;
     }
     match database.durable().get(&database.sent, codec::sent_key(&send_key)) {
-        // A later one, if the name was used again when the window had passed.
+        // A later id, if the send key was used again after the window.
         Ok(Some(value)) if codec::decode_id(&value).is_ok_and(|id| id >= message_id) => {}
-        Ok(Some(_)) => report.findings.wrong(format!("{name} is not what its send was stored as")),
+        Ok(Some(_)) => {
+            report.findings.wrong(format!("{name} does not match the id of its send key"))
+        }
         Ok(None) => report.findings.wrong(format!("{name}: a repeat of its send is not known")),
         Err(error) => report.findings.wrong(format!("{name}: its send cannot be read: {error}")),
     }
 }
 
-/// That a channel, read from its end, begins with the message that it ended with.
+/// Checks that the newest message of a channel is also the first in a reverse read.
 fn head(database: &Database, last: Option<(ChannelId, MessageId)>, report: &mut StoreReport) {
     let Some((channel_id, message_id)) = last else {
         return;
@@ -130,7 +133,7 @@ fn sends(database: &Database, report: &mut StoreReport) {
         match row.into_inner() {
             Ok((key, value)) => match codec::decode_id(&value) {
                 Ok(_) if key.len() == size_of::<codec::SentKey>() => report.sends += 1,
-                Ok(_) => report.findings.wrong(format!("send {key:02x?}: it is no key")),
+                Ok(_) => report.findings.wrong(format!("send {key:02x?}: it is not a key")),
                 Err(error) => report.findings.wrong(format!("send {key:02x?}: {error}")),
             },
             Err(error) => {

@@ -1,13 +1,14 @@
-//! Fuzz target of stored messages, positions and keys: as they are written, and spoiled.
+//! Fuzz targets of stored messages, positions, keys and notifications, valid and mutated.
 
 use pabal_contract::fuzz::{for_a_while, spoiled};
-use pabal_core::model::{ChannelId, Message, MessageId, UserId};
+use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, UserId};
+use pabal_core::ports::Notification;
 use proptest::prelude::*;
 
-use super::codec::*;
+use super::*;
 
-/// Versions, flags, lengths and text, in places where they may not belong.
-pub(crate) const TOKENS: &[&[u8]] = &[
+/// Versions, flags, lengths and text, for insertion at any offset.
+const TOKENS: &[&[u8]] = &[
     b"\x00",
     b"\x01",
     b"\x02",
@@ -27,7 +28,7 @@ pub(crate) const TOKENS: &[&[u8]] = &[
 ];
 
 prop_compose! {
-    pub(crate) fn any_message()(
+    pub(super) fn any_message()(
         ids in any::<(u64, u64, u64)>(),
         message_to in any::<Option<u64>>(),
         content in any::<String>(),
@@ -50,7 +51,7 @@ fn encoded(message: &Message) -> Vec<u8> {
     value
 }
 
-/// What is wrong with a value, read off the table in [`codec`](super::codec).
+/// The expected error of a value, derived from the table in [`codec`](super).
 fn wrong(value: &[u8]) -> Option<DecodeError> {
     match *value {
         [version, ..] if version != 1 => return Some(DecodeError::Version(version)),
@@ -84,8 +85,8 @@ fn stored_messages() {
             Ok(message) => {
                 prop_assert_eq!(wrong(&value), None);
                 prop_assert_eq!(decode_message_from(&value), Ok(message.message_from));
-                // One meaning has one encoding, so all of the value was understood, and no length
-                // that it claims was believed beyond what is there.
+                // A message has exactly one encoding, so the whole value was decoded, and no
+                // claimed length was trusted beyond the bytes present.
                 prop_assert!(encoded(&message) == value);
             }
             Err(error) => prop_assert_eq!(Some(error), wrong(&value)),
@@ -113,6 +114,35 @@ fn stored_keys() {
         match decode_position_key(&key) {
             Ok(partition) => prop_assert!(position_key(partition)[..] == key),
             Err(_) => prop_assert!(key.len() != 2 || number(&key) >= 1_024),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn stored_notifications() {
+    let value = (any_message(), any::<(u64, u64)>()).prop_map(|(message, (user_id, queued_at))| {
+        let (user_id, queued_at) = (UserId::new(user_id), Timestamp::from_micros(queued_at));
+        notification::encode(&Notification { user_id, message, queued_at })
+    });
+    for_a_while(file!(), spoiled(value, TOKENS), |value| {
+        match notification::decode(&value) {
+            Ok(notification) => prop_assert!(notification::encode(&notification) == value),
+            Err(error) => {
+                let expected = match (value.first(), value.get(33..)) {
+                    (Some(&version), _) if version != 1 => DecodeError::Version(version),
+                    (_, None) => DecodeError::Truncated,
+                    (_, Some(message)) => {
+                        let ids = (ChannelId::new(0), MessageId::new(0));
+                        decode_message(ids.0, ids.1, message).expect_err("nothing else is wrong")
+                    }
+                };
+                prop_assert_eq!(error, expected);
+            }
+        }
+        match notification::decode_position(&value) {
+            Ok(position) => prop_assert!(position.to_be_bytes()[..] == value),
+            Err(error) => prop_assert_eq!(error, DecodeError::Length(value.len())),
         }
         Ok(())
     });

@@ -1,12 +1,13 @@
-//! Looks at every row of a push queue.
+//! Checks every row of a push queue.
 
 use fjall::Readable;
 
-use super::codec;
-use crate::embedded::{Database, StoreReport};
+use super::database::Database;
+use super::findings::StoreReport;
+use crate::codec::notification as codec;
 
-/// Looks at notifications and their positions.
-pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
+/// Checks notifications and their positions.
+pub(super) fn verify(database: &Database, report: &mut StoreReport) {
     let (mut last_given, mut highest) = (None, 0);
     for row in database.durable().iter(&database.push) {
         let (key, value) = match row.into_inner() {
@@ -35,7 +36,7 @@ pub(crate) fn verify(database: &Database, report: &mut StoreReport) {
     if last_given.unwrap_or_default() < highest {
         let last_given = last_given.unwrap_or_default();
         report.findings.wrong(format!(
-            "notification {highest} is above {last_given}, the last position that was given"
+            "notification {highest} is above {last_given}, the last position given"
         ));
     }
 }

@@ -1,5 +1,5 @@
-//! What an append writes, and what it answers. Owns the decision about repeats, which is atomic
-//! because one thread makes it for all partitions; syncing is the writer's.
+//! Stages the writes of an append and decides its outcomes. Owns the decision about repeats, which
+//! is atomic because one thread makes it for all partitions. Syncing is done by the writer.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,14 +7,14 @@ use fjall::OwnedWriteBatch;
 use pabal_core::model::{Message, MessageId, Partition};
 use pabal_core::ports::Appended;
 
-use super::codec::{self, MessageKey, SentKey};
-use super::positions::within_window;
-use crate::embedded::{Database, Unreadable};
+use super::database::{Database, ReadError};
+use crate::codec::{self, MessageKey, SentKey};
+use crate::send_window::within_window;
 
-/// Appends that were decided and are not written yet: the group in the making. Keys are collected
-/// first, because a batch must not hold a key twice.
+/// Appends that are decided but not written yet: the current group. Keys are collected first,
+/// because a batch must not contain a key twice.
 #[derive(Default)]
-pub(crate) struct AppendStage {
+pub(super) struct AppendStage {
     messages: Vec<(MessageKey, Vec<u8>)>,
     keys: HashSet<MessageKey>,
     sent: HashMap<SentKey, MessageId>,
@@ -22,24 +22,28 @@ pub(crate) struct AppendStage {
 }
 
 impl AppendStage {
-    /// Decides about `messages`, on the ground of what is stored and what is staged. After an error
-    /// the stage must be abandoned.
-    pub(crate) fn stage(
+    /// Decides about `messages`, based on stored and staged rows. After an error the stage must be
+    /// abandoned.
+    pub(super) fn stage(
         &mut self,
         database: &Database,
         partition: Partition,
         messages: &[Message],
-    ) -> Result<Vec<Appended>, Unreadable> {
+    ) -> Result<Vec<Appended>, ReadError> {
+        debug_assert!(
+            messages.is_sorted_by(|one, next| one.message_id < next.message_id),
+            "ids rise within a batch"
+        );
         let mut position = self.position(database, partition);
-        let mut became = Vec::with_capacity(messages.len());
+        let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
-            became.push(self.stage_one(database, position, message)?);
+            outcomes.push(self.stage_one(database, position, message)?);
             position = position.max(message.message_id);
         }
         if !messages.is_empty() {
             self.positions.insert(partition, position);
         }
-        Ok(became)
+        Ok(outcomes)
     }
 
     fn stage_one(
@@ -47,10 +51,10 @@ impl AppendStage {
         database: &Database,
         position: MessageId,
         message: &Message,
-    ) -> Result<Appended, Unreadable> {
+    ) -> Result<Appended, ReadError> {
         let (message_id, key) =
             (message.message_id, codec::message_key(message.channel_id, message.message_id));
-        // Nothing above the position is stored, so only a replay costs this look.
+        // Above the position nothing is stored, so only a replay needs this look-up.
         if message_id <= position && self.is_stored(database, &key)? {
             return Ok(Appended::Stored);
         }
@@ -75,7 +79,7 @@ impl AppendStage {
         staged.copied().unwrap_or_else(|| database.stored.get(partition))
     }
 
-    fn is_stored(&self, database: &Database, key: &MessageKey) -> Result<bool, Unreadable> {
+    fn is_stored(&self, database: &Database, key: &MessageKey) -> Result<bool, ReadError> {
         Ok(self.keys.contains(key) || database.messages.contains_key(key)?)
     }
 
@@ -83,19 +87,19 @@ impl AppendStage {
         &self,
         database: &Database,
         key: &SentKey,
-    ) -> Result<Option<MessageId>, Unreadable> {
+    ) -> Result<Option<MessageId>, ReadError> {
         if let Some(staged) = self.sent.get(key) {
             return Ok(Some(*staged));
         }
         let Some(value) = database.sent.get(key)? else {
             return Ok(None);
         };
-        let damaged = |error| Unreadable::Damaged(format!("send {key:02x?}: {error}"));
+        let damaged = |error| ReadError::Damaged(format!("send {key:02x?}: {error}"));
         codec::decode_id(&value).map(Some).map_err(damaged)
     }
 
-    /// Puts what is staged into `batch`.
-    pub(crate) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    /// Adds the staged writes to `batch`.
+    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
         for (key, value) in self.messages.drain(..) {
             batch.insert(&database.messages, key, value);
         }
@@ -110,16 +114,16 @@ impl AppendStage {
         }
     }
 
-    /// What was written is durable.
-    pub(crate) fn committed(&mut self, database: &Database) {
+    /// The staged writes are durable.
+    pub(super) fn committed(&mut self, database: &Database) {
         for (partition, position) in &self.positions {
             database.stored.advance(*partition, *position);
         }
         self.abandon();
     }
 
-    /// Forgets what is staged.
-    pub(crate) fn abandon(&mut self) {
+    /// Discards the staged writes.
+    pub(super) fn abandon(&mut self) {
         self.messages.clear();
         self.keys.clear();
         self.sent.clear();

@@ -1,4 +1,4 @@
-//! The reads of an embedded history, and the way of an append to the writer. Owns paging.
+//! The embedded history: reads, and forwarding of appends to the writer. Owns paging.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -8,10 +8,10 @@ use fjall::{Guard, Iter, Readable, Snapshot};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
 
-use super::codec::{self, DecodeError};
-use crate::embedded::{
-    Database, ExportError, Exported, Request, Stopped, Unreadable, Writer, breathe,
-};
+use super::database::{Database, ReadError, yield_between_rows};
+use super::export::{ExportError, Exported};
+use super::writer::{Request, Stopped, Writer};
+use crate::codec::{self, DecodeError};
 
 const FIRST: MessageId = MessageId::new(0);
 const LAST: MessageId = MessageId::new(u64::MAX);
@@ -19,27 +19,33 @@ const LAST: MessageId = MessageId::new(u64::MAX);
 /// A [`HistoryStore`] on local disk, opened by
 /// [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
 ///
-/// Appends of all partitions share one writer and its syncs. A repeated send is decided there,
-/// whichever owner sends it, for exactly [`SEND_KEY_WINDOW`](pabal_core::ports::SEND_KEY_WINDOW)
-/// between the two ids. An append whose future is dropped may still be done. A disk that fails to
-/// write poisons the store: every later call, reads too, answers
-/// [`HistoryError::Poisoned`].
+/// Appends of all partitions share one writer and its syncs; an acknowledged message survives `kill
+/// -9` and loss of power. The writer decides about repeats, for exactly
+/// [`SEND_KEY_WINDOW`](pabal_core::ports::SEND_KEY_WINDOW) between the two ids. Reads see each
+/// batch completely or not at all.
+///
+/// Not cancel safe: an append whose future is dropped may still be executed.
+///
+/// # Errors
+/// [`HistoryError::Unavailable`]: the disk failed to read; retry. [`HistoryError::Damaged`]: a row
+/// cannot be decoded; do not retry. [`HistoryError::Poisoned`]: a write failed; every later call
+/// fails too, and the process must stop.
 pub struct FjallHistoryStore {
     writer: Arc<Writer>,
 }
 
 impl FjallHistoryStore {
-    pub(crate) fn new(writer: Arc<Writer>) -> Self {
+    pub(super) fn new(writer: Arc<Writer>) -> Self {
         Self { writer }
     }
 
-    /// Writes all that the store of this history holds, the push queue too, into `folder`, which
-    /// must not be there; a store can be opened on it then. Everything that was durable before is
-    /// in it, and nothing that became so later, while appends go on. Ends early once `stopped` says
-    /// so. Blocks on the disk for as long as reading and writing all of it takes.
+    /// Copies the history and the push queue into `folder`, which must not exist; a store can then
+    /// be opened on it. The copy holds everything that was durable at the start and nothing later,
+    /// while appends continue. Ends early once `stopped` returns true. Blocks on the disk while it
+    /// reads and writes all data.
     ///
     /// # Errors
-    /// [`ExportError`]; what is in `folder` then is of no use.
+    /// [`ExportError`]; delete `folder` then.
     pub fn export(
         &self,
         folder: &Path,
@@ -51,17 +57,17 @@ impl FjallHistoryStore {
         }
     }
 
-    /// Whether there is no message in any channel.
-    pub(crate) fn is_empty(&self) -> Result<bool, HistoryError> {
+    /// Whether no channel has a message.
+    pub(super) fn is_empty(&self) -> Result<bool, HistoryError> {
         let database = self.writer.database()?;
         let mut first = database.durable().iter(&database.messages);
         match first.next().map(Guard::key).transpose() {
             Ok(first) => Ok(first.is_none()),
-            Err(error) => Err(Unreadable::from(error).into()),
+            Err(error) => Err(ReadError::from(error).into()),
         }
     }
 
-    /// One state of a channel, for as many reads as an answer takes.
+    /// One snapshot of a channel, for all reads of a call.
     fn channel(&self, channel_id: ChannelId) -> Result<ChannelRows<'_>, HistoryError> {
         let database = self.writer.database()?;
         Ok(ChannelRows { database, durable: database.durable(), channel_id })
@@ -75,8 +81,8 @@ impl HistoryStore for FjallHistoryStore {
         messages: Vec<Message>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, HistoryError>> {
         Box::pin(async move {
-            let request = |answer| Request::Append { partition, messages, answer };
-            self.writer.ask(request).await?
+            let request = |reply| Request::Append { partition, messages, reply };
+            self.writer.submit(request).await?
         })
     }
 
@@ -113,7 +119,7 @@ impl HistoryStore for FjallHistoryStore {
             let mut heads = Vec::with_capacity(channel_ids.len());
             for (row, channel_id) in channel_ids.into_iter().enumerate() {
                 heads.push(self.channel(channel_id)?.head()?);
-                breathe(row).await;
+                yield_between_rows(row).await;
             }
             Ok(heads)
         })
@@ -133,7 +139,7 @@ impl HistoryStore for FjallHistoryStore {
         Box::pin(async move {
             let database = self.writer.database()?;
             let value = database.durable().get(&database.sent, codec::sent_key(&key));
-            let Some(value) = value.map_err(Unreadable::from)? else {
+            let Some(value) = value.map_err(ReadError::from)? else {
                 return Ok(None);
             };
             let damaged = |error| HistoryError::Damaged(format!("{key:?}: {error}"));
@@ -143,7 +149,7 @@ impl HistoryStore for FjallHistoryStore {
     }
 }
 
-/// A channel as it stood when the last group was written.
+/// A channel as of the last written group.
 struct ChannelRows<'a> {
     database: &'a Database,
     durable: Arc<Snapshot>,
@@ -166,8 +172,9 @@ impl ChannelRows<'_> {
             PageFrom::Around(id) => {
                 let mut messages = self.take(below(id), limit / 2).await?.messages;
                 messages.reverse();
-                let room = limit - messages.len();
-                let from_on = self.take(self.range(Bound::Included(id), whole.1), room).await?;
+                let remaining = limit - messages.len();
+                let from_on =
+                    self.take(self.range(Bound::Included(id), whole.1), remaining).await?;
                 messages.extend(from_on.messages);
                 Ok(Page { messages, has_more: from_on.has_more })
             }
@@ -181,21 +188,21 @@ impl ChannelRows<'_> {
     ) -> Result<Page, HistoryError> {
         let mut page = Page::default();
         for (row, guard) in rows.enumerate() {
-            let (key, value) = guard.into_inner().map_err(Unreadable::from)?;
+            let (key, value) = guard.into_inner().map_err(ReadError::from)?;
             if row == limit {
                 page.has_more = true;
                 break;
             }
             let message_id = codec::id_in_key(&key).map_err(|e| self.damaged(FIRST, &e))?;
             page.messages.push(self.decode(message_id, &value)?);
-            breathe(row).await;
+            yield_between_rows(row).await;
         }
         Ok(page)
     }
 
     fn get(&self, message_id: MessageId) -> Result<Option<Message>, HistoryError> {
         let key = codec::message_key(self.channel_id, message_id);
-        let value = self.durable.get(&self.database.messages, key).map_err(Unreadable::from)?;
+        let value = self.durable.get(&self.database.messages, key).map_err(ReadError::from)?;
         value.map(|value| self.decode(message_id, &value)).transpose()
     }
 
@@ -204,7 +211,7 @@ impl ChannelRows<'_> {
         let Some(newest) = newest else {
             return Ok(FIRST);
         };
-        let key = newest.key().map_err(Unreadable::from)?;
+        let key = newest.key().map_err(ReadError::from)?;
         codec::id_in_key(&key).map_err(|error| self.damaged(FIRST, &error))
     }
 
@@ -219,12 +226,12 @@ impl ChannelRows<'_> {
             if unread == at_most {
                 break;
             }
-            let (key, value) = guard.into_inner().map_err(Unreadable::from)?;
+            let (key, value) = guard.into_inner().map_err(ReadError::from)?;
             let message_from = codec::decode_message_from(&value).map_err(|error| {
                 self.damaged(codec::id_in_key(&key).unwrap_or_default(), &error)
             })?;
             unread += usize::from(message_from != reader);
-            breathe(row).await;
+            yield_between_rows(row).await;
         }
         Ok(unread)
     }
@@ -262,7 +269,7 @@ mod tests {
         }
     }
 
-    /// How many sends are on disk after everything was merged.
+    /// The number of stored send keys after all tables are merged.
     fn sends_after_merging(database: &Database) -> usize {
         database.sent.rotate_memtable_and_wait().expect("a flush");
         database.sent.major_compact().expect("a merge");
@@ -270,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn merging_forgets_sends_that_left_the_window() {
+    async fn merging_removes_expired_send_keys() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = EmbeddedStore::open(folder.path(), &EmbeddedConfig::default()).expect("opens");
         let database = store.history.writer.database().expect("a database");
@@ -281,7 +288,7 @@ mod tests {
             store.history.append(partition, sends).await.expect("an append");
         }
         assert_eq!(sends_after_merging(database), 20, "all are within the window");
-        // The window of the busy partition moves on, past the first four of its sends.
+        // The window of the busy partition advances past the first four of its sends.
         let later = sent(busy, SEND_KEY_WINDOW + minute * 4, "later");
         store.history.append(busy, vec![later]).await.expect("an append");
         assert_eq!(sends_after_merging(database), 17);
