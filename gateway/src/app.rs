@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use maxminddb::MaxMindDbError;
 use pabal_core::engine::{Engine, EngineConfig, StartError};
-use pabal_core::ports::NodeInfo;
+use pabal_core::ports::{BoxFuture, NodeInfo};
 use pabal_transports::{Admission, AdmissionLimits, Requests, Transports, TransportsConfig};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -100,31 +100,34 @@ impl App {
     /// # Errors
     /// [`BuildError`]. Everything that was opened is closed again. A retry may succeed if a server
     /// was unavailable; other errors need a change of the configuration.
-    pub async fn build(
+    pub fn build(
         config: &Config,
         address: SocketAddr,
         tls: Option<Arc<Tls>>,
-    ) -> Result<Self, BuildError> {
-        let geo = open_geo(config.node.location_database.as_deref()).await?;
-        let (ports, stores) = Stores::open(config).await?;
-        let engine_config = EngineConfig {
-            node: config.node.name.clone(),
-            partitions: config.storage.partitions,
-            limits: config.engine_limits(),
-        };
-        let engine = match Engine::start(engine_config, ports).await {
-            Ok(engine) => engine,
-            Err(error) => {
+    ) -> BoxFuture<'_, Result<Self, BuildError>> {
+        Box::pin(async move {
+            let geo = open_geo(config.node.location_database.as_deref()).await?;
+            let (ports, stores) = Stores::open(config).await?;
+            let engine_config = EngineConfig {
+                node: config.node.name.clone(),
+                partitions: config.storage.partitions,
+                limits: config.engine_limits(),
+            };
+            let engine = match Engine::start(engine_config, ports).await {
+                Ok(engine) => engine,
+                Err(error) => {
+                    stores.close().await;
+                    return Err(error.into());
+                }
+            };
+            let assembled =
+                Self::assemble(config, (address, tls), &engine, stores.clone(), geo).await;
+            if assembled.is_err() {
+                engine.shutdown().await;
                 stores.close().await;
-                return Err(error.into());
             }
-        };
-        let assembled = Self::assemble(config, (address, tls), &engine, stores.clone(), geo).await;
-        if assembled.is_err() {
-            engine.shutdown().await;
-            stores.close().await;
-        }
-        assembled
+            assembled
+        })
     }
 
     async fn assemble(
@@ -257,28 +260,32 @@ impl App {
 
     /// Refuses new sessions and sends, notifies sessions when to reconnect and ends them, and ends
     /// reads of sessions on other nodes through this one. Takes at most twice `grace`. Idempotent.
-    pub async fn drain(&self, grace: Duration) {
-        self.draining.cancel();
-        let drained = timeout(grace, self.engine.drain(self.reconnect_after)).await;
-        if drained.is_err() {
-            tracing::warn!("some sessions were not notified that the node is stopping");
-        }
-        self.services.transports.shutdown(grace).await;
-        self.services.peers.leave();
+    pub fn drain(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.draining.cancel();
+            let drained = timeout(grace, self.engine.drain(self.reconnect_after)).await;
+            if drained.is_err() {
+                tracing::warn!("some sessions were not notified that the node is stopping");
+            }
+            self.services.transports.shutdown(grace).await;
+            self.services.peers.leave();
+        })
     }
 
     /// Waits up to `grace` for changes in progress, ends all background tasks, and closes the
     /// stores.
-    pub async fn shutdown(self, grace: Duration) {
-        self.requests.close();
-        if timeout(grace, self.requests.wait()).await.is_err() {
-            tracing::warn!("some requests were still in progress when the node stopped");
-        }
-        self.stop.cancel();
-        self.background.close();
-        self.background.wait().await;
-        self.engine.shutdown().await;
-        self.stores.close().await;
+    pub fn shutdown(self, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.requests.close();
+            if timeout(grace, self.requests.wait()).await.is_err() {
+                tracing::warn!("some requests were still in progress when the node stopped");
+            }
+            self.stop.cancel();
+            self.background.close();
+            self.background.wait().await;
+            self.engine.shutdown().await;
+            self.stores.close().await;
+        })
     }
 }
 

@@ -12,6 +12,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use pabal_core::ports::BoxFuture;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Postgres};
@@ -65,13 +66,15 @@ impl PostgresDirectory {
     ///
     /// # Errors
     /// [`ConnectError`]; its `retryable` says whether a retry helps.
-    pub async fn migrate(url: &str) -> Result<(), ConnectError> {
-        let (options, connection) = first_connection(url).await?;
-        end(connection).await;
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-        let migrated = POSTGRES.run(&pool).await;
-        pool.close().await;
-        migrated.map_err(|error| migrate_error(url, error))
+    pub fn migrate(url: &str) -> BoxFuture<'_, Result<(), ConnectError>> {
+        Box::pin(async move {
+            let (options, connection) = first_connection(url).await?;
+            end(connection).await;
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+            let migrated = POSTGRES.run(&pool).await;
+            pool.close().await;
+            migrated.map_err(|error| migrate_error(url, error))
+        })
     }
 
     /// Connects to the database at `url`, `postgres://user:password@host:port/database`, with
@@ -82,31 +85,35 @@ impl PostgresDirectory {
     ///
     /// # Errors
     /// [`ConnectError`]; its `retryable` says whether a retry helps.
-    pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
-        let (options, mut connection) = first_connection(url).await?;
-        let checked = check_schema(url, &mut connection).await;
-        end(connection).await;
-        checked?;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections.max(1))
-            .acquire_timeout(CALL_TIMEOUT)
-            .test_before_acquire(false)
-            .after_connect(|connection, _| Box::pin(begin_session(connection)))
-            .before_acquire(|connection, idle| Box::pin(trusted(connection, idle)))
-            // A connection that hangs is closed instead of returned to the pool.
-            .after_release(|connection, _| Box::pin(alive(connection)))
-            .connect_lazy_with(options);
-        Ok(Self { store: Store { readers: pool.clone(), writers: pool } })
+    pub fn connect(url: &str, connections: u32) -> BoxFuture<'_, Result<Self, ConnectError>> {
+        Box::pin(async move {
+            let (options, mut connection) = first_connection(url).await?;
+            let checked = check_schema(url, &mut connection).await;
+            end(connection).await;
+            checked?;
+            let pool = PgPoolOptions::new()
+                .max_connections(connections.max(1))
+                .acquire_timeout(CALL_TIMEOUT)
+                .test_before_acquire(false)
+                .after_connect(|connection, _| Box::pin(begin_session(connection)))
+                .before_acquire(|connection, idle| Box::pin(trusted(connection, idle)))
+                // A connection that hangs is closed instead of returned to the pool.
+                .after_release(|connection, _| Box::pin(alive(connection)))
+                .connect_lazy_with(options);
+            Ok(Self { store: Store { readers: pool.clone(), writers: pool } })
+        })
     }
 
     /// Waits until running calls have finished, and closes all connections. Queued and later calls
     /// fail with [`DirectoryError::Unavailable`](pabal_core::ports::DirectoryError::Unavailable).
     /// Idempotent; takes at most 10 s.
-    pub async fn close(&self) {
-        let closed = timeout(CALL_TIMEOUT, self.store.writers.close()).await;
-        if closed.is_err() {
-            tracing::warn!("connections to PostgreSQL did not close in time and are dropped");
-        }
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let closed = timeout(CALL_TIMEOUT, self.store.writers.close()).await;
+            if closed.is_err() {
+                tracing::warn!("connections to PostgreSQL did not close in time and are dropped");
+            }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::path::Path;
 use std::time::Duration;
 
-use pabal_core::ports::DirectoryError;
+use pabal_core::ports::{BoxFuture, DirectoryError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
 
@@ -119,25 +119,29 @@ impl SqliteDirectory {
     /// # Errors
     /// [`DirectoryError::Unavailable`] if the file cannot be written; retry once its cause is
     /// fixed.
-    pub async fn copy_to(&self, path: &Path) -> Result<(), DirectoryError> {
-        // Uses a connection of its own: the copy takes long, and the write-ahead log keeps it from
-        // blocking writers.
-        let copied = async {
-            let mut connection = self.store.writers.connect_options().connect().await?;
-            // SQLite accepts paths only as text.
-            let to = path.to_string_lossy();
-            sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
-            connection.close().await
-        };
-        copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
+    pub fn copy_to<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        Box::pin(async move {
+            // Uses a connection of its own: the copy takes long, and the write-ahead log keeps it from
+            // blocking writers.
+            let copied = async {
+                let mut connection = self.store.writers.connect_options().connect().await?;
+                // SQLite accepts paths only as text.
+                let to = path.to_string_lossy();
+                sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
+                connection.close().await
+            };
+            copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
+        })
     }
 
     /// Waits until running calls have finished, writes the write-ahead log back and closes the
     /// file. Queued and later calls fail with [`DirectoryError::Unavailable`]. Idempotent.
-    pub async fn close(&self) {
-        self.store.readers.close().await;
-        // The last connection to close writes the log back, which a reader cannot do.
-        self.store.writers.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.store.readers.close().await;
+            // The last connection to close writes the log back, which a reader cannot do.
+            self.store.writers.close().await;
+        })
     }
 }
 

@@ -60,8 +60,8 @@ impl CassandraHistoryStore {
     ///
     /// # Errors
     /// [`ConnectError`]; its `retryable` says whether a retry helps.
-    pub async fn migrate(url: &str) -> Result<(), ConnectError> {
-        Box::pin(schema::migrate(url, &Address::parse(url)?)).await
+    pub fn migrate(url: &str) -> BoxFuture<'_, Result<(), ConnectError>> {
+        Box::pin(async move { schema::migrate(url, &Address::parse(url)?).await })
     }
 
     /// Connects to the keyspace of `url`:
@@ -75,15 +75,17 @@ impl CassandraHistoryStore {
     ///
     /// # Errors
     /// [`ConnectError`]; its `retryable` says whether a retry helps.
-    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let address = Address::parse(url)?;
-        let session = Box::pin(schema::session(url, &address)).await?;
-        Box::pin(schema::check(url, &address, &session)).await?;
-        let statements = Box::pin(Statements::prepare(&session)).await.map_err(|error| {
-            ConnectError::new(url, crate::error::Why::Refused(error.to_string()))
-        })?;
-        let known_buckets = KnownBuckets::default();
-        Ok(Self { client: Arc::new(Client { session, statements, known_buckets }) })
+    pub fn connect(url: &str) -> BoxFuture<'_, Result<Self, ConnectError>> {
+        Box::pin(async move {
+            let address = Address::parse(url)?;
+            let session = schema::session(url, &address).await?;
+            Box::pin(schema::check(url, &address, &session)).await?;
+            let statements = Box::pin(Statements::prepare(&session)).await.map_err(|error| {
+                ConnectError::new(url, crate::error::Why::Refused(error.to_string()))
+            })?;
+            let known_buckets = KnownBuckets::default();
+            Ok(Self { client: Arc::new(Client { session, statements, known_buckets }) })
+        })
     }
 
     /// Records that channels are divided into `partitions` partitions in this keyspace, which must

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pabal_core::ports::Clock;
+use pabal_core::ports::{BoxFuture, Clock};
 
 use super::error::ConnectError;
 use super::keyspace::Keyspace;
@@ -46,10 +46,15 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`ConnectError`] as one line; only [`ConnectError::Unreachable`] is worth a retry.
-    pub async fn connect(url: &RedisUrl, config: &RedisConfig) -> Result<Self, ConnectError> {
-        let servers = Servers::connect(url.clone(), config.call_within).await?;
-        let namespace = config.namespace.as_str().into();
-        Ok(Self { keyspace: Keyspace { servers: Arc::new(servers), namespace } })
+    pub fn connect<'a>(
+        url: &'a RedisUrl,
+        config: &'a RedisConfig,
+    ) -> BoxFuture<'a, Result<Self, ConnectError>> {
+        Box::pin(async move {
+            let servers = Servers::connect(url.clone(), config.call_within).await?;
+            let namespace = config.namespace.as_str().into();
+            Ok(Self { keyspace: Keyspace { servers: Arc::new(servers), namespace } })
+        })
     }
 
     /// Records that channels are divided into `partitions` partitions in this namespace, or checks
@@ -58,17 +63,23 @@ impl RedisStore {
     /// # Errors
     /// [`ConnectError::Partitions`] if another number is recorded; otherwise as for
     /// [`connect`](Self::connect).
-    pub async fn keep_to(&self, partitions: u16) -> Result<(), ConnectError> {
-        let (key, asked) = (self.keyspace.key("log", "partitions"), partitions.to_string());
-        let at = |error| ConnectError::at(self.keyspace.servers.first_host(), &error);
-        let reply =
-            self.keyspace.servers.call(&KEEP_TO, &[&key], &[asked.as_bytes()]).await.map_err(at)?;
-        let recorded = stream::text(reply.value).map_err(at)?;
-        if recorded != asked {
-            let address = self.keyspace.servers.first_host().to_string();
-            return Err(ConnectError::Partitions { address, recorded, asked: partitions });
-        }
-        Ok(())
+    pub fn keep_to(&self, partitions: u16) -> BoxFuture<'_, Result<(), ConnectError>> {
+        Box::pin(async move {
+            let (key, asked) = (self.keyspace.key("log", "partitions"), partitions.to_string());
+            let at = |error| ConnectError::at(self.keyspace.servers.first_host(), &error);
+            let reply = self
+                .keyspace
+                .servers
+                .call(&KEEP_TO, &[&key], &[asked.as_bytes()])
+                .await
+                .map_err(at)?;
+            let recorded = stream::text(reply.value).map_err(at)?;
+            if recorded != asked {
+                let address = self.keyspace.servers.first_host().to_string();
+                return Err(ConnectError::Partitions { address, recorded, asked: partitions });
+            }
+            Ok(())
+        })
     }
 
     /// The sync queue of each partition. Each holds up to `capacity_per_partition` messages (at
