@@ -11,7 +11,7 @@
 mod verify;
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pabal_core::ports::{BoxFuture, DirectoryError};
@@ -53,30 +53,33 @@ impl SqliteDirectory {
     ///
     /// # Errors
     /// [`OpenError`]; each variant says whether a retry helps.
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let unusable = |error| OpenError::connect(path.to_owned(), error);
-        let file = SqliteConnectOptions::new()
-            .filename(path)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writing = file
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let writer = connections(1).connect_with(writing).await.map_err(unusable)?;
-        if let Err(error) = SQLITE.run(&writer).await {
-            writer.close().await;
-            return Err(OpenError::migrate(path.to_owned(), error));
-        }
-        match connections(READERS).connect_with(file.read_only(true)).await {
-            Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
-            Err(error) => {
+    pub fn open(path: impl Into<PathBuf>) -> BoxFuture<'static, Result<Self, OpenError>> {
+        let path = path.into();
+        Box::pin(async move {
+            let path = path.as_path();
+            let unusable = |error| OpenError::connect(path.to_owned(), error);
+            let file = SqliteConnectOptions::new()
+                .filename(path)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT);
+            let writing = file
+                .clone()
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full);
+            let writer = connections(1).connect_with(writing).await.map_err(unusable)?;
+            if let Err(error) = SQLITE.run(&writer).await {
                 writer.close().await;
-                Err(unusable(error))
+                return Err(OpenError::migrate(path.to_owned(), error));
             }
-        }
+            match connections(READERS).connect_with(file.read_only(true)).await {
+                Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
+                Err(error) => {
+                    writer.close().await;
+                    Err(unusable(error))
+                }
+            }
+        })
     }
 
     /// Opens an existing file, which a node may have open too. Changes neither its tables nor its
@@ -84,33 +87,38 @@ impl SqliteDirectory {
     ///
     /// # Errors
     /// [`OpenError`], also for tables of another release, which only that release may migrate.
-    pub async fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let unusable = |error| OpenError::connect(path.to_owned(), error);
-        let file = SqliteConnectOptions::new()
-            .filename(path)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .synchronous(SqliteSynchronous::Full);
-        let writer = connections(1).connect_with(file.clone()).await.map_err(unusable)?;
-        let checked = async {
-            let version = schema_version(&writer).await.map_err(unusable)?;
-            match version.cmp(&known_version()) {
-                Ordering::Equal => {}
-                Ordering::Less => return Err(OpenError::Older { path: path.to_owned(), version }),
-                Ordering::Greater => {
-                    return Err(OpenError::Newer { path: path.to_owned(), version });
+    pub fn open_existing(path: impl Into<PathBuf>) -> BoxFuture<'static, Result<Self, OpenError>> {
+        let path = path.into();
+        Box::pin(async move {
+            let path = path.as_path();
+            let unusable = |error| OpenError::connect(path.to_owned(), error);
+            let file = SqliteConnectOptions::new()
+                .filename(path)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT)
+                .synchronous(SqliteSynchronous::Full);
+            let writer = connections(1).connect_with(file.clone()).await.map_err(unusable)?;
+            let checked = async {
+                let version = schema_version(&writer).await.map_err(unusable)?;
+                match version.cmp(&known_version()) {
+                    Ordering::Equal => {}
+                    Ordering::Less => {
+                        return Err(OpenError::Older { path: path.to_owned(), version });
+                    }
+                    Ordering::Greater => {
+                        return Err(OpenError::Newer { path: path.to_owned(), version });
+                    }
+                }
+                connections(1).connect_with(file.read_only(true)).await.map_err(unusable)
+            };
+            match checked.await {
+                Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
+                Err(error) => {
+                    writer.close().await;
+                    Err(error)
                 }
             }
-            connections(1).connect_with(file.read_only(true)).await.map_err(unusable)
-        };
-        match checked.await {
-            Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
-            Err(error) => {
-                writer.close().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Writes a copy of the directory to a file that must not exist. Other calls continue
