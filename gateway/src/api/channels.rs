@@ -13,7 +13,7 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::request::{At, Json, Parameters};
+use super::request::{Json, Parameters, PathId};
 use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
 use super::{Api, Failure, rules};
 use crate::auth::Caller;
@@ -94,7 +94,7 @@ pub(super) async fn create(
 pub(super) async fn direct(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<(StatusCode, Answer<ChannelAnswer>), Failure> {
     let user_id = caller.user_id();
     another(user_id, other)?;
@@ -162,7 +162,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
 ) -> Result<Answer<ChannelAnswer>, Failure> {
     let channel = api.channel_view(caller.user_id(), channel_id).await?;
     Ok(Answer(ChannelAnswer { channel }))
@@ -189,7 +189,7 @@ pub(super) struct ChannelPatch {
 pub(super) async fn rename(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
     Json(body): Json<ChannelPatch>,
 ) -> Result<Answer<ChannelAnswer>, Failure> {
     let user_id = caller.user_id();
@@ -223,7 +223,7 @@ pub(super) async fn rename(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
 ) -> Result<StatusCode, Failure> {
     let membership = api.membership(caller.user_id(), channel_id).await?;
     require_role(&membership, Role::Owner)?;

@@ -8,7 +8,7 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::request::{At, Parameters};
+use super::request::{Parameters, PathId};
 use super::views::{IdSchema, another, page};
 use super::{Api, Failure};
 use crate::auth::Caller;
@@ -101,7 +101,7 @@ async fn with_presence(api: &Api, friends: Vec<Friend>) -> Result<Vec<FriendView
 pub(super) async fn put(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<Answer<FriendAnswer>, Failure> {
     another(caller.user_id(), other)?;
     if api.directory().blocks(other).await?.contains(&caller.user_id()) {
@@ -126,7 +126,7 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<StatusCode, Failure> {
     api.directory().unfriend(caller.user_id(), other).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -9,7 +9,7 @@ use pabal_core::protocol::{Problem, ProblemCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::request::{From, Json};
+use super::request::{ClientAddress, Json};
 use super::views::LoggedIn;
 use super::{Api, Failure, rules};
 use crate::auth::{Caller, new_token};
@@ -39,7 +39,7 @@ pub(super) struct LogIn {
     ))]
 pub(super) async fn log_in(
     State(api): State<Api>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     Json(body): Json<LogIn>,
 ) -> Result<Answer<LoggedIn>, Failure> {
     let device_name = rules::device_name(body.device_name.as_deref().unwrap_or_default())?;

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use changes::Changes;
 pub use openapi::document as openapi;
 pub use problem::Failure;
-pub use request::From;
+pub use request::ClientAddress;
 pub use router::{administration, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 

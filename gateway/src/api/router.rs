@@ -1,4 +1,4 @@
-//! The paths of the API service, and what applies to all of them.
+//! The paths of the API service, and the middleware of all of them.
 
 use std::time::Instant;
 
@@ -45,14 +45,14 @@ pub(super) fn described() -> OpenApiRouter<Api> {
 /// The API service.
 ///
 /// # Errors
-/// If the description cannot be rendered: a defect.
+/// If the OpenAPI document cannot be serialised, which is a defect.
 pub fn router(api: Api) -> serde_json::Result<Router> {
     let (paths, _) = described().split_for_parts();
     let pages = landing::pages(&openapi::document())?;
     Ok(complete(paths.merge(pages), api))
 }
 
-/// What the administration listener serves.
+/// The paths of the administration listener.
 pub fn administration(api: Api) -> Router {
     let paths = Router::new()
         .route("/healthz", get(health::alive))
@@ -69,7 +69,7 @@ fn complete(paths: Router<Api>, api: Api) -> Router {
         .with_state(api)
 }
 
-/// Counts a request, under the template of its path.
+/// Counts a request under the template of its path.
 async fn meter(
     State(api): State<Api>,
     path: MatchedPath,
@@ -83,7 +83,7 @@ async fn meter(
     response
 }
 
-/// Clients may make methods up; the names of series they may not.
+/// The method as a label. Clients may invent methods, and must not create time series by it.
 fn known(method: &http::Method) -> &'static str {
     match method.as_str() {
         "GET" | "HEAD" => "GET",

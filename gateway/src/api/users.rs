@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::login::new_access;
-use super::request::{At, From, Json, Parameters};
+use super::request::{ClientAddress, Json, Parameters, PathId};
 use super::views::{LoggedIn, UserAnswer, UserView};
 use super::{Api, Failure, rules};
 use crate::auth::Caller;
@@ -42,7 +42,7 @@ pub(super) struct SignUp {
     ))]
 pub(super) async fn sign_up(
     State(api): State<Api>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     Json(body): Json<SignUp>,
 ) -> Result<(StatusCode, Answer<LoggedIn>), Failure> {
     let username = rules::username(&body.username)?;
@@ -92,7 +92,7 @@ pub(super) async fn sign_up(
 pub(super) async fn show(
     State(api): State<Api>,
     _: Caller,
-    At(user_id): At<UserId>,
+    PathId(user_id): PathId<UserId>,
 ) -> Result<Answer<UserAnswer>, Failure> {
     let user = api.directory().user(user_id).await?;
     let user = user.ok_or_else(|| Problem::new(ProblemCode::NotFound, "there is no such user"))?;

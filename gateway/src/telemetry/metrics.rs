@@ -142,9 +142,14 @@ impl Collector for Sources {
                 self.passwords.verified(),
             ),
             (
+                "requests_forwarded",
+                "Requests forwarded to other nodes, which have the session",
+                self.peers.forwarded(),
+            ),
+            (
                 "requests_passed_on",
-                "Requests to sessions of other nodes, passed on to those",
-                self.peers.passed_on(),
+                "Deprecated name of pabal_requests_forwarded",
+                self.peers.forwarded(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
             ("sessions_expired", "Sessions ended because nobody read them", stats.sessions_expired),
