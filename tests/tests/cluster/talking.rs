@@ -48,7 +48,7 @@ pub(crate) async fn on_different_nodes(cluster: &Cluster) {
 
 /// Connections go to nodes as they come, so polls and streams arrive where their session is not.
 pub(crate) async fn behind_a_balancer(cluster: &Cluster) {
-    let before = passed_on(cluster).await;
+    let before = forwarded(cluster).await;
     let balancer = &[cluster.balancer.address()];
     let users = cast(balancer, ["ann", "bob", "carl", "dora", "emil"]).await;
     let others: Vec<&Account> = users[1..].iter().collect();
@@ -66,13 +66,13 @@ pub(crate) async fn behind_a_balancer(cluster: &Cluster) {
     }
     let (histories, _) = finish(&[channel], &ledger, &users[0], devices).await;
     assert_eq!(histories[0].len(), 100);
-    assert!(passed_on(cluster).await > before, "not all reached the right node");
+    assert!(forwarded(cluster).await > before, "not all reached the right node");
 }
 
-async fn passed_on(cluster: &Cluster) -> f64 {
+async fn forwarded(cluster: &Cluster) -> f64 {
     let counts = cluster
         .nodes
         .iter()
-        .map(async |node| node.metrics().await.get("pabal_requests_passed_on_total"));
+        .map(async |node| node.metrics().await.get("pabal_requests_forwarded_total"));
     join_all(counts).await.into_iter().sum()
 }
