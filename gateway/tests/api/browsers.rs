@@ -1,5 +1,5 @@
-//! What browsers need to be told: which pages may come, and what not to make of an answer. And the
-//! ids of requests, which travel the same way.
+//! Headers for browsers: which pages may use the node, and what a browser must not do with a response. And
+//! the ids of requests, which travel in a header, too.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ fn preflight(path: &str, origin: &str) -> String {
 }
 
 #[tokio::test]
-async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
+async fn pages_of_listed_origins_may_read_every_kind_of_response() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -48,7 +48,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
         let allowed = listed.header("access-control-allow-origin");
         assert_eq!(allowed, "https://chat.example.org", "{path}");
         assert_eq!(listed.header("vary"), "origin", "{path}");
-        // Others get the same answer, which their browser keeps from them.
+        // Pages of other origins get the same response, and their browser withholds it.
         for origin in [OTHER, OWN, "origin: null\r\n", ""] {
             let answer = line.ask(get(&ann, path, origin)).await;
             assert_eq!(answer.status, status, "{path} from {origin}");
@@ -57,7 +57,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
     }
     let exposed = line.ask(get(&ann, "/v1/me", PAGE)).await;
     assert_eq!(exposed.header("access-control-expose-headers"), "retry-after, x-request-id");
-    // The stream begins with its head, and has no length.
+    // The head of a stream comes first, and has no length.
     let stream = node.http.get(format!("{}{session}/events", node.url)).bearer_auth(&ann.token);
     let stream = stream.header("origin", "https://chat.example.org").send().await.unwrap();
     let allowed = &stream.headers()["access-control-allow-origin"];
@@ -67,7 +67,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_answer() {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_for_listed_origins_only() {
+async fn a_preflight_succeeds_for_listed_origins_only() {
     let node = start().await;
     let mut line = Line::open(&node).await;
     for path in ["/v1/login", "/v1/sessions", "/v1/sessions/x/poll", "/v1/sessions/x/commands"] {
@@ -96,7 +96,7 @@ async fn a_preflight_is_answered_for_listed_origins_only() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_for_listed_pages_own_pages_and_whoever_is_no_page() {
+async fn a_websocket_is_open_to_listed_pages_own_pages_and_clients_that_are_not_pages() {
     let public = |config: &mut pabal_gateway::config::Config| {
         let listed = "https://chat.example.org".to_owned();
         config.server.allowed_origins = vec![listed.try_into().unwrap()];
@@ -129,7 +129,7 @@ async fn a_websocket_is_for_listed_pages_own_pages_and_whoever_is_no_page() {
 }
 
 #[tokio::test]
-async fn every_answer_but_a_polls_has_an_id() {
+async fn every_response_but_that_of_a_poll_has_an_id() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -147,7 +147,7 @@ async fn every_answer_but_a_polls_has_an_id() {
     for query in ["poll", "long-poll?wait_ms=1"] {
         let path = format!("/v1/sessions/{}/{query}", ears.id);
         assert_eq!(line.ask(get(&ann, &path, given)).await.header("x-request-id"), "trace-7");
-        // Twice: on hyper's part of the connection, and on the polls' own.
+        // Twice: once served by the poll server, and once by hyper.
         let closing = format!("{given}connection: close\r\n");
         let mut old = Line::open(&node).await;
         assert_eq!(old.ask(get(&ann, &path, &closing)).await.header("x-request-id"), "trace-7");
@@ -159,7 +159,7 @@ async fn every_answer_but_a_polls_has_an_id() {
 }
 
 #[tokio::test]
-async fn answers_tell_browsers_what_not_to_do() {
+async fn responses_restrict_what_browsers_do_with_them() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     for path in ["/v1/me", "/v1/nothing", "/v1/sessions/x/shoes"] {
@@ -181,7 +181,7 @@ async fn answers_tell_browsers_what_not_to_do() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_poll_is_small() {
+async fn the_response_to_a_poll_is_small() {
     let node = start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;

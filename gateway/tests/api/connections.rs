@@ -1,4 +1,4 @@
-//! Connections themselves: those that say nothing, HTTP/2, restarts, and what a folder refuses.
+//! Connections: idle ones, limits, HTTP/2, and addresses and folders that cannot be used.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::support::Node;
 
 #[tokio::test]
-async fn connections_that_ask_nothing_are_closed() {
+async fn connections_without_a_request_are_closed() {
     let node = Node::start_with(|config| config.server.first_request_timeout_ms = 300).await;
     let address = node.url.strip_prefix("http://").unwrap();
     for opening in ["", "G", "GET /healthz HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
@@ -20,7 +20,7 @@ async fn connections_that_ask_nothing_are_closed() {
         let begun = Instant::now();
         let mut rest = Vec::new();
         let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
-        // Closed or reset, whichever; but soon.
+        // Closed or reset, but soon.
         let _ = closed.await.unwrap_or_else(|_| panic!("{opening:?} is still open"));
         assert!(begun.elapsed() >= Duration::from_millis(200), "{opening:?}");
     }
@@ -31,14 +31,14 @@ async fn connections_that_ask_nothing_are_closed() {
         let mut answer = [0; 512];
         let read = stream.read(&mut answer).await.unwrap();
         assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
-        // Longer than the deadline for the first request: a poller keeps its connection.
+        // Longer than the deadline of the first request: a polling client keeps its connection.
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     node.stop().await;
 }
 
 #[tokio::test]
-async fn an_address_holds_so_many_connections() {
+async fn an_address_is_limited_in_its_connections() {
     let node = Node::start_with(|config| {
         config.limits.rate_limits = true;
         config.server.max_connections_per_address = 3;
@@ -71,7 +71,7 @@ async fn http_2_without_tls_is_served() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_said_in_one_line() {
+async fn addresses_and_folders_that_cannot_be_used_are_reported_in_one_line() {
     let node = Node::start().await;
     let flags = |listen: &str, data: &std::path::Path| ServeFlags {
         listen: Some(listen.parse().unwrap()),

@@ -1,4 +1,4 @@
-//! Who asks too often is told to wait, and nobody else is.
+//! Rate limits: a client beyond its limit gets 429 with a time to wait, and other clients are not affected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Ears, Node, Person};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A second's worth is one request; the first ten are free.
+/// Limits in requests a second, with a burst of ten times that.
 async fn start(per_address: u32, per_user: u32) -> Node {
     Node::start_with(|config| {
         config.limits.rate_limits = true;
@@ -22,7 +22,7 @@ async fn start(per_address: u32, per_user: u32) -> Node {
     .await
 }
 
-/// Every way to ask something in a person's name.
+/// A request of a user on every path.
 fn ways(person: &Person, ears: &Ears) -> Vec<(&'static str, String)> {
     let session = format!("/v1/sessions/{}", ears.id);
     vec![
@@ -49,11 +49,11 @@ async fn refused(line: &mut Line, name: &str, request: &str) {
             return;
         }
     }
-    panic!("{name}: nothing is too often");
+    panic!("{name}: the limit is never reached");
 }
 
 #[tokio::test]
-async fn a_user_who_asks_too_often_waits_whichever_way_it_is() {
+async fn the_rate_limit_of_a_user_holds_on_every_path() {
     let node = start(1_000_000, 1).await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let (anns, bobs) = (ann.listen().await, bob.listen().await);
@@ -66,7 +66,7 @@ async fn a_user_who_asks_too_often_waits_whichever_way_it_is() {
 }
 
 #[tokio::test]
-async fn an_address_that_asks_too_often_waits_even_for_nothing() {
+async fn the_rate_limit_of_an_address_holds_on_every_path() {
     let node = start(1, 1_000_000).await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -79,7 +79,7 @@ async fn an_address_that_asks_too_often_waits_even_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_too_fast_is_closed_with_its_code() {
+async fn a_websocket_that_is_too_fast_is_closed_with_4429() {
     let node = start(1_000_000, 1).await;
     for (name, frame) in [
         ("ann", Message::text(r#"{"ack":"0"}"#)),
@@ -120,7 +120,7 @@ async fn a_websocket_that_is_too_fast_is_closed_with_its_code() {
 }
 
 #[tokio::test]
-async fn for_load_tests_nothing_is_too_often() {
+async fn rate_limits_can_be_switched_off_for_load_tests() {
     let node = Node::start_with(|config| {
         config.limits.requests_per_address_per_second = 1;
         config.limits.requests_per_user_per_second = 1;

@@ -1,12 +1,15 @@
-//! Polls and event streams on plain connections: they are served apart from all other requests
-//! (`server/reads.rs`), and no client may be able to tell.
+//! Polls and event streams on plain connections: the poll server (`server/poll_server.rs`) serves them and
+//! hyper all other requests, and no client can tell the difference.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::line::{Line, get, poll, post};
 use crate::support::Node;
+
+const SOON: Duration = Duration::from_secs(20);
 
 fn contents(batch: &Value) -> Vec<String> {
     let events = batch["events"].as_array().unwrap().iter();
@@ -40,7 +43,7 @@ async fn polls_and_all_other_requests_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_poll_in_pieces_is_the_same_poll() {
+async fn a_poll_that_arrives_in_pieces_is_served_as_one() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -49,7 +52,7 @@ async fn a_poll_in_pieces_is_the_same_poll() {
     for cut in 1..request.len() {
         let (first, second) = request.split_at(cut);
         line.write(first).await;
-        // Lets the node, which shares this thread, read the first piece by itself.
+        // The node shares this thread, and now reads the first piece by itself.
         tokio::task::yield_now().await;
         let answer = line.ask(second).await;
         assert_eq!((answer.status, &answer.body), (200, &json!({"events": [], "next": "0"})));
@@ -58,7 +61,7 @@ async fn a_poll_in_pieces_is_the_same_poll() {
 }
 
 #[tokio::test]
-async fn requests_that_were_sent_ahead_are_answered_in_order() {
+async fn pipelined_requests_are_served_in_order() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -86,7 +89,7 @@ async fn requests_that_were_sent_ahead_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
+async fn pipelined_requests_beyond_the_read_ahead_limit_wait_in_the_socket() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -101,13 +104,13 @@ async fn more_requests_ahead_than_are_read_wait_in_the_socket() {
 }
 
 #[tokio::test]
-async fn a_stream_is_one_answer_among_others() {
+async fn a_stream_is_one_response_among_others() {
     let node = Node::start().await;
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
     let ears = bob.listen().await;
     let mut line = Line::open(&node).await;
-    // By way of hyper and by way of a poll; with a request behind it that was sent ahead.
+    // After a request to hyper and after a poll; followed by a pipelined request.
     for before in [get(&bob, "/v1/me", ""), poll(&ears, &bob, "poll")] {
         let ears = bob.listen().await;
         assert_eq!(line.ask(&before).await.status, 200);
@@ -124,14 +127,14 @@ async fn a_stream_is_one_answer_among_others() {
         }
         bob.delete(&format!("/v1/sessions/{}", ears.id)).await.is(204);
         assert!(line.chunk().await.contains("\"code\":4404"));
-        assert_eq!(line.chunk().await, "", "the end of the answer");
+        assert_eq!(line.chunk().await, "", "the end of the response");
         assert_eq!(line.read().await.unwrap().body["user"]["user_id"], *bob.id);
     }
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_waiting_read_ends_with_its_client() {
+async fn a_parked_read_ends_when_its_client_disconnects() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     for (transport, read) in [("long_polling", "long-poll"), ("sse", "events")] {
@@ -152,13 +155,13 @@ async fn a_waiting_read_ends_with_its_client() {
 }
 
 #[tokio::test]
-async fn polls_that_are_not_plain_are_answered_all_the_same() {
+async fn polls_that_are_not_plain_are_served_by_hyper() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
     let path = format!("/v1/sessions/{}/poll", ears.id);
     let nothing = json!({"events": [], "next": "0"});
-    // A first, plain poll takes the connection to where polls are served.
+    // After a plain poll the poll server has the connection.
     let line = async || {
         let mut line = Line::open(&node).await;
         assert_eq!(line.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
@@ -204,7 +207,7 @@ async fn polls_that_are_not_plain_are_answered_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_parked_poll_is_told_of_the_end_and_closed() {
+async fn a_parked_poll_gets_the_draining_event_and_its_connection_is_closed() {
     let node = Node::start().await;
     let ann = node.sign_up("ann").await;
     let ears = ann.listen().await;
@@ -219,22 +222,37 @@ async fn a_parked_poll_is_told_of_the_end_and_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_only_polled_may_ask_for_something_else_at_any_time() {
+async fn a_connection_that_has_only_polled_may_send_any_other_request_later() {
     let within = Duration::from_millis(50);
     let node = Node::start_with(|config| {
         config.server.first_request_timeout_ms = within.as_millis().try_into().unwrap();
     })
     .await;
     let ann = node.sign_up("ann").await;
-    // Often, because what used to close the connection was as likely as not.
+    // Repeated, because a deadline that closes the connection would only do so now and then.
     for _ in 0..16 {
         let ears = ann.listen().await;
         let mut line = Line::open(&node).await;
         let waited = format!("long-poll?wait_ms={}", 2 * within.as_millis());
         assert_eq!(line.ask(&poll(&ears, &ann, &waited)).await.body["timeout"], true);
-        // The deadline for the first request is over, and this is not the first.
+        // The deadline of the first request has passed, and this is not the first.
         let end = get(&ann, &format!("/v1/sessions/{}", ears.id), "").replacen("GET", "DELETE", 1);
         assert_eq!(line.ask(end).await.status, 204);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_begins_only_with_the_first_bytes_of_a_connection() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    for before in [poll(&ears, &ann, "poll"), get(&ann, "/v1/me", "")] {
+        let mut line = Line::open(&node).await;
+        assert_eq!(line.ask(before).await.status, 200);
+        // Closed without SETTINGS, the first frame of a server of HTTP/2.
+        let closed = timeout(SOON, line.try_ask("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await;
+        assert!(closed.expect("the connection ends").is_none());
     }
     node.stop().await;
 }

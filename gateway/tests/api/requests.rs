@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Node, PASSWORD, reply};
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_problems_too() {
+async fn unknown_paths_and_methods_are_problems() {
     let node = Node::start().await;
     node.get("/v1/nothing").await.problem(404, "not_found");
     node.get("/v1/users/1/shoes").await.problem(404, "not_found");
@@ -47,7 +47,7 @@ async fn bodies_must_be_json_of_a_bounded_size() {
 }
 
 #[tokio::test]
-async fn tokens_come_in_one_header_only() {
+async fn a_token_counts_in_the_authorization_header_only() {
     let node = Node::start().await;
     let mina = node.sign_up("mina").await;
     let url = format!("{}/v1/me", node.url);
@@ -63,14 +63,14 @@ async fn tokens_come_in_one_header_only() {
 }
 
 #[tokio::test]
-async fn a_token_ends_after_its_lifetime() {
+async fn a_token_expires_after_its_lifetime() {
     use std::sync::Arc;
 
     use pabal_core::memory::ManualClock;
     use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, UserId};
     use pabal_core::ports::{Access, Clock};
 
-    // The moment counts as ended: what is compared is the directory's time of expiry.
+    // At the moment of expiry, as the directory states it, the token is no longer valid.
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
     let access = Access {
         token: TokenHash::of("t"),
@@ -90,7 +90,7 @@ async fn a_token_ends_after_its_lifetime() {
 }
 
 #[tokio::test]
-async fn too_many_passwords_at_once_are_put_off() {
+async fn too_many_passwords_at_once_are_refused_with_a_retry() {
     let node = Node::start_with(|config| config.auth.waiting_hashes = 1).await;
     let mut attempts = tokio::task::JoinSet::new();
     for number in 0..24 {

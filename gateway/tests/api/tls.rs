@@ -1,4 +1,4 @@
-//! TLS: everything that works without it works within it, and a certificate can be exchanged.
+//! TLS: every transport and the API work within it, and a certificate can be replaced.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(crate) async fn sign_up(node: &Node, line: &mut Line, username: &str) -> Per
     node.person(&answer.body)
 }
 
-/// The metrics, behind the head of the answer.
+/// The metrics page.
 pub(crate) async fn metrics(node: &Node, trust: &Trust) -> String {
     let mut stream = trust.connect(node.address(), &[]).await.unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -94,7 +94,7 @@ async fn every_transport_and_the_api_are_served_within_tls() {
     let mut socket = line.into_socket().await;
     let batch: Value = next(&mut socket).await;
     assert_eq!(batch["next"], "3");
-    // The client ends it, and the server's end of TLS follows: no cut that looks like an attack.
+    // The client closes, and the server ends TLS in order: nothing looks like a truncation attack.
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
     let mut stream = socket.into_inner();
@@ -165,7 +165,7 @@ async fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
 }
 
 #[tokio::test]
-async fn a_wrong_certificate_is_said_in_one_line() {
+async fn a_wrong_certificate_is_reported_in_one_line() {
     let (certificate, _) = Certificate::new();
     let (other, _) = Certificate::new();
     let file = |name: &str, text: &str| {
@@ -216,7 +216,7 @@ async fn a_wrong_certificate_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_valid_now_is_complained_of_and_used() {
+async fn a_certificate_that_is_not_valid_is_reported_and_used() {
     let (certificate, _) = Certificate::new();
     let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
     // The last seconds of 2025-01-31 and of 2025-03-01.
@@ -239,7 +239,7 @@ async fn a_certificate_that_is_not_valid_now_is_complained_of_and_used() {
 }
 
 #[tokio::test]
-async fn when_the_certificate_in_use_ends_is_a_metric() {
+async fn the_expiry_of_the_certificate_in_use_is_a_metric() {
     let (certificate, _) = Certificate::new();
     let trust = certificate.renew_for((2024, 1, 1), (2122, 1, 1));
     let node = start(&certificate).await;
@@ -255,7 +255,7 @@ async fn when_the_certificate_in_use_ends_is_a_metric() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_shake_hands_is_closed() {
+async fn a_client_that_does_not_finish_the_handshake_is_disconnected() {
     let (certificate, _) = Certificate::new();
     let node = start_with(&certificate, |config| {
         config.server.first_request_timeout_ms = 300;
@@ -266,7 +266,7 @@ async fn whoever_does_not_shake_hands_is_closed() {
         let mut stream = TcpStream::connect(node.address()).await.unwrap();
         stream.write_all(opening).await.unwrap();
         let mut rest = Vec::new();
-        // Closed or reset, whichever; but soon.
+        // Closed or reset, but soon.
         let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
         assert!(!rest.starts_with(b"HTTP"), "answered without TLS");
     }
