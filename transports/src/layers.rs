@@ -7,7 +7,7 @@
 //!                            │ 429
 //! ```
 //!
-//! The layers stand on the hot path: each poll of thousands of clients passes them. So none of them
+//! The layers are on the hot path: each poll of thousands of clients passes them. So none of them
 //! allocates or wraps the response, and a parked poll holds nothing of theirs:
 //!
 //! - The future of a layer is that of the service within, or, for the rate limit, a union with a
@@ -18,7 +18,7 @@
 //!   events are encoded. A layer around the response body would see neither headers nor frames, and
 //!   would cost a box for each poll.
 //! - Admission bounds connections, not requests ([`Admission`](crate::Admission)). A connection holds its
-//!   permit from before the first byte until the last, so admission stands where sockets are accepted.
+//!   permit from before the first byte until the last, so admission is where sockets are accepted.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -1,7 +1,7 @@
 //! What a transport costs: requests, empty responses, bytes on the wire in both directions, events
 //! delivered and their latency. All transports are counted the same way, so that they can be compared.
 //!
-//! Counters are relaxed atomics: a reading may be some requests behind, and never goes back.
+//! Counters are relaxed atomics: a reading may lag by some requests, and never decreases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

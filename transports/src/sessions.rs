@@ -32,7 +32,8 @@ const ELSEWHERE: usize = 3;
 /// The configuration of the transports.
 #[derive(Clone, Debug)]
 pub struct TransportsConfig {
-    /// The shortest interval at which clients should poll. Clients are told; the rate limit enforces.
+    /// The shortest interval at which clients should poll. Clients learn it from the session
+    /// document; the rate limit enforces another bound.
     pub poll_min_interval: Duration,
     /// The longest wait of a long poll, and the wait of one that does not say.
     pub long_poll_max_wait: Duration,

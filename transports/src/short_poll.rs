@@ -18,7 +18,8 @@ use crate::transport::{Attach, Location, Transport, respond};
 /// `GET …/poll?after=<seq>&limit=`: a batch at once, perhaps empty. `after` confirms the events up to it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortPolling {
-    /// The shortest interval at which clients should poll. They are told, not forced.
+    /// The shortest interval at which clients should poll. The session document states it;
+    /// it is not enforced.
     pub min_interval: Duration,
 }
 

@@ -159,7 +159,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    /// Behind `10.0.0.0/8` and one IPv6 proxy.
+    /// The client, where `10.0.0.0/8` and one IPv6 address are trusted proxies.
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> IpAddr {
         let network = |text: &str| Network::try_from(text.to_owned()).expect("a network");
         let proxies = Proxies::new(&[network("10.0.0.0/8"), network("2001:db8::1")]);

@@ -52,7 +52,7 @@ fn is_host_and_port(value: &[u8]) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// What stands in brackets: an IPv6 address, or an address of a version to come.
+/// The content of the brackets: an IPv6 address, or an address of a future version.
 fn is_ip_literal(literal: &[u8]) -> bool {
     if let [b'v' | b'V', rest @ ..] = literal {
         let Some(dot) = rest.iter().position(|&byte| byte == b'.') else { return false };

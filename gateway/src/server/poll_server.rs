@@ -168,7 +168,7 @@ impl PollServer {
                 }
             };
             if written.is_err() || last {
-                // The client was told to close, or does not read.
+                // The response has `connection: close`, or the client does not read.
                 return PollsHandoff::Closed;
             }
         }

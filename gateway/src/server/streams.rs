@@ -220,13 +220,13 @@ mod tests {
         let tasks = TaskTracker::new();
         let streams = Streams::new(tasks.clone(), WITHIN);
         let answer = || Pieces::of(Full::new(Bytes::from(vec![0; 10 * PIECE_BYTES])));
-        let (told, slow) = tokio::sync::oneshot::channel();
+        let (finished, slow) = tokio::sync::oneshot::channel();
         streams.execute(async move {
             let mut answer = answer();
             while answer.frame().await.is_some() {
                 tokio::time::sleep(WITHIN * 9 / 10).await;
             }
-            let _ = told.send(());
+            let _ = finished.send(());
         });
         streams.execute(async move {
             let mut answer = answer();
@@ -235,7 +235,7 @@ mod tests {
         });
         let begun = Instant::now();
         let mut open = streams.open.subscribe();
-        open.wait_for(|open| *open == 1).await.expect("told");
+        open.wait_for(|open| *open == 1).await.expect("the sender lives");
         assert_eq!(begun.elapsed(), WITHIN);
         slow.await.expect("the whole response was taken");
         streams.idle(WITHIN).await;

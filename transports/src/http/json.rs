@@ -129,7 +129,8 @@ mod tests {
             (r#"{"role":", expected nonsense"}"#, "role", "must be `member` or `admin`"),
             (r#"{"inner":{}}"#, "inner.needed", "is required"),
             (r#"{"inner":7}"#, "inner", "must be an object"),
-            ("[7]", "body", "must be a string"),
+            (r#"{"inner":[]}"#, "inner", "must be an object"),
+            ("[7]", "[0]", "must be a string"),
             ("7", "body", "must be an object"),
             (r#"{"name":"#, "body", "ends in the middle of a JSON document: line 1 column 8"),
             ("{\n\"name\" 7}", "body", "is not JSON: line 2 column 8"),
@@ -142,6 +143,13 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert_eq!(parse::<Document>(deep.as_bytes()).unwrap_err().errors[0].field, "body");
+    }
+
+    #[test]
+    fn a_document_of_the_right_form_is_read() {
+        let text = br#"{"members":["7"],"inner":{"needed":"x"},"unknown":[1]}"#;
+        let document: Document = parse(text).unwrap();
+        assert_eq!((document.members, &*document.inner.needed), (vec![UserId::new(7)], "x"));
     }
 
     #[test]
