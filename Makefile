@@ -29,7 +29,7 @@ test: servers ## Everything that must hold: unit, contract, property, end-to-end
 	cargo test --locked --quiet -p pabal-benches $(BENCHES:%=--bench %)
 
 # A target is a module `fuzz`, or several, whose tests begin with its name.
-FUZZ = commands stored configuration websocket
+FUZZ = commands stored configuration websocket readers
 FUZZ_TESTS = --lib --test api --test commands --test config
 
 fuzz: ## Each fuzz target for a minute, side by side (PABAL_FUZZ_SECONDS=… for another time)

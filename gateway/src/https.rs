@@ -1,5 +1,5 @@
-//! The HTTP client for what the node itself asks of others, over TLS or not. Redirects are not
-//! followed: a third party that moved is the operator's business.
+//! The HTTP client of the node, for requests to other nodes and to the webhook, with or without TLS. It
+//! follows no redirects: the operator configures the right URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +13,40 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// How long a connection is kept for the next request.
+/// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Keeps connections. Cheap to clone.
+/// An HTTP client with a pool of connections. Cheap to clone; clones share the pool.
 pub(crate) type Https = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Why no client can be made. A retry will not help.
+/// Why the client cannot be built. A retry will not help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpsError {
-    /// The system's certificates cannot be read.
-    #[error("no certificates to check the other side's with: {0}")]
+    /// The root certificates of the system cannot be read.
+    #[error("root certificates of the system cannot be read: {0}")]
     Certificates(#[from] std::io::Error),
     /// TLS cannot be set up.
-    #[error("TLS: {0}")]
+    #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// A client for `url`.
+/// A client for `url`. For a URL without TLS it trusts no certificates, so the system's are not read.
+///
+/// # Errors
+/// [`HttpsError`]. A retry will not help.
 pub(crate) fn client_for(url: &Uri) -> Result<Https, HttpsError> {
     let secure = url.scheme() == Some(&http::uri::Scheme::HTTPS);
-    // Named, and not the process's default: whoever links this crate may choose another.
+    // Explicit, because a program that links this crate may set another default for the process.
     let provider = rustls::crypto::ring::default_provider();
     let connector = if secure {
         HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?
     } else {
-        let nobody = ClientConfig::builder_with_provider(Arc::new(provider))
+        let untrusting = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        HttpsConnectorBuilder::new().with_tls_config(nobody)
+        HttpsConnectorBuilder::new().with_tls_config(untrusting)
     };
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)

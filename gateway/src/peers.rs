@@ -1,6 +1,10 @@
-//! Requests that reached the wrong node. The id of a session names the node that has it, so no load
-//! balancer need know: polls, event streams and commands are passed on to that node, and a WebSocket
-//! handshake, whose connection should not run through two nodes, is answered with where to go.
+//! Requests that reached the wrong node. The id of a session names the node that has it, so a load
+//! balancer needs no stickiness: polls, event streams and commands are forwarded to that node. A
+//! WebSocket handshake is refused with the URL of that node, because the connection should not run
+//! through two nodes.
+//!
+//! This module is an HTTP proxy in the sense of RFC 9110 section 7.6: it removes the headers of the
+//! connection, and states itself for which client it forwards.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,35 +12,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use http::header::{self, CONTENT_TYPE};
+use http::header::{self, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, BodyStream, Full, Limited, StreamBody};
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use pabal_core::engine::Engine;
 use pabal_core::model::{NodeId, SessionId};
 use pabal_core::ports::NodeInfo;
 use pabal_core::protocol::{Problem, ProblemCode};
-use pabal_transports::{Body, RequestBody, problem_response, read_body};
+use pabal_transports::{Body, BodyLimits, RequestBody, problem_response, read_body};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, PublicUrl};
 use crate::https::{Https, HttpsError, client_for};
 
-/// Says that a node passed a request on, and which: it is not passed on again.
-const PASSED_ON: HeaderName = HeaderName::from_static("pabal-passed-on-by");
+/// Names the node that forwarded a request. A request that has it is not forwarded again. Nodes of
+/// other versions read this header, so its name stays.
+const FORWARDED_BY: HeaderName = HeaderName::from_static("pabal-passed-on-by");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const SESSIONS: &str = "/v1/sessions/";
-/// How much longer than a poll may wait its answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// When a client should try again that could not be answered.
+/// How long the response of a node may take, beyond the longest wait of a poll.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(10);
+/// After how long a client should retry when the node of its session is unavailable.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// What an answer may have beyond the events in it.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// How large a response may be, beyond the events in it.
+const RESPONSE_BYTES: usize = 64 * 1024;
 
-/// What speaks of one connection, and not of the request (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
+/// Headers that concern one connection and not the message (RFC 9110 section 7.6.1), and those that the
+/// HTTP client sets itself.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
+    HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
@@ -54,11 +62,13 @@ pub(crate) struct Peers {
 
 struct Inner {
     engine: Engine,
-    passed_on: AtomicU64,
+    /// How many requests were forwarded since the start.
+    forwarded: AtomicU64,
     https: Https,
-    body: (usize, Duration),
-    answer_bytes: usize,
-    answer_within: Duration,
+    body: BodyLimits,
+    response_bytes: usize,
+    response_within: Duration,
+    /// Cancelled when this node stops.
     leaving: CancellationToken,
 }
 
@@ -79,60 +89,63 @@ impl Peers {
         let uri = Uri::try_from(url.http()).unwrap_or_default();
         let inner = Inner {
             engine,
-            passed_on: AtomicU64::new(0),
+            forwarded: AtomicU64::new(0),
             https: client_for(&uri)?,
-            body: (limits.body_bytes, Duration::from_millis(config.server.body_timeout_ms)),
-            // Content is escaped in JSON, at most six bytes for one.
-            answer_bytes: limits.mailbox_bytes.saturating_mul(6) + ANSWER_BYTES,
-            answer_within: Duration::from_millis(limits.long_poll_max_wait_ms) + ANSWER_WITHIN,
+            body: BodyLimits {
+                bytes: limits.body_bytes,
+                timeout: Duration::from_millis(config.server.body_timeout_ms),
+            },
+            // JSON escapes one byte of content as at most six.
+            response_bytes: limits.mailbox_bytes.saturating_mul(6) + RESPONSE_BYTES,
+            response_within: Duration::from_millis(limits.long_poll_max_wait_ms) + RESPONSE_WITHIN,
             leaving: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// This node stops: what clients read from others through it, they read through another one. Event
-    /// streams end, polls are answered `unavailable`; both consumed nothing.
+    /// Ends the reads that run through this node, which is about to stop: event streams end, and polls
+    /// get `unavailable`. Neither consumed an event, so clients continue through another node.
     pub(crate) fn leave(&self) {
         self.inner.leaving.cancel();
     }
 
-    /// How many requests were passed on.
-    pub(crate) fn passed_on(&self) -> u64 {
-        self.inner.passed_on.load(Ordering::Relaxed)
+    /// How many requests were forwarded since the start.
+    pub(crate) fn forwarded(&self) -> u64 {
+        self.inner.forwarded.load(Ordering::Relaxed)
     }
 
-    /// The node that the session of a request names, if that is not this one. Cheap: every request
-    /// is asked.
+    /// The node that the session of a request names, if that is another one. Every request to a session
+    /// passes here, so nothing is allocated for those of this node.
     pub(crate) fn elsewhere<B>(&self, request: &Request<B>) -> Option<NodeId> {
         let id = request.uri().path().strip_prefix(SESSIONS)?.split('/').next()?;
         let (_, node) = id.split_once('.')?;
         let here = node == self.inner.engine.node().as_str();
-        // A node that is told of a session it does not have is not the one its client means.
-        if here || request.headers().contains_key(PASSED_ON) {
+        // One hop at most: two nodes that disagree would forward to each other for ever.
+        if here || request.headers().contains_key(FORWARDED_BY) {
             return None;
         }
         let id: SessionId = id.parse().ok()?;
         Some(id.node().clone())
     }
 
-    /// Has `node` answer the request of `client`.
-    pub(crate) async fn answer<B: RequestBody>(
+    /// Forwards the request of `client` to `node` and returns the response of that node.
+    pub(crate) async fn forward<B: RequestBody>(
         self,
         node: NodeId,
         request: Request<B>,
         client: IpAddr,
     ) -> Response<Body> {
         let reads = request.method() == Method::GET;
-        let answer = tokio::select! {
-            answer = self.inner.pass_on(node, request, client) => answer,
+        let response = tokio::select! {
+            response = self.inner.forward(node, request, client) => response,
             () = self.inner.leaving.cancelled(), if reads => Err(leaving()),
         };
-        answer.unwrap_or_else(|problem| problem_response(&problem))
+        response.unwrap_or_else(|problem| problem_response(&problem))
     }
 }
 
 impl Inner {
-    async fn pass_on<B: RequestBody>(
+    async fn forward<B: RequestBody>(
         &self,
         node: NodeId,
         request: Request<B>,
@@ -140,8 +153,8 @@ impl Inner {
     ) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
         let peer = self.engine.find_node(&node).await.map_err(|error| {
-            tracing::warn!(%error, "a request is not passed on");
-            away()
+            tracing::warn!(%error, "request not forwarded: node registry unavailable");
+            unavailable()
         })?;
         let peer = peer.ok_or_else(gone)?;
         if head.uri.path().ends_with("/websocket") {
@@ -151,30 +164,51 @@ impl Inner {
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let uri = Uri::try_from(format!("{}{path}", peer.peer_url)).map_err(|_| gone())?;
         remove_hop_by_hop(&mut head.headers);
-        let named = HeaderValue::try_from(self.engine.node().as_str()).map_err(|_| gone())?;
-        head.headers.insert(PASSED_ON, named);
-        let client = HeaderValue::try_from(client.to_string()).map_err(|_| gone())?;
-        head.headers.append(X_FORWARDED_FOR, client);
+        self.name_client(&mut head.headers, client).map_err(|_| gone())?;
         let polls = head.method == Method::GET;
-        let mut passed = Request::new(Full::new(body));
-        (*passed.method_mut(), *passed.uri_mut()) = (head.method, uri);
-        *passed.headers_mut() = head.headers;
-        self.passed_on.fetch_add(1, Ordering::Relaxed);
-        let answer = timeout(self.answer_within, self.https.request(passed)).await;
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            // Its sessions ended with the process that had them.
+        let mut forwarded = Request::new(Full::new(body));
+        (*forwarded.method_mut(), *forwarded.uri_mut()) = (head.method, uri);
+        *forwarded.headers_mut() = head.headers;
+        self.forwarded.fetch_add(1, Ordering::Relaxed);
+        let response = timeout(self.response_within, self.https.request(forwarded)).await;
+        let response = match response {
+            Ok(Ok(response)) => response,
+            // The sessions of a process end with it.
             Ok(Err(error)) if is_refused(&error) => return Err(gone()),
             Ok(Err(error)) => {
-                tracing::info!(%error, %node, polls, "a node did not answer");
-                return Err(away());
+                tracing::info!(%error, %node, polls, "forwarded request failed");
+                return Err(unavailable());
             }
             Err(_) => {
-                tracing::info!(%node, polls, "a node did not answer in time");
-                return Err(away());
+                tracing::info!(%node, polls, "forwarded request timed out");
+                return Err(unavailable());
             }
         };
-        let (mut head, body) = answer.into_parts();
+        self.relay(response).await
+    }
+
+    /// Says who forwards, and for which client. `Forwarded` (RFC 7239) is replaced: what a client wrote
+    /// into it would contradict `X-Forwarded-For`, and the request would count for this node.
+    fn name_client(
+        &self,
+        headers: &mut HeaderMap,
+        client: IpAddr,
+    ) -> Result<(), InvalidHeaderValue> {
+        let client = client.to_canonical();
+        let node = match client {
+            IpAddr::V4(address) => format!("for={address}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\""),
+        };
+        headers.insert(FORWARDED_BY, HeaderValue::try_from(self.engine.node().as_str())?);
+        headers.insert(header::FORWARDED, HeaderValue::try_from(node)?);
+        headers.append(X_FORWARDED_FOR, HeaderValue::try_from(client.to_string())?);
+        Ok(())
+    }
+
+    /// The response of a node as this node returns it: an event stream as it comes, anything else as a
+    /// whole.
+    async fn relay(&self, response: Response<Incoming>) -> Result<Response<Body>, Problem> {
+        let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         head.headers.remove(header::DATE);
         let streams = head
@@ -185,8 +219,8 @@ impl Inner {
             let leaving = self.leaving.clone().cancelled_owned();
             Body::stream(StreamBody::new(BodyStream::new(body).take_until(leaving)))
         } else {
-            let whole = timeout(ANSWER_WITHIN, Limited::new(body, self.answer_bytes).collect());
-            let whole = whole.await.ok().and_then(Result::ok).ok_or_else(away)?;
+            let whole = timeout(RESPONSE_WITHIN, Limited::new(body, self.response_bytes).collect());
+            let whole = whole.await.ok().and_then(Result::ok).ok_or_else(unavailable)?;
             Body::from(whole.to_bytes())
         };
         head.version = http::Version::HTTP_11;
@@ -194,13 +228,19 @@ impl Inner {
     }
 }
 
+/// Removes what concerns the connection that a message came on: the headers that RFC 9110 section 7.6.1
+/// lists, and those that `Connection` names.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in HOP_BY_HOP {
+    let connection = headers.get_all(header::CONNECTION).iter();
+    let options = connection.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let named: Vec<HeaderName> =
+        options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-/// Nobody listens there: the process is gone.
+/// Whether no process listens at the address of the node.
 fn is_refused(error: &legacy::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
@@ -219,19 +259,22 @@ fn gone() -> Problem {
     )
 }
 
-fn away() -> Problem {
-    let detail = "the session's node does not answer; what was asked of it may have been done";
+fn unavailable() -> Problem {
+    let detail = "the session's node is unavailable; it may have carried the request out";
     Problem::new(ProblemCode::Unavailable, detail).retry_after(RETRY_AFTER)
 }
 
 fn leaving() -> Problem {
-    let detail = "the node that passed this on stops: ask again, another one answers";
+    let detail = "the node that forwarded this request is stopping: retry through another node";
     Problem::new(ProblemCode::Unavailable, detail).retry_after(RETRY_AFTER)
 }
 
 fn wrong_node(peer: &NodeInfo, path: &str) -> Problem {
     let detail = "the session lives on another node: connect there";
-    // As it announces where to open one in one step.
+    // A node announces the URL of the one-step WebSocket; sessions are below the same base.
     let base = peer.websocket_url.strip_suffix("/v1/websocket").unwrap_or(&peer.url);
     Problem::new(ProblemCode::WrongNode, detail).at(format!("{base}{path}"))
 }
+
+#[cfg(test)]
+mod tests;

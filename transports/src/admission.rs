@@ -1,20 +1,18 @@
-//! Who may connect: a bound on all connections and one on those of an address. A connection holds
-//! its permit until it ends, whatever protocol it speaks by then.
-
-use std::net::IpAddr;
-use std::sync::Arc;
+//! Admission: a limit on all connections of a node and one on those of an address. A connection holds
+//! its permit until it ends, also after it has become a WebSocket.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::requests::network;
 
-/// The bounds of admission.
+/// The limits of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// As many connections as the node holds.
+    /// The most connections of the node.
     pub connections: usize,
-    /// As many of them as may come from one address, or one network of IPv6.
+    /// The most connections from one address, or from one /64 of IPv6.
     pub per_address: usize,
 }
 
@@ -24,7 +22,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// Counts connections and refuses those beyond the bounds. Cheap to clone.
+/// Counts connections and refuses those beyond the limits. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
@@ -38,7 +36,7 @@ struct Held {
     refused: RefusedSoFar,
 }
 
-/// How many connections have been refused, by the bound that they were at. Both only rise.
+/// How many connections have been refused, by the limit that was reached. Both only rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefusedSoFar {
     /// As [`Refused::Full`].
@@ -47,28 +45,28 @@ pub struct RefusedSoFar {
     pub address_full: u64,
 }
 
-/// Why a connection was refused. A retry later may succeed.
+/// Why a connection was refused. A retry may succeed once others have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The node holds as many as it may.
+    /// The node is at its connection limit.
     #[error("too many connections")]
     Full,
-    /// The address does.
+    /// The address is at its connection limit.
     #[error("too many connections from one address")]
     AddressFull,
 }
 
 impl Admission {
-    /// Admission with these bounds and nobody in.
+    /// Admission with these limits and no connections.
     pub fn new(limits: AdmissionLimits) -> Self {
         Self { limits, held: Arc::default() }
     }
 
-    /// Lets a connection in. Without an address, as for a proxy that many clients share, only the
-    /// bound on all holds.
+    /// Admits a connection. Without an address, as for a proxy that many clients share, only the limit of
+    /// the node applies.
     ///
     /// # Errors
-    /// [`Refused`], at a bound.
+    /// [`Refused`], at a limit. The caller may retry when a permit has been dropped.
     pub fn admit(&self, address: Option<IpAddr>) -> Result<Permit, Refused> {
         let (address, mut held) = (address.map(network), self.lock());
         if held.all >= self.limits.connections {
@@ -87,7 +85,7 @@ impl Admission {
         Ok(Permit { admission: self.clone(), address })
     }
 
-    /// How many have been refused since the start.
+    /// How many connections have been refused since the start.
     pub fn refused(&self) -> RefusedSoFar {
         self.lock().refused
     }
@@ -102,7 +100,7 @@ impl Admission {
     }
 }
 
-/// The right to be connected, until it is dropped.
+/// The right to hold a connection. Dropping it gives the capacity back.
 #[derive(Debug)]
 pub struct Permit {
     admission: Admission,
@@ -129,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_hold_and_places_come_back() {
+    fn limits_hold_and_dropped_permits_give_capacity_back() {
         let admission = Admission::new(AdmissionLimits { connections: 2, per_address: 1 });
         let [a, b, c] =
             [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]].map(|address| Some(address.into()));

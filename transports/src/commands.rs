@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -12,16 +11,16 @@ use pabal_core::engine::{Engine, SendRequest, Session};
 use pabal_core::model::UserId;
 use pabal_core::protocol::{Command, Cursors, Problem, Reply, parse_commands};
 
-use crate::http::{Body, RequestBody, json_response, read_body, require_method};
+use crate::http::{Body, BodyLimits, RequestBody, json_response, read_body, require_method};
 
-/// A command that was begun. A send has its place by now, and what is left is the wait for its
-/// acknowledgement.
+/// A command that was begun. A send has its position in the log by now; what is left is the wait for
+/// its acknowledgement.
 enum Begun {
     Done(Reply),
     Storing(BoxFuture<'static, Reply>),
 }
 
-/// Begins a command. Those of one client are begun one after the other, which keeps their order.
+/// Begins a command. The commands of one client are begun one after the other, which keeps their order.
 async fn begin(
     engine: Engine,
     user_id: UserId,
@@ -52,10 +51,10 @@ pub(crate) async fn post<B: RequestBody>(
     engine: Engine,
     session: Arc<Session>,
     request: http::Request<B>,
-    body_bounds: (usize, Duration),
+    body_limits: BodyLimits,
 ) -> Result<Response<Body>, Problem> {
     require_method(&request, &Method::POST)?;
-    let body = read_body(request.into_body(), body_bounds).await?;
+    let body = read_body(request.into_body(), body_limits).await?;
     let commands = parse_commands(&body)?;
     drop(body);
     let mut begun = Vec::with_capacity(commands.len());
@@ -73,7 +72,7 @@ pub(crate) async fn post<B: RequestBody>(
     Ok(json_response(StatusCode::OK, body))
 }
 
-/// What a WebSocket's client has asked for and not been answered yet.
+/// The commands of a WebSocket whose replies are still to come.
 #[derive(Default)]
 pub(crate) struct Work {
     waiting: VecDeque<Job>,
@@ -81,15 +80,15 @@ pub(crate) struct Work {
     storing: FuturesUnordered<BoxFuture<'static, Reply>>,
 }
 
-/// One thing asked for.
+/// One part of a client's frame that takes time.
 pub(crate) enum Job {
-    /// Run a command and answer to its id.
+    /// Runs a command; the reply has its id.
     Command(Option<String>, Result<Command, Problem>),
-    /// Hand over what channels hold beyond these cursors.
+    /// Delivers what the channels hold beyond these cursors.
     CatchUp(Cursors),
 }
 
-/// As many jobs as one client may have open before its frames are left unread.
+/// How many jobs one client may have open. At the limit its frames are left unread.
 const OPEN_JOBS: usize = 256;
 
 impl Work {
@@ -97,7 +96,7 @@ impl Work {
         self.waiting.push_back(job);
     }
 
-    /// Whether no more frames should be read before some of this is done.
+    /// Whether frames must be left unread until some job is done.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() + self.storing.len() >= OPEN_JOBS
     }
@@ -106,12 +105,12 @@ impl Work {
         self.waiting.is_empty() && self.beginning.is_none() && self.storing.is_empty()
     }
 
-    /// Whether all of it is under way: what is left is the wait for acknowledgements.
+    /// Whether every job was begun: what is left is the wait for acknowledgements.
     pub(crate) fn has_begun(&self) -> bool {
         self.waiting.is_empty() && self.beginning.is_none()
     }
 
-    /// The next reply; pending while none is there. Ready with nothing when all is done.
+    /// The next reply. Ready with `None` when every job is done.
     pub(crate) fn poll_reply(
         &mut self,
         cx: &mut Context<'_>,
@@ -130,7 +129,7 @@ impl Work {
             };
             self.beginning = None;
             match begun {
-                // Catch-up is answered by the events themselves.
+                // The events themselves are the reply to a catch-up.
                 Begun::Done(Reply { id: None, outcome: Ok(None) }) => {}
                 Begun::Done(reply) => return Poll::Ready(Some(reply)),
                 Begun::Storing(reply) => self.storing.push(reply),

@@ -1,6 +1,6 @@
-//! A client's connection: the stream, its byte counters and its admission, which live and end
-//! together, also when a WebSocket takes the connection over. [`Wire`] is the side of the network,
-//! [`Connection`] the side of HTTP; TLS goes between them.
+//! The connection of a client: stream, byte counters and admission permit, which live and end together,
+//! also when the connection becomes a WebSocket. [`Wire`] is the side of the network, [`Connection`] the
+//! side of HTTP; TLS goes between them.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -16,20 +16,21 @@ use tokio::time::{Sleep, sleep};
 use crate::admission::Permit;
 use crate::meter::ConnectionMeter;
 
-/// A socket whose bytes are counted as they pass: below TLS, where there is some. A write that has
-/// to wait too long fails, for its client does not read: it may come back, and lost nothing, because
-/// what it was to read is its session's.
+/// A socket whose bytes are counted as they pass, below TLS. A write that waits too long fails with
+/// [`TimedOut`](io::ErrorKind::TimedOut), because the client does not read. The client may reconnect and
+/// has lost nothing: its session holds the events.
 #[derive(Debug)]
 pub struct Wire<S> {
     stream: S,
     meter: Arc<ConnectionMeter>,
     write_within: Duration,
-    /// Set while a write waits, which is seldom.
+    /// The deadline of a write that waits; nearly always absent.
     late: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Wire<S> {
-    /// Counts what passes through `stream`, and waits `write_within` for a client to take something.
+    /// Counts what passes through `stream`. A client must take something within `write_within` of each
+    /// write that has to wait.
     pub fn new(stream: S, meter: Arc<ConnectionMeter>, write_within: Duration) -> Self {
         Self { stream, meter, write_within, late: None }
     }
@@ -99,7 +100,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// A stream of requests and answers, plain or out of TLS, that takes back what was read too early.
+/// A stream of requests and responses, plain or within TLS, that takes back bytes which were read too
+/// early.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
@@ -109,18 +111,18 @@ pub struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// Joins the three.
+    /// A connection of these parts. The permit is released when the connection is dropped.
     pub fn new(stream: S, meter: Arc<ConnectionMeter>, permit: Permit) -> Self {
         Self { stream, returned: Bytes::new(), meter, _permit: permit }
     }
 
-    /// Gives back bytes that were read; they are read again, before all others.
+    /// Gives back bytes that were read. They are read again, before all others.
     pub fn give_back(&mut self, bytes: Bytes) {
         self.returned = match (bytes.is_empty(), self.returned.is_empty()) {
-            // Even without a byte in it, it may hold a buffer.
+            // `Bytes` without a byte may still hold a buffer.
             (true, _) => return,
             (false, true) => bytes,
-            // Only the first of what was given back before had been read again.
+            // Only the first bytes of what was given back before had been read again.
             (false, false) => [&bytes[..], &self.returned[..]].concat().into(),
         };
     }
@@ -193,11 +195,11 @@ mod tests {
     use crate::meter::Meters;
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_waits_so_long_for_somebody_who_does_not_read() {
+    async fn a_write_fails_when_the_client_takes_nothing_for_too_long() {
         let meter = Meters::new(std::iter::empty()).connection();
         let (ours, mut theirs) = tokio::io::duplex(10);
         let mut wire = Wire::new(ours, meter, Duration::from_secs(30));
-        // A byte taken now and then keeps the connection.
+        // A client that takes some bytes now and then keeps its connection.
         for _ in 0..3 {
             let reading = async {
                 sleep(Duration::from_secs(20)).await;

@@ -1,4 +1,4 @@
-//! Long polling: answer when there is something, or at the deadline.
+//! Long polling: the response comes with the first event, or at the deadline.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -18,12 +18,15 @@ use crate::meter::TransportMeter;
 use crate::short_poll::{batch_body, limit};
 use crate::transport::{Attach, Location, Transport, respond};
 
-/// `GET …/long-poll?after=<seq>&wait_ms=&limit=`: a batch as soon as there is one event; at the
-/// deadline an empty one that says so. A second request on the session ends the first with an
-/// empty batch.
+/// `GET …/long-poll?after=<seq>&wait_ms=&limit=`: a batch as soon as there is one event, or an empty one
+/// with `"timeout": true` at the deadline. A second request on the session ends the first with an empty
+/// batch.
+///
+/// `after` confirms the events up to it, when the request arrives. A lost response loses nothing: the
+/// same `after` returns the same events.
 #[derive(Clone, Copy, Debug)]
 pub struct LongPolling {
-    /// How long a request is held at most, and unless it says.
+    /// The longest wait, which is also that of a request without `wait_ms`.
     pub max_wait: Duration,
 }
 
@@ -50,16 +53,16 @@ impl Service<Attach> for LongPolling {
     }
 
     fn call(&mut self, attach: Attach) -> Self::Future {
-        match Waiting::new(attach, self.max_wait) {
-            Ok(waiting) => Box::pin(async { Ok(respond(waiting.answer().await)) }),
+        match ParkedPoll::new(attach, self.max_wait) {
+            Ok(parked) => Box::pin(async { Ok(respond(parked.response().await)) }),
             Err(problem) => Box::pin(std::future::ready(Ok(respond(Err(problem))))),
         }
     }
 }
 
-/// What a parked request holds. The request itself is let go of before the wait: thousands of these
-/// stand at the same time.
-struct Waiting {
+/// What a parked poll holds. The request itself is dropped before the wait: thousands of polls are
+/// parked at the same time.
+struct ParkedPoll {
     engine: Engine,
     reader: Reader,
     meter: TransportMeter,
@@ -68,7 +71,7 @@ struct Waiting {
     wait: Duration,
 }
 
-impl Waiting {
+impl ParkedPoll {
     fn new(attach: Attach, max_wait: Duration) -> Result<Self, Problem> {
         attach.require_get()?;
         let query = attach.query();
@@ -81,12 +84,12 @@ impl Waiting {
         Ok(Self { engine, reader, meter, after, limit, wait })
     }
 
-    async fn answer(self) -> Result<Response<Body>, Problem> {
+    async fn response(self) -> Result<Response<Body>, Problem> {
         let Self { engine, reader, meter, after, limit, wait } = self;
         let attached = meter.attached();
-        let news = timeout(wait, reader.wait(after)).await;
+        let woken = timeout(wait, reader.wait(after)).await;
         drop(attached);
-        let body = match news {
+        let body = match woken {
             Ok(WakeReason::Events) => {
                 let now = engine.ports().clock.now();
                 let read = |view: View<'_>| batch_body(&view, &meter, now);

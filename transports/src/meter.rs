@@ -1,5 +1,7 @@
-//! What a transport costs: requests, empty answers, bytes on the wire both ways, events delivered,
-//! and how long they took. Counted the same way for all of them.
+//! What a transport costs: requests, empty responses, bytes on the wire in both directions, events
+//! delivered and their latency. All transports are counted the same way, so that they can be compared.
+//!
+//! Counters are relaxed atomics: a reading may lag by some requests, and never decreases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,17 +9,18 @@ use std::time::Duration;
 
 use pabal_core::model::Timestamp;
 
-/// The upper bounds of the buckets of delivery latency, in microseconds; one more bucket follows.
+/// The upper bounds of the buckets of delivery latency, in microseconds. One more bucket holds what took
+/// longer.
 pub const LATENCY_BOUNDS: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 30_000_000,
 ];
 
-/// The counters of every transport, and of everything that is none.
+/// The counters of every transport, and of everything else under the name `api`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Meters(Arc<[Counters]>);
 
-/// What is counted for one transport. It only rises.
+/// The counters of one transport. All but `attached` only rise.
 #[derive(Debug)]
 struct Counters {
     name: &'static str,
@@ -34,28 +37,28 @@ struct Counters {
 /// The counters of a transport at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeterReading {
-    /// The transport's name; `api` for everything that is none.
+    /// The name of the transport, or `api` for everything else.
     pub name: &'static str,
-    /// Requests, a WebSocket handshake and its frames from the client among them.
+    /// Requests, with WebSocket handshakes and the text frames of their clients.
     pub requests: u64,
-    /// Answers to polls that held no event.
+    /// Responses to polls that held no event.
     pub empty_answers: u64,
-    /// Bytes received, headers and frames included, TCP and IP not.
+    /// Bytes received, including TLS, headers and frames, without TCP and IP.
     pub bytes_in: u64,
     /// Bytes sent, likewise.
     pub bytes_out: u64,
     /// Events written.
     pub events: u64,
-    /// How many events took up to each of [`LATENCY_BOUNDS`], and then how many took longer;
-    /// not cumulative.
+    /// How many events fell into each bucket of [`LATENCY_BOUNDS`], and into the last one. Not
+    /// cumulative.
     pub latency: Vec<u64>,
-    /// The sum of those latencies, in microseconds.
+    /// The sum of the latencies, in microseconds: from accepting a message to encoding its event.
     pub latency_micros: u64,
-    /// Connections and requests that read from a session now.
+    /// How many requests and sockets wait at a session now.
     pub attached: usize,
 }
 
-/// The place of everything that is no transport.
+/// The index of the counters of everything that is not a transport.
 const API: usize = 0;
 
 impl Meters {
@@ -78,8 +81,7 @@ impl Meters {
         TransportMeter { meters: self.clone(), index: index + 1 }
     }
 
-    /// A fresh set of counters for a connection; its bytes count as `api` until a transport takes
-    /// the connection up.
+    /// The meter of a new connection. Its bytes count as `api` until a transport serves a request on it.
     pub fn connection(&self) -> Arc<ConnectionMeter> {
         Arc::new(ConnectionMeter {
             meters: self.clone(),
@@ -89,7 +91,7 @@ impl Meters {
         })
     }
 
-    /// All counters as they stand.
+    /// The present values of all counters, `api` first.
     pub fn read(&self) -> Vec<MeterReading> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         self.0
@@ -113,7 +115,7 @@ fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
-/// Where one transport reports.
+/// The counters of one transport, as the transport sees them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TransportMeter {
     meters: Meters,
@@ -125,17 +127,17 @@ impl TransportMeter {
         &self.meters.0[self.index]
     }
 
-    /// A request came, or a frame.
+    /// Counts a request, or a text frame of a client.
     pub fn request(&self) {
         add(&self.counters().requests, 1);
     }
 
-    /// A poll was answered with no event.
+    /// Counts a response to a poll that holds no event.
     pub fn empty_answer(&self) {
         add(&self.counters().empty_answers, 1);
     }
 
-    /// Events accepted at these moments are being written at `now`.
+    /// Counts events that are written at `now`, by the moments at which their messages were accepted.
     pub fn delivered(&self, now: Timestamp, accepted_at: impl Iterator<Item = Timestamp>) {
         let counters = self.counters();
         let (mut events, mut sum) = (0, 0);
@@ -150,14 +152,14 @@ impl TransportMeter {
         add(&counters.latency_micros, sum);
     }
 
-    /// Somebody reads from a session, until the guard is dropped.
+    /// Counts a reader of a session until the guard is dropped.
     pub fn attached(&self) -> Attached {
         self.counters().attached.fetch_add(1, Ordering::Relaxed);
         Attached(self.clone())
     }
 
-    /// From now on the bytes of this connection are this transport's, with those that came since
-    /// the last answer: they were this request.
+    /// Has the bytes of a connection count for this transport from now on, with the bytes received since
+    /// the last response: they were the present request.
     pub(crate) fn claim(&self, connection: &ConnectionMeter) {
         connection.index.store(self.index, Ordering::Relaxed);
         connection.settle();
@@ -168,7 +170,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Counts a reader of a session while it lives.
+/// Counts a reader of a session until it is dropped.
 #[derive(Debug)]
 pub struct Attached(TransportMeter);
 
@@ -178,30 +180,30 @@ impl Drop for Attached {
     }
 }
 
-/// The bytes of one connection, on their way to the counters of whoever caused them.
+/// Assigns the bytes of one connection to the transport that they are for.
 #[derive(Debug)]
 pub struct ConnectionMeter {
     meters: Meters,
     index: AtomicUsize,
-    /// Bytes received for which it is not known yet which transport they were for.
+    /// Bytes received whose transport is not known yet.
     unclaimed: AtomicU64,
     stalled: AtomicBool,
 }
 
 impl ConnectionMeter {
-    /// A request that is for no transport came on this connection.
+    /// Counts a request that is not for a transport, with its bytes.
     pub fn claim_for_api(&self) {
         self.index.store(API, Ordering::Relaxed);
         add(&self.meters.0[API].requests, 1);
         self.settle();
     }
 
-    /// Whether bytes that were to be written could not be yet.
+    /// Whether bytes wait to be written because the client does not take them.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// A write had to wait, or all that waited was written.
+    /// Notes that a write had to wait, or that everything was written.
     pub(crate) fn stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
     }
@@ -214,7 +216,7 @@ impl ConnectionMeter {
         add(&self.meters.0[self.index.load(Ordering::Relaxed)].bytes_out, bytes);
     }
 
-    /// Gives the bytes received so far to whoever has the connection.
+    /// Counts the bytes received so far for the transport that has the connection.
     pub(crate) fn settle(&self) {
         let bytes = self.unclaimed.swap(0, Ordering::Relaxed);
         if bytes > 0 {
@@ -234,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_go_to_the_transport_that_takes_the_request() {
+    fn bytes_count_for_the_transport_that_serves_the_request() {
         let meters = Meters::new(["a", "b"].into_iter());
         let connection = meters.connection();
         connection.received(10);
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_falls_into_the_bucket_that_holds_it() {
+    fn a_latency_counts_in_the_bucket_that_holds_it() {
         let meters = Meters::new(std::iter::once("a"));
         let now = Timestamp::from_micros(1_000_000_000);
         let ago = |micros: u64| Timestamp::from_micros(1_000_000_000 - micros);

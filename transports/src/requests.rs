@@ -1,4 +1,5 @@
-//! How often clients may ask, whichever way: a request over HTTP, or a frame of a WebSocket.
+//! Rate limits of clients, per address and per user. A request over HTTP and a frame of a WebSocket count
+//! alike.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use pabal_core::engine::RateLimiter;
 use pabal_core::model::UserId;
 use pabal_core::protocol::Problem;
 
-/// Who keeps a pace may have rested before, for so many seconds.
+/// The burst, in seconds of the sustained rate.
 const BURST_SECONDS: u32 = 10;
 
-/// Counts what clients ask. Cheap to clone; all clones count together.
+/// The rate limiters of clients' requests: a sustained rate plus a burst (GCRA). Cheap to clone; all
+/// clones count together.
 #[derive(Clone, Debug)]
 pub struct Requests(Arc<Rates>);
 
@@ -22,7 +24,7 @@ struct Rates {
 }
 
 impl Requests {
-    /// So many a second from an address, and of a user; ten times that at once.
+    /// Limits in requests a second, of an address and of a user. The burst is ten seconds' worth.
     pub fn limited(per_address: u32, per_user: u32) -> Self {
         let (second, burst) =
             (Duration::from_secs(1), |count: u32| count.saturating_mul(BURST_SECONDS));
@@ -32,7 +34,7 @@ impl Requests {
         }))
     }
 
-    /// As many as they like.
+    /// No limits.
     pub fn unlimited() -> Self {
         Self(Arc::new(Rates {
             by_address: RateLimiter::unlimited(),
@@ -40,30 +42,32 @@ impl Requests {
         }))
     }
 
-    /// One more from `address`: of HTTP only, for a WebSocket's frames have a user.
+    /// Counts an HTTP request from `address`. Frames of WebSockets count for their user only.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait.
+    /// `rate_limited`. Retry after the time that the problem states.
     pub fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
         self.0.by_address.check(&network(address), "too many requests from this address")
     }
 
-    /// One more of `user_id`.
+    /// Counts a request or a frame of `user_id`.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait.
+    /// `rate_limited`. Retry after the time that the problem states.
     pub fn of_user(&self, user_id: UserId) -> Result<(), Problem> {
         self.0.by_user.check(&user_id, "too many requests of this user")
     }
 
-    /// Forgets whoever has been quiet.
+    /// Forgets addresses and users that have their whole burst again. Call it now and then: without it,
+    /// memory grows with the number of clients seen.
     pub fn tidy(&self) {
         self.0.by_address.tidy();
         self.0.by_user.tidy();
     }
 }
 
-/// What counts as one address: a subscriber of IPv6 usually has a whole /64.
+/// What counts as one address: an IPv4 address, in whichever form it is written, or a /64 of IPv6,
+/// which is what one subscriber usually has.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_ipv6_network_counts_as_one_and_an_ipv4_address_however_written() {
+    fn an_ipv6_network_counts_as_one_address_and_both_forms_of_an_ipv4_address_do() {
         let network = |text: &str| network(text.parse().unwrap());
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));

@@ -1,47 +1,53 @@
-//! Sessions over HTTP: opened and ended here, with every transport mounted below each of them.
+//! Sessions over HTTP: clients open and end them here, and every transport is mounted below each of
+//! them. Owns the paths below `/v1/sessions` and `/v1/websocket`, and who may use a session.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::HOST;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use pabal_core::engine::{Engine, Session};
-use pabal_core::model::{SessionId, TokenHash};
+use pabal_core::model::SessionId;
 use pabal_core::protocol::{Cursors, Problem, ProblemCode};
 
+use crate::http::bearer;
 use crate::http::{
-    Body, RequestBody, json_response, problem_response, read_body, require_method, with_allow,
+    Body, BodyLimits, RequestBody, json, json_response, problem_response, read_body,
+    require_method, with_allow,
 };
 use crate::meter::{ConnectionMeter, Meters};
 use crate::requests::Requests;
-use crate::transport::{Answering, Attach, Location, Mounted, Transport, respond};
-use crate::websocket::{Way, offered_token};
+use crate::transport::{Attach, Location, Mounted, ResponseFuture, Transport, respond};
+use crate::websocket::HandshakeKind;
 use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 
 const SESSIONS: &str = "/v1/sessions";
 const WEBSOCKET: &str = "/v1/websocket";
-/// As many other nodes as a session names.
+/// The last segment of the path that takes commands; not a transport.
+const COMMANDS: &str = "commands";
+/// How many other nodes a session document names at most.
 const ELSEWHERE: usize = 3;
 
-/// What the transports are configured with.
+/// The configuration of the transports.
 #[derive(Clone, Debug)]
 pub struct TransportsConfig {
-    /// How often clients should poll at most.
+    /// The shortest interval at which clients should poll. Clients learn it from the session
+    /// document; the rate limit enforces another bound.
     pub poll_min_interval: Duration,
-    /// How long a long poll is held at most.
+    /// The longest wait of a long poll, and the wait of one that does not say.
     pub long_poll_max_wait: Duration,
-    /// How often WebSockets are pinged, and quiet SSE streams get a comment.
+    /// How often WebSockets are pinged, and idle event streams get a comment.
     pub ping_interval: Duration,
-    /// The largest body and WebSocket message, in bytes.
+    /// The largest request body and WebSocket message, in bytes.
     pub body_bytes: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
-    /// How often clients may ask.
+    /// The rate limits of clients.
     pub requests: Requests,
-    /// Host and port for URLs that must be absolute; what the client used, if absent.
+    /// Host and port for URLs that must be absolute. `None`: those of the request.
     pub authority: Option<String>,
-    /// Whether clients come by TLS.
+    /// Whether clients connect by TLS, to this node or to a proxy before it.
     pub secure: bool,
 }
 
@@ -60,7 +66,7 @@ impl Default for TransportsConfig {
     }
 }
 
-/// The realtime part of the HTTP interface. Cheap to clone.
+/// The realtime part of the HTTP interface. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Transports {
     inner: Arc<Inner>,
@@ -70,7 +76,7 @@ struct Inner {
     engine: Engine,
     config: TransportsConfig,
     mounted: Vec<Mounted>,
-    /// The one that can also open a session in the same step.
+    /// The transport that also opens a session in the same step, and its index in `mounted`.
     websocket: (usize, WebSocket),
     meters: Meters,
 }
@@ -82,7 +88,7 @@ impl std::fmt::Debug for Transports {
     }
 }
 
-/// Which transports there are, before they are served.
+/// The table of transports while it is being filled.
 pub struct TransportsBuilder {
     engine: Engine,
     config: TransportsConfig,
@@ -98,14 +104,18 @@ impl std::fmt::Debug for TransportsBuilder {
 }
 
 impl TransportsBuilder {
-    /// Mounts one more.
+    /// Mounts one more transport, within the [layers](crate::layers) that all of them have.
     #[must_use]
-    pub fn with(mut self, transport: impl Transport) -> Self {
-        self.mounted.push(Mounted::new(transport));
+    pub fn with<T: Transport>(mut self, transport: T) -> Self {
+        debug_assert!(
+            self.mounted.iter().all(|other| other.mount != T::MOUNT && other.name != T::NAME),
+            "two transports with one path or name"
+        );
+        self.mounted.push(Mounted::new(transport, &self.config.requests));
         self
     }
 
-    /// All of them, ready to serve.
+    /// The finished table, ready to serve.
     pub fn build(self) -> Transports {
         let Self { engine, config, mounted, websocket } = self;
         let meters = Meters::new(mounted.iter().map(|mounted| mounted.name));
@@ -115,20 +125,21 @@ impl TransportsBuilder {
 }
 
 impl Transports {
-    /// The four that Pabal has.
+    /// Short polling, long polling, WebSocket and server-sent events.
     pub fn new(engine: Engine, config: TransportsConfig) -> Self {
         Self::builder(engine, config).build()
     }
 
-    /// The four that Pabal has, and room for more.
+    /// The same four, to which others may be added.
     pub fn builder(engine: Engine, config: TransportsConfig) -> TransportsBuilder {
         let websocket =
             WebSocket::new(config.ping_interval, config.body_bytes, config.requests.clone());
+        let requests = &config.requests;
         let mounted = vec![
-            Mounted::new(ShortPolling { min_interval: config.poll_min_interval }),
-            Mounted::new(LongPolling { max_wait: config.long_poll_max_wait }),
-            Mounted::new(websocket.clone()),
-            Mounted::new(ServerSentEvents { keep_alive: config.ping_interval }),
+            Mounted::new(ShortPolling { min_interval: config.poll_min_interval }, requests),
+            Mounted::new(LongPolling { max_wait: config.long_poll_max_wait }, requests),
+            Mounted::new(websocket.clone(), requests),
+            Mounted::new(ServerSentEvents { keep_alive: config.ping_interval }, requests),
         ];
         TransportsBuilder { engine, config, mounted, websocket: (2, websocket) }
     }
@@ -138,13 +149,13 @@ impl Transports {
         &self.inner.meters
     }
 
-    /// Who counts what clients ask. Those who serve connections count addresses, which are not known
-    /// here; users are counted here.
+    /// The rate limits. The requests of a user are counted here. Those of an address are counted by the
+    /// server that accepts connections, because addresses are not known here.
     pub fn requests(&self) -> &Requests {
         &self.inner.config.requests
     }
 
-    /// Whether this path is served here.
+    /// Whether [`serve`](Self::serve) is to be called for this path.
     pub fn serves(&self, path: &str) -> bool {
         path == WEBSOCKET
             || path
@@ -152,8 +163,8 @@ impl Transports {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether GET on this path reads from a session: served here, and answered from the head of the
-    /// request alone.
+    /// Whether `GET` on this path reads from a session, by a transport that
+    /// [needs the head only](Transport::READS).
     pub fn reads(&self, path: &str) -> bool {
         let below = path.strip_prefix(SESSIONS).and_then(|rest| rest.strip_prefix('/'));
         let mount = below.and_then(|rest| rest.split_once('/')).map(|(_, mount)| mount);
@@ -162,7 +173,10 @@ impl Transports {
         })
     }
 
-    /// Answers a request to a path that [`serves`](Self::serves).
+    /// The response to a request whose path this [serves](Self::serves). Whatever is wrong with the
+    /// request becomes a response, too.
+    ///
+    /// Dropping the future ends a wait and loses no event. A send that was begun is stored all the same.
     pub async fn serve<B: RequestBody>(
         &self,
         request: Request<B>,
@@ -170,7 +184,8 @@ impl Transports {
     ) -> Response<Body> {
         let path = request.uri().path();
         if path == WEBSOCKET {
-            // Boxed, like the other rare ways: the future of a parked poll is as large as the largest.
+            // Boxed, like the other rare branches: the future of a parked poll is as large as the largest
+            // branch.
             return respond(Box::pin(self.open_websocket(request.map(drop), connection)).await);
         }
         let path = path.strip_prefix(SESSIONS).unwrap_or_default();
@@ -184,18 +199,17 @@ impl Transports {
                 connection.claim_for_api();
                 with_allow(respond(Box::pin(self.close_session(&id, request)).await), "DELETE")
             }
-            Some((id, mount)) => match self.attach(id, mount, request.headers()).await {
+            Some((id, mount)) => match self.resolve(id, mount, request.headers()).await {
                 Ok((session, Some(index))) => {
-                    match self.begin(index, session, request.map(drop), connection).await {
+                    let request = request.map(drop);
+                    match self.call(index, session, request, connection).await {
                         Ok(response) => with_allow(response, "GET"),
                         Err(never) => match never {},
                     }
                 }
                 Ok((session, None)) => {
                     connection.claim_for_api();
-                    let (engine, bounds) = (self.inner.engine.clone(), self.body_bounds());
-                    let answer = Box::pin(commands::post(engine, session, request, bounds)).await;
-                    with_allow(respond(answer), "POST")
+                    with_allow(respond(Box::pin(self.commands(session, request)).await), "POST")
                 }
                 Err(problem) => {
                     connection.claim_for_api();
@@ -205,68 +219,65 @@ impl Transports {
         }
     }
 
-    /// Begins to answer GET on a path that [`reads`](Self::reads). What is left is the wait, and holds
-    /// nothing of the request.
+    /// Begins `GET` on a path that [`reads`](Self::reads). The returned future is what is left: the wait
+    /// for events. It holds nothing of the request.
     pub async fn begin_read(
         &self,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
-    ) -> Answering {
+    ) -> ResponseFuture {
         let below = request.uri().path().strip_prefix(SESSIONS).unwrap_or_default();
         let (id, mount) = below.trim_start_matches('/').split_once('/').unwrap_or_default();
-        match self.attach(id, mount, request.headers()).await {
-            Ok((session, Some(index))) => self.begin(index, session, request, connection),
+        match self.resolve(id, mount, request.headers()).await {
+            Ok((session, Some(index))) => self.call(index, session, request, connection),
             outcome => {
                 connection.claim_for_api();
-                let none = Problem::new(ProblemCode::NotFound, "there is no such transport");
-                let problem = outcome.err().unwrap_or(none);
+                let problem = outcome.err().unwrap_or_else(no_transport);
                 Box::pin(std::future::ready(Ok(problem_response(&problem))))
             }
         }
     }
 
-    /// Waits until every WebSocket has closed, at most `grace`. Their sessions should have ended by
-    /// now, or they are cut off.
+    /// Waits until every WebSocket has closed, at most `grace`. The sessions must have been ended before,
+    /// or their sockets are left open.
     pub async fn shutdown(&self, grace: Duration) {
         self.inner.websocket.1.shutdown(grace).await;
     }
 
-    /// The session and which transport is asked for; no transport is `commands`.
-    async fn attach(
+    /// The session of a request, and the index of the transport; none for `commands`.
+    async fn resolve(
         &self,
         id: &str,
         mount: &str,
         headers: &HeaderMap,
     ) -> Result<(Arc<Session>, Option<usize>), Problem> {
         let index = self.inner.mounted.iter().position(|mounted| mounted.mount == mount);
-        if index.is_none() && mount != "commands" {
-            return Err(Problem::new(ProblemCode::NotFound, "there is no such transport"));
+        if index.is_none() && mount != COMMANDS {
+            return Err(no_transport());
         }
         Ok((self.session(id, headers).await?, index))
     }
 
     async fn session(&self, id: &str, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
-        let token = token(headers)?;
+        let token = bearer::token_or_subprotocol(headers)?;
         let id: SessionId = id
             .parse()
             .map_err(|_| Problem::new(ProblemCode::NotFound, "this is not the id of a session"))?;
-        let session = self.inner.engine.session(&id, token).await?;
-        self.requests().of_user(session.user_id())?;
-        Ok(session)
+        self.inner.engine.session(&id, token).await
     }
 
-    fn begin(
+    /// Calls a transport within its layers.
+    fn call(
         &self,
         index: usize,
         session: Arc<Session>,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
-    ) -> Answering {
-        let attach = self.attachment(index, session, request, connection);
-        (self.inner.mounted[index].call)(attach)
+    ) -> ResponseFuture {
+        (self.inner.mounted[index].call)(self.attach(index, session, request, connection))
     }
 
-    fn attachment(
+    fn attach(
         &self,
         index: usize,
         session: Arc<Session>,
@@ -274,10 +285,17 @@ impl Transports {
         connection: &Arc<ConnectionMeter>,
     ) -> Attach {
         let meter = self.inner.meters.transport(index);
-        meter.claim(connection);
-        meter.request();
         let (engine, connection) = (self.inner.engine.clone(), Arc::clone(connection));
         Attach { engine, session, request, meter, connection }
+    }
+
+    async fn commands<B: RequestBody>(
+        &self,
+        session: Arc<Session>,
+        request: Request<B>,
+    ) -> Result<Response<Body>, Problem> {
+        self.requests().of_user(session.user_id())?;
+        commands::post(self.inner.engine.clone(), session, request, self.body_limits()).await
     }
 
     async fn open_session<B: RequestBody>(
@@ -285,13 +303,13 @@ impl Transports {
         request: Request<B>,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::POST)?;
-        let token = token(request.headers())?;
+        let token = bearer::token_or_subprotocol(request.headers())?;
         let access = self.inner.engine.authenticate(token).await?;
         self.requests().of_user(access.device.user_id)?;
         let (parts, body) = request.into_parts();
-        let body = read_body(body, self.body_bounds()).await?;
-        let cursors = cursors(&body)?;
-        let session = self.inner.engine.open_session(&access, cursors).await?;
+        let body = read_body(body, self.body_limits()).await?;
+        let NewSession { channels } = json::parse(&body)?;
+        let session = self.inner.engine.open_session(&access, channels).await?;
         let document = self.document(&session, &parts.uri, &parts.headers);
         Ok(json_response(StatusCode::CREATED, document.to_string()))
     }
@@ -303,51 +321,52 @@ impl Transports {
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::DELETE)?;
         let session = self.session(id, request.headers()).await?;
+        self.requests().of_user(session.user_id())?;
         self.inner.engine.close_session(&session).await;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         Ok(response)
     }
 
-    /// `GET /v1/websocket`: opens a session and attaches in one step.
+    /// `GET /v1/websocket`: opens a session and attaches in one step. Goes past the layers of the mounted
+    /// WebSocket: the rate limit has to be checked before a session is opened.
     async fn open_websocket(
         &self,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Result<Response<Body>, Problem> {
-        Way::of(&request)?;
-        let access = self.inner.engine.authenticate(token(request.headers())?).await?;
+        HandshakeKind::of(&request)?;
+        let token = bearer::token_or_subprotocol(request.headers())?;
+        let access = self.inner.engine.authenticate(token).await?;
         self.requests().of_user(access.device.user_id)?;
         let session = self.inner.engine.open_session(&access, None).await?;
         let document = self.document(&session, request.uri(), request.headers());
         let greeting = serde_json::json!({ "session": document }).to_string();
         let (index, websocket) = &self.inner.websocket;
-        let attach = self.attachment(*index, Arc::clone(&session), request, connection);
-        let answer = websocket.open(attach, Some(Bytes::from(greeting)));
-        let opened = answer.as_ref().is_ok_and(|it| !it.status().is_client_error());
+        let attach = self.attach(*index, Arc::clone(&session), request, connection);
+        attach.count();
+        let response = websocket.open(attach, Some(Bytes::from(greeting)));
+        let opened = response.as_ref().is_ok_and(|it| !it.status().is_client_error());
         if !opened {
-            // Nobody knows of it, so nobody would end it.
+            // The client has not learnt its id and could not end it.
             self.inner.engine.close_session(&session).await;
         }
-        answer
+        response
     }
 
-    fn body_bounds(&self) -> (usize, Duration) {
-        (self.inner.config.body_bytes, self.inner.config.body_timeout)
+    fn body_limits(&self) -> BodyLimits {
+        let TransportsConfig { body_bytes: bytes, body_timeout: timeout, .. } = self.inner.config;
+        BodyLimits { bytes, timeout }
     }
 
-    /// What a client is told of its session.
-    fn document(
-        &self,
-        session: &Session,
-        uri: &http::Uri,
-        headers: &HeaderMap,
-    ) -> serde_json::Value {
+    /// The session document: what a client needs to read from its session.
+    fn document(&self, session: &Session, uri: &Uri, headers: &HeaderMap) -> serde_json::Value {
         let config = &self.inner.config;
         let path = format!("{SESSIONS}/{}", session.id());
-        // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
+        // HTTP/2 has the authority in the URI, HTTP/1.1 in a header, which may be empty.
         let used = uri.authority().map(http::uri::Authority::as_str);
         let used = used.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
+        let used = used.filter(|authority| !authority.is_empty());
         let authority = config.authority.as_deref().or(used).unwrap_or("localhost");
         let at = Location { path: &path, authority, secure: config.secure };
         let transports: serde_json::Map<String, serde_json::Value> = self
@@ -372,28 +391,13 @@ impl Transports {
     }
 }
 
-/// The bearer token of a request, hashed.
-fn token(headers: &HeaderMap) -> Result<TokenHash, Problem> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = header.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    bearer.or_else(|| offered_token(headers)).map(TokenHash::of).ok_or_else(|| {
-        Problem::new(ProblemCode::Unauthenticated, "a bearer token is needed: log in")
-    })
+/// The body of `POST /v1/sessions`.
+#[derive(Debug, serde::Deserialize)]
+struct NewSession {
+    /// The cursors to catch up from; absent, the session starts at now.
+    channels: Option<Cursors>,
 }
 
-fn cursors(body: &[u8]) -> Result<Option<Cursors>, Problem> {
-    #[derive(Default, serde::Deserialize)]
-    struct Open {
-        channels: Option<Cursors>,
-    }
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(None);
-    }
-    let open: Open = serde_json::from_slice(body).map_err(|error| {
-        Problem::invalid("channels", format!("must map channel ids to message ids: {error}"))
-    })?;
-    Ok(open.channels)
+fn no_transport() -> Problem {
+    Problem::new(ProblemCode::NotFound, "there is no such transport")
 }

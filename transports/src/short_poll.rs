@@ -1,4 +1,4 @@
-//! Short polling: answer now, with what there is.
+//! Short polling: the response comes at once, with the events that there are.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -15,10 +15,11 @@ use crate::http::{Body, json_response};
 use crate::meter::TransportMeter;
 use crate::transport::{Attach, Location, Transport, respond};
 
-/// `GET …/poll?after=<seq>&limit=`: at once a batch, perhaps empty.
+/// `GET …/poll?after=<seq>&limit=`: a batch at once, perhaps empty. `after` confirms the events up to it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortPolling {
-    /// How often clients should ask at most.
+    /// The shortest interval at which clients should poll. The session document states it;
+    /// it is not enforced.
     pub min_interval: Duration,
 }
 
@@ -57,7 +58,7 @@ fn poll(attach: &Attach) -> Result<Response<Body>, Problem> {
     Ok(json_response(StatusCode::OK, body))
 }
 
-/// As many events as the client wants at a time; all, unless it says.
+/// How many events the client takes at a time; all, unless it says.
 pub(crate) fn limit(attach: &Attach) -> Result<usize, Problem> {
     match attach.query().number("limit")? {
         None => Ok(usize::MAX),
@@ -66,7 +67,7 @@ pub(crate) fn limit(attach: &Attach) -> Result<usize, Problem> {
     }
 }
 
-/// The document that answers a poll, metered.
+/// The batch document of a poll, metered.
 pub(crate) fn batch_body(view: &View<'_>, meter: &TransportMeter, now: Timestamp) -> Vec<u8> {
     if view.is_empty() {
         meter.empty_answer();

@@ -1,4 +1,4 @@
-//! Server-sent events (WHATWG HTML, section 9.2): a stream of batches over one HTTP answer.
+//! Server-sent events (WHATWG HTML, section 9.2): a stream of batches in one HTTP response.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -10,27 +10,29 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
-use pabal_core::engine::{EndReason, Engine, Reader, Streamed};
+use pabal_core::engine::{Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::Problem;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::Service;
 
+use crate::close::Close;
 use crate::http::Body;
 use crate::meter::{Attached, TransportMeter};
 use crate::transport::{Attach, Location, Transport, respond};
 
-/// About as many bytes of events as one chunk holds.
+/// About how many bytes of events one chunk holds.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// `GET …/events`, with `Last-Event-ID` or `?after=`: `data:` is a batch, `id:` its `next`.
 ///
-/// The client confirms only when it comes again, so what was written is held for that as long as
-/// there is room. Before the server ends the stream it sends an event `closed` with the code and the
-/// reason that a WebSocket would be closed with.
+/// A client confirms events only when it reconnects, so the session holds what was written as far as its
+/// mailbox allows. Before the server ends the stream it sends an event `closed` with the code and reason
+/// of a [`Close`].
 #[derive(Clone, Copy, Debug)]
 pub struct ServerSentEvents {
-    /// After how long without events a comment is sent, so that nobody takes the stream for dead.
+    /// After how long without events a comment is sent, so that no proxy or client takes the stream for
+    /// dead.
     pub keep_alive: Duration,
 }
 
@@ -85,7 +87,7 @@ fn open(attach: &Attach, keep_alive: Duration) -> Result<Response<Body>, Problem
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // What nginx and its like need to be told in order not to hold a stream back.
+    // Tells nginx and similar proxies not to buffer the stream.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -115,7 +117,7 @@ impl http_body::Body for Events {
             return Poll::Ready(None);
         }
         if !this.started {
-            // A first line at once lets clients see that the stream stands.
+            // A first line at once shows the client that the stream is open.
             this.started = true;
             return chunk(Bytes::from_static(b":\n\n"));
         }
@@ -135,10 +137,8 @@ impl http_body::Body for Events {
                 this.quiet.as_mut().reset(Instant::now() + this.keep_alive);
                 chunk(out.into())
             }
-            Poll::Ready(Streamed::Replaced) => this.close(4409, "replaced"),
-            Poll::Ready(Streamed::Ended(EndReason::LoggedOut)) => this.close(4401, "token ended"),
-            Poll::Ready(Streamed::Ended(EndReason::Draining)) => this.close(1012, "draining"),
-            Poll::Ready(Streamed::Ended(_)) => this.close(4404, "session gone"),
+            Poll::Ready(Streamed::Replaced) => this.close(Close::Replaced),
+            Poll::Ready(Streamed::Ended(ended)) => this.close(ended.into()),
             Poll::Pending => {
                 if this.quiet.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
@@ -151,9 +151,10 @@ impl http_body::Body for Events {
 }
 
 impl Events {
-    fn close(&mut self, code: u16, reason: &str) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    /// The last event.
+    fn close(&mut self, close: Close) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.closed = true;
-        let data = serde_json::json!({"code": code, "reason": reason});
+        let data = serde_json::json!({"code": close.code(), "reason": close.reason()});
         chunk(format!("event: closed\ndata: {data}\n\n").into())
     }
 }

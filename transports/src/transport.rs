@@ -1,17 +1,19 @@
-//! What a transport is: a [`tower::Service`] that is given a session and an HTTP request and answers
-//! it. It owns no delivery state: events, positions and confirmations live in the session, so that
-//! a client may change transport between any two requests and lose, repeat and reorder nothing.
+//! What a transport is: a [`tower::Service`] that gets a session with an HTTP request and returns the
+//! response. A transport owns no delivery state: events, positions and confirmations live in the
+//! session. So a client may change transport between any two requests and loses, repeats and reorders
+//! nothing.
 //!
 //! # The contract
-//! - `poll_ready` is ready at once: what bounds the work is admission and the session, not the
+//! - `poll_ready` is ready at once: admission, the rate limit and the session bound the work, not the
 //!   transport.
-//! - `call` never fails. What the client did wrong is a problem+json answer.
-//! - The future may be dropped at any moment, because the client went away. A read consumes
-//!   nothing, so nothing is lost by it.
-//! - A transport reports what it delivered to [`Attach::meter`].
+//! - `call` never fails. A mistake of the client is a response of `application/problem+json`.
+//! - The future may be dropped at any moment, because the client disconnected. A read consumes
+//!   nothing, so nothing is lost.
+//! - A transport reports the events that it writes to [`Attach::meter`]. Requests, bytes, rate limits
+//!   and traces are the work of the [layers](crate::layers) around it.
 //!
-//! Right: read, answer, and let the next request's `after` confirm. Wrong: take events out of the
-//! session because the answer *was written*: the client may never have received it.
+//! Right: read, respond, and let the `after` of the next request confirm. Wrong: remove events from the
+//! session because the response *was written*: the client may never have received it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use pabal_core::engine::{Engine, Session};
 use pabal_core::protocol::Problem;
-use tower::Service;
+use tower::{Layer, Service};
 
 use crate::http::{Body, Query, problem_response};
+use crate::layers::{MeterLayer, RateLimitLayer, TraceLayer};
 use crate::meter::{ConnectionMeter, TransportMeter};
+use crate::requests::Requests;
 
-/// A way to read from a session.
+/// A way to read from a session. Clones share their state and are cheap: each request is served by one.
 pub trait Transport:
     Service<Attach, Response = ::http::Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -32,46 +36,47 @@ pub trait Transport:
     + Sync
     + 'static
 {
-    /// Its name in the session document, in advice and in metrics.
+    /// Its name in the session document, in advice and in metrics. Unique among the mounted ones.
     const NAME: &'static str;
-    /// The last segment of its path: `/v1/sessions/{session_id}/{MOUNT}`.
+    /// The last segment of its path: `/v1/sessions/{session_id}/{MOUNT}`. Unique, and not `commands`.
     const MOUNT: &'static str;
-    /// Whether all it takes is a GET, which is answered as HTTP knows it: whole or as a stream. A
-    /// server that knows can hold little while a client waits for news.
+    /// Whether it serves `GET` only, from the head of the request alone, by a whole or streamed response.
+    /// A server may serve such requests without its HTTP library, which holds buffers of tens of
+    /// kilobytes while a client waits.
     const READS: bool = false;
 
-    /// What the session document says of it: at least its `url`.
+    /// Its entry in the session document: an object with at least `url`.
     fn describe(&self, at: &Location<'_>) -> serde_json::Value;
 }
 
-/// Where a session's transports are reached.
+/// Where the transports of a session are reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Location<'a> {
     /// The path of the session: `/v1/sessions/{session_id}`.
     pub path: &'a str,
-    /// The host and port the client used, or the configured one.
+    /// Host and port for absolute URLs: as configured, or else as in the request.
     pub authority: &'a str,
     /// Whether clients come by TLS.
     pub secure: bool,
 }
 
-/// A request to a session whose caller was found to be its user.
+/// A request to a session, after its token was found to be that of the session's user.
 #[derive(Debug)]
 pub struct Attach {
     /// The engine, for commands and the time.
     pub engine: Engine,
     /// The session to read from.
     pub session: Arc<Session>,
-    /// The request, without its body: what a client has to say it sends as commands.
+    /// The request without its body: clients send data as commands.
     pub request: ::http::Request<()>,
-    /// Where to report what was delivered.
+    /// The counters of the transport.
     pub meter: TransportMeter,
-    /// The counters of the connection the request came on.
+    /// The counters of the connection that the request came on.
     pub connection: Arc<ConnectionMeter>,
 }
 
 impl Attach {
-    /// The request's query.
+    /// The query of the request.
     pub fn query(&self) -> Query<'_> {
         Query::new(self.request.uri().query().unwrap_or_default())
     }
@@ -79,18 +84,25 @@ impl Attach {
     /// Refuses every method but GET.
     ///
     /// # Errors
-    /// `method_not_allowed`.
+    /// `method_not_allowed`. Do not retry.
     pub fn require_get(&self) -> Result<(), Problem> {
         crate::http::require_method(&self.request, &::http::Method::GET)
     }
+
+    /// Counts the request, and has the bytes of the connection count for the transport.
+    pub(crate) fn count(&self) {
+        self.meter.claim(&self.connection);
+        self.meter.request();
+    }
 }
 
-/// A transport at work on its answer.
-pub type Answering = BoxFuture<'static, Result<::http::Response<Body>, Infallible>>;
-type Call = Box<dyn Fn(Attach) -> Answering + Send + Sync>;
+/// The future of a transport's response. Dropping it detaches the reader and loses nothing.
+pub type ResponseFuture = BoxFuture<'static, Result<::http::Response<Body>, Infallible>>;
+type Call = Box<dyn Fn(Attach) -> ResponseFuture + Send + Sync>;
 type Describe = Box<dyn Fn(&Location<'_>) -> serde_json::Value + Send + Sync>;
 
-/// A transport in the table of those that are mounted.
+/// A transport within its layers, as an entry of the table of mounted ones. Here its type is erased, so
+/// that the table holds any transport; the box of the future is the only allocation per request.
 pub(crate) struct Mounted {
     pub(crate) name: &'static str,
     pub(crate) mount: &'static str,
@@ -100,20 +112,23 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    pub(crate) fn new<T: Transport>(transport: T) -> Self {
+    pub(crate) fn new<T: Transport>(transport: T, requests: &Requests) -> Self {
         let described = transport.clone();
+        let metered = MeterLayer.layer(transport);
+        let limited = RateLimitLayer::new(requests.clone()).layer(metered);
+        let service = TraceLayer::new(T::NAME).layer(limited);
         Self {
             name: T::NAME,
             mount: T::MOUNT,
             reads: T::READS,
             describe: Box::new(move |at| described.describe(at)),
-            // Ready at once, as the contract says, so there is nothing to poll before the call.
-            call: Box::new(move |attach| Box::pin(transport.clone().call(attach))),
+            // The contract says that `poll_ready` is ready at once, so the call needs no poll before it.
+            call: Box::new(move |attach| Box::pin(service.clone().call(attach))),
         }
     }
 }
 
-/// Turns an answer that may be a problem into a response.
-pub fn respond(answer: Result<::http::Response<Body>, Problem>) -> ::http::Response<Body> {
-    answer.unwrap_or_else(|problem| problem_response(&problem))
+/// The response of a handler: its own, or the one for its problem.
+pub fn respond(result: Result<::http::Response<Body>, Problem>) -> ::http::Response<Body> {
+    result.unwrap_or_else(|problem| problem_response(&problem))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::request::{At, Parameters};
+use super::request::{Parameters, PathId};
 use super::views::{IdSchema, another, page};
 use super::{Api, Failure};
 
@@ -63,7 +63,7 @@ pub(super) async fn list(
 pub(super) async fn put(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<StatusCode, Failure> {
     another(caller.user_id(), other)?;
     change(&api, caller.user_id(), other, true).await
@@ -78,7 +78,7 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<StatusCode, Failure> {
     change(&api, caller.user_id(), other, false).await
 }

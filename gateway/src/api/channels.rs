@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::request::{At, Json, Parameters};
+use super::request::{Json, Parameters, PathId};
 use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
 use super::{Api, Failure, rules};
 
@@ -98,7 +98,7 @@ pub(super) async fn create(
 pub(super) async fn direct(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<(StatusCode, Reply<ChannelAnswer>), Failure> {
     let user_id = caller.user_id();
     another(user_id, other)?;
@@ -167,7 +167,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
 ) -> Result<Reply<ChannelAnswer>, Failure> {
     let channel = api.channel_view(caller.user_id(), channel_id).await?;
     Ok(Reply(ChannelAnswer { channel }))
@@ -194,7 +194,7 @@ pub(super) struct ChannelPatch {
 pub(super) async fn rename(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
     Json(body): Json<ChannelPatch>,
 ) -> Result<Reply<ChannelAnswer>, Failure> {
     let user_id = caller.user_id();
@@ -228,7 +228,7 @@ pub(super) async fn rename(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
 ) -> Result<StatusCode, Failure> {
     let membership = api.membership(caller.user_id(), channel_id).await?;
     require_role(&membership, Role::Owner)?;

@@ -11,7 +11,7 @@ use pabal_core::protocol::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::request::{From, Parameters, ReachedAt};
+use super::request::{ClientAddress, Parameters, ReachedAt};
 use super::{Api, Failure};
 use crate::discovery::{Ranked, advise, rank};
 
@@ -93,7 +93,7 @@ pub(super) struct Discovered {
 pub(super) async fn discover(
     State(api): State<Api>,
     ReachedAt(reached): ReachedAt,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     parameters: Parameters,
 ) -> Result<Reply<Discovered>, Failure> {
     let latitude = parameters.number("lat", -90.0..=90.0)?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::request::{At, Parameters};
+use super::request::{Parameters, PathId};
 use super::views::{IdSchema, another, page};
 use super::{Api, Failure};
 
@@ -127,7 +127,7 @@ async fn with_presence(
 pub(super) async fn put(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<Reply<FriendAnswer>, Failure> {
     another(caller.user_id(), other)?;
     if api.directory().has_blocked(other, caller.user_id()).await? {
@@ -153,7 +153,7 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At(other): At<UserId>,
+    PathId(other): PathId<UserId>,
 ) -> Result<StatusCode, Failure> {
     api.directory().unfriend(caller.user_id(), other).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::request::{From, Json};
+use super::request::{ClientAddress, Json};
 use super::views::LoggedIn;
 use super::{Api, Failure, rules};
 use crate::auth::new_token;
@@ -41,7 +41,7 @@ pub(super) struct LogIn {
     ))]
 pub(super) async fn log_in(
     State(api): State<Api>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     Json(body): Json<LogIn>,
 ) -> Result<Reply<LoggedIn>, Failure> {
     let device_name = rules::device_name(body.device_name.as_deref().unwrap_or_default())?;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Caller;
 use super::channels::require_role;
-use super::request::{At, Json, Parameters};
+use super::request::{Json, Parameters, PathId};
 use super::views::{IdSchema, RoleSchema, page};
 use super::{Api, Failure};
 
@@ -64,7 +64,7 @@ pub(super) struct MemberAnswer {
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
-    At(channel_id): At<ChannelId>,
+    PathId(channel_id): PathId<ChannelId>,
     parameters: Parameters,
 ) -> Result<Reply<MembersAnswer>, Failure> {
     let (limit, after) = (parameters.limit()?, parameters.id("after")?);
@@ -103,7 +103,7 @@ pub(super) struct MemberPut {
 pub(super) async fn put(
     State(api): State<Api>,
     caller: Caller,
-    At((channel_id, user_id)): At<(ChannelId, UserId)>,
+    PathId((channel_id, user_id)): PathId<(ChannelId, UserId)>,
     Json(body): Json<MemberPut>,
 ) -> Result<(StatusCode, Reply<MemberAnswer>), Failure> {
     let mine = api.membership(caller.user_id(), channel_id).await?;
@@ -154,7 +154,7 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    At((channel_id, user_id)): At<(ChannelId, UserId)>,
+    PathId((channel_id, user_id)): PathId<(ChannelId, UserId)>,
 ) -> Result<StatusCode, Failure> {
     let mine = api.membership(caller.user_id(), channel_id).await?;
     let leaving = user_id == caller.user_id();

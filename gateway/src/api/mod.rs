@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use caller::Caller;
 pub use changes::Changes;
 pub use problem::Failure;
-pub use request::From;
+pub use request::ClientAddress;
 pub use router::{administration, document as openapi, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 

@@ -1,6 +1,6 @@
-//! Descriptions of what the transports serve, for the OpenAPI document only: none of these functions
-//! is ever called. `docs/protocol.md` says more than OpenAPI can.
-#![expect(dead_code, reason = "they carry descriptions")]
+//! Descriptions of what the transports serve, for the OpenAPI document only. None of these functions is
+//! ever called; `docs/protocol.md` says more than OpenAPI can.
+#![expect(dead_code, reason = "types and functions that only carry descriptions")]
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use utoipa::ToSchema;
 
 use super::views::IdSchema;
 
-/// What a session is to begin with.
+/// What a new session starts from.
 #[derive(ToSchema)]
 pub(super) struct NewSession {
-    /// For each channel the highest message id held; what lies beyond comes first. Without it the
-    /// session starts at now.
+    /// The highest message id that the client holds, by channel; later messages are delivered first.
+    /// Without it the session starts at now.
     channels: Option<BTreeMap<String, IdSchema>>,
 }
 
-/// A session and how to read from it.
+/// A session, and how to read from it.
 #[derive(ToSchema)]
 pub(super) struct SessionDocument {
     #[schema(example = "0123456789abcdef.n1")]
@@ -27,16 +27,16 @@ pub(super) struct SessionDocument {
     /// The `after` of the first read.
     #[schema(example = "0")]
     next: String,
-    /// How long it lives with nobody reading.
+    /// How long the session lives without a reader, in milliseconds.
     resume_window_ms: u64,
-    /// By name (`polling`, `long_polling`, `websocket`, `sse`): its `url` and its bounds.
+    /// By name (`polling`, `long_polling`, `websocket`, `sse`): its `url` and its limits.
     transports: BTreeMap<String, BTreeMap<String, Value>>,
-    /// URLs of other nodes of the cluster, where to open a session if this one does not answer.
+    /// URLs of other nodes of the cluster, where to open a session if this node is unavailable.
     #[schema(example = json!(["https://n2.chat.example.org"]))]
     elsewhere: Option<Vec<String>>,
 }
 
-/// Some events of a session.
+/// Events of a session.
 #[derive(ToSchema)]
 pub(super) struct Batch {
     /// Each with a `type`: `message`, `read`, `typing`, `presence`, `channel`, `member`, `resync`,
@@ -45,17 +45,17 @@ pub(super) struct Batch {
     /// The seq of the last of them: the `after` of the next read.
     #[schema(example = "42")]
     next: String,
-    /// The deadline of a long poll passed without news.
+    /// The deadline of a long poll passed without an event.
     timeout: Option<bool>,
 }
 
-/// Something that happened, with further fields by type.
+/// An event, with further fields that depend on its type.
 #[derive(ToSchema)]
 pub(super) struct Event {
     r#type: String,
 }
 
-/// Commands in the order in which they are carried out.
+/// Commands, in the order in which they take effect.
 #[derive(ToSchema)]
 pub(super) struct Commands {
     commands: Vec<Command>,
@@ -64,7 +64,7 @@ pub(super) struct Commands {
 /// One command.
 #[derive(ToSchema)]
 pub(super) struct Command {
-    /// By which the reply is known.
+    /// The id of the reply.
     #[schema(example = "c1")]
     id: Option<String>,
     /// `send`, `typing` or `read`.
@@ -76,7 +76,7 @@ pub(super) struct Command {
     content: Option<String>,
     /// Of a `send`.
     client_message_id: Option<String>,
-    /// Of a `read`: up to which message.
+    /// Of a `read`: the last message that was read.
     #[schema(value_type = Option<IdSchema>)]
     message_id: Option<String>,
 }
@@ -117,12 +117,12 @@ pub(super) fn open_session() {}
     ))]
 pub(super) fn end_session() {}
 
-/// Short polling: what there is, at once.
+/// Short polling: the events that there are, at once.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/poll", tag = "realtime",
     params(
         ("session_id" = String, Path, description = "The session"),
         ("after" = Option<String>, Query, description = "The seq received so far; confirms it"),
-        ("limit" = Option<usize>, Query, description = "At most so many events"),
+        ("limit" = Option<usize>, Query, description = "The most events"),
     ),
     responses(
         (status = 200, description = "A batch, perhaps empty", body = Batch),
@@ -131,7 +131,7 @@ pub(super) fn end_session() {}
     ))]
 pub(super) fn poll() {}
 
-/// Long polling: as soon as there is something, or at the deadline.
+/// Long polling: a response with the first event, or at the deadline.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/long-poll", tag = "realtime",
     params(
         ("session_id" = String, Path, description = "The session"),
@@ -188,8 +188,8 @@ pub(super) fn commands() {}
 
 /// WebSocket in one step: opens a session and reads from it.
 ///
-/// The first server frame is `{"session": {…}}`. A client frame `{"channels": {…}}` asks for what
-/// lies beyond those cursors.
+/// The first server frame is `{"session": {…}}`. A client frame `{"channels": {…}}` asks for the messages
+/// after those cursors.
 #[utoipa::path(get, path = "/v1/websocket", tag = "realtime",
     responses((status = 101, description = "Switched to WebSocket")))]
 pub(super) fn one_step_websocket() {}

@@ -1,15 +1,15 @@
-//! Reading requests: JSON bodies, query parameters and ids in paths. Whatever is wrong with them
-//! becomes a problem that names the field.
+//! Reading requests: JSON bodies, query parameters and ids in paths. Whatever is wrong with them becomes
+//! a problem that names the field. Bodies and JSON are read by the module that the transports use, too.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Body as _;
 use pabal_core::model::InvalidId;
 use pabal_core::protocol::{Problem, ProblemCode};
+use pabal_transports::http::json;
+use pabal_transports::{BodyLimits, read_body};
 use serde::de::DeserializeOwned;
 
 use super::{Api, Failure};
@@ -28,32 +28,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
             let detail = "send the body as application/json";
             return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail).into());
         }
-        let too_large = || {
-            let detail = format!("the body: at most {} bytes", api.body_bytes);
-            Problem::new(ProblemCode::TooLarge, detail)
-        };
-        // What says itself that it is too large need not arrive first.
-        if request.body().size_hint().lower() > api.body_bytes as u64 {
-            return Err(too_large().into());
-        }
-        let body = Limited::new(request.into_body(), api.body_bytes);
-        let collected = tokio::time::timeout(api.body_timeout, body.collect())
-            .await
-            .map_err(|_| Problem::invalid("body", "took too long to arrive"))?;
-        let bytes = match collected {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(too_large().into());
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a body was cut short");
-                return Err(Problem::invalid("body", "was cut short").into());
-            }
-        };
-        // The parser would not look into fields that nobody reads.
-        let text = std::str::from_utf8(&bytes);
-        let text = text.map_err(|_| Problem::invalid("body", "is not UTF-8"))?;
-        Ok(Self(parse(if text.is_empty() { "{}" } else { text })?))
+        let limits = BodyLimits { bytes: api.body_bytes, timeout: api.body_timeout };
+        let body = read_body(request.into_body(), limits).await?;
+        Ok(Self(json::parse(&body)?))
     }
 }
 
@@ -63,35 +40,11 @@ fn is_json(content_type: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// Reads a JSON document; what is wrong is told with the path to the field.
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
-        if error.is_syntax() || error.is_eof() {
-            return Problem::invalid("body", format!("is not JSON: {error}"));
-        }
-        let detail = error.to_string();
-        // A missing field is reported at the object that lacks it.
-        let missing =
-            detail.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        match (missing, path.as_str()) {
-            (Some(field), ".") => Problem::invalid(field, "is required"),
-            (Some(field), path) => Problem::invalid(format!("{path}.{field}"), "is required"),
-            (None, ".") => Problem::invalid("body", detail),
-            (None, path) => Problem::invalid(path, detail),
-        }
-    })?;
-    json.end().map_err(|error| Problem::invalid("body", format!("is not JSON: {error}")))?;
-    Ok(value)
-}
-
-/// One id in the path, or several. What is no id names nothing, so it is not found.
+/// An id in the path, or a tuple of several. Text that is not an id names nothing, so it is 404.
 #[derive(Debug)]
-pub(super) struct At<T>(pub(super) T);
+pub(super) struct PathId<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for PathId<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
@@ -105,7 +58,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
     }
 }
 
-/// The parameters behind the question mark.
+/// The query parameters.
 #[derive(Debug)]
 pub(super) struct Parameters(Vec<(String, String)>);
 
@@ -115,13 +68,16 @@ impl FromRequestParts<Api> for Parameters {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Failure> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(error) => Err(Problem::invalid("query", error.body_text()).into()),
+            Err(error) => {
+                tracing::debug!(%error, "query not parsed");
+                Err(Problem::invalid("query", "must be pairs of percent-encoded UTF-8").into())
+            }
         }
     }
 }
 
 impl Parameters {
-    /// A parameter as text; the last one if it is repeated.
+    /// A parameter as text; of a repeated one, the last.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         let mut found = self.0.iter().rev().filter(|(key, _)| key == name);
         found.next().map(|(_, value)| value.as_str())
@@ -154,7 +110,7 @@ impl Parameters {
         }
     }
 
-    /// How many entries a list is to have.
+    /// The parameter `limit`: how many entries a list has at most.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
         const DEFAULT: usize = 50;
         const MOST: usize = 200;
@@ -166,11 +122,12 @@ impl Parameters {
     }
 }
 
-/// The address that a request is counted for; put into its extensions by whoever accepted it.
+/// The address of the client, for rate limits and the log. The server that accepted the request puts it
+/// into the extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct From(pub IpAddr);
+pub struct ClientAddress(pub IpAddr);
 
-impl FromRequestParts<Api> for From {
+impl FromRequestParts<Api> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
@@ -178,7 +135,7 @@ impl FromRequestParts<Api> for From {
     }
 }
 
-/// How this client reaches this node: as configured, else by the name it used.
+/// The URL by which this client reaches this node: the configured one, or else the host of the request.
 #[derive(Clone, Debug)]
 pub(super) struct ReachedAt(pub(super) PublicUrl);
 
@@ -202,31 +159,8 @@ impl FromRequestParts<Api> for ReachedAt {
 mod tests {
     use super::*;
 
-    #[derive(Debug, serde::Deserialize)]
-    struct Body {
-        #[expect(dead_code, reason = "only whether it can be read matters")]
-        name: String,
-        #[expect(dead_code, reason = "only whether it can be read matters")]
-        members: Vec<pabal_core::model::UserId>,
-    }
-
     #[test]
-    fn what_is_wrong_is_named() {
-        let field = |text: &str| {
-            let problem = parse::<Body>(text).expect_err("wrong");
-            problem.errors[0].field.clone()
-        };
-        assert_eq!(field(r#"{"name":"a"}"#), "members");
-        assert_eq!(field(r#"{"name":7,"members":[]}"#), "name");
-        assert_eq!(field(r#"{"name":"a","members":["1",2]}"#), "members[1]");
-        assert_eq!(field(r#"{"name":"a","members":["x"]}"#), "members[0]");
-        assert_eq!(field(r#"{"name":"#), "body");
-        assert_eq!(field("[]"), "body");
-        assert_eq!(field(r#"{"name":"a","members":[]} {}"#), "body");
-    }
-
-    #[test]
-    fn json_has_many_names() {
+    fn every_media_type_of_json_is_accepted() {
         assert!(is_json("application/json"));
         assert!(is_json("Application/JSON; charset=utf-8"));
         assert!(is_json("application/vnd.api+json"));

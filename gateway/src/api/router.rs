@@ -1,4 +1,4 @@
-//! The paths of the API service, and what applies to all of them.
+//! The paths of the API service, and the middleware of all of them.
 
 use std::time::Instant;
 
@@ -57,7 +57,7 @@ pub fn router(api: Api) -> serde_json::Result<Router> {
     Ok(complete(paths.merge(pages), api))
 }
 
-/// What the administration listener serves.
+/// The paths of the administration listener.
 pub fn administration(api: Api) -> Router {
     let paths = Router::new()
         .route("/healthz", get(health::alive))
@@ -74,7 +74,7 @@ fn complete(paths: Router<Api>, api: Api) -> Router {
         .with_state(api)
 }
 
-/// Counts a request, under the template of its path.
+/// Counts a request under the template of its path.
 async fn meter(
     State(api): State<Api>,
     path: MatchedPath,
@@ -88,7 +88,7 @@ async fn meter(
     response
 }
 
-/// Clients may make methods up; the names of series they may not.
+/// The method as a label. Clients may invent methods, and must not create time series by it.
 fn known(method: &http::Method) -> &'static str {
     match method.as_str() {
         "GET" | "HEAD" => "GET",

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Caller;
 use super::login::new_access;
-use super::request::{At, From, Json, Parameters};
+use super::request::{ClientAddress, Json, Parameters, PathId};
 use super::views::{LoggedIn, UserAnswer, UserView, page};
 use super::{Api, Failure, rules};
 
@@ -42,7 +42,7 @@ pub(super) struct SignUp {
     ))]
 pub(super) async fn sign_up(
     State(api): State<Api>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     Json(body): Json<SignUp>,
 ) -> Result<(StatusCode, Reply<LoggedIn>), Failure> {
     let username = rules::username(&body.username)?;
@@ -92,7 +92,7 @@ pub(super) async fn sign_up(
 pub(super) async fn show(
     State(api): State<Api>,
     _: Caller,
-    At(user_id): At<UserId>,
+    PathId(user_id): PathId<UserId>,
 ) -> Result<Reply<UserAnswer>, Failure> {
     let user = api.directory().user(user_id).await?;
     let user = user.ok_or_else(|| Problem::new(ProblemCode::NotFound, "no such user"))?;

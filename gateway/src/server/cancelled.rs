@@ -1,22 +1,22 @@
-//! Waiting for a cancellation in tasks that are woken for every message.
+//! Waiting for a cancellation, in tasks that are woken for every message.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-/// Ready when a token is cancelled. A token's own future takes two locks whenever it is polled; this one
-/// registers with it once, and from then on only looks.
+/// Ready when a token is cancelled. The future of the token takes two locks at every poll. This one
+/// registers its task once, and from then on reads a flag.
 pub(super) struct Cancelled<'pinned, 'token> {
     token: &'token CancellationToken,
-    /// The token's own, for those who are polled seldom.
+    /// The future of the token, for tasks that are polled seldom.
     pub(super) wait: Pin<&'pinned mut WaitForCancellationFuture<'token>>,
-    /// Whom it wakes.
+    /// The task that is registered.
     task: Waker,
 }
 
 impl<'pinned, 'token> Cancelled<'pinned, 'token> {
-    /// `wait` is for `token`.
+    /// `wait` must be the future of `token`.
     pub(super) fn new(
         token: &'token CancellationToken,
         wait: Pin<&'pinned mut WaitForCancellationFuture<'token>>,
@@ -24,7 +24,7 @@ impl<'pinned, 'token> Cancelled<'pinned, 'token> {
         Self { token, wait, task: Waker::noop().clone() }
     }
 
-    /// Whether it is.
+    /// Whether the token is cancelled.
     pub(super) fn already(&self) -> bool {
         self.token.is_cancelled()
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn wakes_a_task_that_has_polled_it_more_than_once() {
+    async fn a_task_that_has_polled_more_than_once_is_woken() {
         let token = CancellationToken::new();
         let (polled, cancel) = oneshot::channel();
         let waiting = tokio::spawn({
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn is_ready_when_it_was_cancelled_before() {
+    async fn a_token_that_was_cancelled_before_is_ready_at_once() {
         let token = CancellationToken::new();
         token.cancel();
         let wait = pin!(token.cancelled());

@@ -1,9 +1,9 @@
-//! Whom a request comes from: the other end of its connection, or, where that is a trusted proxy,
-//! the client that the proxy names. All limits by address and the log go by this one address.
+//! The address of the client of a request: the peer of its connection, or, if that is a trusted proxy,
+//! the client that the proxy names. All limits per address and the log use this one address.
 //!
-//! Proxies append: the last entry is what the nearest one saw, and everything before it may be the
-//! client's own invention. So entries are read from the end, for as long as they are trusted proxies
-//! themselves, and the first that is none is the client.
+//! Proxies append: the last entry is what the nearest proxy saw, and the client may have invented
+//! everything before it. So entries are read from the end, while they are trusted proxies themselves. The
+//! first entry that is not one is the client.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -15,12 +15,12 @@ use crate::config::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies that are believed.
+/// The proxies that may name the client of a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies(Vec<Network>);
 
-/// The entries of a header from the nearest to the farthest, as far as they can be read: what is no
-/// address ends them.
+/// The entries of a header, from the nearest proxy to the farthest. `None` is an entry that is not an
+/// address.
 type Hops = Vec<Option<IpAddr>>;
 
 impl Proxies {
@@ -28,7 +28,7 @@ impl Proxies {
         Self(trusted.to_vec())
     }
 
-    /// Whether connections from `peer` carry the requests of others.
+    /// Whether `peer` is a trusted proxy, whose connections carry the requests of many clients.
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.contains(peer))
@@ -36,9 +36,9 @@ impl Proxies {
 
     /// The client whose request came from `peer` with these headers.
     ///
-    /// It is `peer` if that is no trusted proxy, if no header names another, and if what a header
-    /// says makes no sense. So it is too if both headers are there and name different clients: a
-    /// proxy that writes one of them may pass on what the client wrote into the other.
+    /// It is `peer` unless `peer` is a trusted proxy whose header names a client. It is also `peer` if both
+    /// headers are present and name different clients: a proxy that writes one of them may forward what the
+    /// client wrote into the other.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.trusts(peer) {
             return peer;
@@ -56,8 +56,8 @@ impl Proxies {
         client.unwrap_or(peer)
     }
 
-    /// The last entry that is no trusted proxy, or the first of all if all are. Nothing, if something
-    /// else than an address comes before it.
+    /// The last entry that is not a trusted proxy, or the first entry if all are. `None`, if something
+    /// other than an address comes after it.
     fn first_untrusted(
         &self,
         headers: &HeaderMap,
@@ -66,7 +66,7 @@ impl Proxies {
     ) -> Option<IpAddr> {
         let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
         let mut last = None;
-        // Several lines are one list (RFC 9110 section 5.3).
+        // Several header lines are one list (RFC 9110 section 5.3).
         for line in lines.into_iter().rev() {
             for hop in read(line.to_str().ok()?)? {
                 let hop = hop?;
@@ -85,8 +85,8 @@ fn x_forwarded_for(line: &str) -> Hops {
     line.rsplit(',').map(|entry| address(entry.trim())).collect()
 }
 
-/// The entries of a line of `Forwarded` (RFC 7239 section 4), from the last to the first. Nothing, if
-/// it does not have the form that it must have.
+/// The entries of a line of `Forwarded` (RFC 7239 section 4), from the last to the first. `None`, if the
+/// line does not have that form.
 fn forwarded(line: &str) -> Option<Hops> {
     let mut hops = Hops::new();
     for element in split(line, ',')? {
@@ -94,7 +94,7 @@ fn forwarded(line: &str) -> Option<Hops> {
         for pair in split(element, ';')? {
             let (name, value) = pair.split_once('=')?;
             if name.trim().eq_ignore_ascii_case("for") {
-                // Given twice, it says nothing.
+                // A parameter that is given twice has no meaning.
                 node = match node {
                     None => Some(unquoted(value.trim())?),
                     Some(_) => return None,
@@ -107,7 +107,7 @@ fn forwarded(line: &str) -> Option<Hops> {
     Some(hops)
 }
 
-/// Splits at `separator` outside of quoted strings. Nothing, if one of those does not end.
+/// Splits at `separator` outside of quoted strings. `None`, if a quoted string does not end.
 fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut parts, mut begin) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
@@ -127,7 +127,7 @@ fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// A token as it is, a quoted string without its quotes (RFC 9110 section 5.6.4).
+/// A token as it is, or a quoted string without its quotes (RFC 9110 section 5.6.4).
 fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     let Some(rest) = value.strip_prefix('"') else {
         return Some(value.into());
@@ -139,8 +139,8 @@ fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     Some(plain.into())
 }
 
-/// An address, perhaps with a port; IPv6 in brackets or, as in `X-Forwarded-For`, without. Names that
-/// proxies make up for their clients are none.
+/// An address with an optional port; IPv6 in brackets or, as in `X-Forwarded-For`, without. `None` for
+/// the obfuscated names of RFC 7239 section 6.3.
 fn address(node: &str) -> Option<IpAddr> {
     let alone = || node.parse::<IpAddr>().ok();
     let with_port = || Some(node.parse::<SocketAddr>().ok()?.ip());
@@ -159,7 +159,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    /// Behind `10.0.0.0/8` and one IPv6 proxy.
+    /// The client, where `10.0.0.0/8` and one IPv6 address are trusted proxies.
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> IpAddr {
         let network = |text: &str| Network::try_from(text.to_owned()).expect("a network");
         let proxies = Proxies::new(&[network("10.0.0.0/8"), network("2001:db8::1")]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed() {
+    fn only_a_trusted_proxy_may_name_the_client() {
         for header in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")] {
             assert_eq!(client("198.51.100.7", &[header]), ip("198.51.100.7"));
             assert_eq!(client("10.1.2.3", &[header]), ip("192.0.2.1"));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_that_is_no_proxy_is_the_client_whatever_it_invented() {
+    fn the_last_entry_that_is_not_a_proxy_is_the_client() {
         for (list, wanted) in [
             ("1.1.1.1, 192.0.2.1", "192.0.2.1"),
             ("1.1.1.1, 192.0.2.1, 10.0.0.9,10.0.0.8", "192.0.2.1"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_read_as_it_is_defined() {
+    fn the_standard_header_is_read_as_rfc_7239_defines_it() {
         for (list, wanted) in [
             ("for=192.0.2.1", "192.0.2.1"),
             ("For=\"192.0.2.1:4711\";proto=https;by=10.0.0.9", "192.0.2.1"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_leaves_the_proxy() {
+    fn a_malformed_header_counts_for_the_proxy() {
         for list in
             ["", "unknown", "192.0.2.1, ", "192.0.2.300", "192.0.2.1, x, 10.0.0.9", "\u{e9}"]
         {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_must_agree_because_the_client_may_have_written_one() {
+    fn headers_that_contradict_each_other_count_for_the_proxy() {
         let both = |forwarded, usual| {
             client("10.1.2.3", &[("forwarded", forwarded), ("x-forwarded-for", usual)])
         };

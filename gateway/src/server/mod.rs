@@ -1,13 +1,21 @@
-//! Sockets: accepting connections, bounding them, and handing each request to the transports or to
-//! the API. Knows neither what they answer nor what they are built of.
+//! Sockets: accepts connections, bounds them, and passes each request to the transports or to the API.
+//! Knows neither their responses nor what they are built of.
+//!
+//! In reading order: `connection` is the life of a connection; `handoff` says which reader has it:
+//! `poll_server`, `http1` or `http2`.
 
 mod cancelled;
 mod connection;
+mod handoff;
+mod poll_server;
+mod response;
+mod http1;
+mod http2;
 mod streams;
 mod clients;
-mod reads;
+mod host;
 mod refusal;
-mod marks;
+mod response_headers;
 mod origins;
 
 use std::io;
@@ -16,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use pabal_core::ports::BoxFuture;
 use pabal_transports::{Admission, AdmissionLimits, Requests, Transports};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -26,19 +35,19 @@ use crate::peers::Peers;
 use crate::tls::{Tls, TlsError};
 use clients::Proxies;
 use connection::Connections;
+pub use handoff::Readers;
 use origins::Origins;
-use reads::Reads;
+use poll_server::PollServer;
 use refusal::Refusals;
 
-/// Connections that the kernel holds while they wait to be accepted, as when all clients come back
-/// at once.
+/// How many connections the kernel holds until they are accepted, as when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
-/// Connections to the administration listener.
+/// The most connections to the administration listener.
 const ADMINISTRATORS: usize = 64;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Sockets that are bound, before anything is served.
+/// Sockets that are bound. Nothing is served yet.
 #[derive(Debug)]
 pub struct Listeners {
     clients: TcpListener,
@@ -46,28 +55,28 @@ pub struct Listeners {
     tls: Option<Arc<Tls>>,
 }
 
-/// Why clients cannot be listened to.
+/// Why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// An address is in use or not this machine's.
+    /// The address is in use, or belongs to another machine.
     #[error("cannot listen on {address}: {source}")]
     Address {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is no certificate to show.
+    /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 impl Listeners {
-    /// Binds what is configured.
+    /// Binds the configured addresses.
     ///
     /// # Errors
-    /// [`BindError`]. A retry may succeed once whoever has the address lets go of it.
+    /// [`BindError`]. A retry may succeed after another process has released the address.
     pub fn bind(server: &config::Server) -> Result<Self, BindError> {
         let bind = |address| bind(address).map_err(|source| BindError::Address { address, source });
         let tls = match (&server.tls_cert, &server.tls_key) {
@@ -81,15 +90,15 @@ impl Listeners {
         })
     }
 
-    /// The certificate that clients are shown, if they come by TLS.
+    /// The certificate, if clients connect by TLS.
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
     }
 
-    /// Where clients connect, with the port that was taken.
+    /// The address for clients, with the port that the system chose.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// The error of the system. A retry will not help.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.clients.local_addr()
     }
@@ -120,12 +129,12 @@ pub struct Services {
     pub administration: Router,
 }
 
-/// A node that accepts connections. Ends only by [`finish`](Self::finish).
+/// A node that accepts connections, until [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Server {
-    /// No new connections.
+    /// No new connections are accepted.
     closed: CancellationToken,
-    /// Connections end after the request they are at.
+    /// Connections end after the request in progress.
     finishing: CancellationToken,
     /// Connections end at once.
     abort: CancellationToken,
@@ -133,8 +142,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to accept connections, and passes their requests to `services`.
+    /// Starts to accept connections.
     pub fn start(listeners: Listeners, services: Services, config: &Config) -> Self {
+        Self::start_with(listeners, services, config, Readers::default())
+    }
+
+    /// As [`start`](Self::start), with a choice of which reader serves polls. For tests that compare them.
+    pub fn start_with(
+        listeners: Listeners,
+        services: Services,
+        config: &Config,
+        readers: Readers,
+    ) -> Self {
         let server = Self {
             closed: CancellationToken::new(),
             finishing: CancellationToken::new(),
@@ -151,10 +170,10 @@ impl Server {
                 transports.as_ref().map_or_else(Requests::unlimited, |it| it.requests().clone());
             let proxies = Proxies::new(&config.server.trusted_proxies);
             let peers = transports.as_ref().map(|_| peers.clone());
-            let reads = Reads { transports, peers, origins, proxies, requests, idle };
+            let polls = PollServer { transports, peers, origins, proxies, requests, idle, readers };
             let meters = meters.clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
-            Connections::new(&config.server, tls, reads, router.clone(), meters, ends)
+            Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
         };
         let connections = part(Some(transports), &router, tls);
         server.accept(clients, connections, admission);
@@ -179,26 +198,28 @@ impl Server {
         });
     }
 
-    /// Accepts nobody any more.
+    /// Stops accepting connections.
     pub fn close(&self) {
         self.closed.cancel();
     }
 
-    /// Lets requests in progress end, within `grace`, and then ends all connections. WebSockets are
-    /// not among them: the transports end them.
-    pub async fn finish(self, grace: Duration) {
-        self.close();
-        self.finishing.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some connections were cut off");
-            self.abort.cancel();
-            self.tasks.wait().await;
-        }
+    /// Waits until the requests in progress have ended, at most `grace`, and then ends all connections. The
+    /// transports end WebSockets.
+    pub fn finish(self, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.close();
+            self.finishing.cancel();
+            self.tasks.close();
+            if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+                tracing::warn!("some connections did not end in time");
+                self.abort.cancel();
+                self.tasks.wait().await;
+            }
+        })
     }
 }
 
-/// Accepts connections, as far as there is room, each into a task of its own.
+/// Accepts connections, as far as admission allows, each into a task of its own.
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Connections>,
@@ -209,7 +230,7 @@ async fn accept(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }

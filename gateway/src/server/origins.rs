@@ -1,6 +1,6 @@
-//! Web pages of other origins: which of them may use this node, as browsers ask it by CORS
-//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>) and by the `Origin` of a WebSocket
-//! handshake (RFC 6455 section 10.2). Whoever sends no `Origin` is no page and is not concerned.
+//! Web pages of other origins: which of them may use this node. Browsers ask by CORS
+//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>) and by the `Origin` of a WebSocket handshake
+//! (RFC 6455 section 10.2). A request without `Origin` comes from no page, so these rules do not apply.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
@@ -12,7 +12,7 @@ use pabal_transports::{Body, problem_response};
 
 use crate::config;
 
-/// What a preflight is answered; browsers ask again after two hours at the latest anyway.
+/// The response to a preflight. No browser caches one for longer than two hours.
 const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
     (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE")),
     (
@@ -22,12 +22,12 @@ const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
     (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200")),
 ];
 
-/// Whose pages may come.
+/// The origins whose pages may use this node.
 #[derive(Debug)]
 pub(super) struct Origins {
-    /// As they stand in `Origin`, or `*` for all.
+    /// In the form of the `Origin` header, or `*` for all.
     listed: Vec<HeaderValue>,
-    /// The host and port that clients are told, if not the ones they use.
+    /// The configured public host and port of this node.
     own: Option<String>,
 }
 
@@ -37,8 +37,8 @@ impl Origins {
         Self { listed, own: server.public_url.as_ref().map(|url| url.authority.clone()) }
     }
 
-    /// What `access-control-allow-origin` is to say, if anything. Tokens travel in a header that
-    /// pages set themselves, never in cookies, so credentials need not be allowed.
+    /// The value of `access-control-allow-origin` for this request, if its origin is allowed. Tokens travel
+    /// in a header that pages set themselves, never in cookies, so credentials need not be allowed.
     pub(super) fn allowed<B>(&self, request: &Request<B>) -> Option<&HeaderValue> {
         let origin = request.headers().get(ORIGIN)?;
         let same = |listed: &&HeaderValue| {
@@ -47,9 +47,9 @@ impl Origins {
         self.listed.iter().find(same)
     }
 
-    /// Answers what must not or need not reach anybody else: preflights, and handshakes of pages that
-    /// may not come. Browsers do not apply CORS to WebSockets, so the server refuses them.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+    /// The response to a preflight, and to a handshake of a page that may not use this node. Browsers do
+    /// not apply CORS to WebSockets, so the server has to refuse those itself.
+    pub(super) fn respond<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let origin = request.headers().get(ORIGIN)?;
         let preflight = request.method() == Method::OPTIONS
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -70,8 +70,8 @@ impl Origins {
         None
     }
 
-    /// Whether a page was served under the name by which it now calls. The scheme is not compared:
-    /// TLS may end at a proxy.
+    /// Whether the page was served by the host that it now requests from. The scheme is not compared,
+    /// because TLS may end at a proxy.
     fn is_own<B>(&self, origin: &HeaderValue, request: &Request<B>) -> bool {
         let page = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         let Some((_, page)) = page else { return false };

@@ -1,5 +1,6 @@
-//! What is said to a connection for which there is no place: a problem, as to every request, or the
-//! end in HTTP/2. Not within TLS, which would cost more than the place that is missing.
+//! Connections refused at capacity: the client gets a problem, as for every request, or a GOAWAY in
+//! HTTP/2. Within TLS the connection is closed at once, because the handshake would cost more than the
+//! capacity that is missing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,59 +14,61 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::reads::{Encoded, HTTP2, encode};
+use super::poll_server::HTTP2;
+use super::response::{Encoded, encode};
 
-/// As many as are told at once, beside all connections that are held; others are closed unheard.
+/// How many refused connections get a response at the same time, beside all that are admitted. Others are
+/// closed at once.
 const AT_ONCE: usize = 64;
-/// How long telling one may take.
+/// How long the response to one may take.
 const WITHIN: Duration = Duration::from_secs(1);
-/// When a place may be free again.
+/// After how long a client should retry.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Empty SETTINGS, and GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 sections 3.4 and 6.8).
 const GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 
-/// Turns connections away.
+/// Responds to connections that were not admitted.
 #[derive(Clone, Debug)]
 pub(super) struct Refusals {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     tasks: TaskTracker,
-    /// Whether clients can be told at all.
+    /// Whether connections are without TLS.
     plain: bool,
 }
 
 impl Refusals {
     pub(super) fn new(tasks: TaskTracker, plain: bool) -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), tasks, plain }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), tasks, plain }
     }
 
-    /// Tells a client why, if there is room for that, and closes.
+    /// Closes a connection, after a response if capacity allows one.
     pub(super) fn refuse(&self, stream: TcpStream, peer: SocketAddr, refused: Refused) {
-        tracing::debug!(%peer, %refused, "a connection was refused");
+        tracing::debug!(%peer, %refused, "connection refused at capacity");
         if !self.plain {
             return;
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         self.tasks.spawn(async move {
-            let _place = place;
-            // Who does not listen, or has gone, is closed all the same.
-            let _ = timeout(WITHIN, tell(stream, refused)).await;
+            let _permit = permit;
+            // The connection is closed whether or not the client takes the response.
+            let _ = timeout(WITHIN, respond(stream, refused)).await;
         });
     }
 }
 
-async fn tell(mut stream: TcpStream, refused: Refused) -> std::io::Result<()> {
-    // An answer before the request would be taken for one to something else.
+async fn respond(mut stream: TcpStream, refused: Refused) -> std::io::Result<()> {
+    // A client could not match a response that comes before its request.
     let mut request = [0; 1024];
     let mut read = stream.read(&mut request).await?;
     let http2 = request[..read].starts_with(HTTP2);
     match encode(problem_response(&problem(refused)), true) {
         _ if http2 => stream.write_all(GOAWAY).await?,
-        Encoded::Whole(answer) => stream.write_all(&answer).await?,
+        Encoded::Whole(response) => stream.write_all(&response).await?,
         Encoded::Stream(..) => {}
     }
     stream.shutdown().await?;
-    // A connection that is dropped with unread input is reset, and the answer lost with it
-    // (RFC 9293 section 3.6.1).
+    // A connection that is dropped with unread input is reset, and the response is lost with it (RFC 9293
+    // section 3.6.1).
     while read > 0 {
         read = stream.read(&mut request).await?;
     }

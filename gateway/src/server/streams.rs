@@ -1,9 +1,9 @@
-//! The streams of an HTTP/2 connection, as tasks: counted, so that a connection without any can be
-//! ended; waited for when the node stops; and given up if their client takes nothing of an answer.
+//! The streams of an HTTP/2 connection, as tasks. They are counted, so that a connection without streams
+//! can be closed; awaited when the node stops; and reset if the client takes nothing of a response.
 //!
-//! The deadlines of the socket see none of this. A client may leave the window of a stream closed
-//! (RFC 9113 section 5.2) and answer every ping meanwhile: its connection is alive, and the answer,
-//! with whatever it is made from, would be held for ever.
+//! The write timeout of the socket does not cover this. A client may leave the window of a stream closed
+//! (RFC 9113 section 5.2) and acknowledge every ping: the connection makes progress, and the response
+//! would be held for ever, with everything that it is made from.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,25 +18,25 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// As much of an answer as is handed to HTTP/2 at a time. A client has to take so much within each
-/// deadline, and so much of an answer may still be held when its task is done.
+/// How many bytes of a response HTTP/2 gets at a time. A client has to take as many within each deadline,
+/// and as many may still be held when the task of the response is done.
 const PIECE_BYTES: usize = 16 * 1024;
 
 tokio::task_local! {
-    /// The stream whose task runs.
+    /// The stream of the running task.
     static STREAM: Stream;
 }
 
-/// What a stream's task is told from within.
+/// The state of a stream, which the service inside its task updates.
 #[derive(Debug, Default)]
 struct Stream {
-    /// Since when a piece of the answer waits for the client.
+    /// Since when a piece of the response waits for the client.
     waiting: watch::Sender<Option<Instant>>,
     /// Cancelled when the WebSocket that the stream became has ended.
     ended: CancellationToken,
 }
 
-/// What a WebSocket on the stream that runs has to keep for as long as it is open.
+/// The guard that a WebSocket on the running stream holds until it has closed.
 pub(super) fn while_open() -> Option<WhileOpen> {
     STREAM.try_with(|stream| WhileOpen::until_dropped(stream.ended.clone())).ok()
 }
@@ -46,7 +46,7 @@ pub(super) fn while_open() -> Option<WhileOpen> {
 pub(super) struct Streams {
     tasks: TaskTracker,
     open: watch::Sender<usize>,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may take nothing of a response.
     write_within: Duration,
 }
 
@@ -55,11 +55,11 @@ impl Streams {
         Self { tasks, open: watch::Sender::new(0), write_within }
     }
 
-    /// Completes when there has been no stream for so long.
+    /// Completes when the connection has had no stream for this time.
     pub(super) async fn idle(&self, within: Duration) {
         let mut open = self.open.subscribe();
         loop {
-            // Never closed: the sender is here.
+            // Cannot fail: this value holds the sender.
             let _ = open.wait_for(|open| *open == 0).await;
             let deadline = Instant::now() + within;
             if timeout_at(deadline, open.wait_for(|open| *open > 0)).await.is_err() {
@@ -77,15 +77,15 @@ where
         let open = Open::one_more(&self.open);
         let (stream, within) = (Stream::default(), self.write_within);
         let waiting = stream.waiting.subscribe();
-        // Spawned by the task of a stream: that writes for the WebSocket that the stream became.
+        // hyper spawns this task from the task of a stream, to write for the WebSocket that it became.
         let socket = STREAM.try_with(|stream| stream.ended.clone()).ok();
         self.tasks.spawn(async move {
             let _open = open;
             tokio::select! {
                 _ = STREAM.scope(stream, task) => {}
-                () = stuck(waiting, socket, within) => {
-                    // Without its task a stream is reset (RFC 9113 section 8.1).
-                    tracing::debug!("a stream of HTTP/2 was given up: its client takes nothing");
+                () = stalled(waiting, socket, within) => {
+                    // A stream whose task ends is reset (RFC 9113 section 8.1).
+                    tracing::debug!("HTTP/2 stream reset: the client takes nothing");
                 }
             }
         });
@@ -108,22 +108,21 @@ impl Drop for Open {
     }
 }
 
-/// Completes when one and the same piece has waited for too long, or what a WebSocket left when it
-/// ended.
-async fn stuck(
+/// Completes when one piece has waited for too long, or what a WebSocket had not sent when it closed.
+async fn stalled(
     mut waiting: watch::Receiver<Option<Instant>>,
     socket: Option<CancellationToken>,
     within: Duration,
 ) {
     if let Some(ended) = socket {
-        // While it is open it looks after itself.
+        // An open WebSocket has a deadline of its own.
         ended.cancelled().await;
         return sleep(within).await;
     }
     loop {
         let since = match waiting.wait_for(Option::is_some).await.map(|since| *since) {
             Ok(Some(since)) => since,
-            // Whoever would say so has ended.
+            // The stream has ended.
             Ok(None) | Err(_) => return std::future::pending().await,
         };
         sleep_until(since + within).await;
@@ -133,11 +132,11 @@ async fn stuck(
     }
 }
 
-/// An answer that is handed over piece by piece, and says when a piece was.
+/// A body that is handed over piece by piece, and records when.
 #[derive(Debug)]
 pub(super) struct Pieces<B> {
     body: B,
-    /// What is left of the last part that came.
+    /// What is left of the last frame of the body.
     rest: Bytes,
 }
 
@@ -155,7 +154,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        // hyper asks for more only when the client had room for what it got.
+        // hyper polls for more only when the window had capacity for what it got.
         let polled = match self.rest.is_empty() {
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
             true => Pin::new(&mut self.body).poll_frame(cx),
@@ -169,7 +168,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
             Err(trailers) => trailers,
         });
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
-        // Outside of a stream, as in HTTP/1.1, nobody looks.
+        // Fails outside of a stream of HTTP/2, where nothing waits for it.
         let _ = STREAM.try_with(|stream| {
             stream.waiting.send_replace(given.then(Instant::now));
         });
@@ -201,7 +200,7 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn pieces_are_the_whole_and_tell_its_length() {
+    async fn pieces_add_up_to_the_body_and_state_its_length() {
         let whole: Bytes = (0..3 * PIECE_BYTES + 7).map(|at| at as u8).collect();
         let mut pieces = Pieces::of(Full::new(whole.clone()));
         let (mut read, mut sizes) = (Vec::new(), Vec::new());
@@ -217,17 +216,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_piece_that_waits_too_long_ends_its_stream_and_a_slow_one_does_not() {
+    async fn a_piece_that_waits_too_long_resets_its_stream_and_a_slow_one_does_not() {
         let tasks = TaskTracker::new();
         let streams = Streams::new(tasks.clone(), WITHIN);
         let answer = || Pieces::of(Full::new(Bytes::from(vec![0; 10 * PIECE_BYTES])));
-        let (told, slow) = tokio::sync::oneshot::channel();
+        let (finished, slow) = tokio::sync::oneshot::channel();
         streams.execute(async move {
             let mut answer = answer();
             while answer.frame().await.is_some() {
                 tokio::time::sleep(WITHIN * 9 / 10).await;
             }
-            let _ = told.send(());
+            let _ = finished.send(());
         });
         streams.execute(async move {
             let mut answer = answer();
@@ -236,16 +235,16 @@ mod tests {
         });
         let begun = Instant::now();
         let mut open = streams.open.subscribe();
-        open.wait_for(|open| *open == 1).await.expect("told");
+        open.wait_for(|open| *open == 1).await.expect("the sender lives");
         assert_eq!(begun.elapsed(), WITHIN);
-        slow.await.expect("the whole answer was taken");
+        slow.await.expect("the whole response was taken");
         streams.idle(WITHIN).await;
         tasks.close();
         assert!(tasks.wait().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_is_who_has_no_stream_for_so_long() {
+    async fn a_connection_is_idle_when_it_has_had_no_stream_for_the_timeout() {
         let streams = Streams::new(TaskTracker::new(), WITHIN);
         let begun = Instant::now();
         let (short, long) = (Duration::from_secs(1), Duration::from_secs(100));

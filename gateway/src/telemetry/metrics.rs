@@ -149,12 +149,12 @@ impl Collector for Sources {
             (
                 "requests_forwarded",
                 "Requests forwarded to other nodes, which have the session",
-                self.peers.passed_on(),
+                self.peers.forwarded(),
             ),
             (
                 "requests_passed_on",
                 "Deprecated name of pabal_requests_forwarded",
-                self.peers.passed_on(),
+                self.peers.forwarded(),
             ),
             ("sessions_opened", "Sessions opened", stats.sessions_opened),
             (

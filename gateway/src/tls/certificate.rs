@@ -1,5 +1,4 @@
-//! When the certificates of a chain may be used. Knows nothing of keys, nor whether anybody trusts
-//! them.
+//! When the certificates of a chain are valid. Knows nothing of keys and of trust.
 
 use std::path::Path;
 
@@ -9,20 +8,20 @@ use x509_parser::error::X509Error;
 use x509_parser::nom;
 use x509_parser::prelude::ASN1Time;
 
-/// The time in which every certificate of a chain is valid (RFC 5280 section 4.1.2.5).
+/// The period in which every certificate of a chain is valid (RFC 5280 section 4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// The first second.
+    /// The first valid second.
     pub from: Timestamp,
-    /// The last one.
+    /// The last valid second.
     pub until: Timestamp,
 }
 
 impl Validity {
-    /// That of a chain: it begins with the last to begin, and ends with the first to end.
+    /// The period of a chain: the intersection of the periods of its certificates.
     ///
     /// # Errors
-    /// What is wrong with the first that is no certificate.
+    /// The parser's error for the first certificate that cannot be parsed.
     pub(super) fn of(chain: &[CertificateDer<'_>]) -> Result<Self, nom::Err<X509Error>> {
         let mut whole =
             Self { from: Timestamp::default(), until: Timestamp::from_micros(u64::MAX) };
@@ -35,7 +34,7 @@ impl Validity {
         Ok(whole)
     }
 
-    /// What is to be said of a certificate, in the file `cert`, that is not valid `now`.
+    /// A line for the log, if the certificate in the file `cert` is not valid at `now`.
     pub(super) fn complaint(&self, cert: &Path, now: Timestamp) -> Option<String> {
         let Self { from, until } = self;
         let when = if now > *until {
@@ -52,7 +51,7 @@ impl Validity {
     }
 }
 
-/// Before 1970 nothing was ever signed that matters here.
+/// A time before 1970 counts as 1970.
 fn moment(time: ASN1Time) -> Timestamp {
     let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
     Timestamp::from_millis(seconds.saturating_mul(1_000))

@@ -1,5 +1,5 @@
-//! TLS by rustls: certificate and key from PEM files, read at the start and again when asked. Knows
-//! nothing of what is spoken inside.
+//! TLS by rustls: certificate and key from PEM files, read at the start and again on request. Knows
+//! nothing of the protocol within.
 
 mod certificate;
 
@@ -17,15 +17,15 @@ use tokio_rustls::{Accept, TlsAcceptor};
 pub use certificate::Validity;
 
 const HTTP2: &[u8] = b"h2";
-/// What a client may choose to speak, the better first.
+/// The protocols that a client may choose by ALPN, in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
 /// The setting that names the file of the certificate.
 const CERT: &str = "server.tls_cert";
-/// And that of its key.
+/// The setting that names the file of the key.
 const KEY: &str = "server.tls_key";
 
-/// The certificate that new connections are given.
+/// The certificate of new connections.
 #[derive(Debug)]
 pub struct Tls {
     cert: PathBuf,
@@ -33,15 +33,15 @@ pub struct Tls {
     current: RwLock<Loaded>,
 }
 
-/// What was read last.
+/// What was read last from both files.
 #[derive(Clone, Debug)]
 struct Loaded {
     server: Arc<ServerConfig>,
     validity: Validity,
 }
 
-/// A certificate or key that cannot be used. Each names the setting and the file that it is about;
-/// a retry helps when that has been put right.
+/// Why a certificate or key cannot be used. Each variant names the setting and the file. A retry helps
+/// after the file has been corrected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -52,38 +52,38 @@ pub enum TlsError {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file is not what it should be.
+    /// A file does not hold the expected PEM section.
     #[error("{setting}: {path} holds no {what} in PEM: {source}")]
     NotPem {
         /// The setting that names it.
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The kind of section that was expected.
         what: &'static str,
-        /// What is wrong.
+        /// The error of the parser.
         source: rustls::pki_types::pem::Error,
     },
-    /// What the PEM says is a certificate is none, or none for a server.
+    /// The certificate cannot be parsed, or is not for a server.
     #[error("{CERT}: {path} holds a certificate that cannot be read: {why}")]
     NotCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of the parser.
         why: String,
     },
-    /// What the PEM says is a private key is none, or none that can sign here.
+    /// The private key cannot be parsed, or is of an unsupported kind.
     #[error("{KEY}: {path} holds a private key that cannot be used: {source}")]
     NotKey {
         /// The file.
         path: PathBuf,
-        /// What rustls says.
+        /// The error of rustls.
         source: rustls::Error,
     },
-    /// The certificate is of another key.
+    /// The certificate belongs to another key.
     #[error("{KEY}: {key} is not the key of the certificate in {cert}")]
     AnotherKey {
         /// The file of the certificate.
@@ -91,7 +91,7 @@ pub enum TlsError {
         /// The file of the key.
         key: PathBuf,
     },
-    /// TLS cannot be set up, whatever the certificate.
+    /// TLS cannot be set up with any certificate.
     #[error("TLS cannot be set up: {0}")]
     NoTls(rustls::Error),
 }
@@ -100,29 +100,29 @@ impl Tls {
     /// Reads both files.
     ///
     /// # Errors
-    /// [`TlsError`]. A certificate that has expired is none: whether to trust it is the client's
-    /// decision. [`complaint`](Self::complaint) tells.
+    /// [`TlsError`]. An expired certificate is not an error, because the client decides whether to trust it;
+    /// [`complaint`](Self::complaint) reports it.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let current = RwLock::new(read(cert, key)?);
         Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
     }
 
-    /// Reads both files again, for connections that come from now on.
+    /// Reads both files again, for new connections.
     ///
     /// # Errors
-    /// As [`load`](Self::load); what was in use stays in use.
+    /// As [`load`](Self::load); the certificate in use stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let new = read(&self.cert, &self.key)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
 
-    /// When the certificate in use, with those behind it, is valid.
+    /// When the certificate in use and the rest of its chain are valid.
     pub fn validity(&self) -> Validity {
         self.current().validity
     }
 
-    /// A line about a certificate that is not valid `now`: over, or not begun.
+    /// A line for the log about a certificate that is expired or not yet valid at `now`.
     pub fn complaint(&self, now: Timestamp) -> Option<String> {
         self.validity().complaint(&self.cert, now)
     }
@@ -140,7 +140,7 @@ impl Tls {
     }
 }
 
-/// Whether client and server agreed on HTTP/2.
+/// Whether client and server agreed on HTTP/2 by ALPN.
 pub(super) fn chose_http2<S>(stream: &tokio_rustls::server::TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
@@ -184,8 +184,8 @@ fn read(cert: &Path, key: &Path) -> Result<Loaded, TlsError> {
             source => TlsError::NotKey { path: key.to_owned(), source },
         })?;
     server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-    // Clients that come again spare both sides the signature, and the server remembers none of them:
-    // what it needs to know is in their ticket.
+    // Session tickets spare both sides the signature when a client reconnects. The server stores nothing:
+    // the ticket holds what it needs (RFC 8446 section 4.6.1).
     server.ticketer = ring::Ticketer::new().map_err(TlsError::NoTls)?;
     Ok(Loaded { server: Arc::new(server), validity })
 }

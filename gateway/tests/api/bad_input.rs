@@ -1,4 +1,4 @@
-//! What no honest client sends: a clear answer each time, and nobody else notices.
+//! Input that no correct client sends: a clear response each time, and no effect on other clients.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn malformed_and_mistyped_bodies_are_invalid() {
     }
     let answer = line.ask(post(&ann, &messages, br#"{"content":"\ud800"}"#)).await;
     is(&answer, 422, "invalid", "half a surrogate");
-    // It is the same connection, and it works.
+    // The same connection still works.
     let sent = line.ask(post(&ann, &messages, br#"{"content":"at last"}"#)).await;
     assert_eq!(sent.status, 201);
     node.stop().await;
@@ -105,10 +105,10 @@ async fn requests_beyond_a_size_limit_are_refused() {
     is(&above, 413, "too_large", "content");
     let body = vec![b' '; 256 * 1024 + 1];
     for path in [messages.as_str(), "/v1/sync", "/v1/sessions", &format!("{session}/commands")] {
-        // The server need not read what it refuses, so the connection may end with the answer.
+        // The server need not read a body that it refuses, so the connection may end with the response.
         let answer = Line::open(&node).await.ask(post(&ann, path, &body)).await;
         is(&answer, 413, "too_large", path);
-        // Said to be so large, and never sent.
+        // The head announces a large body, which never comes.
         let claimed = String::from_utf8(post(&ann, path, b"")).unwrap();
         let claimed = claimed.replace("length: 0", "length: 9999999999");
         let answer = Line::open(&node).await.ask(claimed.replace("\r\n\r\n", "\r\n\r\n{")).await;
@@ -134,7 +134,7 @@ async fn requests_beyond_a_size_limit_are_refused() {
             if polled {
                 assert_eq!(line.ask(poll(&ears, &ann, "poll")).await.status, 200);
             }
-            // Answered before all of it was read, or reset where it was not.
+            // Refused before all of it was read, or reset.
             let answer = line.try_ask(&request).await;
             let refused = answer.is_none_or(|it| matches!(it.status, 400 | 414 | 431));
             assert!(refused, "{name}, after a poll: {polled}");
@@ -174,7 +174,7 @@ async fn channels_and_sessions_of_other_users_are_refused() {
         ann.get(&format!("/v1/users/{id}")).await.problem(404, "not_found");
     }
 
-    // Every way to a session, for one who is somebody else's, ended, or never was.
+    // Every path of a session: one of another user, an ended one, and one that never existed.
     let mut line = Line::open(&node).await;
     let sessions = [
         (&ears.id, &eve, &[403, 404, 410][..]),
@@ -202,8 +202,15 @@ async fn channels_and_sessions_of_other_users_are_refused() {
             }
         }
     }
-    assert!(foreign.windows(2).all(|pair| pair[0] == pair[1]), "one answer: {foreign:?}");
-    assert_eq!(line.ask(poll(&ears, &ann, "poll")).await.status, 200, "hers is there");
+    assert!(
+        foreign.windows(2).all(|pair| pair[0] == pair[1]),
+        "the same status on every path: {foreign:?}"
+    );
+    assert_eq!(
+        line.ask(poll(&ears, &ann, "poll")).await.status,
+        200,
+        "the session of ann still exists"
+    );
     node.stop().await;
 }
 
@@ -217,7 +224,7 @@ async fn positions_that_the_session_does_not_hold_are_invalid() {
         ann.say(&channel_id, content).await;
     }
     let mut line = Line::open(&node).await;
-    // Reads all, then confirms two: from now on 2 and 3 are possible.
+    // Reads all three, then confirms two: from now on positions 2 and 3 exist.
     for after in ["0", "2"] {
         let answer = line.ask(poll(&ears, &bob, &format!("long-poll?after={after}"))).await;
         assert_eq!(answer.status, 200);
@@ -267,7 +274,7 @@ async fn a_second_poll_ends_the_first_with_an_empty_batch() {
     ann.say(&channel_id, "hello").await;
     let heard = second.read().await.unwrap().body;
     assert_eq!(text(&heard["events"][0]["message"]["content"]), "hello");
-    // A short poll beside a long one disturbs neither.
+    // A short poll during a long one disturbs neither.
     second.write(poll(&ears, &bob, "long-poll?after=1")).await;
     parked().await;
     assert_eq!(first.ask(poll(&ears, &bob, "poll?after=1")).await.body["events"], json!([]));
@@ -314,7 +321,7 @@ async fn a_flood_of_http_2_frames_ends_with_its_connection() {
         let opening = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &h2_frame(4, 0, 0, &[])].concat();
         let writing = async {
             write.write_all(&opening).await?;
-            // The server may have had enough before the end.
+            // The server may close before the end.
             write.write_all(&flood).await?;
             write.shutdown().await
         };
@@ -327,8 +334,8 @@ async fn a_flood_of_http_2_frames_ends_with_its_connection() {
         };
         let (_, bytes) = timeout(SOON, async { tokio::join!(writing, reading) })
             .await
-            .unwrap_or_else(|_| panic!("{name}: goes on"));
-        // Not more than an acknowledgement each.
+            .unwrap_or_else(|_| panic!("{name}: still open"));
+        // At most an acknowledgement for each frame.
         assert!(bytes <= flood.len() + 1_000, "{name}: {bytes} bytes for {}", flood.len());
         assert_eq!(ann.get("/v1/me").await.status, 200, "{name}");
     }
@@ -353,7 +360,7 @@ async fn many_connections_at_once_are_served_and_their_sockets_closed() {
         let value = page.lines().find_map(|line| line.strip_prefix("process_open_fds "));
         value.unwrap().parse::<usize>().unwrap()
     };
-    // Both ends are this process's, and so are those of the tests beside this one.
+    // Both ends of each connection belong to this process, and so do those of tests that run at the same time.
     let held = open().await;
     assert!(held >= 2 * MANY, "{held}");
     drop(lines);

@@ -1,5 +1,5 @@
-//! What browsers need to be told: which pages may come, and what not to make of an answer. And the
-//! ids of requests, which travel the same way.
+//! Headers for browsers: which pages may use the node, and what a browser must not do with a response. And
+//! the ids of requests, which travel in a header, too.
 
 use serde_json::json;
 
@@ -48,7 +48,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_response() {
         let allowed = listed.header("access-control-allow-origin");
         assert_eq!(allowed, "https://chat.example.org", "{path}");
         assert_eq!(listed.header("vary"), "origin", "{path}");
-        // Others get the same answer, which their browser keeps from them.
+        // Pages of other origins get the same response, and their browser withholds it.
         for origin in [OTHER, OWN, "origin: null\r\n", ""] {
             let answer = line.ask(get(&ann, path, origin)).await;
             assert_eq!(answer.status, status, "{path} from {origin}");
@@ -57,7 +57,7 @@ async fn pages_of_listed_origins_may_read_every_kind_of_response() {
     }
     let exposed = line.ask(get(&ann, "/v1/me", PAGE)).await;
     assert_eq!(exposed.header("access-control-expose-headers"), "retry-after, x-request-id");
-    // The stream begins with its head, and has no length.
+    // The head of a stream comes first, and has no length.
     let stream = node.http.get(format!("{}{session}/events", node.url)).bearer_auth(&ann.token);
     let stream = stream.header("origin", "https://chat.example.org").send().await.unwrap();
     let allowed = &stream.headers()["access-control-allow-origin"];
@@ -147,7 +147,7 @@ async fn every_response_but_that_of_a_poll_has_an_id() {
     for query in ["poll", "long-poll?wait_ms=1"] {
         let path = format!("/v1/sessions/{}/{query}", ears.id);
         assert_eq!(line.ask(get(&ann, &path, given)).await.header("x-request-id"), "trace-7");
-        // Twice: on hyper's part of the connection, and on the polls' own.
+        // Twice: once served by the poll server, and once by hyper.
         let closing = format!("{given}connection: close\r\n");
         let mut old = Line::open(&node).await;
         assert_eq!(old.ask(get(&ann, &path, &closing)).await.header("x-request-id"), "trace-7");

@@ -18,7 +18,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// The files, and who trusts them.
+    /// The files, and a client that trusts the certificate.
     pub(crate) fn new() -> (Self, Trust) {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -27,7 +27,7 @@ impl Certificate {
         (certificate, trust)
     }
 
-    /// Puts a new one in its place; who trusts the old one does not trust it.
+    /// Replaces the certificate. A client that trusts the old one does not trust the new one.
     pub(crate) fn renew(&self) -> Trust {
         self.renew_for((2024, 1, 1), (2124, 1, 1))
     }

@@ -1,4 +1,4 @@
-//! Connections themselves: those that say nothing, HTTP/2, restarts, and what a folder refuses.
+//! Connections: idle ones, limits, HTTP/2, and addresses and folders that cannot be used.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn connections_without_a_request_are_closed() {
         let begun = Instant::now();
         let mut rest = Vec::new();
         let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
-        // Closed or reset, whichever; but soon.
+        // Closed or reset, but soon.
         let _ = closed.await.unwrap_or_else(|_| panic!("{opening:?} is still open"));
         assert!(begun.elapsed() >= Duration::from_millis(200), "{opening:?}");
     }
@@ -31,7 +31,7 @@ async fn connections_without_a_request_are_closed() {
         let mut answer = [0; 512];
         let read = stream.read(&mut answer).await.unwrap();
         assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
-        // Longer than the deadline for the first request: a poller keeps its connection.
+        // Longer than the deadline of the first request: a polling client keeps its connection.
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     node.stop().await;

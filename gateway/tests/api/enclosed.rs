@@ -1,5 +1,5 @@
 //! WebSockets within TLS and within a stream of HTTP/2: one case of each rule of `frames`, and the close
-//! codes of the contract, hold there as they do on a plain connection.
+//! codes of the contract, as on a plain connection.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{streams, tls};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The first case of each rule, and of what only the contract rules.
+/// The first case of each rule of RFC 6455, and cases of the rules of the contract.
 fn one_of_each() -> Vec<Case> {
     let mut cases = cases();
     cases.dedup_by_key(|(name, ..)| *name);
@@ -26,7 +26,7 @@ fn one_of_each() -> Vec<Case> {
     cases
 }
 
-/// Whoever sends frames too fast is told so, be they commands or pings.
+/// A client that sends frames too fast is closed with 4429, whether they are commands or pings.
 async fn too_fast(open: impl AsyncFn(&str) -> Raw) {
     for (name, frames) in [("bob", text(COMMAND.as_bytes())), ("cho", frame(FINAL | PING, b"?"))] {
         let mut raw = open(name).await;
@@ -75,7 +75,7 @@ async fn frames_are_handled_within_tls() {
 async fn frames_are_handled_within_a_stream_of_http_2() {
     let node = Node::start_with(many).await;
     let ann = node.sign_up("ann").await;
-    // All on one connection, which bears with every one of them.
+    // All on one connection, which outlives every one of them.
     let client = streams::connect(&node).await;
     let open = async |person: &Person| {
         let stream = streams::upgraded(&mut client.clone(), person, "/v1/websocket").await;

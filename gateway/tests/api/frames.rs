@@ -20,10 +20,10 @@ pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
 pub(crate) const COMMAND: &str = r#"{"id":"héllo-€-𐍈","type":"fly"}"#;
 
-/// What the server answers first.
+/// What the server sends in response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Said {
-    /// The command was understood, whatever came of it.
+    /// The command was understood, and succeeded or failed.
     Reply,
     Pong(Vec<u8>),
     Close(Option<u16>),
@@ -101,7 +101,7 @@ impl Raw {
         Self::greeted(tokio::io::join(unread.chain(stream.0), stream.1)).await
     }
 
-    /// On a stream behind its handshake.
+    /// On a stream after its handshake.
     pub(crate) async fn greeted(stream: impl Stream + 'static) -> Self {
         let mut raw = Self { stream: Box::new(stream) };
         let (first, greeting) = raw.read().await.unwrap();
@@ -110,7 +110,7 @@ impl Raw {
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        // The server may have closed before it was sent everything. TLS keeps back what is not flushed.
+        // The server may have closed before the end. TLS holds back what is not flushed.
         let _ = self.stream.write_all(bytes).await;
         let _ = self.stream.flush().await;
     }
@@ -130,7 +130,7 @@ impl Raw {
             self.stream.read_exact(&mut payload).await.ok()?;
             Some((first, payload))
         };
-        timeout(SOON, read).await.expect("the server answers")
+        timeout(SOON, read).await.expect("the server sends a frame in time")
     }
 
     pub(crate) async fn said(&mut self) -> Option<Said> {
@@ -191,7 +191,7 @@ fn framing() -> Vec<Case> {
     cases.push(("5.5 control of 126 bytes", frame(FINAL | PING, &[0; 126]), refused()));
     cases.push(("5.5 control in fragments", frame(PING, b"x"), refused()));
     let unasked = [frame(FINAL | PONG, b"x"), text(COMMAND.as_bytes())].concat();
-    cases.push(("5.5.3 a pong that nobody asked for", unasked, vec![Said::Reply]));
+    cases.push(("5.5.3 an unsolicited pong", unasked, vec![Said::Reply]));
     cases
 }
 
@@ -252,7 +252,7 @@ fn closing() -> Vec<Case> {
     cases.push(("5.5.1 the longest reason", close(1000, &[b'x'; 123]), said(1000)));
     cases.push(("5.5 a reason too long", close(1000, &[b'x'; 124]), said(1002)));
     let after = [close(1000, b""), text(COMMAND.as_bytes()), frame(FINAL | PING, b"")].concat();
-    cases.push(("5.5.1 what comes after a close is let go of", after, said(1000)));
+    cases.push(("5.5.1 what comes after a close is discarded", after, said(1000)));
     let within = [frame(TEXT, b"{"), close(1000, b"")].concat();
     cases.push(("7.1.2 a close within a message", within, said(1000)));
     cases
@@ -279,7 +279,7 @@ pub(crate) async fn hold(cases: Vec<Case>, open: impl AsyncFn() -> Raw) {
             }
             for expected in &expected {
                 let mut said = raw.said().await;
-                // What a client asked right before it broke the rules may be answered or not.
+                // A command right before a violation may get a reply or not.
                 if matches!(expected, Said::Close(_)) && said == Some(Said::Reply) {
                     said = raw.said().await;
                 }
@@ -329,7 +329,7 @@ async fn a_flood_of_control_frames_does_not_grow_the_write_buffer() {
         write.write_all(&flood).await.unwrap();
         write.write_all(&text(COMMAND.as_bytes())).await.unwrap();
     };
-    // Section 5.5.3 lets a server answer the last of several pings only.
+    // Section 5.5.3 allows a server to send a pong for the last of several pings only.
     let reading = async {
         let mut seen = Vec::new();
         while !seen.windows(8).any(|bytes| bytes == br#"{"reply""#) {
@@ -344,7 +344,7 @@ async fn a_flood_of_control_frames_does_not_grow_the_write_buffer() {
     node.stop().await;
 }
 
-/// Frames that say so many things in a channel.
+/// Frames with `count` sends to a channel.
 fn sends(channel_id: &str, count: usize) -> Vec<u8> {
     let send = |number: usize| {
         let (id, content) = (format!("c{number}"), number.to_string());
@@ -405,6 +405,6 @@ async fn commands_before_the_end_of_a_connection_are_carried_out() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, stored).await.expect("what was read is carried out");
+    timeout(SOON, stored).await.expect("every command that was read is carried out");
     node.stop().await;
 }

@@ -1,5 +1,7 @@
-//! Fuzz target of WebSocket input: what a client writes, frame by frame and spoiled, through a real
-//! connection into the engine, while somebody else listens.
+//! Fuzz target of WebSocket input: frames of a client, spoiled, through a real connection into the engine,
+//! while another client listens.
+
+mod readers;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -24,12 +26,12 @@ use crate::line::{Line, upgrade};
 use crate::support::{Node, Person};
 
 const SOON: Duration = Duration::from_secs(30);
-/// How long a client waits for an answer that may never come. Too short can only let a fault pass.
+/// How long a client waits for a reply that may never come. Too short a time can only hide a fault.
 const A_WHILE: Duration = Duration::from_millis(100);
-/// What it asks last: the reply says that all before was taken in.
+/// The last command of a client: its reply means that everything before was read.
 const LAST: &str = r#"{"id":"the last one","type":"fly"}"#;
 
-/// Headers, masks and JSON, in places where they may not belong.
+/// Headers, masks and JSON, in positions where they may not belong.
 const TOKENS: &[&[u8]] = &[
     &[FINAL | TEXT, 0x80, 0, 0, 0, 0],
     &[FINAL | TEXT, 0x81, 0, 0, 0, 0, b'7'],
@@ -54,7 +56,7 @@ const TOKENS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\n\r\n",
 ];
 
-/// Texts as clients send them; `CHANNEL` stands for the one where both are.
+/// Texts as clients send them; `CHANNEL` stands for the channel of both clients.
 fn texts() -> impl Strategy<Value = String> {
     let send = |channel: &'static str| {
         ("\\PC{0,40}", prop::option::of("[a-z]{1,3}")).prop_map(move |(content, name)| {
@@ -99,7 +101,7 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What is written in one go. Frames are made when the channel is known.
+/// What is written at once. Frames are built when the channel is known.
 #[derive(Clone, Debug)]
 enum Piece {
     Text(String),
@@ -137,7 +139,7 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     vec(piece, 1..8)
 }
 
-/// Somebody in the same channel, who listens and writes down what comes.
+/// A client in the same channel, which records the messages that it receives.
 struct Witness {
     heard: watch::Receiver<BTreeSet<u64>>,
 }
@@ -180,22 +182,22 @@ impl Witness {
         Self { heard }
     }
 
-    /// Waits until all of these came.
+    /// Waits until all of these were received.
     async fn hears(&self, acknowledged: &BTreeSet<u64>) {
         let mut heard = self.heard.clone();
         let heard = heard.wait_for(|heard| heard.is_superset(acknowledged));
-        timeout(SOON, heard).await.expect("what was acknowledged is delivered").unwrap();
+        timeout(SOON, heard).await.expect("every acknowledged message is delivered").unwrap();
     }
 }
 
-/// Writes `bytes` on a new socket and reads all that comes. Whatever the bytes were, the server
-/// answers in frames of the contract until it closes, with a code of the contract, or the client
-/// leaves. The messages that it acknowledged.
+/// Writes `bytes` on a new socket and reads to the end. Whatever the bytes were, the server sends frames of
+/// the contract until it closes with a code of the contract, or the client closes. Returns the messages
+/// that the server acknowledged.
 async fn meets(raw: Raw, bytes: &[u8], chunk: usize) -> Result<BTreeSet<u64>, TestCaseError> {
     let (read, mut write) = tokio::io::split(raw.stream);
     let over = Notify::new();
     let writing = async {
-        // The server may have had enough before the end.
+        // The server may close before the end.
         for chunk in bytes.chunks(chunk) {
             if write.write_all(chunk).await.is_err() {
                 break;
@@ -235,7 +237,7 @@ async fn meets(raw: Raw, bytes: &[u8], chunk: usize) -> Result<BTreeSet<u64>, Te
     timeout(SOON, both).await.expect("the connection ends")
 }
 
-/// That the document is one of those a socket may be sent; the message that it acknowledges, if any.
+/// Checks that the server may send this document. Returns the message that it acknowledges, if any.
 fn of_the_contract(said: &Value) -> Result<Option<u64>, TestCaseError> {
     let reply = &said["reply"];
     let problem = if said["error"].is_null() { &reply["error"] } else { &said["error"] };
@@ -249,13 +251,13 @@ fn of_the_contract(said: &Value) -> Result<Option<u64>, TestCaseError> {
     Ok(reply["message_id"].as_str().map(|id| id.parse().expect("an id")))
 }
 
-/// Whatever a client writes, the server lives, says what is wrong, and nobody else notices.
+/// Whatever a client writes, the server says what is wrong, stays alive, and serves other clients.
 #[test]
 fn websocket() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (node, ann, channel_id, witness) = runtime.block_on(async {
         let node = Node::start_with(|config| {
-            // The client leaves a session behind each time, and the witness may fall behind.
+            // Each client leaves a session open, and the witness may lag.
             config.limits.sessions_per_user = 100_000;
             config.limits.resume_window_ms = 1_000;
             config.limits.mailbox_events = 1_000_000;

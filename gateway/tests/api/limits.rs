@@ -1,4 +1,4 @@
-//! Who asks too often is told to wait, and nobody else is.
+//! Rate limits: a client beyond its limit gets 429 with a time to wait, and other clients are not affected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Ears, Node, Person};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A second's worth is one request; the first ten are free.
+/// Limits in requests a second, with a burst of ten times that.
 async fn start(per_address: u32, per_user: u32) -> Node {
     Node::start_with(|config| {
         config.limits.rate_limits = true;
@@ -22,7 +22,7 @@ async fn start(per_address: u32, per_user: u32) -> Node {
     .await
 }
 
-/// Every way to ask something in a person's name.
+/// A request of a user on every path.
 fn ways(person: &Person, ears: &Ears) -> Vec<(&'static str, String)> {
     let session = format!("/v1/sessions/{}", ears.id);
     vec![
@@ -49,7 +49,7 @@ async fn refused(line: &mut Line, name: &str, request: &str) {
             return;
         }
     }
-    panic!("{name}: nothing is too often");
+    panic!("{name}: the limit is never reached");
 }
 
 #[tokio::test]

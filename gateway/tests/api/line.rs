@@ -29,12 +29,12 @@ pub(crate) struct Answer {
     /// In lower case.
     pub(crate) head: String,
     pub(crate) body: Value,
-    /// As many bytes as came.
+    /// The length of the response in bytes.
     pub(crate) bytes: usize,
 }
 
 impl Answer {
-    /// A header; empty if it is not there.
+    /// A header; empty if it is absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         value.unwrap_or_default()
@@ -48,7 +48,7 @@ impl Line {
         Self { stream: Box::new(stream), unread: Vec::new() }
     }
 
-    /// Over a connection that was made elsewhere.
+    /// Over an open connection.
     pub(crate) fn over(stream: impl Stream + 'static) -> Self {
         Self { stream: Box::new(stream), unread: Vec::new() }
     }
@@ -68,7 +68,7 @@ impl Line {
         self.stream.flush().await
     }
 
-    /// The next answer; nothing if the server closed.
+    /// The next response; `None` if the server closed.
     pub(crate) async fn read(&mut self) -> Option<Answer> {
         let answer = self.try_read().await.unwrap();
         assert!(answer.is_some() || self.unread.is_empty(), "closed in the middle of an answer");
@@ -98,7 +98,7 @@ impl Line {
         Some(Answer { status, body, head, bytes })
     }
 
-    /// The next chunk of an answer that comes in chunks (RFC 9112 section 7.1); the last one is empty.
+    /// The next chunk of a chunked response (RFC 9112 section 7.1); the last one is empty.
     pub(crate) async fn chunk(&mut self) -> String {
         loop {
             if let Some(at) = self.unread.windows(2).position(|bytes| bytes == b"\r\n") {
@@ -120,13 +120,13 @@ impl Line {
         self.read().await.expect("an answer")
     }
 
-    /// The answer, from a server that may close or reset instead.
+    /// The response of a server that may close or reset instead.
     pub(crate) async fn try_ask(&mut self, request: &str) -> Option<Answer> {
         self.try_write(request.as_bytes()).await.ok()?;
         self.try_read().await.ok()?
     }
 
-    /// Both halves of the connection, and before them what came and was not read.
+    /// Both halves of the connection, and the bytes that were received and not read.
     pub(crate) fn into_parts(self) -> ((Incoming, Outgoing), io::Cursor<Vec<u8>>) {
         (tokio::io::split(self.stream), io::Cursor::new(self.unread))
     }

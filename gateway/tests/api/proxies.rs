@@ -1,5 +1,4 @@
-//! Behind a proxy each client is counted under its own address, and nobody under one that they made
-//! up.
+//! Clients of a trusted proxy: each counts for its own address, and none for an invented one.
 
 use std::net::SocketAddr;
 
@@ -9,7 +8,7 @@ use tokio::net::TcpSocket;
 use crate::line::{Answer, Line, get, poll};
 use crate::support::{Node, reply};
 
-/// The proxy is 127.0.0.1, and who comes from elsewhere is none.
+/// The only trusted proxy is 127.0.0.1.
 async fn start() -> Node {
     Node::start_with(|config| {
         config.server.trusted_proxies = vec![Network::try_from("127.0.0.1".to_owned()).unwrap()];
@@ -26,11 +25,11 @@ async fn from(node: &Node, source: [u8; 4]) -> Line {
     Line::over(socket.connect(node.address().parse().unwrap()).await.unwrap())
 }
 
-/// As many requests as an address that has been quiet has free at least.
+/// The least burst of an address that has been idle.
 const FREE: usize = 10;
 
-/// Asks until it is too often, and says how often it was not: hardly ever, if the same address has
-/// just spent what it had.
+/// Sends requests up to the rate limit, and returns how many passed: hardly any, if the same address has
+/// just used up its burst.
 async fn spend(line: &mut Line, request: &str) -> usize {
     for number in 0..1_000 {
         let answer: Answer = line.ask(request).await;
@@ -110,7 +109,7 @@ async fn polls_and_http_2_count_for_the_same_address() {
     spend(&mut line, &lean(1)).await;
     assert_eq!(line.ask(lean(2)).await.status, 200);
     let api = get(&ann, "/v1/me", &client(1));
-    assert!(spend(&mut line, &api).await < FREE, "one pace for all");
+    assert!(spend(&mut line, &api).await < FREE, "one rate limit for all of them");
     let by_hyper = |last| lean(last).replacen("\r\n\r\n", "\r\ncontent-length: 0\r\n\r\n", 1);
     assert!(spend(&mut line, &by_hyper(1)).await < FREE);
     assert_eq!(line.ask(by_hyper(3)).await.status, 200);
@@ -158,7 +157,7 @@ async fn log_ins_count_for_the_client() {
         tries += 1;
     };
     let why = refused.body["detail"].as_str().unwrap();
-    assert!(why.contains("from this address"), "the name's own limit is further: {why}");
+    assert!(why.contains("from this address"), "the limit of the username is higher: {why}");
     assert!(tries >= 30, "the first thirty are free: {tries}");
     assert_eq!(log_in(2).await.status, 401);
     node.stop().await;
@@ -174,7 +173,7 @@ async fn a_proxy_may_hold_more_connections_than_an_address() {
         assert_eq!(line.ask(health(&header)).await.status, 200);
         held.push(line);
     }
-    // Anybody else is bound as ever, and told so.
+    // The limit holds for any other address, with a response that says so.
     for number in 0..4 {
         let mut line = from(&node, [127, 0, 0, 2]).await;
         assert_eq!(line.ask(health("")).await.status, 200, "{number}");

@@ -1,5 +1,5 @@
-//! Clients that do not take what is sent to them, or send what they should not so slowly: each loses
-//! its connection after a while, and nothing of its session.
+//! Clients that do not read, or send a request too slowly: each is disconnected after a while and loses
+//! nothing of its session.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::line::{Line, get, poll, upgrade};
 use crate::support::{Ears, Node, Person, pluck};
 
 const SOON: Duration = Duration::from_secs(30);
-/// As many connections as an address may have in these tests.
-const PLACES: usize = 4;
-/// About as many messages as a session holds unread, and more than these clients' sockets do.
+/// The connection limit of an address in these tests.
+const CONNECTIONS: usize = 4;
+/// About the capacity of a mailbox in messages, and more than the sockets of these clients hold.
 const MESSAGES: usize = 55;
 
-/// A connection from an address of its own, over which little fits at once.
+/// A connection from an address of its own, with small buffers.
 async fn narrow(node: &Node) -> std::io::Result<Line> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4_096)?;
@@ -26,31 +26,31 @@ async fn narrow(node: &Node) -> std::io::Result<Line> {
     Ok(Line::over(socket.connect(node.address().parse().unwrap()).await?))
 }
 
-/// Waits until the address has all its places back.
-async fn all_places_back(node: &Node) {
+/// Waits until the address may open all of its connections again.
+async fn all_connections_released(node: &Node) {
     let back = async {
         loop {
             let mut held = Vec::new();
-            while held.len() < PLACES
+            while held.len() < CONNECTIONS
                 && let Ok(mut line) = narrow(node).await
                 && line.try_ask("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.is_some()
             {
                 held.push(line);
             }
-            if held.len() == PLACES {
+            if held.len() == CONNECTIONS {
                 return;
             }
             tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, back).await.expect("connections that do not move are closed");
+    timeout(SOON, back).await.expect("stalled connections are closed");
 }
 
 async fn start() -> Node {
     Node::start_with(|config| {
         config.limits.rate_limits = true;
         config.limits.sends_per_second = 1_000;
-        config.server.max_connections_per_address = PLACES;
+        config.server.max_connections_per_address = CONNECTIONS;
         config.server.write_timeout_ms = 300;
         config.server.body_timeout_ms = 300;
         config.server.first_request_timeout_ms = 1_000;
@@ -87,7 +87,7 @@ async fn a_client_that_never_reads_is_disconnected_and_loses_nothing() {
         line.write(request).await;
         held.push(line);
     }
-    all_places_back(&node).await;
+    all_connections_released(&node).await;
     for ears in &ears {
         assert_eq!(heard(ears, &bob).await, MESSAGES);
     }
@@ -114,7 +114,7 @@ async fn a_client_that_never_finishes_a_request_is_disconnected() {
         line.write(request).await;
         held.push(line);
     }
-    all_places_back(&node).await;
+    all_connections_released(&node).await;
     for line in &mut held[2..] {
         let answer = line.read().await.unwrap();
         assert_eq!((answer.status, answer.body["code"].as_str()), (422, Some("invalid")));
@@ -131,7 +131,7 @@ async fn a_byte_now_and_then_does_not_extend_a_deadline() {
     let node = start().await;
     let trickle = async |request: &str| {
         let mut line = narrow(&node).await.unwrap();
-        // Well within every deadline from byte to byte, and far beyond it as a whole.
+        // Each byte comes well within every deadline, the whole far beyond it.
         for byte in request.as_bytes().iter().cycle() {
             if line.try_write(&[*byte]).await.is_err() {
                 return;
@@ -142,6 +142,6 @@ async fn a_byte_now_and_then_does_not_extend_a_deadline() {
     let head = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(1_000));
     let (first, second) = (trickle(&head), trickle("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
     timeout(SOON, async { tokio::join!(first, second) }).await.expect("closed");
-    all_places_back(&node).await;
+    all_connections_released(&node).await;
     node.stop().await;
 }

@@ -1,12 +1,15 @@
-//! Polls and event streams on plain connections: they are served apart from all other requests
-//! (`server/reads.rs`), and no client may be able to tell.
+//! Polls and event streams on plain connections: the poll server (`server/poll_server.rs`) serves them and
+//! hyper all other requests, and no client can tell the difference.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::line::{Line, get, poll, post};
 use crate::support::Node;
+
+const SOON: Duration = Duration::from_secs(20);
 
 fn contents(batch: &Value) -> Vec<String> {
     let events = batch["events"].as_array().unwrap().iter();
@@ -49,7 +52,7 @@ async fn a_poll_that_arrives_in_pieces_is_served_as_one() {
     for cut in 1..request.len() {
         let (first, second) = request.split_at(cut);
         line.write(first).await;
-        // Lets the node, which shares this thread, read the first piece by itself.
+        // The node shares this thread, and now reads the first piece by itself.
         tokio::task::yield_now().await;
         let answer = line.ask(second).await;
         assert_eq!((answer.status, &answer.body), (200, &json!({"events": [], "next": "0"})));
@@ -107,7 +110,7 @@ async fn a_stream_is_one_response_among_others() {
     let channel_id = ann.direct(&bob).await;
     let ears = bob.listen().await;
     let mut line = Line::open(&node).await;
-    // By way of hyper and by way of a poll; with a request behind it that was sent ahead.
+    // After a request to hyper and after a poll; followed by a pipelined request.
     for before in [get(&bob, "/v1/me", ""), poll(&ears, &bob, "poll")] {
         let ears = bob.listen().await;
         assert_eq!(line.ask(&before).await.status, 200);
@@ -124,7 +127,7 @@ async fn a_stream_is_one_response_among_others() {
         }
         bob.delete(&format!("/v1/sessions/{}", ears.id)).await.is(204);
         assert!(line.chunk().await.contains("\"code\":4404"));
-        assert_eq!(line.chunk().await, "", "the end of the answer");
+        assert_eq!(line.chunk().await, "", "the end of the response");
         assert_eq!(line.read().await.unwrap().body["user"]["user_id"], *bob.id);
     }
     node.stop().await;
@@ -158,7 +161,7 @@ async fn polls_that_are_not_plain_are_served_by_hyper() {
     let ears = ann.listen().await;
     let path = format!("/v1/sessions/{}/poll", ears.id);
     let nothing = json!({"events": [], "next": "0"});
-    // A first, plain poll takes the connection to where polls are served.
+    // After a plain poll the poll server has the connection.
     let line = async || {
         let mut line = Line::open(&node).await;
         assert_eq!(line.ask(&poll(&ears, &ann, "poll")).await.body, nothing);
@@ -226,15 +229,30 @@ async fn a_connection_that_has_only_polled_may_send_any_other_request_later() {
     })
     .await;
     let ann = node.sign_up("ann").await;
-    // Often, because what used to close the connection was as likely as not.
+    // Repeated, because a deadline that closes the connection would only do so now and then.
     for _ in 0..16 {
         let ears = ann.listen().await;
         let mut line = Line::open(&node).await;
         let waited = format!("long-poll?wait_ms={}", 2 * within.as_millis());
         assert_eq!(line.ask(&poll(&ears, &ann, &waited)).await.body["timeout"], true);
-        // The deadline for the first request is over, and this is not the first.
+        // The deadline of the first request has passed, and this is not the first.
         let end = get(&ann, &format!("/v1/sessions/{}", ears.id), "").replacen("GET", "DELETE", 1);
         assert_eq!(line.ask(end).await.status, 204);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_begins_only_with_the_first_bytes_of_a_connection() {
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    let ears = ann.listen().await;
+    for before in [poll(&ears, &ann, "poll"), get(&ann, "/v1/me", "")] {
+        let mut line = Line::open(&node).await;
+        assert_eq!(line.ask(before).await.status, 200);
+        // Closed without SETTINGS, the first frame of a server of HTTP/2.
+        let closed = timeout(SOON, line.try_ask("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await;
+        assert!(closed.expect("the connection ends").is_none());
     }
     node.stop().await;
 }

@@ -70,7 +70,7 @@ async fn a_token_expires_after_its_lifetime() {
     use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, UserId};
     use pabal_core::ports::{Access, Clock};
 
-    // The moment counts as ended: what is compared is the directory's time of expiry.
+    // At the moment of expiry, as the directory states it, the token is no longer valid.
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
     let access = Access {
         token: TokenHash::of("t"),

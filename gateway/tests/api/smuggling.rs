@@ -1,6 +1,6 @@
-//! Requests of which two readers might think differently where they end (RFC 9112 section 11.2):
-//! refused, or ended with the connection, and never followed by what was hidden in them. Each on a new
-//! connection, and on one where polls are served.
+//! Requests whose end two readers might see in different positions (RFC 9112 section 11.2): they are
+//! refused or end the connection, and the request hidden in them is never served. Each on a new connection,
+//! and on one that the poll server has.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn a_request_hidden_in_another_is_not_served() {
                     assert_eq!(line.ask(poll(&ears, &ann, "poll")).await.status, 200);
                 }
                 line.write(&request).await;
-                // A last word that cannot be mistaken ends the wait where the server waits for more.
+                // An unambiguous last request ends the wait if the server expects more bytes.
                 line.write(get(&ann, "/v1/me", "connection: close\r\n")).await;
                 let mut answers = Vec::new();
                 let reading = async {
@@ -89,12 +89,12 @@ async fn a_request_hidden_in_another_is_not_served() {
                 timeout(SOON, reading).await.unwrap_or_else(|_| panic!("{shown}: still open"));
                 assert!(answers.len() <= 1, "{shown}: {answers:?}");
                 for answer in &answers {
-                    assert_ne!(answer.status, 404, "{shown}: the hidden request was answered");
+                    assert_ne!(answer.status, 404, "{shown}: the hidden request was served");
                 }
             }
         }
     }
-    // Bodies in which nothing is hidden are read, and let the connection go on.
+    // A body in which the same bytes are data is read, and the connection stays open.
     let mut line = Line::open(&node).await;
     for more in [
         format!("content-length: {}\r\n\r\n{HIDDEN}", HIDDEN.len()),

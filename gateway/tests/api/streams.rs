@@ -21,7 +21,7 @@ use crate::support::{Node, Person, text};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// As much as the server may send on a stream before the client has read some.
+/// How many bytes the server may send on a stream before the client has read some.
 const WINDOW: u32 = 64 * 1024;
 
 pub(crate) type Client = SendRequest<Empty<Bytes>>;
@@ -60,7 +60,7 @@ async fn shake(
     client.send_request(request.body(Empty::new()).unwrap()).await.unwrap()
 }
 
-/// The stream behind a handshake.
+/// The stream after a handshake.
 pub(crate) async fn upgraded(
     client: &mut Client,
     person: &Person,
@@ -108,7 +108,7 @@ async fn several_websockets_share_a_connection() {
 
     bobs.close(None).await.unwrap();
     while let Some(Ok(_)) = bobs.next().await {}
-    // The stream has gone; the connection, the other stream and the session are there.
+    // The stream has ended; the connection, the other stream and the session have not.
     anns.send(Message::text(r#"{"id":"c2","type":"fly"}"#)).await.unwrap();
     loop {
         let frame = next(&mut anns).await;
@@ -119,7 +119,7 @@ async fn several_websockets_share_a_connection() {
     let path = format!("/v1/sessions/{}/poll?after=0", ears.id);
     let batch = bob.get(&path).await.json(200);
     assert_eq!(text(&batch["events"][0]["message"]["content"]), "hello");
-    // The end of the node ends what is left.
+    // The end of the node ends the other stream.
     let (_, farewell) = tokio::join!(node.stop(), async {
         loop {
             match timeout(SOON, anns.next()).await.unwrap() {
@@ -162,7 +162,7 @@ async fn a_stream_that_is_not_read_is_closed_although_its_client_sends_frames() 
     let (ann, bob) = (node.sign_up("ann").await, node.sign_up("bob").await);
     let channel_id = ann.direct(&bob).await;
     let ears = bob.listen().await;
-    // More than the window and what HTTP/2 takes ahead of it, and less than a session holds.
+    // More than the window and the buffers of HTTP/2, and less than the capacity of a mailbox.
     for _ in 0..55 {
         ann.say(&channel_id, &"x".repeat(16_000)).await;
     }
@@ -172,7 +172,7 @@ async fn a_stream_that_is_not_read_is_closed_although_its_client_sends_frames() 
     let closed = async {
         let wanted = "pabal_transport_attached{transport=\"websocket\"} 0";
         while !node.get("/metrics").await.text.contains(wanted) {
-            // A sign of life, over the same connection.
+            // A frame of the client, over the same connection.
             let _ = socket.send(Message::text(r#"{"ack":"0"}"#)).await;
         }
     };

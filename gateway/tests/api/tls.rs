@@ -1,4 +1,4 @@
-//! TLS: everything that works without it works within it, and a certificate can be exchanged.
+//! TLS: every transport and the API work within it, and a certificate can be replaced.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) async fn sign_up(node: &Node, line: &mut Line, username: &str) -> Per
     node.person(&answer.body)
 }
 
-/// The metrics, behind the head of the answer.
+/// The metrics page.
 pub(crate) async fn metrics(node: &Node, trust: &Trust) -> String {
     let mut stream = trust.connect(node.address(), &[]).await.unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -95,7 +95,7 @@ async fn every_transport_and_the_api_are_served_within_tls() {
     let mut socket = line.into_socket().await;
     let batch: Value = next(&mut socket).await;
     assert_eq!(batch["next"], "3");
-    // The client ends it, and the server's end of TLS follows: no cut that looks like an attack.
+    // The client closes, and the server ends TLS in order: nothing looks like a truncation attack.
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
     let mut stream = socket.into_inner();
@@ -267,7 +267,7 @@ async fn a_client_that_does_not_finish_the_handshake_is_disconnected() {
         let mut stream = TcpStream::connect(node.address()).await.unwrap();
         stream.write_all(opening).await.unwrap();
         let mut rest = Vec::new();
-        // Closed or reset, whichever; but soon.
+        // Closed or reset, but soon.
         let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
         assert!(!rest.starts_with(b"HTTP"), "answered without TLS");
     }

@@ -134,14 +134,14 @@ pub(crate) async fn reads_through_a_drained_node(cluster: &Cluster) {
     let [ann] = cast(&doors, ["ann"]).await;
     let through = ann.via(doors[1]);
     let (polled, streamed) = (ann.open(None).await, ann.open(None).await);
-    let passed_on = async || cluster.nodes[1].metrics().await.get("pabal_requests_passed_on_total");
-    let before = passed_on().await;
+    let forwarded = async || cluster.nodes[1].metrics().await.get("pabal_requests_forwarded_total");
+    let before = forwarded().await;
     let mut poll = Line::open(Transport::LongPolling, &through, &polled, 0).await.unwrap();
     let mut stream = Line::open(Transport::Sse, &through, &streamed, 0).await.unwrap();
     let long = Duration::from_secs(50);
     let stopped = async {
         wait::until("both are forwarded", async || {
-            (passed_on().await >= before + 2.0).then_some(())
+            (forwarded().await >= before + 2.0).then_some(())
         })
         .await;
         cluster.nodes[1].ask_to_stop();

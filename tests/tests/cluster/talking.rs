@@ -73,6 +73,6 @@ async fn forwarded(cluster: &Cluster) -> f64 {
     let counts = cluster
         .nodes
         .iter()
-        .map(async |node| node.metrics().await.get("pabal_requests_passed_on_total"));
+        .map(async |node| node.metrics().await.get("pabal_requests_forwarded_total"));
     join_all(counts).await.into_iter().sum()
 }

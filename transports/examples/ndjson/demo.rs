@@ -1,5 +1,5 @@
-//! What the example needs around the transport: an engine in memory, a user who talks to herself
-//! every second, and a port.
+//! What the example needs around the transport: an engine in memory, a user who sends a message every
+//! second, and a port.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -113,7 +113,7 @@ fn admit(
         let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         let served = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         if let Err(error) = served.await {
-            eprintln!("a connection broke off: {error}");
+            eprintln!("connection failed: {error}");
         }
     })
 }

@@ -1,7 +1,8 @@
-//! A transport of one's own: newline-delimited JSON over one HTTP answer, a batch a line.
+//! A new transport in about a hundred lines: newline-delimited JSON in one HTTP response, a batch a line.
 //!
-//! `cargo run -p pabal-transports --example ndjson` serves it and prints how to read from it. What
-//! is *not* here is the point: no queue, no positions, no confirmations. Those are the session's.
+//! `cargo run -p pabal-transports --example ndjson` serves it and prints how to read from it. It has no
+//! queue, no positions and no confirmations, because the session has them, and neither a rate limit nor
+//! a meter nor traces, because the layers around every transport have them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -49,9 +50,9 @@ impl Service<Attach> for Ndjson {
 
 fn open(attach: &Attach) -> Result<Response<Body>, Problem> {
     attach.require_get()?;
-    // A position the session cannot give is the client's error, and the reader before stays.
+    // A position that the session does not hold is refused, and the present reader stays.
     let after = attach.session.position(attach.query().after()?)?;
-    // From here on this is the session's one reader; whoever was before is told so.
+    // From here on this is the one reader of the session. The reader before it is notified.
     let reader = attach.session.attach();
     attach.session.confirm(after);
     Ok(Response::new(Body::stream(Lines { reader, after })))

@@ -1,5 +1,5 @@
-//! Tells a wake-up by the client's bytes from one by the session. Thousands of sockets are woken for every
-//! message, hardly any of which has anything to read, and looking costs a twentieth of a delivery.
+//! Tells a wake-up by bytes of the client from one by the session. Thousands of sockets are woken for
+//! every message and hardly any has something to read. A read attempt costs a twentieth of a delivery.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Context, Wake, Waker};
 
 use futures::task::AtomicWaker;
 
-/// Whether there may be something to read.
+/// Whether there may be something to read from the client.
 #[derive(Debug)]
 pub(super) struct Arrival {
     bell: Arc<Bell>,
@@ -35,19 +35,19 @@ impl Wake for Bell {
 }
 
 impl Arrival {
-    /// Nothing was read yet, so that there may be.
+    /// For a stream from which nothing was read: there may be something.
     pub(super) fn new() -> Self {
         let bell = Arc::new(Bell { rung: AtomicBool::new(true), task: AtomicWaker::new() });
         Self { waker: Waker::from(Arc::clone(&bell)), bell, task: Waker::noop().clone() }
     }
 
-    /// Has the next look say that there may be something, without waking anybody.
+    /// Has the next [`take`](Self::take) say that there may be something. Wakes no task.
     pub(super) fn expect(&self) {
         self.bell.rung.store(true, Ordering::Release);
     }
 
-    /// The waker to read with, if there may be something to read. Whoever takes it reads until
-    /// the stream has nothing more, or expects the rest.
+    /// The waker to read with, if there may be something to read. The caller reads until the stream is
+    /// pending, or calls [`expect`](Self::expect) for the rest.
     pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<Waker> {
         let moved = !self.task.will_wake(cx.waker());
         if moved {
@@ -55,7 +55,7 @@ impl Arrival {
         }
         let rung = self.bell.rung.load(Ordering::Acquire);
         if moved || rung {
-            // Before the bell is silenced: what comes in between wakes the task once more.
+            // Before the bell is reset: bytes that arrive in between wake the task once more.
             self.bell.task.register(&self.task);
         }
         let rung = rung && self.bell.rung.swap(false, Ordering::AcqRel);
@@ -84,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn only_its_own_waker_has_it_look_again() {
+    fn only_the_waker_of_the_stream_causes_a_read() {
         let (woken, waker) = task();
         let cx = Context::from_waker(&waker);
         let mut arrival = Arrival::new();
-        let bell = arrival.take(&cx).expect("at first it looks");
-        assert!(arrival.take(&cx).is_none(), "and then not without a cause");
+        let bell = arrival.take(&cx).expect("the first take reads");
+        assert!(arrival.take(&cx).is_none(), "the next one needs a cause");
         for times in 1..=2 {
             bell.wake_by_ref();
             assert_eq!(woken.0.load(Ordering::Relaxed), times, "each ring wakes the task");
@@ -98,14 +98,14 @@ mod tests {
         }
         arrival.expect();
         assert!(arrival.take(&cx).is_some());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "to expect something wakes nobody");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "expect wakes no task");
     }
 
     #[test]
     fn a_ring_reaches_the_task_that_polled_last() {
         let ((first, one), (second, other)) = (task(), task());
         let mut arrival = Arrival::new();
-        let bell = arrival.take(&Context::from_waker(&one)).expect("at first it looks");
+        let bell = arrival.take(&Context::from_waker(&one)).expect("the first take reads");
         assert!(arrival.take(&Context::from_waker(&other)).is_none());
         bell.wake_by_ref();
         let woken = [first, second].map(|task| task.0.load(Ordering::Relaxed));

@@ -1,8 +1,8 @@
-//! WebSocket (RFC 6455): one connection, or one stream of HTTP/2 (RFC 8441), text frames that are
-//! batches, commands the other way.
+//! WebSocket (RFC 6455): one connection, or one stream of HTTP/2 (RFC 8441). The server sends batches
+//! as text frames; the client sends acknowledgements and commands.
 //!
 //! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames,
-//! [`arrival`] knows when to read.
+//! [`arrival`] tells when there may be something to read.
 
 mod arrival;
 mod outgoing;
@@ -30,81 +30,87 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::connection::{Connection, Wire};
-use crate::http::{Body, problem_response, require_method};
+use crate::http::{Body, problem_response_with_status, require_method};
 use crate::requests::Requests;
 use crate::transport::{Attach, Location, Transport, respond};
-use socket::Socket;
+use socket::{Socket, SocketContext};
 
 /// The subprotocol the server speaks.
 const SUBPROTOCOL: &str = "pabal.v1";
-/// How browsers, which cannot set headers on a WebSocket, hand over the token.
-const BEARER_SUBPROTOCOL: &str = "pabal.bearer.";
 
 /// `GET …/websocket?after=<seq>`.
+///
+/// A socket is closed when its session ends, when another reader attaches, and when the client breaks
+/// the protocol or exceeds a limit; [`Close`](crate::close::Close) lists the codes.
 #[derive(Clone, Debug)]
 pub struct WebSocket {
-    /// How often the client is pinged; after two pings without a sign of life it is gone.
+    /// How often the client is pinged. After two pings without any frame from the client, the connection
+    /// is dropped.
     pub ping_interval: Duration,
-    /// The largest frame and message that is taken from a client.
+    /// The largest frame and message from a client, in bytes of payload.
     pub max_message_bytes: usize,
     requests: Requests,
     sockets: TaskTracker,
 }
 
 impl WebSocket {
-    /// A transport with no open sockets, whose clients' frames count among `requests`.
+    /// A transport without open sockets. Every frame of a client counts as one of its user's `requests`.
     pub fn new(ping_interval: Duration, max_message_bytes: usize, requests: Requests) -> Self {
         let sockets = TaskTracker::new();
         Self { ping_interval, max_message_bytes, requests, sockets }
     }
 
-    /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends,
-    /// within the time a client gets to answer a close.
+    /// Waits until every socket has closed, at most `grace`. A socket closes when its session ends, within
+    /// the time that a client has for the closing handshake.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         self.sockets.close();
         if tokio::time::timeout(grace, self.sockets.wait()).await.is_err() {
-            tracing::warn!(sockets = self.sockets.len(), "sockets were left open");
+            tracing::warn!(sockets = self.sockets.len(), "some sockets did not close in time");
         }
     }
 
-    /// Answers the handshake and goes on in a task of its own, or the whole HTTP connection's future
-    /// would stay alive under the socket. `greeting` is sent first.
+    /// Accepts the handshake and serves the socket in a task of its own: else the future of the whole HTTP
+    /// connection would stay alive under the socket. `greeting` is the first frame.
+    ///
+    /// # Errors
+    /// `invalid`, `method_not_allowed`: do not retry. `session_gone`: open a new session. A handshake that
+    /// violates RFC 6455 is a response of 400 or 426 instead.
     pub(crate) fn open(
         &self,
         mut attach: Attach,
         greeting: Option<Bytes>,
     ) -> Result<Response<Body>, Problem> {
-        let way = Way::of(&attach.request)?;
+        let kind = HandshakeKind::of(&attach.request)?;
         let after = attach.session.position(attach.query().after()?)?;
-        let response = match handshake(way, attach.request.headers()) {
-            Ok(response) => response,
+        let response = match handshake(kind, attach.request.headers()) {
+            Ok(accepted) => accepted,
             Err(refused) => return Ok(refused),
         };
         let upgrade = hyper::upgrade::on(&mut attach.request);
         let open = attach.request.extensions_mut().remove::<WhileOpen>();
         let Attach { engine, session, meter, connection, .. } = attach;
-        // Attached before the answer: a client that changes transport has one reader throughout.
+        // Attached before the response: a client that changes transport has one reader at every moment.
         let reader = session.attach();
         session.confirm(after);
         let this = self.clone();
         self.sockets.spawn(async move {
             let upgraded = match upgrade.await {
                 Ok(upgraded) => upgraded,
-                Err(error) => return tracing::debug!(%error, "the upgrade did not happen"),
+                Err(error) => return tracing::debug!(%error, "upgrade to WebSocket failed"),
             };
-            let duties =
-                socket::Duties { engine, reader, meter, connection, after, greeting, open };
+            let context =
+                SocketContext { engine, reader, meter, connection, after, greeting, open };
             type Plain = TokioIo<Connection<Wire<TcpStream>>>;
-            // Yet another task: this one's future has room for all of the above, for ever.
+            // A task of its own once more: the future of this one keeps space for all of the above.
             match upgraded.downcast::<Plain>() {
                 Ok(parts) => {
                     let stream = parts.io.into_inner();
-                    let socket = Socket::new(stream, parts.read_buf, duties, &this).await;
+                    let socket = Socket::new(stream, parts.read_buf, context, &this).await;
                     this.sockets.spawn(socket.run());
                 }
                 Err(upgraded) => {
                     let stream = TokioIo::new(upgraded);
-                    let socket = Socket::new(stream, Bytes::new(), duties, &this).await;
+                    let socket = Socket::new(stream, Bytes::new(), context, &this).await;
                     this.sockets.spawn(socket.run());
                 }
             }
@@ -140,35 +146,35 @@ impl Service<Attach> for WebSocket {
     }
 }
 
-/// Whoever serves the connection may give this with the request of a handshake, as an extension, to
-/// learn when the WebSocket has ended: hyper does not tell.
+/// A guard that a server may add to the request of a handshake as an extension, in order to learn when
+/// the WebSocket has ended. The socket holds it until then; hyper has no such notification.
 #[derive(Clone, Debug)]
 pub struct WhileOpen {
-    /// Cancels with the last clone.
+    /// Cancels the token when the last clone is dropped.
     _ended: Arc<DropGuard>,
 }
 
 impl WhileOpen {
-    /// Cancels `ended` as soon as nobody keeps this any more.
+    /// Cancels `ended` when the last clone of the guard is dropped.
     pub fn until_dropped(ended: CancellationToken) -> Self {
         Self { _ended: Arc::new(ended.drop_guard()) }
     }
 }
 
-/// How a client comes to a WebSocket.
+/// How a client opens a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// It takes a connection of HTTP/1.1 over (RFC 6455 section 4).
+pub(crate) enum HandshakeKind {
+    /// It upgrades a connection of HTTP/1.1 (RFC 6455 section 4).
     Upgrade,
     /// It opens a stream of HTTP/2 (RFC 8441 section 5).
     Connect,
 }
 
-impl Way {
-    /// The way of this request.
+impl HandshakeKind {
+    /// The kind of this request.
     ///
     /// # Errors
-    /// `method_not_allowed`, if it is none.
+    /// `method_not_allowed`, if the request is neither.
     pub(crate) fn of<B>(request: &Request<B>) -> Result<Self, Problem> {
         let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
         if request.method() == Method::CONNECT && protocol == Some("websocket") {
@@ -179,9 +185,10 @@ impl Way {
     }
 }
 
-/// Checks what RFC 6455 section 4.2.1, or RFC 8441 section 5, asks of a client, and answers it.
-#[expect(clippy::result_large_err, reason = "both sides are answers")]
-fn handshake(way: Way, headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
+/// Checks what RFC 6455 section 4.2.1, or RFC 8441 section 5, requires of a client. The response that
+/// accepts the handshake, or the one that refuses it.
+#[expect(clippy::result_large_err, reason = "both variants are responses")]
+fn handshake(kind: HandshakeKind, headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
     let has_token = |name: HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values
@@ -189,12 +196,10 @@ fn handshake(way: Way, headers: &HeaderMap) -> Result<Response<Body>, Response<B
             .any(|part| part.trim().eq_ignore_ascii_case(token))
     };
     let refuse = |field: &str, detail: &str, status: StatusCode| {
-        let mut response = problem_response(&Problem::invalid(field, detail));
-        *response.status_mut() = status;
-        Err(response)
+        Err(problem_response_with_status(status, &Problem::invalid(field, detail)))
     };
     let upgrades = || has_token(CONNECTION, "upgrade") && has_token(UPGRADE, "websocket");
-    if way == Way::Upgrade && !upgrades() {
+    if kind == HandshakeKind::Upgrade && !upgrades() {
         let mut refused = refuse("upgrade", "must be websocket", StatusCode::UPGRADE_REQUIRED);
         if let Err(response) = &mut refused {
             response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -210,12 +215,12 @@ fn handshake(way: Way, headers: &HeaderMap) -> Result<Response<Body>, Response<B
         return refused;
     }
     let mut response = Response::new(Body::empty());
-    let answer = response.headers_mut();
+    let accepted = response.headers_mut();
     if has_token(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        accepted.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
-    if way == Way::Connect {
-        // 200, and no key: it proves what HTTP/2 proves anyway.
+    if kind == HandshakeKind::Connect {
+        // 200 and no key, which proves what HTTP/2 proves already.
         return Ok(response);
     }
     // 16 bytes in base64 (section 4.1, item 7) are 22 characters and two of padding.
@@ -225,22 +230,13 @@ fn handshake(way: Way, headers: &HeaderMap) -> Result<Response<Body>, Response<B
         return refuse("sec-websocket-key", detail, StatusCode::BAD_REQUEST);
     };
     let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) else {
-        return refuse("sec-websocket-key", "cannot be answered", StatusCode::BAD_REQUEST);
+        return refuse("sec-websocket-key", "must be base64", StatusCode::BAD_REQUEST);
     };
-    answer.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    accepted.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    accepted.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    accepted.insert(SEC_WEBSOCKET_ACCEPT, accept);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     Ok(response)
-}
-
-/// The token that a browser offered among the subprotocols.
-pub(crate) fn offered_token(headers: &HeaderMap) -> Option<&str> {
-    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL))
 }
 
 #[cfg(test)]
@@ -262,12 +258,11 @@ mod tests {
     ];
 
     #[test]
-    fn answers_the_sample_of_the_rfc() {
-        let response = handshake(Way::Upgrade, &headers(&SAMPLE)).unwrap();
+    fn the_sample_of_the_rfc_is_accepted() {
+        let response = handshake(HandshakeKind::Upgrade, &headers(&SAMPLE)).unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "pabal.v1");
-        assert_eq!(offered_token(&headers(&SAMPLE)), Some("abc"));
     }
 
     #[test]
@@ -275,7 +270,7 @@ mod tests {
         for (missing, (name, _)) in SAMPLE.iter().enumerate().take(4) {
             let mut pairs = SAMPLE.to_vec();
             pairs.remove(missing);
-            let refused = handshake(Way::Upgrade, &headers(&pairs)).unwrap_err();
+            let refused = handshake(HandshakeKind::Upgrade, &headers(&pairs)).unwrap_err();
             assert!(refused.status().is_client_error(), "without {name}");
         }
     }

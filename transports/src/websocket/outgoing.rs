@@ -1,8 +1,8 @@
-//! The server's side of the stream: batches are framed straight from the mailbox into one buffer,
-//! however many frames there are, and leave in one write.
+//! The write side of a socket: batches are framed straight from the mailbox into one buffer and leave
+//! in one write, however many frames there are.
 //!
-//! tungstenite reads the stream and answers control frames through the same buffer, so its bytes
-//! can never fall into the middle of one of ours.
+//! tungstenite reads the stream and sends control frames through the same buffer, so its bytes can
+//! never fall into the middle of a frame of this module.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream with frames that wait to be written to it.
+/// A stream, and the frames that wait to be written to it.
 #[derive(Debug)]
 pub(super) struct Outgoing<S> {
     stream: S,
@@ -27,12 +27,12 @@ impl<S> Outgoing<S> {
         Self { stream, frames: Vec::new(), written: 0, taken: 0 }
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait to be written.
     pub(super) fn waiting(&self) -> usize {
         self.frames.len() - self.written
     }
 
-    /// How many bytes have left.
+    /// How many bytes the stream has taken since the socket was opened.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
@@ -66,7 +66,7 @@ impl<S> Outgoing<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Outgoing<S> {
-    /// Writes what waits; ready when nothing is left.
+    /// Writes what waits. Ready when nothing is left.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.frames.len() {
             let rest = &self.frames[self.written..];
@@ -79,7 +79,7 @@ impl<S: AsyncWrite + Unpin> Outgoing<S> {
             }
         }
         if self.written > 0 {
-            // Given back: a socket is idle nearly always, and there are many.
+            // The buffer is freed: nearly all sockets are idle at any moment, and there are many.
             self.frames = Vec::new();
             self.written = 0;
         }
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Outgoing<S> {
     }
 }
 
-/// The way of control frames, behind all frames that wait.
+/// Control frames of tungstenite, written after all frames that wait.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Outgoing<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,

@@ -1,7 +1,7 @@
-//! The loop of one open WebSocket: read frames, answer commands, write batches, ping, close.
+//! The loop of one open WebSocket: read frames, reply to commands, write batches, ping, close.
 //!
-//! It is one future polled by hand, because thousands of them are woken for every message: each
-//! wake-up does what there is to do, and all that is to be written leaves in one write.
+//! The loop is one future polled by hand, because thousands of sockets are woken for every message:
+//! each wake-up does all work that is ready, and everything to be written leaves in one write.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt, StreamExt};
-use pabal_core::engine::{EndReason, Engine, Reader, Streamed};
+use pabal_core::engine::{Engine, Reader, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -25,33 +25,32 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::arrival::Arrival;
 use super::outgoing::Outgoing;
 use super::{WebSocket, WhileOpen};
+use crate::close::Close;
 use crate::commands::{Job, Work};
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
 use crate::requests::Requests;
 
-/// About as many bytes of events as one frame holds, and as wait to be written before no more are
+/// About how many bytes of events one frame holds. While as many wait to be written, no more events are
 /// taken from the mailbox.
 const FRAME_BYTES: usize = 64 * 1024;
-/// What is read at a time. Frames of clients are small, and every connection has such a buffer.
+/// The read buffer, in bytes. Frames of clients are small, and every connection has such a buffer.
 const READ_BYTES: usize = 1024;
-/// How long the client gets to answer a close.
+/// How long the client has for its part of the closing handshake.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// The code that a socket is closed with when its session's user has logged out.
-const TOKEN_ENDED: u16 = 4401;
-/// How many pings may go without a sign of life.
+/// How many pings may remain without any frame from the client.
 const MISSED_PINGS: u8 = 2;
 
-/// What an open socket is for.
-pub(super) struct Duties {
+/// What an open socket works with.
+pub(super) struct SocketContext {
     pub(super) engine: Engine,
     pub(super) reader: Reader,
     pub(super) meter: TransportMeter,
     pub(super) connection: Arc<ConnectionMeter>,
-    /// Where the client stands.
+    /// The highest seq that the client has received.
     pub(super) after: Seq,
-    /// What it is told first.
+    /// The first frame, if it is not a batch.
     pub(super) greeting: Option<Bytes>,
-    /// Kept until the socket has ended.
+    /// Held until the socket has ended.
     pub(super) open: Option<WhileOpen>,
 }
 
@@ -70,28 +69,28 @@ pub(super) struct Socket<S> {
     ping: Pin<Box<Sleep>>,
     ping_interval: Duration,
     missed_pings: u8,
-    /// As many bytes as had been taken from here at the last ping.
+    /// How many bytes the connection had taken at the last ping.
     taken: u64,
 }
 
 /// Why the loop ends.
 enum End {
-    /// The connection broke: nobody is there to be told.
-    Gone,
-    /// The client closes, and is answered once it was told what came of what it asked before.
-    Left,
-    /// The server closes, with a code, and says why.
-    Close(u16, &'static str, Option<Problem>),
+    /// The connection broke: nothing can be sent any more.
+    Broken,
+    /// The client closes. Its close is returned after the replies to its commands.
+    ClosedByClient,
+    /// The server closes, after it has sent the problem, if there is one.
+    Close(Close, Option<Problem>),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) async fn new(
         stream: S,
         already_read: Bytes,
-        duties: Duties,
+        context: SocketContext,
         transport: &WebSocket,
     ) -> Self {
-        let Duties { engine, reader, meter, connection, after, greeting, open } = duties;
+        let SocketContext { engine, reader, meter, connection, after, greeting, open } = context;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0)
@@ -127,12 +126,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Serves the client until either side ends it.
-    #[expect(clippy::manual_async_fn, reason = "an async fn has its arguments twice, rust#62958")]
+    /// Serves the client until either side closes.
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice, rust#62958")]
     pub(super) fn run(mut self) -> impl Future<Output = ()> {
         async move {
             let end = poll_fn(|cx| self.poll_end(cx)).await;
-            // In a box: there are many sockets, and none needs room for its end before that comes.
+            // Boxed: there are many sockets, and none needs memory for its end before the end.
             Box::pin(self.part(end)).await;
         }
     }
@@ -142,16 +141,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.finish(&end).await;
         let closed = async {
             match end {
-                End::Gone => {}
-                End::Left => self.read_out().await,
-                End::Close(code, reason, problem) => self.close(code, reason, problem).await,
+                End::Broken => {}
+                End::ClosedByClient => self.read_out().await,
+                End::Close(close, problem) => self.close(close, problem).await,
             }
         };
         if timeout(CLOSE_WITHIN, closed).await.is_err() {
-            tracing::debug!("a client did not take part in the close");
+            tracing::debug!("closing handshake timed out");
         }
-        // Ends TLS in good order, or the client would have to suspect that the end was cut off
-        // (RFC 8446 section 6.1). Whoever has gone does not mind.
+        // TLS needs an orderly end, or the client has to suspect that data was cut off (RFC 8446
+        // section 6.1). A failure means that the client has disconnected, which ends the socket as well.
         let _ = timeout(CLOSE_WITHIN, self.stream.get_mut().shutdown()).await;
     }
 
@@ -163,24 +162,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.poll_replies(cx);
             let streamed = self.poll_events(cx);
             let drained = match self.stream.get_mut().poll_drain(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => {
-                    // A pong may wait behind it, which only reading writes.
+                    // A pong may wait for the same write, and only reading the stream sends it.
                     self.arrival.expect();
                     false
                 }
             };
             match streamed {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
-                // There may be more than fits a frame: on, unless the client does not keep up.
+                // There may be more than one frame holds: continue, unless the client does not keep up.
                 Poll::Ready(None) if drained => {}
                 _ => return self.poll_ping(cx),
             }
         }
     }
 
-    /// Takes in what the client sent, while there is room for what it asks.
+    /// Reads what the client sent, while the limit of open jobs allows.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Some(waker) = self.arrival.take(cx) else { return Poll::Pending };
         let cx = &mut Context::from_waker(&waker);
@@ -188,33 +187,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let frame = match self.stream.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(refusal(&error)),
-                Poll::Ready(None) => return Poll::Ready(End::Gone),
+                Poll::Ready(None) => return Poll::Ready(End::Broken),
                 Poll::Pending => return Poll::Pending,
             };
             self.missed_pings = 0;
             self.connection.settle();
             if let Err(problem) = self.requests.of_user(self.reader.session().user_id()) {
-                return Poll::Ready(End::Close(4429, "too fast", Some(problem)));
+                return Poll::Ready(End::Close(Close::TooFast, Some(problem)));
             }
             match frame {
                 Message::Text(text) => {
                     self.meter.request();
                     if let Err(problem) = self.take(&text) {
-                        return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
+                        return Poll::Ready(End::Close(Close::Malformed, Some(problem)));
                     }
                 }
                 Message::Binary(_) => {
-                    let detail = "frames are JSON text";
+                    let detail = "frames must be JSON text";
                     let problem = Problem::new(ProblemCode::Invalid, detail);
-                    return Poll::Ready(End::Close(4400, "malformed", Some(problem)));
+                    return Poll::Ready(End::Close(Close::Malformed, Some(problem)));
                 }
-                // tungstenite answers it with the next that is read.
-                Message::Close(_) => return Poll::Ready(End::Left),
-                // And pings by itself.
+                // tungstenite returns the close with the next read.
+                Message::Close(_) => return Poll::Ready(End::ClosedByClient),
+                // tungstenite sends pongs by itself.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
-        // Frames were left unread.
+        // The limit of open jobs left frames unread.
         self.arrival.expect();
         Poll::Pending
     }
@@ -223,7 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let frame = parse_client_frame(frame)?;
         if let Some(ack) = frame.ack {
             if ack > self.after {
-                return Err(Problem::invalid("ack", format!("is beyond {}", self.after)));
+                let detail = format!("must be at most {}, the last seq sent", self.after);
+                return Err(Problem::invalid("ack", detail));
             }
             self.reader.session().confirm(ack);
         }
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.stream.get_mut().json(&serde_json::json!({ "reply": reply }));
         }
         if was_full && !work.is_full() {
-            // For the frames that were left no waker stands.
+            // No waker is registered for the frames that were left unread.
             cx.waker().wake_by_ref();
         }
         if work.is_empty() {
@@ -257,8 +257,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Frames what the mailbox has. Ready with nothing if there is more, for which nobody will wake: what
-    /// waits to be written has to leave first.
+    /// Frames what the mailbox has. Ready with `None` if there is more: no wake-up will come for it, because
+    /// what waits to be written has to leave first.
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         let outgoing = self.stream.get_mut();
         if outgoing.waiting() >= FRAME_BYTES {
@@ -275,22 +275,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.after = next;
                 if more { Poll::Ready(None) } else { Poll::Pending }
             }
-            Poll::Ready(Streamed::Replaced) => {
-                Poll::Ready(Some(End::Close(4409, "replaced by another connection", None)))
+            Poll::Ready(Streamed::Replaced) => Poll::Ready(Some(End::Close(Close::Replaced, None))),
+            Poll::Ready(Streamed::Ended(ended)) => {
+                let close = Close::from(ended);
+                // The event `draining` went before, and says more than a problem would.
+                let problem = (close != Close::Draining).then(|| ended.into());
+                Poll::Ready(Some(End::Close(close, problem)))
             }
-            Poll::Ready(Streamed::Ended(ended)) => Poll::Ready(Some(farewell(ended))),
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.ping.as_mut().poll(cx).is_ready() {
-            // A stream of HTTP/2 may stand still while its connection moves, so the connection's own
-            // deadline does not see it.
+            // A stream of HTTP/2 may stall while its connection makes progress, so the write timeout of the
+            // connection does not cover it.
             let outgoing = self.stream.get_ref();
             let stuck = outgoing.waiting() > 0 && outgoing.taken() == self.taken;
             if stuck || self.missed_pings >= MISSED_PINGS {
-                return Poll::Ready(End::Gone);
+                return Poll::Ready(End::Broken);
             }
             self.taken = outgoing.taken();
             self.missed_pings += 1;
@@ -299,88 +302,77 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if stream.as_mut().poll_ready(cx).is_ready() {
                 let sent = stream.as_mut().start_send(Message::Ping(Bytes::new()));
                 if sent.is_err() || matches!(stream.poll_flush(cx), Poll::Ready(Err(_))) {
-                    return Poll::Ready(End::Gone);
+                    return Poll::Ready(End::Broken);
                 }
             }
         }
         Poll::Pending
     }
 
-    /// Carries out what was read before the end. Whoever is still there is told what came of it;
-    /// for somebody who is not, a send needs to have its place and no more.
+    /// Carries out the commands that were read before the end. A client that is still connected gets the
+    /// replies; for one that is not, it is enough that each send has its position in the log.
     async fn finish(&mut self, end: &End) {
         let Some(mut work) = self.work.take() else { return };
-        let answers = match end {
-            // Nothing more is done in the name of somebody who has logged out.
-            End::Close(TOKEN_ENDED, ..) => return,
-            End::Gone => false,
-            End::Left | End::Close(..) => true,
+        let replies = match end {
+            // The token gives no right to anything more.
+            End::Close(Close::TokenEnded, _) => return,
+            End::Broken => false,
+            End::ClosedByClient | End::Close(..) => true,
         };
         let (engine, session) = (&self.engine, self.reader.session());
         let outgoing = self.stream.get_mut();
         let done = poll_fn(|cx| {
             loop {
                 match work.poll_reply(cx, engine, session) {
-                    Poll::Ready(Some(reply)) if answers => {
+                    Poll::Ready(Some(reply)) if replies => {
                         outgoing.json(&serde_json::json!({ "reply": reply }));
                     }
                     Poll::Ready(Some(_)) => {}
                     Poll::Ready(None) => return Poll::Ready(()),
-                    Poll::Pending if !answers && work.has_begun() => return Poll::Ready(()),
+                    Poll::Pending if !replies && work.has_begun() => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
                 }
             }
         });
-        // As long as any sender waits. There are at most as many replies as jobs were open.
+        // As long as every sender waits. There are at most as many replies as open jobs.
         if timeout(self.engine.limits().confirm_within, done).await.is_err() {
-            tracing::debug!("not all of what a client had asked before it left was done");
+            tracing::debug!("some commands were not confirmed before their socket closed");
         }
     }
 
-    /// Says why, closes with a code, and waits for the client to do the same.
-    async fn close(&mut self, code: u16, reason: &'static str, problem: Option<Problem>) {
+    /// Sends the problem and the close frame, and waits for the close of the client.
+    async fn close(&mut self, close: Close, problem: Option<Problem>) {
         if let Some(problem) = problem {
             self.stream.get_mut().json(&serde_json::json!({ "error": problem }));
         }
-        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        let frame =
+            CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
         if self.stream.send(Message::Close(Some(frame))).await.is_ok() {
             self.read_out().await;
         }
     }
 
-    /// Reads to the end. What the client still sends is let go of, so that it can finish and see the
-    /// close: a connection that is dropped with unread input is reset (RFC 9293 section 3.6.1).
+    /// Reads to the end and discards what the client still sends, so that the client sees the close: a
+    /// connection that is dropped with unread input is reset (RFC 9293 section 3.6.1).
     async fn read_out(&mut self) {
         while let Some(Ok(_)) = self.stream.next().await {}
     }
 }
 
-/// How a socket is closed whose session has ended.
-fn farewell(ended: EndReason) -> End {
-    match ended {
-        EndReason::LoggedOut => End::Close(TOKEN_ENDED, "token ended", Some(ended.into())),
-        // The event `draining` went before.
-        EndReason::Draining => End::Close(1012, "draining", None),
-        _ => End::Close(4404, "session gone", Some(ended.into())),
-    }
-}
-
-/// How a socket is closed whose client broke the protocol.
+/// How a socket is closed whose client violated the protocol.
 fn refusal(error: &Error) -> End {
-    match error {
+    let (close, code, detail) = match error {
         Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
             let detail = format!("frames and messages: at most {max_size} bytes");
-            let problem = Problem::new(ProblemCode::TooLarge, detail);
-            End::Close(4413, "too large", Some(problem))
+            (Close::TooLarge, ProblemCode::TooLarge, detail)
         }
-        Error::Utf8(_) => {
-            let problem = Problem::new(ProblemCode::Invalid, "text must be UTF-8");
-            End::Close(1007, "not UTF-8", Some(problem))
-        }
+        Error::Utf8(_) => (Close::NotUtf8, ProblemCode::Invalid, "text must be UTF-8".to_owned()),
         Error::Protocol(violation) => {
-            let problem = Problem::new(ProblemCode::Invalid, violation.to_string());
-            End::Close(1002, "protocol error", Some(problem))
+            tracing::debug!(%violation, "WebSocket closed");
+            let detail = "the frame violates RFC 6455".to_owned();
+            (Close::ProtocolError, ProblemCode::Invalid, detail)
         }
-        _ => End::Gone,
-    }
+        _ => return End::Broken,
+    };
+    End::Close(close, Some(Problem::new(code, detail)))
 }

@@ -1,6 +1,6 @@
-//! The headers that answers carry whatever they say: the request's id, whether a page may read it,
-//! and what browsers should not make of it. Answers to reads carry what their client asked for and
-//! nothing else: each byte of a poll's is sent more often than any other.
+//! The headers that every response carries: the id of its request, whether a page of another origin may
+//! read it, and what browsers must not do with it. Responses to polls carry only what their request asked
+//! for, because they are sent more often than all others.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, VARY,
@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use super::origins::Origins;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id that is taken over from a client.
+/// The longest request id that is accepted from a client, in bytes.
 const ID_BYTES: usize = 64;
 
-/// What one request's answer is to carry.
+/// What the response to one request carries.
 #[derive(Debug)]
-pub(super) struct Marks<'a> {
+pub(super) struct ResponseHeaders<'a> {
     id: Option<HeaderValue>,
     allowed: Option<&'a HeaderValue>,
     kind: Kind,
@@ -29,29 +29,29 @@ enum Kind {
     Page,
 }
 
-impl<'a> Marks<'a> {
-    /// For a read; nothing, mostly.
+impl<'a> ResponseHeaders<'a> {
+    /// For a read of a session; nearly always nothing.
     pub(super) fn of_read<B>(request: &Request<B>, origins: &'a Origins) -> Option<Box<Self>> {
         let (id, allowed) = (given_id(request.headers()), origins.allowed(request));
         let any = id.is_some() || allowed.is_some();
-        // Boxed: a parked poll should not have room for what it seldom has.
+        // Boxed: a parked poll should not have memory for what it seldom has.
         any.then(|| Box::new(Self { id, allowed, kind: Kind::Read }))
     }
 
     /// For any other request.
     pub(super) fn of<B>(request: &Request<B>, origins: &'a Origins) -> Self {
-        let id = given_id(request.headers()).unwrap_or_else(made_id);
+        let id = given_id(request.headers()).unwrap_or_else(new_id);
         let api = request.uri().path().starts_with("/v1/");
         let kind = if api { Kind::Api } else { Kind::Page };
         Self { id: Some(id), allowed: origins.allowed(request), kind }
     }
 
-    /// The request's id, for the log.
+    /// The id of the request, for the log.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_ref()?.to_str().ok()
     }
 
-    /// Puts them on an answer.
+    /// Adds the headers to a response.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         if let Some(id) = &self.id {
             headers.insert(REQUEST_ID, id.clone());
@@ -68,24 +68,24 @@ impl<'a> Marks<'a> {
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        // What the API says is for one person. Without a word, a browser may keep it on its disk.
+        // Responses of the API are for one user. Without this header a browser may store them on disk.
         if self.kind == Kind::Api {
             headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         }
     }
 }
 
-/// The id a client gave its request, if it can stand in a log line as it is.
+/// The id that a client gave its request, if it can be logged as it is.
 fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(REQUEST_ID)?.as_bytes();
-    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    // Copied: the original holds all that was read with it.
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    // Copied: the original shares the buffer of the whole request.
     let copy = || HeaderValue::from_bytes(id).ok();
-    ((1..=ID_BYTES).contains(&id.len()) && id.iter().all(sane)).then(copy).flatten()
+    ((1..=ID_BYTES).contains(&id.len()) && id.iter().all(harmless)).then(copy).flatten()
 }
 
-/// An id that no other request has.
-fn made_id() -> HeaderValue {
+/// A random id.
+fn new_id() -> HeaderValue {
     let id = format!("{:016x}", rand::random::<u64>());
     HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_taken_over_if_it_is_harmless() {
+    fn a_harmless_id_of_a_client_is_accepted() {
         let given = |id: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header"));
@@ -105,6 +105,6 @@ mod tests {
         for id in ["", "a b", "a\"b", "a=b", "\u{e9}", &"x".repeat(65)] {
             assert!(!given(id), "{id:?}");
         }
-        assert_ne!(made_id(), made_id());
+        assert_ne!(new_id(), new_id());
     }
 }
