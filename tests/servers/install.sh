@@ -29,7 +29,7 @@ here=$(dirname "$0")
 # As in src/cassandra.rs.
 cassandra=${XDG_CACHE_HOME:-$HOME/.cache}/pabal/cassandra-5.0.5
 
-# Whole or not at all: the folder gets its name when everything is in it.
+# The folder gets its final name once it is complete.
 install_cassandra() {
     [ ! -d "$cassandra" ] || return 0
     echo "Downloading Cassandra"
@@ -38,7 +38,7 @@ install_cassandra() {
     if mvn -q -B -f "$here/cassandra/pom.xml" dependency:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$partial"; then
         chmod 755 "$partial"
-        # Somebody else may have been faster.
+        # Another run may have installed it meanwhile.
         mv -T "$partial" "$cassandra" 2>/dev/null || rm -rf "$partial"
     else
         rm -rf "$partial"
@@ -47,7 +47,7 @@ install_cassandra() {
     fi
 }
 
-# Without Go there is none, and what needs it says so.
+# Without Go k6 is skipped, and tests that need it report that.
 install_k6() {
     ! command -v go >/dev/null 2>&1 || "$here/../../benches/k6/install.sh" >/dev/null
 }

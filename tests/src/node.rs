@@ -126,7 +126,7 @@ impl Node {
         node
     }
 
-    /// Where it listens; follows it from port to port.
+    /// The address at which it listens; updated by a restart.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -143,13 +143,13 @@ impl Node {
         self.signal(Signal::TERM);
     }
 
-    /// Stops the process where it stands, as an overloaded machine does: SIGSTOP. Its connections
+    /// Pauses the process, as an overloaded machine does: SIGSTOP. Its connections
     /// stay.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a paused process go on.
+    /// Resumes a paused process.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -160,7 +160,7 @@ impl Node {
         kill_process(Pid::from_child(child), signal).expect("the process takes a signal");
     }
 
-    /// The number of its process.
+    /// The id of its process.
     ///
     /// # Panics
     /// If it was killed.
@@ -174,7 +174,7 @@ impl Node {
         running.as_mut().is_some_and(|it| matches!(it.child.try_wait(), Ok(None)))
     }
 
-    /// All that the node has logged.
+    /// The log of the node.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -182,7 +182,7 @@ impl Node {
     /// Waits until the process has ended by itself.
     ///
     /// # Panics
-    /// If it has not after [`wait::SOON`].
+    /// If it has not ended after [`wait::SOON`].
     pub async fn ended(&self) -> ExitStatus {
         wait::until("the process ends", async || {
             let mut slot = self.lock();
@@ -194,7 +194,7 @@ impl Node {
         .await
     }
 
-    /// Starts it again on the same data folder, having killed it if it runs.
+    /// Restarts the node on the same data folder, after a kill if it runs.
     pub async fn restart(&self, port: Port) {
         self.kill();
         match port {
@@ -228,23 +228,23 @@ impl Node {
         }
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("the output is piped");
-        let (tell, told) = oneshot::channel();
+        let (announce, announced) = oneshot::channel();
         let reader = std::thread::spawn(move || {
-            let mut tell = Some(tell);
-            // Read to the end, or the node would meet a closed pipe.
+            let mut announce = Some(announce);
+            // Reads to the end, or the node would write to a closed pipe.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let url = line.strip_prefix("listening on ");
                 let address = url.and_then(|url| url.split_once("://"));
                 if let Some(address) = address.and_then(|(_, it)| it.parse::<SocketAddr>().ok())
-                    && let Some(tell) = tell.take()
+                    && let Some(announce) = announce.take()
                 {
-                    // A test that gave up waiting does not want to know.
-                    let _ = tell.send(address);
+                    // An error means that the test no longer waits for the address.
+                    let _ = announce.send(address);
                 }
             }
         });
         *self.lock() = Some(Running { child, reader: Some(reader) });
-        let address = tokio::time::timeout(wait::SOON, told).await;
+        let address = tokio::time::timeout(wait::SOON, announced).await;
         match address {
             Ok(Ok(address)) => self.address.set(address),
             other => panic!("the node did not say where it listens: {other:?}"),
@@ -262,7 +262,7 @@ impl Node {
 
 impl Running {
     fn kill(&mut self) {
-        // Errors say that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -277,7 +277,7 @@ impl Drop for Running {
     }
 }
 
-/// On an address where nobody else takes ports, so that this one stays free until the node has it.
+/// On an address where no other program takes ports, so that this one stays free until the node binds it.
 fn spare_for_administration() -> SocketAddr {
     let probe = TcpListener::bind((Ipv4Addr::new(127, 9, 9, 9), 0));
     probe.and_then(|probe| probe.local_addr()).expect("a free port")

@@ -188,9 +188,9 @@ async fn relay(
         refused = pass_up(from_client, to_server, watched.clone(), &holds) => refused,
         () = pass_down(from_server, &mut to_client, watched, counts, &holds) => None,
     };
-    if let Some(answer) = refused {
+    if let Some(response) = refused {
         // The client may have closed the connection by now.
-        let _ = to_client.write_all(&answer).await;
+        let _ = to_client.write_all(&response).await;
     }
 }
 
@@ -205,9 +205,9 @@ async fn pass_up(
     while let Ok(size @ 1..) = from.read(&mut chunk).await {
         let delay = {
             let faults = watched.borrow();
-            let (refused, answer) = &faults.refused;
+            let (refused, response) = &faults.refused;
             if asks_for(&chunk[..size], refused) {
-                return Some(Arc::clone(answer));
+                return Some(Arc::clone(response));
             }
             if asks_for(&chunk[..size], &faults.held) {
                 holds.store(true, Ordering::Relaxed);

@@ -54,9 +54,9 @@ impl Requests {
             return (request, Err("too many requests are waiting".into()));
         }
         match self.running.next().await {
-            Some(answered) => {
+            Some(responded) => {
                 self.start();
-                answered
+                responded
             }
             None => std::future::pending().await,
         }

@@ -1,4 +1,4 @@
-//! Cassandra: one node. It is a Java program, of which `install.sh` puts the parts into a cache.
+//! Cassandra: one node. It is a Java program, whose parts `install.sh` puts into a cache.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -15,25 +15,25 @@ const HOW: &str = "make servers, or: tests/servers/install.sh (Java 17, Maven)";
 const JAVA: Program = Program { name: "java", how: HOW, folders: &["/usr/lib/jvm/*17*/bin"] };
 const MISSING: Missing = Missing { program: "cassandra", how: HOW };
 
-/// What `install.sh` names the folder of the parts.
+/// The name that `install.sh` gives to the folder of the parts.
 const PARTS: &str = "pabal/cassandra-5.0.5";
 
 const JAVA_ARGS: &str = include_str!("../cassandra/java.args");
 const LOGBACK: &str = include_str!("../cassandra/logback.xml");
 
-/// With how many ports a server is tried before something else must be wrong.
+/// How many ports are tried before another error is assumed.
 const TRIES: usize = 5;
 
-/// An OPTIONS request of the native protocol, version 4: no answer has another first byte than the
-/// version with the bit of an answer.
+/// An OPTIONS request of the native protocol, version 4. The first byte of every response is the version with the
+/// bit of a response.
 const OPTIONS: [u8; 9] = [0x04, 0, 0, 0, 0x05, 0, 0, 0, 0];
-const ANSWER: u8 = 0x84;
+const RESPONSE: u8 = 0x84;
 
-/// A Cassandra node, which takes about half a minute to start: have tests [share](crate::Shared)
-/// one. A write is on disk when it is answered.
+/// A Cassandra node, which takes about half a minute to start: tests should [share](crate::Shared) one. A write is
+/// on disk when its response arrives.
 #[derive(Debug)]
 pub struct Cassandra {
-    // Before the folder, which goes when nobody writes into it any more.
+    // Before the folder, which is removed once no process writes into it.
     process: Process,
     port: u16,
     java: PathBuf,
@@ -49,7 +49,7 @@ impl Cassandra {
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn start() -> Result<Self, Missing> {
         Self::start_with("").await
     }
@@ -61,7 +61,7 @@ impl Cassandra {
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn start_with(settings: &str) -> Result<Self, Missing> {
         let java = JAVA.find()?;
         let parts = parts().filter(|folder| folder.is_dir()).ok_or(MISSING)?;
@@ -72,9 +72,10 @@ impl Cassandra {
             write_settings(folder.path(), ports[0], ports[1], settings);
             let mut command = to_run(&java, &parts, folder.path());
             let port = ports[0];
-            let started =
-                Process::start_until("cassandra", &mut command, &log, async || answers(port).await)
-                    .await;
+            let started = Process::start_until("cassandra", &mut command, &log, async || {
+                responds(port).await
+            })
+            .await;
             if let Some(process) = started {
                 let keyspaces = AtomicU32::new(0);
                 return Ok(Self { process, port, java, parts, keyspaces, folder });
@@ -84,7 +85,7 @@ impl Cassandra {
         panic!("cassandra does not come up:\n{log}");
     }
 
-    /// Where it takes CQL, on the loopback interface.
+    /// The port for CQL on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -94,13 +95,13 @@ impl Cassandra {
         self.folder.path()
     }
 
-    /// The address of a keyspace that nobody has had yet, as a URL.
+    /// The URL of a new keyspace.
     pub fn keyspace(&self) -> String {
         let number = self.keyspaces.fetch_add(1, Ordering::Relaxed);
         format!("cassandra://127.0.0.1:{}/k{number}?replication_factor=1", self.port)
     }
 
-    /// Stops it where it stands: SIGSTOP. Its connections stay.
+    /// Pauses the server by SIGSTOP. Its connections stay open.
     ///
     /// # Panics
     /// If it does not run.
@@ -108,7 +109,7 @@ impl Cassandra {
         self.process.pause();
     }
 
-    /// Lets it go on.
+    /// Resumes a paused server.
     ///
     /// # Panics
     /// If it does not run.
@@ -121,15 +122,14 @@ impl Cassandra {
         self.process.kill();
     }
 
-    /// Starts it again on its port and its data, having killed it if it runs; waits until it
-    /// answers.
+    /// Restarts the server on its port and its data, after a kill if it runs, and waits until it responds.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn restart(&self) {
         let mut command = to_run(&self.java, &self.parts, self.folder.path());
         self.process.start_again(&mut command).expect("java starts");
-        let up = self.process.answers(async || answers(self.port).await).await;
+        let up = self.process.responds(async || responds(self.port).await).await;
         assert!(up, "cassandra does not come up again:\n{}", self.process.log());
     }
 }
@@ -143,7 +143,7 @@ fn parts() -> Option<PathBuf> {
 
 fn write_settings(folder: &Path, port: u16, storage_port: u16, more: &str) {
     let data = folder.display();
-    // `batch`: a write is answered when it is on disk. Times are for a machine that is busy with
+    // `batch`: the response to a write follows its sync to disk. Timeouts suit a machine that is busy with
     // other tests.
     let settings = format!(
         "cluster_name: pabal
@@ -193,14 +193,14 @@ fn to_run(java: &Path, parts: &Path, folder: &Path) -> Command {
     command
 }
 
-async fn answers(port: u16) -> bool {
+async fn responds(port: u16) -> bool {
     let asked = tokio::task::spawn_blocking(move || {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         connection.set_read_timeout(Some(Duration::from_secs(2)))?;
         connection.write_all(&OPTIONS)?;
         let mut first = [0];
         connection.read_exact(&mut first)?;
-        std::io::Result::Ok(first[0] == ANSWER)
+        std::io::Result::Ok(first[0] == RESPONSE)
     });
     asked.await.is_ok_and(|response| response.unwrap_or(false))
 }

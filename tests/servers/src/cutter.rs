@@ -1,5 +1,5 @@
-//! A TCP proxy that cuts a connection after an exact number of bytes, as a network does that fails in
-//! the middle of a call.
+//! A TCP proxy that cuts a connection after an exact number of bytes, as a network failure in the middle of a call
+//! does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub enum Direction {
     ToClients,
 }
 
-/// A proxy in front of a server. Ends with its connections when dropped.
+/// A proxy in front of a server. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Cutter {
     port: u16,
@@ -31,17 +31,17 @@ pub struct Cutter {
 #[derive(Debug)]
 struct State {
     server: SocketAddr,
-    /// How many bytes still pass, there and back, before the connection is cut that carries them.
+    /// For each direction how many bytes still pass before the connection that carries them is cut.
     left: [AtomicI64; 2],
     passed: [AtomicU64; 2],
     cut: AtomicBool,
 }
 
-/// As many bytes pass as there will ever be.
+/// No cut: more bytes than a test ever sends.
 const ALL: i64 = i64::MAX;
 
 impl Cutter {
-    /// A proxy that passes everything on to a port of the loopback interface.
+    /// A proxy that relays connections to a port of the loopback interface.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let state = Arc::new(State {
@@ -61,20 +61,20 @@ impl Cutter {
         Self { port, state, accepting }
     }
 
-    /// Where clients connect.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Cuts the connection behind the next `bytes` that go this way, whichever connection carries
-    /// them. From then on all passes.
+    /// Cuts the connection after the next `bytes` in this direction, whichever connection carries them. After
+    /// that no more connections are cut.
     pub fn cut_after(&self, direction: Direction, bytes: u64) {
         self.state.cut.store(false, Ordering::SeqCst);
         let bytes = i64::try_from(bytes).unwrap_or(ALL);
         self.state.left[direction as usize].store(bytes, Ordering::SeqCst);
     }
 
-    /// Takes a cut back that has not happened; answers whether it had.
+    /// Cancels a cut that has not happened. Returns whether it had happened.
     pub fn had_cut(&self) -> bool {
         for left in &self.state.left {
             left.store(ALL, Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Cutter {
         self.state.cut.swap(false, Ordering::SeqCst)
     }
 
-    /// How many bytes have passed this way.
+    /// How many bytes have passed in this direction.
     pub fn passed(&self, direction: Direction) -> u64 {
         self.state.passed[direction as usize].load(Ordering::SeqCst)
     }
@@ -103,7 +103,7 @@ async fn relay(client: TcpStream, state: Arc<State>) {
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Whichever ends first takes the other with it.
+    // The end of one direction ends the other.
     tokio::select! {
         () = pass(from_client, to_server, &state, Direction::ToServer) => {}
         () = pass(from_server, to_client, &state, Direction::ToClients) => {}
@@ -130,7 +130,7 @@ async fn pass(
         if is_cut {
             left.store(ALL, Ordering::SeqCst);
             state.cut.store(true, Ordering::SeqCst);
-            // What was passed on before the cut arrives.
+            // Bytes that were relayed before the cut arrive.
             let _ = to.shutdown().await;
             return;
         }

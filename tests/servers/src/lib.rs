@@ -1,5 +1,5 @@
-//! Real servers for tests and benches: each a child process on spare loopback ports, with a data
-//! folder of its own, gone with the value that stands for it. It knows none of the other packages.
+//! Real servers for tests and benches: each one is a child process on spare loopback ports with a data folder of
+//! its own, and ends when its value is dropped. The crate imports none of the other packages.
 //!
 //! A server whose program is not installed is [`Missing`]. A test begins with
 //!
@@ -9,8 +9,8 @@
 //! # }
 //! ```
 //!
-//! and is left out, in words, where Redis is missing; with `PABAL_LEAVE_NOTHING_OUT`, which CI
-//! sets, it fails. `make servers` installs all of them.
+//! and is skipped with a message where Redis is missing; with `PABAL_LEAVE_NOTHING_OUT`, which CI sets, it fails.
+//! `make servers` installs all of them.
 
 mod program;
 mod port;

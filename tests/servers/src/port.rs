@@ -2,16 +2,15 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Below what Linux, and above what most services, take by themselves: a server that is restarted
-/// finds its port free, although connections to others began meanwhile.
+/// Below the ephemeral ports of Linux, and above the ports of most services: the port of a server that is
+/// restarted stays free, although other connections are opened meanwhile.
 const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
-/// `count` different ports that nothing listens on now. Something may by the time they are used:
-/// whoever starts a server tries again with others, see
-/// [`Process::start_until`](crate::Process::start_until).
+/// `count` different ports without a listener. A port may be taken before it is used: the caller then tries again
+/// with other ports, see [`Process::start_until`](crate::Process::start_until).
 ///
 /// # Panics
-/// If there are none.
+/// If there are not enough ports.
 pub fn spare_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     for _ in 0..1_000 {

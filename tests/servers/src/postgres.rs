@@ -1,4 +1,4 @@
-//! PostgreSQL: a server with a superuser of its own and as many databases as tests ask for.
+//! PostgreSQL: a server with a superuser of its own and as many databases as tests need.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -12,23 +12,23 @@ use tempfile::TempDir;
 use crate::{Missing, Process, Program, port, ready};
 
 const HOW: &str = "make servers, or: apt-get install postgresql";
-/// Where Debian's packages put what is not for users.
+/// The folders of Debian's packages for programs that are not meant for users.
 const FOLDERS: &[&str] = &["/usr/lib/postgresql/*/bin"];
 const SERVER: Program = Program { name: "postgres", how: HOW, folders: FOLDERS };
 const INITDB: Program = Program { name: "initdb", how: HOW, folders: FOLDERS };
 const PSQL: Program = Program { name: "psql", how: HOW, folders: FOLDERS };
 
-/// Who may do everything.
+/// The superuser.
 const USER: &str = "pabal";
 const PASSWORD: &str = "a courier's password";
 
-/// With how many ports a server is tried before something else must be wrong.
+/// How many ports are tried before another error is assumed.
 const TRIES: usize = 5;
 
-/// A PostgreSQL server. A commit is on disk when it is answered.
+/// A PostgreSQL server. A commit is on disk when its response arrives.
 #[derive(Debug)]
 pub struct Postgres {
-    // Before the folder, which goes when nobody writes into it any more.
+    // Before the folder, which is removed once no process writes into it.
     process: Process,
     runs: AtomicBool,
     port: u16,
@@ -54,7 +54,7 @@ impl Postgres {
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, Missing> {
         let (server, initdb, psql) = (SERVER.find()?, INITDB.find()?, PSQL.find()?);
         let folder = TempDir::with_prefix("pabal-postgres-").expect("a folder for the server");
@@ -72,7 +72,7 @@ impl Postgres {
             ]);
             let mut command = to_run(&server, &settings, folder.path());
             let started = Process::start_until("postgres", &mut command, &log, async || {
-                answers(&psql, port).await
+                responds(&psql, port).await
             })
             .await;
             if let Some(process) = started {
@@ -84,7 +84,7 @@ impl Postgres {
         panic!("postgres does not come up:\n{log}");
     }
 
-    /// Where it listens, on the loopback interface.
+    /// The port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -94,10 +94,10 @@ impl Postgres {
         self.folder.path()
     }
 
-    /// Makes an empty database. Answers its address as a URL.
+    /// Creates an empty database and returns its URL.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the server refuses.
     pub async fn database(&self) -> String {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let response = self.command(&format!("CREATE DATABASE {name}")).await;
@@ -105,26 +105,26 @@ impl Postgres {
         self.url(USER, PASSWORD, &name)
     }
 
-    /// The address of a database as a URL, for this user.
+    /// The URL of a database for this user.
     pub fn url(&self, user: &str, password: &str, database: &str) -> String {
         let password = password.replace(' ', "%20").replace('\'', "%27");
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Stops it where it stands: SIGSTOP. Its connections stay.
+    /// Pauses the server by SIGSTOP. Its connections stay open.
     ///
     /// # Panics
     /// If it does not run.
     pub fn pause(&self) {
         self.process.pause();
-        // Each of them leads a process group.
+        // Each of these processes leads a process group.
         for child in self.children() {
-            // One may have ended just now.
+            // A process may have ended just now.
             let _ = kill_process(child, Signal::STOP);
         }
     }
 
-    /// Lets it go on.
+    /// Resumes a paused server.
     ///
     /// # Panics
     /// If it does not run.
@@ -145,15 +145,14 @@ impl Postgres {
         }
     }
 
-    /// Starts it again on its port and its data, having killed it if it runs; waits until it
-    /// answers.
+    /// Restarts the server on its port and its data, after a kill if it runs, and waits until it responds.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn restart(&self) {
         let children = self.children();
         self.kill();
-        // It does not start as long as one of the old processes holds its memory.
+        // It does not start while one of the old processes holds the shared memory.
         ready::until("the old processes end", async || {
             let gone = children.iter().all(|child| test_kill_process(*child).is_err());
             gone.then_some(())
@@ -162,16 +161,16 @@ impl Postgres {
         let mut command = to_run(&self.server, &self.settings, self.folder.path());
         self.runs.store(true, Ordering::Relaxed);
         self.process.start_again(&mut command).expect("postgres starts");
-        let up = self.process.answers(async || answers(&self.psql, self.port).await).await;
+        let up = self.process.responds(async || responds(&self.psql, self.port).await).await;
         assert!(up, "postgres does not come up again:\n{}", self.process.log());
     }
 
-    /// What the server answers to a statement, as `psql` prints it: no headings, `|` between values.
+    /// The result of a statement as `psql` prints it, without headings and with `|` between values.
     pub async fn command(&self, statement: &str) -> String {
         ask(&self.psql, self.port, "postgres", statement).await
     }
 
-    /// The processes of its connections and its background work; none if it does not run.
+    /// The processes of its connections and of its background work; empty if it does not run.
     fn children(&self) -> Vec<Pid> {
         let runs = self.runs.load(Ordering::Relaxed) && self.process.ended().is_none();
         if runs { children_of(self.process.id()) } else { Vec::new() }
@@ -196,13 +195,13 @@ fn children_of(parent: u32) -> Vec<Pid> {
     ids.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
-/// Makes an empty cluster of databases in a folder.
+/// Creates an empty database cluster in a folder.
 fn initialise(initdb: &Path, folder: &Path) {
     let password = folder.join("password");
     std::fs::write(&password, PASSWORD).expect("the folder takes a file");
     if let Some(id) = system_user() {
         for path in [folder, &password] {
-            chown(path, Some(id), Some(id)).expect("root gives files away");
+            chown(path, Some(id), Some(id)).expect("root may change owners");
         }
     }
     let mut command = as_system_user(initdb);
@@ -248,7 +247,7 @@ fn system_user() -> Option<u32> {
     Some(id.expect("the package of postgres made its user"))
 }
 
-async fn answers(psql: &Path, port: u16) -> bool {
+async fn responds(psql: &Path, port: u16) -> bool {
     ask(psql, port, "postgres", "SELECT 1").await == "1"
 }
 

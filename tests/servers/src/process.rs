@@ -1,4 +1,4 @@
-//! A child process that never outlives the test, with its log.
+//! A child process with its log, which never outlives the test.
 
 use std::fs::File;
 use std::io;
@@ -31,10 +31,10 @@ struct Running {
 }
 
 impl Process {
-    /// Starts `command`; what it prints goes to the end of `log`.
+    /// Starts `command`, whose output is appended to `log`.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Errors of the operating system.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> io::Result<Self> {
         let process =
             Self { name: name.to_owned(), log: log.to_owned(), running: Mutex::default() };
@@ -42,33 +42,33 @@ impl Process {
         Ok(process)
     }
 
-    /// Starts `command` and waits until `answers` says that the server answers. Answers nothing if
-    /// the process ends before: perhaps somebody took its port; try again with another one.
+    /// Starts `command` and waits until `responds` reports that the server responds. Returns `None` if the process
+    /// ends before that: its port may have been taken, so try another one.
     ///
     /// # Panics
-    /// If it does not answer within [`READY_WITHIN`](crate::READY_WITHIN), or cannot be started.
+    /// If it does not respond within [`READY_WITHIN`](crate::READY_WITHIN), or cannot be started.
     pub async fn start_until(
         name: &str,
         command: &mut Command,
         log: &Path,
-        answers: impl AsyncFnMut() -> bool,
+        responds: impl AsyncFnMut() -> bool,
     ) -> Option<Self> {
         let process = Self::start(name, command, log)
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        process.answers(answers).await.then_some(process)
+        process.responds(responds).await.then_some(process)
     }
 
-    /// Waits until the server answers; false if the process ends instead.
+    /// Waits until the server responds. Returns false if the process ends instead.
     ///
     /// # Panics
     /// As [`start_until`](Self::start_until).
-    pub async fn answers(&self, mut answers: impl AsyncFnMut() -> bool) -> bool {
-        let what = format!("{} answers", self.name);
+    pub async fn responds(&self, mut responds: impl AsyncFnMut() -> bool) -> bool {
+        let what = format!("{} responds", self.name);
         ready::until(&what, async || {
             if self.ended().is_some() {
                 return Some(false);
             }
-            answers().await.then_some(true)
+            responds().await.then_some(true)
         })
         .await
     }
@@ -76,7 +76,7 @@ impl Process {
     /// Starts a process that was killed again.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Errors of the operating system.
     pub fn start_again(&self, command: &mut Command) -> io::Result<()> {
         self.kill();
         let log = File::options().create(true).append(true).open(&self.log)?;
@@ -106,7 +106,7 @@ impl Process {
         Ok(())
     }
 
-    /// Stops it where it stands, as an overloaded machine does: SIGSTOP to its group.
+    /// Pauses the process, as an overloaded machine does: SIGSTOP to its group.
     ///
     /// # Panics
     /// If it does not run.
@@ -114,7 +114,7 @@ impl Process {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a paused process go on.
+    /// Resumes a paused process.
     ///
     /// # Panics
     /// If it does not run.
@@ -122,22 +122,22 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Ends it as a power cut would: `kill -9` to its group, and waits until it is gone.
+    /// Ends it as a power cut would: `kill -9` to its group, and waits for its end.
     pub fn kill(&self) {
         if let Some(Running { server, watch }) = self.lock().take() {
-            // The watch first: later, it might kill another process of the same number.
+            // The watching shell first: later it might kill another process with the same id.
             end(watch);
             end(server);
         }
     }
 
-    /// How the process ended, if it did.
+    /// The exit status, if the process has ended.
     pub fn ended(&self) -> Option<ExitStatus> {
         let mut running = self.lock();
         running.as_mut().and_then(|running| running.server.try_wait().ok().flatten())
     }
 
-    /// The number of its process.
+    /// The id of its process.
     ///
     /// # Panics
     /// If it does not run.
@@ -174,7 +174,7 @@ impl Drop for Process {
 
 /// Kills the group of a child and waits for the child.
 fn end(mut child: Child) {
-    // Either may fail if the child has ended by itself.
+    // Both fail if the child has ended by itself.
     let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _ = child.wait();
 }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ends_by_itself_does_not_answer() {
+    async fn a_process_that_ends_by_itself_is_not_ready() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let never =
@@ -222,7 +222,7 @@ mod tests {
         ready::until("the process ends", async || process.ended()).await;
     }
 
-    /// How many processes of a group live, by `/proc/*/stat`: `id (name) state parent group …`.
+    /// How many processes of a group are running, by `/proc/*/stat`: `id (name) state parent group …`.
     fn alive(group: u32) -> usize {
         let processes = Path::new("/proc").read_dir().expect("processes").flatten();
         processes

@@ -1,17 +1,17 @@
-//! Where a server's program is, and what to do where it is not.
+//! The path of a server's program, and what happens if it is not installed.
 
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A program of a server, and how to get it.
+/// A program of a server, and how to install it.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// Its file name.
     pub name: &'static str,
-    /// How a developer gets it, as a sentence without its full stop.
+    /// How to install it, as a sentence without a full stop.
     pub how: &'static str,
-    /// Folders to look in behind `PATH`; `*` stands for any one name.
+    /// Folders to search after `PATH`; `*` matches one name.
     pub folders: &'static [&'static str],
 }
 
@@ -19,14 +19,14 @@ pub struct Program {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{program} is not installed: {how}")]
 pub struct Missing {
-    /// Which.
+    /// The program.
     pub program: &'static str,
-    /// How to get it.
+    /// How to install it.
     pub how: &'static str,
 }
 
 impl Program {
-    /// Where it is.
+    /// The path of the program.
     ///
     /// # Errors
     /// [`Missing`].
@@ -41,7 +41,7 @@ impl Program {
     }
 }
 
-/// The folders that a pattern stands for, the highest name first.
+/// The folders that match a pattern, the highest name first.
 fn matching(pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -64,23 +64,23 @@ impl Missing {
     /// See [`leave_out`].
     ///
     /// # Panics
-    /// As there.
+    /// See [`leave_out`].
     pub fn leave_out(&self) {
         leave_out(self);
     }
 }
 
-/// Says on standard error that the running test is left out and why, past what libtest captures.
+/// Reports on standard error that the running test is skipped and why, even if libtest captures output.
 ///
 /// # Panics
-/// If `PABAL_LEAVE_NOTHING_OUT` is set, as it is in CI: a machine that cannot run a test must not pass
-/// for one that ran it.
+/// If `PABAL_LEAVE_NOTHING_OUT` is set, as it is in CI: a machine that cannot run a test must not
+/// report it as passed.
 pub fn leave_out(why: impl Display) {
     assert!(std::env::var_os("PABAL_LEAVE_NOTHING_OUT").is_none(), "{why}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     let line = format!("left out: {test}, because {why}\n");
-    // If nobody can hear it, nobody needs to.
+    // If standard error cannot be written, the message is lost; the test is skipped nevertheless.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_how_to_get_it() {
+    fn a_missing_program_is_named_with_how_to_install_it() {
         let program = Program { name: "pabal-no-such", how: "write it", folders: &[] };
         let missing = program.find().expect_err("no program");
         assert_eq!(missing.to_string(), "pabal-no-such is not installed: write it");

@@ -1,4 +1,4 @@
-//! Waiting for a condition with a deadline. Nothing sleeps for luck.
+//! Waiting for a condition with a deadline.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 /// How long a server may take to start, on a machine that is busy.
 pub const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Asks again and again until there is an answer, at most [`READY_WITHIN`].
+/// Checks repeatedly until there is a value, at most for [`READY_WITHIN`].
 ///
 /// # Panics
 /// At the deadline, with `what`.

@@ -1,4 +1,4 @@
-//! Redis: one, a Redis Cluster of three, a primary with a replica and a Sentinel.
+//! Redis: a single server, a Redis Cluster of three, and a primary with a replica and a Sentinel.
 
 mod cluster;
 mod sentinel;
@@ -18,29 +18,29 @@ const SERVER: Program = Program { name: "redis-server", how: HOW, folders: &[] }
 const CLI: Program = Program { name: "redis-cli", how: HOW, folders: &[] };
 const BENCHMARK: Program = Program { name: "redis-benchmark", how: HOW, folders: &[] };
 
-/// With how many ports a server is tried before something else must be wrong.
+/// How many ports are tried before another error is assumed.
 const TRIES: usize = 5;
 
-/// What a server is started with that no test states otherwise. A write reaches the operating system
-/// before it is answered, so `kill -9` loses none.
+/// The default settings of a server. A write reaches the operating system before its response, so `kill -9` loses
+/// none.
 const DEFAULTS: [(&str, &str); 4] =
     [("save", ""), ("appendonly", "yes"), ("appendfsync", "everysec"), ("bind", "127.0.0.1")];
 
 /// A Redis server.
 #[derive(Debug)]
 pub struct Redis {
-    // Before the folder, which goes when nobody writes into it any more.
+    // Before the folder, which is removed once no process writes into it.
     process: Process,
     port: u16,
     cli: PathBuf,
     command: Vec<String>,
     folder: TempDir,
-    /// Its certificate, if it has one, for as long as it may read it.
+    /// Its certificate, if it has one. The file is kept while the server may read it.
     certificates: Option<TempDir>,
 }
 
 impl Redis {
-    /// Starts one that keeps every write through `kill -9`.
+    /// Starts a server that keeps every write through `kill -9`.
     ///
     /// # Errors
     /// [`Missing`].
@@ -48,26 +48,26 @@ impl Redis {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with settings of `redis.conf`, such as `("appendonly", "no")`. A value is one
+    /// Starts a server with settings of `redis.conf`, such as `("appendonly", "no")`. A value is one
     /// argument unless it has spaces in it, as in `("user", "default off")`.
     ///
     /// # Errors
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, Missing> {
         Self::start_on(settings, |_| Vec::new()).await
     }
 
-    /// Starts one that also speaks TLS, on a port of its own, with this certificate and key in PEM.
-    /// Answers it with that port.
+    /// Starts a server that also accepts TLS, on a second port, with this certificate and key in PEM. Returns it
+    /// with that port.
     ///
     /// # Errors
     /// [`Missing`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn start_tls(certificate: &str, key: &str) -> Result<(Self, u16), Missing> {
         let files = TempDir::with_prefix("pabal-redis-tls-").expect("a folder for certificates");
         let file = |name: &str, pem: &str| {
@@ -101,7 +101,7 @@ impl Redis {
 
     /// Starts a Sentinel with these lines of `sentinel.conf`, each without its first word.
     async fn start_sentinel(lines: &[&str]) -> Result<Self, Missing> {
-        // It writes what it learns into its file, and does not start without one.
+        // A Sentinel writes its state into its file, and does not start without one.
         let file = |folder: &Path| {
             let file = folder.join("sentinel.conf");
             let text: String = lines.iter().map(|line| format!("sentinel {line}\n")).collect();
@@ -141,7 +141,7 @@ impl Redis {
             set("port", &ports[0].to_string());
             let port = ports[0];
             let started = Process::start_until(name, &mut to_run(&command), &log, async || {
-                answers(&cli, port).await
+                responds(&cli, port).await
             })
             .await;
             if let Some(process) = started {
@@ -153,12 +153,12 @@ impl Redis {
         panic!("{name} does not come up:\n{log}");
     }
 
-    /// Where it listens, on the loopback interface.
+    /// The port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The number of its process.
+    /// The id of its process.
     ///
     /// # Panics
     /// If it was killed.
@@ -171,17 +171,17 @@ impl Redis {
         self.folder.path()
     }
 
-    /// Its address as a URL.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it where it stands: SIGSTOP. Its connections stay.
+    /// Pauses the server by SIGSTOP. Its connections stay open.
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// Lets it go on.
+    /// Resumes a paused server.
     pub fn resume(&self) {
         self.process.resume();
     }
@@ -191,34 +191,32 @@ impl Redis {
         self.process.kill();
     }
 
-    /// Starts it again on its port and its data, having killed it if it runs; waits until it
-    /// answers.
+    /// Restarts the server on its port and its data, after a kill if it runs, and waits until it responds.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not become ready.
     pub async fn restart(&self) {
         self.process.start_again(&mut to_run(&self.command)).expect("redis-server starts");
-        let up = self.process.answers(async || answers(&self.cli, self.port).await).await;
+        let up = self.process.responds(async || responds(&self.cli, self.port).await).await;
         assert!(up, "redis-server does not come up again:\n{}", self.process.log());
     }
 
-    /// What the server answers to a command, as `redis-cli` prints it.
+    /// The response to a command as `redis-cli` prints it.
     pub async fn command(&self, words: &[&str]) -> String {
         ask(&self.cli, self.port, words).await
     }
 
-    /// Writes everything it holds to disk: where a server that was started without `appendonly`
-    /// begins after `kill -9`.
+    /// Writes a snapshot to disk. A server without `appendonly` begins with it after `kill -9`.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the server refuses.
     pub async fn snapshot(&self) {
         let response = self.command(&["SAVE"]).await;
         assert_eq!(response, "OK", "the server saves");
     }
 }
 
-/// Where `redis-benchmark` is.
+/// The path of `redis-benchmark`.
 ///
 /// # Errors
 /// [`Missing`].
@@ -232,8 +230,8 @@ fn to_run(command: &[String]) -> Command {
     process
 }
 
-/// Whether it serves commands, be it only to those who say who they are.
-async fn answers(cli: &Path, port: u16) -> bool {
+/// Whether the server processes commands, even if only for authenticated clients.
+async fn responds(cli: &Path, port: u16) -> bool {
     let response = ask(cli, port, &["PING"]).await;
     response == "PONG" || response.contains("NOAUTH")
 }

@@ -1,4 +1,4 @@
-//! A server that all tests of a process share, because it is slow to start.
+//! A server that every test of a process shares, because it is slow to start.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,11 +8,11 @@ use tokio::sync::OnceCell;
 
 use crate::Missing;
 
-/// What a test's process removes when it ends, which runs no destructor of a `static`. A server's
-/// [`Process`](crate::Process) ends by itself then.
+/// Removes the data folder after the end of the test process, which runs no destructors of a `static`. The
+/// server's [`Process`](crate::Process) ends by itself then.
 const SWEEP: &str = "read -r _; for _ in 1 2 3 4 5; do rm -rf -- \"$0\" && exit; sleep 1; done";
 
-/// A server for a `static`: started by the first test that asks, gone with the process of the tests.
+/// A server for a `static`: started by the first test that needs it, ended with the test process.
 #[derive(Debug, Default)]
 pub struct Shared<T>(OnceCell<Result<Held<T>, Missing>>);
 
@@ -24,12 +24,12 @@ struct Held<T> {
 }
 
 impl<T> Shared<T> {
-    /// None yet.
+    /// No server yet.
     pub const fn new() -> Self {
         Self(OnceCell::const_new())
     }
 
-    /// The server, which `start` starts if it is the first call; `folder` is its data folder.
+    /// The server, which the first call starts by `start`; `folder` is its data folder.
     ///
     /// # Errors
     /// [`Missing`].
@@ -65,7 +65,7 @@ mod tests {
     use crate::ready;
 
     #[tokio::test]
-    async fn it_is_started_once_and_its_folder_goes_with_the_pipe() {
+    async fn the_server_is_started_once_and_its_folder_is_removed_with_the_pipe() {
         let shared = Shared::new();
         let start = async || Ok(tempfile::tempdir().expect("a folder").keep());
         let first = shared.get(start, |folder| folder).await.expect("a folder").clone();
@@ -73,6 +73,6 @@ mod tests {
         assert_eq!(first, second);
         assert!(first.exists());
         drop(shared.0.into_inner().expect("started").expect("a folder")._sweeper.stdin.take());
-        ready::until("the folder goes", async || (!first.exists()).then_some(())).await;
+        ready::until("the folder is removed", async || (!first.exists()).then_some(())).await;
     }
 }

@@ -1,9 +1,9 @@
-//! That Cassandra does what tests rely on; what it holds is seen through the adapter of history.
+//! Cassandra behaves as the tests expect. Its data is tested through the history adapter.
 
 use pabal_servers::{Cassandra, started};
 
 #[tokio::test]
-async fn a_server_answers_again_on_its_port() {
+async fn a_server_responds_after_a_restart_on_the_same_port() {
     let cassandra = started!(Cassandra::start());
     let (first, second) = (cassandra.keyspace(), cassandra.keyspace());
     assert_ne!(first, second);

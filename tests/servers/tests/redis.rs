@@ -1,10 +1,10 @@
-//! That the servers do what tests rely on.
+//! Redis servers behave as the tests expect.
 
 use pabal_servers::redis::{RedisCluster, RedisSentinel};
 use pabal_servers::{Redis, started};
 
 #[tokio::test]
-async fn what_was_written_survives_a_kill_on_the_same_port() {
+async fn writes_survive_a_kill_and_a_restart_on_the_same_port() {
     let redis = started!(Redis::start());
     assert_eq!(redis.command(&["SET", "key", "value"]).await, "OK");
     let url = redis.url();
@@ -14,7 +14,7 @@ async fn what_was_written_survives_a_kill_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn a_server_without_its_journal_begins_at_its_snapshot() {
+async fn a_server_without_a_journal_restarts_from_its_snapshot() {
     let redis = started!(Redis::start_with(&[("appendonly", "no")]));
     assert_eq!(redis.command(&["SET", "key", "old"]).await, "OK");
     redis.snapshot().await;
@@ -24,19 +24,19 @@ async fn a_server_without_its_journal_begins_at_its_snapshot() {
 }
 
 #[tokio::test]
-async fn a_paused_server_answers_when_it_goes_on() {
+async fn a_paused_server_responds_after_it_is_resumed() {
     let redis = started!(Redis::start());
     redis.pause();
     let response = redis.command(&["PING"]);
     tokio::pin!(response);
     let waited = tokio::time::timeout(std::time::Duration::from_millis(200), &mut response).await;
-    assert!(waited.is_err(), "a paused server answers nothing");
+    assert!(waited.is_err(), "a paused server does not respond");
     redis.resume();
     assert_eq!(response.await, "PONG");
 }
 
 #[tokio::test]
-async fn a_cluster_sends_clients_to_the_shard_of_a_key() {
+async fn a_cluster_redirects_clients_to_the_shard_of_a_key() {
     let cluster = started!(RedisCluster::start());
     let slots = ["foo", "bar", "hello"];
     let mut moved = 0;
@@ -49,7 +49,7 @@ async fn a_cluster_sends_clients_to_the_shard_of_a_key() {
 }
 
 #[tokio::test]
-async fn a_sentinel_makes_the_replica_primary() {
+async fn a_sentinel_promotes_the_replica() {
     let sentinel = started!(RedisSentinel::start());
     assert_eq!(sentinel.servers[0].command(&["SET", "key", "value"]).await, "OK");
     pabal_servers::until("the replica has the value", async || {

@@ -1,5 +1,5 @@
 //! `make cluster`: Redis, PostgreSQL, Cassandra and three nodes behind a load balancer, on loopback
-//! ports, until Ctrl-C or SIGTERM. What they hold is gone with them.
+//! ports, until Ctrl-C or SIGTERM. Their data is removed at the end.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
@@ -11,12 +11,12 @@ use pabal_tests::cluster::migrate;
 use pabal_tests::node::{Node, Port};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Where the balancer listens, if nobody else does.
+/// The port of the balancer, if it is free.
 const BALANCER: u16 = 8080;
-/// The same of the nodes.
+/// The ports of the nodes, if they are free.
 const PORTS: [u16; 3] = [8081, 8082, 8083];
 
-/// All that runs. Nodes end before the servers that they are on.
+/// Everything that runs. Nodes end before the servers that they use.
 struct Running {
     balancer: Balancer,
     nodes: Vec<Node>,
@@ -25,14 +25,14 @@ struct Running {
 
 impl Running {
     async fn start() -> Result<Self, Missing> {
-        println!("Redis, PostgreSQL and Cassandra start, which takes about half a minute");
+        println!("Redis, PostgreSQL and Cassandra are starting, which takes about half a minute");
         let servers = try_join3(Redis::start(), Postgres::start(), Cassandra::start()).await?;
         let (redis, postgres, cassandra) = &servers;
         let (queue, history) = (redis.url(), cassandra.keyspace());
         let directory = postgres.database().await;
-        println!("the tables are made: pabal migrate");
+        println!("creating the tables: pabal migrate");
         migrate(&directory, &history).await;
-        println!("three nodes start");
+        println!("three nodes are starting");
         let ports = if PORTS.into_iter().all(is_free) { PORTS.to_vec() } else { spare_ports(3) };
         let nodes: Vec<_> = ports
             .into_iter()
@@ -56,7 +56,7 @@ impl Running {
         let addresses: Vec<_> = nodes.iter().map(|node| node.address().clone()).collect();
         let balancer = match Balancer::on(BALANCER, addresses.clone()).await {
             Ok(balancer) => balancer,
-            // Somebody else has the port.
+            // The port is in use.
             Err(_) => Balancer::before(addresses).await,
         };
         Ok(Self { balancer, nodes, _servers: servers })
@@ -70,16 +70,16 @@ impl Running {
         for (url, user) in urls.iter().zip(["mina", "joon"]) {
             println!("  pabal chat --url {url} --user {user} --sign-up");
         }
-        println!("or by the load balancer, which passes connections on to any node that lives:");
+        println!("or through the load balancer, which relays connections to any running node:");
         println!("  pabal chat --url http://{} --user mina", self.balancer.address().get());
-        println!("see what happens when a node dies:");
+        println!("to see what happens when a node dies:");
         for (node, url) in self.nodes.iter().zip(&urls) {
             println!("  kill -9 {}   # the node at {url}", node.id());
         }
-        println!("Ctrl-C stops all");
+        println!("Ctrl-C stops everything");
     }
 
-    /// Nodes drain, and servers end with this value.
+    /// Drains the nodes. The servers end when `self` is dropped.
     async fn stop(self) {
         println!("stopping");
         let living = self.nodes.iter().filter(|node| node.runs());
@@ -103,7 +103,7 @@ async fn main() -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        eprintln!("the system does not tell when to stop");
+        eprintln!("signal handlers cannot be installed");
         return ExitCode::FAILURE;
     };
     let mut asked = async || {
@@ -114,7 +114,7 @@ async fn main() -> ExitCode {
     };
     let running = tokio::select! {
         running = Running::start() => running,
-        // What has started ends with the future.
+        // Dropping the future ends what has started.
         () = asked() => return ExitCode::SUCCESS,
     };
     match running {

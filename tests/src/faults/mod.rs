@@ -40,25 +40,25 @@ pub struct Plan {
 /// The share of the time for the act with a Redis that fails over.
 const LAST_ACT: f64 = 0.3;
 
-/// Runs the plan, and passes a line of progress for each event to `tell`.
+/// Runs the plan, and passes a line of progress for each event to `progress`.
 ///
 /// # Errors
 /// [`Missing`].
 ///
 /// # Panics
 /// If the cluster does not become ready.
-pub async fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Report, Missing> {
+pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Missing> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut report = Report { seed: plan.seed, ..Report::default() };
     let last = plan.duration.map(|all| all.mul_f64(LAST_ACT));
     let first = plan.duration.zip(last).map(|(all, last)| all - last);
     let redis = Box::new(Redis::start().await?);
     let act = Act { queue: Queue::Alone(redis), kinds: &Kind::ALONE, lasts: first };
-    act.play(plan, &mut random, &mut report, &mut tell).await?;
+    act.play(plan, &mut random, &mut report, &mut progress).await?;
     if report.violations.is_empty() && plan.corruptions.is_empty() {
         let queue = Queue::Watched(Box::new(RedisSentinel::start().await?));
         let act = Act { queue, kinds: &Kind::WATCHED, lasts: last };
-        act.play(plan, &mut random, &mut report, &mut tell).await?;
+        act.play(plan, &mut random, &mut report, &mut progress).await?;
     }
     Ok(report)
 }
@@ -75,9 +75,9 @@ impl Act {
         plan: &Plan,
         random: &mut StdRng,
         report: &mut Report,
-        tell: &mut impl FnMut(&str),
+        progress: &mut impl FnMut(&str),
     ) -> Result<(), Missing> {
-        tell("three nodes are starting");
+        progress("three nodes are starting");
         let cluster = Cluster::start(self.queue).await?;
         let load = Load::start(&cluster, &plan.corruptions).await;
         let began = Instant::now();
@@ -105,14 +105,14 @@ impl Act {
             sleep(Duration::from_millis(random.random_range(500..1_000))).await;
             let (at, told_before) = (Instant::now(), load.ledger.count_not_confirmed());
             let Some(what) = kind.inflict(&cluster, random).await else {
-                tell(&format!("{kind} is skipped: it is impossible here and now"));
+                progress(&format!("{kind} is skipped: it is impossible here and now"));
                 rows.push(Row::left_out(kind));
                 continue;
             };
             let lasted = at.elapsed();
             let recovered = load.moves().await;
             let until = Instant::now();
-            tell(&format!(
+            progress(&format!(
                 "{:>6.1} s  {kind}: {what}, for {:.1} s; recovered {:.1} s later; {} messages",
                 (at - began).as_secs_f64(),
                 lasted.as_secs_f64(),

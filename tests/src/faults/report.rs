@@ -176,8 +176,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "channel, longest: for how long nobody in the median and in the worst channel got \
-             anything new; device: the same for one device"
+            "channel, longest: the longest time without a delivery in the median and in the worst \
+             channel; device: the same for one device"
         )?;
         let Self { seed, messages, deliveries, violations, .. } = self;
         writeln!(f, "seed {seed}: {messages} messages acknowledged, {deliveries} deliveries")?;

@@ -64,7 +64,7 @@ struct State {
     messages: u64,
     acknowledgements: u64,
     corrupted: u64,
-    /// By reader, the message that was withheld: for good, or until the next one of its channel.
+    /// By reader, the message that was withheld: permanently, or until the next one of its channel.
     withheld: HashMap<String, Value>,
     first_id: Option<Value>,
 }

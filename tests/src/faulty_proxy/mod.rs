@@ -176,7 +176,7 @@ impl Relay {
         upgrade: &Upgrade,
         number: u64,
     ) -> hyper::Result<Response<Body>> {
-        // Devices are told apart by their sessions. A WebSocket that is opened in one step has none yet.
+        // Devices are distinguished by their sessions. A WebSocket that is opened in one step has none yet.
         let session = request.uri().path().strip_prefix("/v1/sessions/");
         let session = session.and_then(|path| path.split('/').next());
         let reader = session.map_or_else(|| format!("connection {number}"), str::to_owned);

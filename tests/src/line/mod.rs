@@ -76,7 +76,7 @@ pub enum Break {
     #[error(transparent)]
     Connection(#[from] NoResponse),
     /// The server responded with a problem.
-    #[error("answered {} {}", .0.status, .0.json)]
+    #[error("refused with {} {}", .0.status, .0.json)]
     Refused(Box<JsonResponse>),
     /// The server closed a stream with a code, perhaps after an error frame.
     #[error("closed with {code}, having said {said:?}")]

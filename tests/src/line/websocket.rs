@@ -201,16 +201,16 @@ impl Socket {
     /// not arrive.
     pub async fn commands(&self, commands: &[Value], within: Duration) -> Option<Vec<Value>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut told = Vec::new();
+        let mut replies = Vec::new();
         let mut named = Vec::new();
         for command in commands {
             let id = format!("c{}", COUNT.fetch_add(1, Ordering::Relaxed));
             let mut command = command.clone();
             command["id"] = json!(id);
             named.push(command);
-            let (tell, tells) = oneshot::channel();
-            self.lock().insert(id, tell);
-            told.push(tells);
+            let (replied, reply) = oneshot::channel();
+            self.lock().insert(id, replied);
+            replies.push(reply);
         }
         let sent = match named.as_slice() {
             [one] => self.text(one).await,
@@ -219,7 +219,7 @@ impl Socket {
         if !sent {
             return None;
         }
-        let replies = timeout(within, futures::future::try_join_all(told)).await;
+        let replies = timeout(within, futures::future::try_join_all(replies)).await;
         replies.ok()?.ok()
     }
 
@@ -277,9 +277,9 @@ async fn run(
             Arrived::Session(Session::of(session))
         } else if let Some(reply) = document.get("reply") {
             let id = reply["id"].as_str().unwrap_or_default();
-            if let Some(tell) = socket.lock().remove(id) {
+            if let Some(command) = socket.lock().remove(id) {
                 // An error means that the caller no longer waits for the reply.
-                let _ = tell.send(reply.clone());
+                let _ = command.send(reply.clone());
             }
             continue;
         } else if let Some(error) = document.get("error") {

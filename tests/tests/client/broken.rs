@@ -56,16 +56,16 @@ pub(crate) async fn lost_responses(policy: Policy) {
         world.proxy.swallow(true);
         let said = format!("mina {round}");
         say(&mina, channel_id, std::slice::from_ref(&said)).await;
-        let answered = format!("joon {round}");
-        let sent = at_joon.send(channel_id, &answered);
+        let reply = format!("joon {round}");
+        let sent = at_joon.send(channel_id, &reply);
         // The server has stored it, and its reply is lost.
         pabal_tests::wait::until("the send is stored", async || {
-            history(&mina, channel_id).await.contains(&answered).then_some(())
+            history(&mina, channel_id).await.contains(&reply).then_some(())
         })
         .await;
         world.proxy.lose_a_response(since).await;
         soon("the repeated send is durable", sent).await.unwrap();
-        expected.extend([said, answered]);
+        expected.extend([said, reply]);
     }
     hears(&mut at_joon, &mut journal, &expected).await;
     assert_eq!(history(&mina, channel_id).await, expected);

@@ -134,7 +134,7 @@ fn a_url_without_a_pabal_server_fails_at_once() {
 fn a_request_is_repeated_if_its_idle_connection_was_closed() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 52\r\n\r\n\
+    const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 52\r\n\r\n\
         {\"nodes\":[],\"advice\":{\"transport\":\"sse\",\"why\":\"\"}}  ";
     run(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -143,17 +143,17 @@ fn a_request_is_repeated_if_its_idle_connection_was_closed() {
         let answering = tokio::spawn(async move {
             let mut asked = Vec::new();
             // The first connection carries one response, and is closed at the second request.
-            for answers in [1, usize::MAX] {
+            for limit in [1, usize::MAX] {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut answered = 0;
+                let mut responses = 0;
                 let mut request = [0; 4096];
                 while let Ok(read @ 1..) = stream.read(&mut request).await {
                     asked.push(String::from_utf8_lossy(&request[..read]).into_owned());
-                    if answered == answers {
+                    if responses == limit {
                         break;
                     }
-                    stream.write_all(ANSWER.as_bytes()).await.unwrap();
-                    answered += 1;
+                    stream.write_all(RESPONSE.as_bytes()).await.unwrap();
+                    responses += 1;
                     if asked.len() == 3 {
                         return asked;
                     }

@@ -69,8 +69,8 @@ pub(crate) async fn change_of_transport(policy: Policy) {
         mina.post_message(channel_id, &before, &before).await.unwrap();
         let sent = at_joon.send(channel_id, format!("meanwhile {round}"));
         at_joon.use_transports(Policy::Only(transport));
-        let stands = state.wait_for(|state| state.transport() == Some(transport));
-        soon("the transport stands", stands).await.unwrap();
+        let connected = state.wait_for(|state| state.transport() == Some(transport));
+        soon("the transport is connected", connected).await.unwrap();
         soon("the send is durable", sent).await.unwrap();
         mina.post_message(channel_id, &after, &after).await.unwrap();
         let count = 3 * (round + 1);

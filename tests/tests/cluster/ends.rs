@@ -56,8 +56,9 @@ pub(crate) async fn of_a_killed_node(cluster: &Cluster) {
     let session = bob.open(None).await;
     let online = |online: bool| {
         move |journal: &Journal| {
-            let told = journal.events_of("presence").filter(|it| id(&it["user_id"]) == bob.user_id);
-            told.last().is_some_and(|event| event["online"] == json!(online))
+            let events =
+                journal.events_of("presence").filter(|it| id(&it["user_id"]) == bob.user_id);
+            events.last().is_some_and(|event| event["online"] == json!(online))
         }
     };
     a.until("sees Bob online", online(true)).await;
@@ -118,11 +119,14 @@ pub(crate) async fn of_a_drained_node(cluster: &Cluster) {
     let rest = [doors[0], doors[2]];
     until_discovered(&ann, &rest, &["n1", "n3"]).await;
     b.until("is notified", |journal| journal.events_of("draining").next().is_some()).await;
-    let told = b.look(|journal| journal.events_of("draining").next().cloned());
-    let told = told.expect("it was just there");
-    assert!(told["reconnect_after_ms"].is_u64(), "{told}");
+    let draining = b.look(|journal| journal.events_of("draining").next().cloned());
+    let draining = draining.expect("a draining event");
+    assert!(draining["reconnect_after_ms"].is_u64(), "{draining}");
     let others: Vec<_> = rest.iter().map(|door| json!(format!("http://{}", door.get()))).collect();
-    assert!(others.contains(&told["url"]), "the URL is that of another node: {told}, {others:?}");
+    assert!(
+        others.contains(&draining["url"]),
+        "the URL is that of another node: {draining}, {others:?}"
+    );
     assert_eq!(cluster.nodes[1].ended().await.code(), Some(0), "a clean exit");
     cluster.nodes[1].restart(Port::Same).await;
     cluster.partitions_assigned().await;

@@ -27,7 +27,7 @@ pub(crate) async fn on_different_nodes(cluster: &Cluster) {
             let (from, other) = if turn % 2 == 0 { (&a, &b) } else { (&b, &a) };
             let message_id = from.send(direct, &format!("turn {turn} 안녕 🐎")).await;
             // An acknowledged message can be read at once, on any node.
-            let page = other.account().page(direct, message_id - 1).await.expect("an answer").0;
+            let page = other.account().page(direct, message_id - 1).await.expect("a response").0;
             assert_eq!(page[0].message_id, message_id);
             from.holds(direct, message_id).await;
             other.holds(direct, message_id).await;

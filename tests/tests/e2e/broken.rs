@@ -1,5 +1,5 @@
-//! Connections break, answers get lost, the network is slow, the client changes transport: nothing
-//! is lost, repeated or reordered.
+//! Connections break, responses are lost, the network is slow, the client changes its transport: no message is
+//! lost, repeated or reordered.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::stage::{cast, finish, lines, listen, open, read_events};
 
-/// Sends from all devices, each one message after the other, for so long and until there are so many.
+/// Sends from all devices, each one message after another, for a time and up to a number of messages.
 async fn talk(channel: Id, devices: &[Client], ledger: &Ledger, time: Duration, count: usize) {
     let until = Instant::now() + time;
     join_all(devices.iter().map(async |device| {
@@ -46,7 +46,7 @@ pub(crate) async fn resume_after_cut_connections(plan: TransportPlan) {
     let cutting = async {
         for cut in 0..12 {
             sleep(Duration::from_millis(90)).await;
-            // Every other time the server's last words get lost as well.
+            // Every other time the last bytes of the server are lost as well.
             proxy.swallow(cut % 2 == 1);
             sleep(Duration::from_millis(30)).await;
             proxy.cut();
@@ -85,7 +85,7 @@ pub(crate) async fn change_of_transport_under_load(plan: TransportPlan) {
     }
 }
 
-/// The server wrote a batch and the client never got it: the same `after` gives the same again, on
+/// The server wrote a batch that the client never received: the same `after` returns the same batch again, on
 /// every transport.
 pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
     let transport = plan.first();
@@ -97,7 +97,7 @@ pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
     let through = bob.via(proxy.address());
     let mut line = open(transport, &through, &session, 0).await;
     if transport == Transport::WebSocket || transport == Transport::Sse {
-        // The stream stands before the network fails.
+        // The stream is open before the network fails.
         let quiet = line.read(0, Duration::from_millis(50)).await.expect("an open stream");
         assert!(quiet.events.is_empty());
     }
@@ -105,7 +105,7 @@ pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
         ann.say(channel, &text, None).await;
     }
     if transport == Transport::ShortPolling {
-        // There has to be something to lose.
+        // There must be a response to lose.
         read_events(Transport::LongPolling, &bob, &session, 0, 5).await;
     }
     let since = proxy.swallowed_bytes();
@@ -122,21 +122,21 @@ pub(crate) async fn lost_response_to_a_read(plan: TransportPlan) {
         }
     };
     let ((after, broken), ()) =
-        wait::soon("a lost answer", join(read, proxy.lose_a_response(since))).await;
+        wait::soon("a lost response", join(read, proxy.lose_a_response(since))).await;
     assert!(matches!(broken, Break::Connection(_)), "{broken}");
     let first =
         read_events(Transport::ShortPolling, &bob, &session, after, 6 - after as usize).await;
     for again in Transport::ALL {
         let same = read_events(again, &bob, &session, after, 6 - after as usize).await;
-        assert_eq!(same, first, "{again:?} behind {after}");
+        assert_eq!(same, first, "{again:?} after {after}");
     }
-    // And what comes then follows without a seam.
+    // Later events follow without a gap.
     ann.say(channel, "the last", None).await;
     let last = read_events(transport, &through, &session, first.next, 1).await;
     assert_eq!(last.events[0]["message"]["content"], "the last");
 }
 
-/// The server stored a message and the sender never heard of it: repeating gives the first one.
+/// The server stored a message and its response was lost: a repeat returns the same message.
 pub(crate) async fn lost_response_to_a_send(plan: TransportPlan) {
     let node = Node::shared().await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
@@ -145,7 +145,7 @@ pub(crate) async fn lost_response_to_a_send(plan: TransportPlan) {
     let receiver = listen(&bob, plan, channel, &ledger).await;
     for route in Route::ALL {
         let proxy = FaultProxy::to(node.address()).await;
-        // Only the answer to the send passes the proxy; a frame shares its socket with the events.
+        // Only the response to the send passes the proxy; a frame shares its socket with the events.
         let sender = match route {
             Route::Frame => {
                 let plan = TransportPlan::Steady(Transport::WebSocket);
@@ -170,8 +170,8 @@ pub(crate) async fn lost_response_to_a_send(plan: TransportPlan) {
             stored
         };
         let send = sender.try_send(route, channel, &name, &content);
-        let (sent, stored) = wait::soon("a lost answer", join(send, lose)).await;
-        assert!(sent.is_err(), "the answer was swallowed: {sent:?}");
+        let (sent, stored) = wait::soon("a lost response", join(send, lose)).await;
+        assert!(sent.is_err(), "the response was discarded: {sent:?}");
         let (status, first) = ann.say(channel, &content, Some(&name)).await;
         assert_eq!((status, &first), (200, &stored), "a repeat gives the first message");
         for again in Route::ALL {
@@ -199,7 +199,7 @@ pub(crate) async fn slow_network(plan: TransportPlan) {
     finish(channel, &ledger, &ann, devices).await;
 }
 
-/// A read that is given up by the client, at any moment, takes nothing with it.
+/// A read that the client cancels, at any moment, consumes no event.
 pub(crate) async fn abandoned_reads(plan: TransportPlan) {
     let transport = plan.first();
     let node = Node::shared().await;
@@ -212,13 +212,13 @@ pub(crate) async fn abandoned_reads(plan: TransportPlan) {
         }
     };
     let abandon = async {
-        for patience in (0..).map(|round| Duration::from_micros(round * 150 % 4_000)) {
+        for limit in (0..).map(|round| Duration::from_micros(round * 150 % 4_000)) {
             let read = async {
                 if let Ok(mut line) = Line::open(transport, &bob, &session, 0).await {
                     let _ = line.read(0, Duration::from_secs(5)).await;
                 }
             };
-            let _ = tokio::time::timeout(patience, read).await;
+            let _ = tokio::time::timeout(limit, read).await;
         }
     };
     select(Box::pin(talk), Box::pin(abandon)).await;

@@ -1,5 +1,5 @@
-//! A device was away and comes back with `cur_max_message_id` a channel, while others go on talking:
-//! the seam between history and live has neither gap nor repeat.
+//! A device was disconnected and catches up from a `cur_max_message_id` per channel, while other devices send:
+//! between history and live events there is neither gap nor repeat.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::stage::{cast, finish, from_the_start, lines, listen, open};
 
-/// Ann talks to Bob, who is away; then she goes on while Bob comes back.
+/// Ann sends to Bob, who is not connected, and continues while Bob connects.
 struct Scene {
     _node: std::sync::Arc<Node>,
     ann: Account,
@@ -67,7 +67,7 @@ pub(crate) async fn as_the_session_opens(plan: TransportPlan) {
     assert!(journals.iter().all(|journal| journal.resyncs == 0), "all of it fits the mailbox");
 }
 
-/// A session that starts at now, then `/v1/sync` until nothing is left: together they are all.
+/// A session without catch-up, then `/v1/sync` until it returns no more messages: together they are complete.
 pub(crate) async fn by_synchronisation(plan: TransportPlan) {
     let Scene { _node, ann, bob, channel, ledger, author, .. } = scene(plan, 120).await;
     let other = bob.group(&[&ann]).await;
@@ -111,7 +111,7 @@ pub(crate) async fn by_synchronisation(plan: TransportPlan) {
     live.holds(channel, newest).await;
     let live = live.stop().await;
     assert_eq!(live.violations, []);
-    // A client drops what it has from synchronising; the rest has to join without a gap.
+    // A client drops events that it has synchronised already; the rest must follow without a gap.
     let held = synchronised.cursor(channel);
     let rest = &live.messages[&channel];
     for message in rest.iter().filter(|message| message.message_id > held) {
@@ -122,7 +122,7 @@ pub(crate) async fn by_synchronisation(plan: TransportPlan) {
     assert!(history.ends_with(rest), "live events are one unbroken run");
 }
 
-/// The frame `{"channels":{…}}` on a WebSocket; what it brings stays for any other transport.
+/// The frame `{"channels":{…}}` on a WebSocket; its events stay available to every transport.
 pub(crate) async fn by_socket_frame(plan: TransportPlan) {
     let Scene { _node, ann, bob, channel, ledger, author, before } = scene(plan, 200).await;
     let session = bob.open(None).await;
@@ -139,14 +139,14 @@ pub(crate) async fn by_socket_frame(plan: TransportPlan) {
         let batch = line.read(0, SOON).await.expect("catch-up");
         assert!(!batch.events.is_empty());
     };
-    // Asked before anything is live: what a session was handed cannot be caught up with in order.
+    // Requested before any live event: messages that a session has delivered cannot be caught up in order.
     ask.await;
     talk.await;
     let journal = Journal::new("bob", &cursors);
     let device = Client::resume(&bob, plan, (&session, 0), journal, &ledger);
     let (history, _) = finish(channel, &ledger, &ann, [author, device]).await;
     assert_eq!(history.len(), 230);
-    // Asked again, when later messages were handed over: a resync, and nothing out of order.
+    // Requested again after later messages were delivered: a resync, and no message out of order.
     let session = bob.open(None).await;
     ann.open(None).await;
     let speaker = listen(&ann, plan, channel, &ledger).await;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::stage::{cast, finish, listen, open, read_events, read_to_the_end, refusal};
 
-/// How a line on this transport tells that its session ended.
+/// How a line on this transport reports the end of its session.
 fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16, code: &str) {
     match (transport, broken) {
         (Transport::WebSocket, Break::Closed { code: closed, said }) => {
@@ -30,7 +30,7 @@ fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16
     }
 }
 
-/// A line that waits for news while something is done.
+/// A line that waits for events while something is done.
 async fn while_waiting(
     transport: Transport,
     account: &Account,
@@ -47,7 +47,7 @@ async fn while_waiting(
         act.await;
     })
     .await;
-    // The long poll asked for 30 s.
+    // The long poll requested a wait of 30 s.
     assert!(began.elapsed() < Duration::from_secs(10), "it ends at once");
     ended
 }
@@ -62,7 +62,7 @@ pub(crate) async fn logout(plan: TransportPlan) {
     let tablet = listen(&ann, plan, channel, &ledger).await;
     let author = listen(&bob, plan, channel, &ledger).await;
     let device = listen(&phone, plan, channel, &ledger).await;
-    // Acknowledged is not yet delivered: a session opened at this moment might receive it.
+    // An acknowledged message may not be delivered yet: a session opened now might receive it.
     let before = author.send(channel, "before").await;
     device.holds(channel, before).await;
     let session = phone.open(None).await;
@@ -72,14 +72,14 @@ pub(crate) async fn logout(plan: TransportPlan) {
     .await;
     assert!(events.events.is_empty());
     expect_end(transport, &broken, 4401, 401, "unauthenticated");
-    device.until("is told that it is logged out", |journal| journal.logged_out).await;
+    device.until("is notified of the log-out", |journal| journal.logged_out).await;
     for other in Transport::ALL {
         let refused = refusal(other, &phone, &session, 0).await;
         assert!(refused.is_unauthenticated(), "{other:?}: {refused}");
     }
-    let refused = phone.try_open(None).await.expect("an answer").expect_err("no session");
+    let refused = phone.try_open(None).await.expect("a response").expect_err("no session");
     assert_eq!((refused.status.as_u16(), refused.code()), (401, "unauthenticated"));
-    // The user's other device, which has a token of its own, goes on.
+    // The user's other device, which has a token of its own, continues.
     let after = author.send(channel, "after").await;
     tablet.holds(channel, after).await;
     finish(channel, &ledger, &ann, [tablet, author]).await;
@@ -87,8 +87,7 @@ pub(crate) async fn logout(plan: TransportPlan) {
     assert_eq!(journal.count(channel), 1, "nothing after the logout");
 }
 
-/// `DELETE` of a session: its reader is told, and a device that is told opens another and misses
-/// nothing.
+/// `DELETE` of a session: its reader is notified, opens another session and misses no message.
 pub(crate) async fn deleted_session(plan: TransportPlan) {
     let transport = plan.first();
     let node = Node::shared().await;
@@ -102,7 +101,7 @@ pub(crate) async fn deleted_session(plan: TransportPlan) {
         let refused = refusal(other, &bob, &session, 0).await;
         assert!(refused.is_gone(), "{other:?}: {refused}");
     }
-    let again = bob.call(Method::DELETE, &session.path(""), None).await.expect("an answer");
+    let again = bob.call(Method::DELETE, &session.path(""), None).await.expect("a response");
     assert_eq!((again.status.as_u16(), again.code()), (410, "session_gone"));
     let stranger = ann.open(None).await;
     let refused = refusal(transport, &bob, &stranger, 0).await;
@@ -144,7 +143,7 @@ pub(crate) async fn second_reader(plan: TransportPlan) {
         let quiet = line.read(after, Duration::from_millis(30)).await.expect("an open line");
         assert!(quiet.events.is_empty());
         if first == Transport::ShortPolling {
-            // It holds nothing, so there is nothing to replace: both read the same.
+            // A short poll keeps no connection, so none is replaced: both read the same events.
             ann.say(channel, "to both", None).await;
             let one = read_events(first, &bob, &session, after, 1).await;
             let other = read_events(second, &bob, &session, after, 1).await;
@@ -177,7 +176,7 @@ pub(crate) async fn second_reader(plan: TransportPlan) {
     }
 }
 
-/// What a waiting line gives next, with all the time it wants.
+/// The next result of a waiting line, without a time limit of its own.
 async fn next(line: &mut Line, after: Id) -> Result<Batch, Break> {
     line.read(after, Duration::from_secs(30)).await
 }

@@ -1,4 +1,4 @@
-//! Events that are no messages reach those whom they concern, and nobody else.
+//! Events other than messages reach the users whom they concern and no others.
 
 use http::Method;
 use pabal_tests::account::{Account, Cursors, id};
@@ -31,14 +31,14 @@ pub(crate) async fn reach_the_right_users(plan: TransportPlan) {
     let channel = ann.group(&[&bob, &carl]).await;
     for (one, other) in [(&ann, &bob), (&bob, &ann)] {
         let path = format!("/v1/me/friends/{}", other.user_id);
-        let response = one.call(Method::PUT, &path, None).await.expect("an answer");
+        let response = one.call(Method::PUT, &path, None).await.expect("a response");
         assert!(response.status.is_success(), "{}", response.json);
     }
     let a = Client::start(&ann, plan, &none, &ledger).await;
     let c = Client::start(&carl, plan, &none, &ledger).await;
     let e = Client::start(&eve, plan, &none, &ledger).await;
 
-    // Presence follows the session, and friends are told.
+    // Presence follows the session, and friends are notified.
     let b = Client::start(&bob, plan, &none, &ledger).await;
     let online = |journal: &Journal, online: bool| {
         journal

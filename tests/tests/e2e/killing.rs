@@ -66,9 +66,9 @@ pub(crate) async fn at_twenty_moments() {
     }));
     let kill = async {
         for round in 1..=ROUNDS {
-            let told = ledger.acknowledged();
+            let before = ledger.acknowledged();
             wait::until("sends are acknowledged again", async || {
-                (ledger.acknowledged() >= told + 5).then_some(())
+                (ledger.acknowledged() >= before + 5).then_some(())
             })
             .await;
             sleep(Duration::from_micros(moments.random_range(0..400_000))).await;
@@ -86,7 +86,10 @@ pub(crate) async fn at_twenty_moments() {
         let user = users.iter().find(|user| user.user_id == entry.from).expect("one of them");
         let name = Some(entry.client_message_id.as_str());
         let (status, message) = user.say(entry.channel_id, &entry.content, name).await;
-        assert_eq!((status, message.message_id), (200, entry.acknowledged.expect("told").1));
+        assert_eq!(
+            (status, message.message_id),
+            (200, entry.acknowledged.expect("acknowledged").1)
+        );
     }));
     repeated.await;
     let mut histories = Vec::new();

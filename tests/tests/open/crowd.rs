@@ -1,6 +1,6 @@
-//! As many connections at once as a busy node has: WebSockets, parked long polls, and some that say
-//! nothing. All are served, whoever comes beyond the cap is told so, and when they have left, so has
-//! what they cost.
+//! As many connections at once as a busy node has: WebSockets, parked long polls, and idle ones. All are served,
+//! connections beyond the limit are refused with a response, and after their end the node has released their
+//! memory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -16,29 +16,29 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How many there should be.
+/// The number of connections.
 const WANTED: usize = 15_000;
-/// Files that this process and the node have open beside connections.
+/// Files that this process and the node have open besides connections.
 const OTHER_FILES: usize = 1_500;
-/// Who comes beyond the cap.
+/// Connections beyond the limit.
 const BEYOND: usize = 40;
 /// How many connect at once.
 const AT_ONCE: usize = 64;
-/// Ports of one address are not enough if they were used a moment ago.
+/// Several addresses, because the ports of one are not enough if they were used just now.
 const SOURCES: usize = 16;
-/// How much of what a crowd costs may remain beyond what the crowd before it left, in parts of it. An
-/// allocator keeps some of what was free once, and gives it to whoever comes next.
+/// Which share of the memory of a crowd may remain beyond what the previous crowd left. An allocator keeps some
+/// freed memory and reuses it later.
 const KEPT: f64 = 0.5;
-/// And so much may in any case, if there were few.
+/// The amount that may remain in any case, for small crowds.
 const KEPT_MEBIBYTES: f64 = 4.0;
-/// How long sessions may take to end, and memory to come back.
+/// How long sessions may take to end, and memory to be released.
 const SETTLES: Duration = Duration::from_secs(180);
-/// How often that is looked at.
+/// The interval between two checks of that.
 const AGAIN: Duration = Duration::from_millis(200);
-/// Longer than all of this takes, so that nobody is pinged or sent away meanwhile.
+/// Longer than the test takes, so that no connection is pinged or closed meanwhile.
 const LONG: &str = "600000";
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     WebSocket,
@@ -55,8 +55,8 @@ fn use_of(number: usize) -> Use {
     }
 }
 
-/// As many connections as this process may hold, having raised its limit as far as it can; the node,
-/// which it starts, has the same.
+/// How many connections this process may hold after raising its limit as far as possible. The node, which it
+/// starts, has the same limit.
 fn affordable() -> usize {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, ..before };
@@ -90,7 +90,7 @@ async fn join(node: SocketAddr, number: usize, token: &str) -> TcpStream {
                 "GET /v1/websocket HTTP/1.1\r\n{head}connection: upgrade\r\nupgrade: websocket\r\n\
                  sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             );
-            stream.write_all(request.as_bytes()).await.expect("a request is taken");
+            stream.write_all(request.as_bytes()).await.expect("the request is written");
             read_until(&mut stream, "\"session_id\"").await;
         }
         Use::LongPoll => {
@@ -98,7 +98,7 @@ async fn join(node: SocketAddr, number: usize, token: &str) -> TcpStream {
                 "POST /v1/sessions HTTP/1.1\r\n{head}content-type: application/json\r\n\
                  content-length: 2\r\n\r\n{{}}"
             );
-            stream.write_all(open.as_bytes()).await.expect("a request is taken");
+            stream.write_all(open.as_bytes()).await.expect("the request is written");
             let response = read_until(&mut stream, "\"}}}").await;
             let document = response.split("\r\n\r\n").nth(1).expect("a body");
             let document: Value = serde_json::from_str(document).expect("a session");
@@ -106,18 +106,18 @@ async fn join(node: SocketAddr, number: usize, token: &str) -> TcpStream {
             let poll = format!(
                 "GET /v1/sessions/{session}/long-poll?wait_ms=600000 HTTP/1.1\r\n{head}\r\n"
             );
-            stream.write_all(poll.as_bytes()).await.expect("a request is taken");
+            stream.write_all(poll.as_bytes()).await.expect("the request is written");
         }
     }
     stream
 }
 
-/// Reads up to something that has to come.
+/// Reads up to a text that must arrive.
 async fn read_until(stream: &mut TcpStream, expected: &str) -> String {
     wait::soon(expected, async {
         let mut read = Vec::with_capacity(1_024);
         while !String::from_utf8_lossy(&read).contains(expected) {
-            let count = stream.read_buf(&mut read).await.expect("an answer");
+            let count = stream.read_buf(&mut read).await.expect("a response");
             assert!(count > 0, "closed after {}", String::from_utf8_lossy(&read));
         }
         String::from_utf8_lossy(&read).into_owned()
@@ -125,15 +125,15 @@ async fn read_until(stream: &mut TcpStream, expected: &str) -> String {
     .await
 }
 
-/// Asks on a connection, and gives the head and the body of the answer.
+/// Sends a request on a connection, and returns the head and the body of the response.
 async fn ask(stream: &mut TcpStream, request: &str) -> (String, Value) {
-    stream.write_all(request.as_bytes()).await.expect("a request is taken");
+    stream.write_all(request.as_bytes()).await.expect("the request is written");
     let response = read_until(stream, "}").await;
-    let (head, body) = response.split_once("\r\n\r\n").expect("an answer");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a response");
     (head.to_owned(), serde_json::from_str(body).unwrap_or_default())
 }
 
-/// The crowd, each with what it is there for.
+/// The connections of the crowd with their uses.
 type Crowd = Vec<(usize, TcpStream)>;
 
 async fn gather(node: SocketAddr, count: usize, token: &str) -> Crowd {
@@ -144,10 +144,10 @@ async fn gather(node: SocketAddr, count: usize, token: &str) -> Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifteen_thousand_come_are_served_and_leave_nothing() {
+async fn fifteen_thousand_connections_are_served_and_leave_no_memory_behind() {
     let count = affordable();
     let (sockets, polls) = ((count / 2) as f64, (count / 4) as f64);
-    // One more for who speaks to them.
+    // One more for the sender.
     let (cap, sessions) = ((count + 1).to_string(), count.to_string());
     let settings = [
         ("PABAL_SERVER_MAX_CONNECTIONS", &*cap),
@@ -164,8 +164,7 @@ async fn fifteen_thousand_come_are_served_and_leave_nothing() {
         let bob = Account::sign_up(node.address(), "bob").await;
         (ann.token.clone(), ann.direct(&bob).await)
     };
-    // A new process, without what hashing passwords took; and a first crowd comes and goes, so that it
-    // has done everything once.
+    // A new process, without the memory that hashing passwords took. A first crowd warms it up.
     node.restart(Port::Same).await;
     let fresh = node.metrics().await.mebibytes();
     let at = node.address().get();
@@ -179,7 +178,7 @@ async fn fifteen_thousand_come_are_served_and_leave_nothing() {
     .await;
 
     let mut crowd = gather(at, count, &token).await;
-    let peak = wait::until("everybody is there", async || {
+    let peak = wait::until("every connection is established", async || {
         let metrics = node.metrics().await;
         (metrics.attached("long_polling") == polls).then_some(metrics)
     })
@@ -198,7 +197,7 @@ async fn fifteen_thousand_come_are_served_and_leave_nothing() {
     let refused = node.metrics().await.get("pabal_connections_refused_total{bound=\"node\"}");
     assert_eq!(refused, BEYOND as f64);
 
-    let body = r#"{"content":"hello, everybody"}"#;
+    let body = r#"{"content":"hello, all"}"#;
     let say = format!(
         "POST /v1/channels/{channel_id}/messages HTTP/1.1\r\nhost: pabal\r\n\
          authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
@@ -209,7 +208,7 @@ async fn fifteen_thousand_come_are_served_and_leave_nothing() {
     assert!(head.starts_with("HTTP/1.1 201"), "{head}");
     for (number, stream) in &mut crowd {
         if use_of(*number) != Use::Nothing {
-            read_until(stream, "hello, everybody").await;
+            read_until(stream, "hello, all").await;
         }
     }
 
@@ -233,22 +232,22 @@ async fn fifteen_thousand_come_are_served_and_leave_nothing() {
     let Ok(after) = timeout(SETTLES, settled).await else {
         let (before, peak) = (before.mebibytes(), peak.mebibytes());
         panic!(
-            "{fresh:.0} MiB at first, {before:.0} behind a first crowd, {peak:.0} with the second, \
+            "{fresh:.0} MiB at first, {before:.0} after a first crowd, {peak:.0} with the second, \
              now (MiB, sessions) {seen:?}"
         );
     };
     let expired = |metrics: &Metrics| metrics.get("pabal_sessions_expired_total");
-    assert_eq!(expired(&after) - expired(&before), sockets + polls, "nobody came back");
+    assert_eq!(expired(&after) - expired(&before), sockets + polls, "no session was resumed");
     assert_eq!((after.attached("websocket"), after.attached("long_polling")), (0.0, 0.0));
     eprintln!(
-        "{count} connections: {fresh:.0} MiB at first, {:.0} behind a first crowd, {:.0} with the \
+        "{count} connections: {fresh:.0} MiB at first, {:.0} after a first crowd, {:.0} with the \
          second, {:.0} after",
         before.mebibytes(),
         peak.mebibytes(),
         after.mebibytes()
     );
     let mut next = connect(at, 0).await.expect("a connection");
-    assert!(ask(&mut next, HEALTH).await.0.starts_with("HTTP/1.1 200"), "there is a place again");
+    assert!(ask(&mut next, HEALTH).await.0.starts_with("HTTP/1.1 200"), "there is capacity again");
 }
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: pabal\r\n\r\n";

@@ -1,5 +1,5 @@
-//! Clients that send HTTP/2 more than anybody could want: streams that they reset at once
-//! (CVE-2023-44487), headers without end (CVE-2024-27316), settings and pings (CVE-2019-9512, -9515).
+//! Clients that flood a node with HTTP/2 frames: streams that they reset at once
+//! (CVE-2023-44487), endless headers (CVE-2024-27316), settings and pings (CVE-2019-9512, -9515).
 
 use std::cell::Cell;
 use std::future::Future;
@@ -14,12 +14,12 @@ use pabal_tests::metrics::Metrics;
 use pabal_tests::node::Node;
 use pabal_tests::wait;
 
-/// As much more memory as a node may hold after a flood than before: what an allocator keeps.
+/// How much more memory a node may hold after a flood than before: what an allocator keeps.
 const KEPT_MEBIBYTES: f64 = 24.0;
 
 const CONNECTIONS: &str = "pabal_connections";
 
-/// A node, somebody who uses it, and what it holds meanwhile.
+/// A node, a client of it, and its memory before the flood.
 struct Stage {
     node: Node,
     ann: Account,
@@ -32,7 +32,7 @@ impl Stage {
         let node = Node::start_watched(Ipv4Addr::LOCALHOST.into(), &settings).await;
         let ann = Account::sign_up(node.address(), "ann").await;
         ann.must(Method::GET, "/v1/me", None, 200).await;
-        // Hers, once that of the sign-up has gone.
+        // Without the connection of the sign-up.
         let before = wait::until("one connection", async || {
             let metrics = node.metrics().await;
             (metrics.get(CONNECTIONS) == 1.0).then_some(metrics)
@@ -41,14 +41,14 @@ impl Stage {
         Self { node, ann, before }
     }
 
-    /// Goes through a flood, during which others are served, and looks at what is left of it.
+    /// Runs a flood during which other clients are served, and checks what it leaves.
     async fn bear(&self, flood: impl Future<Output = ()>) {
         let over = Cell::new(false);
         let flood = async {
             wait::soon("the flood ends", flood).await;
             over.set(true);
         };
-        // Over connections of their own, however many, which go with them.
+        // On connections of their own, which end with them.
         let other = self.ann.via(self.node.address());
         let others = async {
             while !over.get() {
@@ -75,10 +75,10 @@ impl Stage {
     }
 }
 
-/// Reads until the connection ends, and gives the last GOAWAY.
+/// Reads until the connection ends, and returns the last GOAWAY.
 async fn ended(frames: &mut Frames) -> Option<Frame> {
     let mut goaway = None;
-    // Reset, if more was sent than was read.
+    // The connection is reset if more was sent than was read.
     while let Ok(Some(frame)) = frames.next().await {
         if frame.kind == kind::GOAWAY {
             goaway = Some(frame);
@@ -87,12 +87,12 @@ async fn ended(frames: &mut Frames) -> Option<Frame> {
     goaway
 }
 
-/// Writes `more` again and again until the connection takes none.
+/// Writes `more` repeatedly until the connection accepts none.
 async fn pour(http2: &mut Http2, mut more: impl FnMut() -> Vec<u8>) {
     while http2.write(&more()).await.is_ok() {}
 }
 
-/// Pours until the server ends it, which it has to with this error.
+/// Writes until the server ends the connection, which it must do with this error.
 async fn pour_until_told(stage: &Stage, error: u32, more: impl FnMut() -> Vec<u8>) {
     let (mut http2, mut frames) = stage.open().await;
     let (goaway, ()) = tokio::join!(ended(&mut frames), pour(&mut http2, more));
@@ -143,7 +143,7 @@ async fn headers_without_end_end_their_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_and_reads_no_answer_is_closed() {
+async fn a_flood_without_reading_responses_is_closed() {
     let stage = Stage::start().await;
     let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(100);
     let pings = frame(kind::PING, 0, 0, &[7; 8]).repeat(100);
@@ -158,7 +158,7 @@ async fn who_floods_and_reads_no_answer_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_that_is_answered_costs_nothing_that_lasts() {
+async fn a_flood_that_is_served_leaves_no_memory_behind() {
     const ROUNDS: usize = 200;
     const EACH: usize = 100;
     let stage = Stage::start().await;
@@ -175,7 +175,7 @@ async fn a_flood_that_is_answered_costs_nothing_that_lasts() {
         let reading = async {
             let (mut settings, mut pings) = (0, 0);
             while settings < ROUNDS * EACH || pings < ROUNDS * EACH {
-                let frame = frames.next().await.expect("an answer").expect("no end");
+                let frame = frames.next().await.expect("a frame").expect("no end");
                 let response = usize::from(frame.flags & ACK != 0);
                 match frame.kind {
                     kind::SETTINGS => settings += response,
@@ -185,10 +185,10 @@ async fn a_flood_that_is_answered_costs_nothing_that_lasts() {
             }
         };
         tokio::join!(writing, reading);
-        // And the connection is as good as before.
+        // The connection still works.
         let end = END_HEADERS | END_STREAM;
         http2.send(kind::HEADERS, end, 1, &stage.request()).await.expect("a request is taken");
-        while frames.next().await.expect("an answer").expect("no end").stream != 1 {}
+        while frames.next().await.expect("a frame").expect("no end").stream != 1 {}
     };
     stage.bear(flood).await;
 }

@@ -1,5 +1,5 @@
-//! The HTTP/2 conformance tests of [h2spec](https://github.com/summerwind/h2spec), all of them, strict
-//! ones among them, against the real program. `h2spec.toml` has what fails and why it stays.
+//! The HTTP/2 conformance tests of [h2spec](https://github.com/summerwind/h2spec), strict ones included, against the
+//! real server. `h2spec.toml` lists the failures that are accepted, with reasons.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use pabal_tests::node::Node;
 use serde::Deserialize;
 
 const MODULE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
-/// As many cases as there are.
+/// The number of cases.
 const CASES: usize = 146;
-/// Where it asks: a request with a body is answered when that is there, and one without is answered
-/// with a body.
+/// The path of its requests: a request with a body gets its response after the body, and one without a body gets
+/// a response with a body.
 const PATH: &str = "/v1/users";
-/// How often a case may try. Some send what is wrong behind a request that can be answered before, as
-/// a server may (RFC 9113 section 8.1): on a busy machine they see the answer, and not the error.
+/// How many attempts a case has. Some send invalid frames after a request to which the server may respond first
+/// (RFC 9113, section 8.1): on a busy machine they see the response and not the error.
 const TRIES: usize = 5;
 
 #[derive(Debug, Deserialize)]
@@ -61,15 +61,15 @@ async fn within_tls() {
     judge("tls", || run(&h2spec, &node, &["--tls", "--insecure"]));
 }
 
-/// The program, installed if it is not there. Without Go there is none, which is said; where it must
-/// not be left out, as in CI, that fails.
+/// The path of h2spec, which is installed if it is missing. Without Go it cannot be installed: the test is then
+/// skipped with a message, or fails where skipping is not allowed, as in CI.
 fn h2spec() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("h2spec");
     let program = folder.join("h2spec");
     if program.exists() {
         return Some(program);
     }
-    // Installed aside, so that nobody runs half a program.
+    // Installed in another folder first, so that no process runs an incomplete program.
     let aside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder to install to");
     let installed =
         Command::new("go").args(["install", MODULE]).env("GOBIN", aside.path()).output();

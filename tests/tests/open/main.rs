@@ -1,5 +1,5 @@
-//! Fit for the open: what a node on a public address meets beside its clients, against the real
-//! program. After each, others have been served, and the node holds no more than before.
+//! Limits and bad input: what a node on a public address meets besides its clients, against the real server. After
+//! each test other clients have been served, and the node holds no more memory than before.
 
 mod h2spec;
 mod floods;

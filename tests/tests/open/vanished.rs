@@ -1,8 +1,8 @@
-//! Clients that vanish without a word, as when a cable is pulled: no FIN, no RST, no acknowledgement.
-//! Their connections end all the same, and their sessions wait for them.
+//! Clients that vanish, as when a cable is pulled: no FIN, no RST, no acknowledgement. Their connections end
+//! nevertheless, and their sessions are kept for the resume window.
 //!
-//! The cable is a pair of virtual interfaces, one end of it in a network namespace of its own, which
-//! takes root and iproute2.
+//! The cable is a pair of virtual interfaces, one of them in a network namespace of its own. That needs root and
+//! iproute2.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,12 +17,12 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// As much more memory as may be held afterwards: what an allocator keeps.
+/// How much more memory the node may hold afterwards: what an allocator keeps.
 const KEPT_MEBIBYTES: f64 = 16.0;
-/// What is said to those who are not there any more.
+/// How many messages are sent to the clients that have vanished.
 const MESSAGES: usize = 5;
 
-/// A cable between this machine and another, which is a namespace.
+/// A cable between this machine and a namespace that acts as another machine.
 struct Cable {
     namespace: String,
     /// The end at the other machine.
@@ -33,7 +33,7 @@ struct Cable {
 }
 
 impl Cable {
-    /// A cable that is plugged in; or why there can be none.
+    /// A connected cable, or the reason why there can be none.
     fn lay() -> Result<Self, String> {
         let id = std::process::id();
         let [high, low] = [(id >> 6) as u8, (id << 2) as u8];
@@ -57,7 +57,7 @@ impl Cable {
     /// Connects from the other machine.
     fn connect(&self, to: SocketAddr) -> TcpStream {
         let namespace = File::open(format!("/run/netns/{}", self.namespace)).expect("a namespace");
-        // A socket stays where it was made, a thread goes back nowhere.
+        // A socket stays in the namespace in which it was created. The thread does not leave it again.
         let connecting = std::thread::spawn(move || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             let stream = std::net::TcpStream::connect(to)?;
@@ -75,7 +75,7 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        // Either may not have come to be; the far end goes with its namespace.
+        // Either may not have been created; the far end is removed with its namespace.
         let _ = ip(&["link", "delete", &self.near]);
         let _ = ip(&["netns", "delete", &self.namespace]);
     }
@@ -89,7 +89,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     done.ok_or_else(|| format!("ip {}: {}", arguments.join(" "), said.trim()))
 }
 
-/// Asks from the other machine, and reads until `begun`.
+/// Sends a request from the other machine, and reads until `begun`.
 async fn begin(stream: &mut TcpStream, account: &Account, path: &str, more: &str, begun: &str) {
     let token = &account.token;
     let request = format!(
@@ -98,13 +98,13 @@ async fn begin(stream: &mut TcpStream, account: &Account, path: &str, more: &str
     stream.write_all(request.as_bytes()).await.expect("a request is taken");
     let mut read = Vec::new();
     while !String::from_utf8_lossy(&read).contains(begun) {
-        let count = wait::soon(begun, stream.read_buf(&mut read)).await.expect("an answer");
+        let count = wait::soon(begun, stream.read_buf(&mut read)).await.expect("a response");
         assert!(count > 0, "closed after {}", String::from_utf8_lossy(&read));
     }
 }
 
 #[tokio::test]
-async fn who_vanishes_leaves_a_session_and_nothing_else() {
+async fn a_vanished_client_leaves_its_session_and_nothing_else() {
     let cable = match Cable::lay() {
         Ok(cable) => cable,
         Err(why) => {
@@ -136,7 +136,7 @@ async fn who_vanishes_leaves_a_session_and_nothing_else() {
     begin(&mut held[0], &bob, &websocket, upgrade, "\r\n\r\n").await;
     begin(&mut held[1], &bob, &path(&sessions[1], "events?after=0"), "", "\r\n\r\n").await;
     begin(&mut held[2], &bob, &path(&sessions[2], "long-poll?after=0&wait_ms=60000"), "", "").await;
-    // One to which nothing is said: it notices when its own deadline is to be told.
+    // One without events: the server detects the loss when it writes at the poll's deadline.
     begin(&mut held[3], &cho, &path(&quiet, "long-poll?after=0&wait_ms=2000"), "", "").await;
     let attached = async |polls: f64, streams: f64| {
         let metrics = node.metrics().await;
@@ -151,8 +151,8 @@ async fn who_vanishes_leaves_a_session_and_nothing_else() {
     for number in 0..MESSAGES {
         ann.say(channel_id, &format!("{number} {}", "x".repeat(8_000)), None).await;
     }
-    wait::until("nobody reads a session", || attached(0.0, 0.0)).await;
-    // With those who are still there, their connections go.
+    wait::until("no connection reads a session", || attached(0.0, 0.0)).await;
+    // Their connections end, too.
     let (bob, _) = (bob.via(node.address()), drop((ann, bob, cho)));
     let after = wait::until("all connections end", async || {
         let metrics = node.metrics().await;

@@ -51,13 +51,13 @@ impl Terminal {
         let end = || side.try_clone().unwrap();
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
         let child = command.spawn().unwrap();
-        let (tell, pieces) = sync_channel(PIECES);
+        let (output, pieces) = sync_channel(PIECES);
         let reading = std::thread::spawn(move || {
             let mut ours = File::from(ours);
             let mut piece = [0; 4096];
             loop {
                 match ours.read(&mut piece) {
-                    Ok(read @ 1..) if tell.send(piece[..read].to_vec()).is_ok() => {}
+                    Ok(read @ 1..) if output.send(piece[..read].to_vec()).is_ok() => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     // EIO: the other side was closed.
                     _ => return,

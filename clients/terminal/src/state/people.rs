@@ -41,7 +41,7 @@ impl People {
     }
 
     /// Whether the profile of this user has to be requested. True once for each user.
-    pub(crate) fn to_request(&mut self, user_id: UserId) -> bool {
+    pub(crate) fn needs_request(&mut self, user_id: UserId) -> bool {
         self.requested.insert(user_id)
     }
 

@@ -281,7 +281,7 @@ impl State {
 
     /// Requests the profile of a user, unless it is known.
     fn meet(&mut self, user_id: UserId, out: &mut Vec<Effect>) {
-        if self.people.to_request(user_id) {
+        if self.people.needs_request(user_id) {
             out.push(Effect::Request(Request::User(user_id)));
         }
     }

@@ -14,13 +14,13 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts the servers, makes them a cluster and waits until each of them says that it is whole.
+    /// Starts the servers, joins them to a cluster and waits until each of them reports it complete.
     ///
     /// # Errors
     /// [`Missing`].
     ///
     /// # Panics
-    /// If they do not become one.
+    /// If the cluster does not become complete.
     pub async fn start() -> Result<Self, Missing> {
         let mut shards = Vec::new();
         let mut buses = Vec::new();
@@ -46,12 +46,12 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// Waits until every server says that all slots are served.
+    /// Waits until every server reports that all slots are served.
     ///
     /// # Panics
     /// If that takes too long.
     pub async fn whole(&self) {
-        ready::until("the servers are a cluster", async || {
+        ready::until("the cluster is complete", async || {
             for shard in &self.shards {
                 let info = shard.command(&["CLUSTER", "INFO"]).await;
                 let nodes = shard.command(&["CLUSTER", "NODES"]).await;
@@ -70,14 +70,14 @@ impl RedisCluster {
     /// The slot of a key.
     ///
     /// # Panics
-    /// If the first server does not tell.
+    /// If the first server does not respond.
     pub async fn slot_of(&self, key: &str) -> u16 {
         let slot = self.shards[0].command(&["CLUSTER", "KEYSLOT", key]).await;
         slot.parse().expect("a slot")
     }
 
-    /// Begins to move a slot from a server, which has it, to another one: calls for keys that the
-    /// first has not, it redirects to the other, each by itself.
+    /// Begins to move a slot from a server to another one. The first server then redirects each call for a key
+    /// that it does not have to the other one (ASK).
     ///
     /// # Panics
     /// If one of them refuses.
@@ -89,7 +89,7 @@ impl RedisCluster {
         expect_ok(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
     }
 
-    /// Moves the keys of a slot that is being moved, until there are none.
+    /// Moves every key of a slot that is being moved.
     ///
     /// # Panics
     /// If the server refuses.
@@ -106,7 +106,7 @@ impl RedisCluster {
         }
     }
 
-    /// Ends a move: the slot is the other server's.
+    /// Ends a move: the other server owns the slot.
     ///
     /// # Panics
     /// If a server refuses.
@@ -117,7 +117,7 @@ impl RedisCluster {
         }
     }
 
-    /// Its address as a URL: all servers, any of which may be down.
+    /// The URL of the cluster. It names every server; some of them may be down.
     pub fn url(&self) -> String {
         let hosts: Vec<_> =
             self.shards.iter().map(|shard| format!("127.0.0.1:{}", shard.port())).collect();

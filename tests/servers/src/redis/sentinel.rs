@@ -1,9 +1,9 @@
-//! A primary, its replica, and a Sentinel that makes the replica primary when the primary is gone.
+//! A primary, its replica, and a Sentinel that promotes the replica when the primary fails.
 
 use super::Redis;
 use crate::{Missing, ready};
 
-/// What the Sentinel calls the primary.
+/// The Sentinel's name for the primary.
 const MASTER: &str = "pabal";
 
 /// A primary with a replica and a Sentinel.
@@ -11,7 +11,7 @@ const MASTER: &str = "pabal";
 pub struct RedisSentinel {
     /// The two servers; the first was primary in the beginning.
     pub servers: [Redis; 2],
-    /// The one that watches them.
+    /// The Sentinel that monitors them.
     pub sentinel: Redis,
 }
 
@@ -24,7 +24,7 @@ impl RedisSentinel {
     /// # Panics
     /// If that takes too long.
     pub async fn start() -> Result<Self, Missing> {
-        // Or else a primary gathers replicas for 5 s before it lets them follow.
+        // By default a primary waits 5 s for more replicas before it synchronises the first one.
         let primary = Redis::start_with(&[("repl-diskless-sync-delay", "0")]).await?;
         let of = format!("127.0.0.1 {}", primary.port());
         let replica = Redis::start_with(&[("replicaof", &of)]).await?;
@@ -47,12 +47,12 @@ impl RedisSentinel {
         Ok(started)
     }
 
-    /// Its address as a URL: the Sentinel's, with the name of the primary.
+    /// The URL of the Sentinel with the name of the primary.
     pub fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/{MASTER}", self.sentinel.port())
     }
 
-    /// The number of the server that the Sentinel says is primary.
+    /// The number of the server that the Sentinel reports as primary.
     pub async fn primary(&self) -> Option<usize> {
         let response =
             self.sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
@@ -60,7 +60,7 @@ impl RedisSentinel {
         self.servers.iter().position(|server| server.port() == port)
     }
 
-    /// Waits until server `number` is primary, in its own eyes too.
+    /// Waits until the Sentinel and server `number` itself report it as primary.
     ///
     /// # Panics
     /// If that takes too long.
@@ -73,9 +73,8 @@ impl RedisSentinel {
         .await;
     }
 
-    /// Waits until one server follows the other, and the Sentinel counts on it; answers which one is
-    /// primary. On a busy machine the Sentinel may have taken a primary for dead that was only slow, so
-    /// that is not for the caller to know beforehand.
+    /// Waits until one server replicates the other and the Sentinel monitors both. Returns which one is primary:
+    /// on a busy machine the Sentinel may have replaced a primary that was only slow, so the caller cannot know.
     ///
     /// # Panics
     /// If that takes too long.
