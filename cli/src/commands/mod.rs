@@ -94,7 +94,7 @@ pub(crate) enum CommandError {
     #[error("cannot open history: {0}")]
     History(#[from] pabal_storage::embedded::OpenError),
     /// A data folder is damaged; standard output lists the findings.
-    #[error("{folder} is damaged: {count} {findings} wrong, listed on standard output", findings = if *count == 1 { "finding is" } else { "findings are" })]
+    #[error("{folder} is damaged, see `wrong` on standard output (number of findings: {count})")]
     Wrong {
         /// The folder.
         folder: PathBuf,

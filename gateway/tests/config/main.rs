@@ -330,13 +330,16 @@ fn the_example_has_the_documentation_of_every_key() {
     for line in source.lines() {
         if let Some(text) = line.strip_prefix("        /// ") {
             documentation.push(format!("# {text}"));
-        } else if let Some((key, _)) = line.trim().split_once(": ").filter(|_| is_key(&line)) {
-            let commented = documentation.join("\n");
-            let found = [format!("{commented}\n{key} = "), format!("{commented}\n# {key} = ")]
+            continue;
+        }
+        let comment = documentation.join("\n");
+        documentation.clear();
+        if is_key(&line) {
+            let key = line.trim().split(": ").next().unwrap();
+            let documented = [format!("{comment}\n{key} = "), format!("{comment}\n# {key} = ")]
                 .iter()
                 .any(|entry| example.contains(entry));
-            assert!(found && !documentation.is_empty(), "{key} needs this comment:\n{commented}");
-            documentation.clear();
+            assert!(documented && !comment.is_empty(), "{key} needs this comment:\n{comment}");
             checked += 1;
         }
     }
