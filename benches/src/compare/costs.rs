@@ -109,7 +109,7 @@ impl Subject {
     }
 
     fn deliveries(&self, transport: Transport) -> Outcome<Vec<Cost>> {
-        let (server, folder) = self.start()?;
+        let (folder, server) = self.start()?;
         let users = self.users[..=LISTENING_USERS].to_vec();
         let mut scene = Scene::of_users(server, folder, users, transport)?;
         let mut costs = Vec::new();
@@ -123,7 +123,7 @@ impl Subject {
     }
 
     fn memory(&self, transport: Transport) -> Outcome<f64> {
-        let (server, _folder) = self.start()?;
+        let (_folder, server) = self.start()?;
         let sessions = self.size.idle_sessions;
         let members = &self.users[..(sessions + FIRST).div_ceil(SESSIONS_PER_USER)];
         Client::connect(server.address())?.group(&members[0], &members[1..])?;
@@ -133,7 +133,7 @@ impl Subject {
     }
 
     fn sends(&self) -> Outcome<Vec<Cost>> {
-        let (server, _folder) = self.start()?;
+        let (_folder, server) = self.start()?;
         let mut senders = Senders::connect(&server, &self.users[..SENDERS])?;
         let before = server.cpu_clock()?;
         let together = senders.run(SENDERS, self.span())?;
@@ -153,15 +153,17 @@ impl Subject {
         Duration::from_millis(self.size.span_ms)
     }
 
-    /// A server on a copy of the template. The folder has to outlive it.
-    fn start(&self) -> Outcome<(Server, TempDir)> {
+    /// A server on a copy of the template, after its folder: the first variable of a pattern is dropped last,
+    /// and the folder has to outlive the server.
+    fn start(&self) -> Outcome<(TempDir, Server)> {
         let folder = folder(&self.disk)?;
         let data = folder.path().join("data");
         let copied = Command::new("cp").arg("-a").arg(self.template.path()).arg(&data).status()?;
         if !copied.success() {
             return Err(format!("cannot copy {}: {copied}", self.template.path().display()).into());
         }
-        Ok((Server::pabal(&self.program, &data, &[])?, folder))
+        let server = Server::pabal(&self.program, &data, &[])?;
+        Ok((folder, server))
     }
 }
 
