@@ -1,5 +1,5 @@
 //! Crowds against three real nodes on one Redis, one PostgreSQL and one Cassandra, behind a balancer that
-//! looks at nothing: a node drains and comes back, another dies, and what was acknowledged reaches everybody.
+//! checks nothing: a node drains and returns, another is killed, and every acknowledged message reaches every client.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::time::Duration;
@@ -44,11 +44,11 @@ async fn come(cluster: &Cluster, transport: Transport) -> Crowd {
     crowd
 }
 
-/// Waits until everybody is connected and has gone on receiving.
+/// Waits until every client is connected and receives again.
 async fn all_go_on(crowds: &[Crowd]) {
     for crowd in crowds {
         let heard = crowd.counts();
-        until("everybody goes on", async || {
+        until("every client receives again", async || {
             let (now, more) = (crowd.counts(), 5 * CLIENTS as u64);
             let all = crowd.connected() == CLIENTS;
             (all && now.deliveries >= heard.deliveries + more).then_some(())
@@ -67,7 +67,7 @@ async fn nodes_that_drain_and_die_cost_sessions_and_nothing_else() {
     all_go_on(&crowds).await;
     for node in &cluster.nodes {
         let sessions = node.metrics().await.get("pabal_sessions");
-        assert!(sessions >= 10.0, "somebody is on every node: {sessions}");
+        assert!(sessions >= 10.0, "every node has sessions: {sessions}");
     }
 
     // Cut off, they come back by other nodes than theirs, and keep their sessions.
@@ -87,7 +87,7 @@ async fn nodes_that_drain_and_die_cost_sessions_and_nothing_else() {
     assert_eq!(cluster.nodes[0].ended().await.code(), Some(0), "a clean exit");
     let sessions = |crowds: &[Crowd]| crowds.iter().map(|it| it.counts().sessions).sum::<u64>();
     let drained = sessions(&crowds);
-    assert!(drained > 0, "somebody has moved");
+    assert!(drained > 0, "some clients have moved");
 
     cluster.nodes[0].restart(Port::Same).await;
     cluster.partitions_assigned().await;

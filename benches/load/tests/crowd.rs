@@ -97,7 +97,7 @@ async fn every_transport_delivers_encrypted() {
     assert!(careful.to_string().contains("certificate"), "{careful}");
 }
 
-/// Everybody is cut off again and again: nothing is lost, repeated or reordered.
+/// Every connection is cut repeatedly: no message is lost, repeated or reordered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_costs_nothing() {
     let node = Node::shared().await;
@@ -129,7 +129,7 @@ async fn what_slow_clients_could_not_hold_is_fetched() {
     crowd.talk(Schedule::steady(plan.per_minute, 3)).unwrap();
     hear(&crowd, 100).await;
     crowd.pause(0.5, Duration::from_secs(1));
-    until("somebody fetches", async || (crowd.counts().fetched > 0).then_some(())).await;
+    until("a client fetches history", async || (crowd.counts().fetched > 0).then_some(())).await;
     hear(&crowd, crowd.counts().deliveries + 100).await;
     let verdict = crowd.leave(WITHIN).await;
     assert_eq!(verdict, Verdict::default(), "{:?}", crowd.trouble());
@@ -148,7 +148,7 @@ async fn what_could_not_be_fetched_is_fetched_later() {
     crowd.talk(Schedule::steady(plan.per_minute, 8)).unwrap();
     hear(&crowd, 100).await;
     crowd.pause(0.5, Duration::from_secs(1));
-    until("somebody fetches in vain", async || crowd.trouble()).await;
+    until("a client fetches history in vain", async || crowd.trouble()).await;
     hear(&crowd, crowd.counts().deliveries + 100).await;
     assert_eq!(crowd.counts().fetched, 0);
     door.refuse(&[]);

@@ -154,7 +154,7 @@ async fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
     assert_eq!(kept.ask(health).await.status, 200);
 
     let new = certificate.renew();
-    assert!(trusted(&old).await && !trusted(&new).await, "nobody asked for it");
+    assert!(trusted(&old).await && !trusted(&new).await, "no reload was requested");
     tls.reload().unwrap();
     assert!(!trusted(&old).await && trusted(&new).await);
     assert_eq!(kept.ask(health).await.status, 200, "what is connected stays so");

@@ -1,4 +1,4 @@
-//! Why a session ended, and what its client is told about it.
+//! Why a session ended, and the problem that its client receives.
 
 use crate::protocol::{Problem, ProblemCode};
 
