@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use super::{Problem, ProblemCode};
 use crate::model::{ChannelId, MessageId, Seq};
@@ -114,17 +115,18 @@ pub const MAX_NAME_BYTES: usize = 128;
 /// How many commands one body or frame may hold.
 const MAX_COMMANDS: usize = 256;
 
-/// How much of its own input a client gets back in a problem.
-const MAX_QUOTED_BYTES: usize = 200;
-
+/// The problem of input that is not the expected JSON. It names the position and not the parser's words, which
+/// quote the input and name types of this program.
 fn malformed(error: &serde_json::Error) -> Problem {
-    let mut reason = error.to_string();
-    if reason.len() > MAX_QUOTED_BYTES {
-        // The parser quotes strings of the input, however long they are.
-        reason.truncate(reason.floor_char_boundary(MAX_QUOTED_BYTES));
-        reason += &format!("… at line {} column {}", error.line(), error.column());
-    }
-    Problem::new(ProblemCode::Invalid, format!("unexpected JSON: {reason}"))
+    let (line, column) = (error.line(), error.column());
+    let detail = match error.classify() {
+        Category::Eof => {
+            format!("ends in the middle of a JSON document: line {line} column {column}")
+        }
+        Category::Syntax => format!("is not JSON: line {line} column {column}"),
+        Category::Data | Category::Io => format!("unexpected JSON: line {line} column {column}"),
+    };
+    Problem::new(ProblemCode::Invalid, detail)
 }
 
 /// Parses a WebSocket text frame: an object (ack, channels, a command) or an array of up to 256
@@ -297,7 +299,7 @@ mod tests {
         let long = format!("{{\"commands\":\"{}\"}}", "é".repeat(100_000));
         let problem = parse_commands(long.as_bytes()).expect_err("has no list");
         assert!(problem.detail.len() < 400, "{} bytes", problem.detail.len());
-        assert!(problem.detail.ends_with("… at line 1 column 200014"), "{}", problem.detail);
+        assert!(problem.detail.ends_with("line 1 column 200014"), "{}", problem.detail);
         let problem =
             parse_commands(b"{\"commands\":[],\"x\":\"\xff\"}").expect_err("is not UTF-8");
         assert_eq!(problem.detail, "the body is not UTF-8");
@@ -327,6 +329,18 @@ mod tests {
                 channel_id: ChannelId::new(1), client_message_id: None, content,
             };
             prop_assert_eq!(parsed[0].1.as_ref().expect("is a command"), &expected);
+        }
+    }
+
+    #[test]
+    fn malformed_json_is_named_by_its_position_alone() {
+        for (frame, expected) in [
+            (r#"{"type":"send""#, "ends in the middle of a JSON document: line 1 column 14"),
+            ("{\n\"type\" 7}", "is not JSON: line 2 column 8"),
+            ("7", "unexpected JSON: line 1 column 1"),
+        ] {
+            let problem = parse_client_frame(frame).expect_err("is malformed");
+            assert_eq!(problem.detail, expected, "{frame}");
         }
     }
 }
