@@ -1,13 +1,15 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
+.PHONY: help run chat cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
-	cargo run --release --locked -p pabal-cli --no-default-features --features chat -- \
-		serve --listen 127.0.0.1:8080 --data data
+	cargo run --release --locked -p pabal-cli --no-default-features -- serve --listen 127.0.0.1:8080 --data data
+
+chat: ## The terminal client on that node: make chat ARGS="--user ann --sign-up"
+	cargo run --release --locked -p pabal-cli --no-default-features --features chat -- chat $(ARGS)
 
 cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, until Ctrl-C
 	cargo build --release --locked -p pabal-cli
