@@ -1,5 +1,6 @@
 //! Commands of an operator on the data folder of a node while the node runs: the program on one
 //! side, users of the node on the other.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
