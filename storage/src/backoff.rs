@@ -6,6 +6,7 @@ use std::time::Duration;
 /// Pauses that double from `first` to `max`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
+    #[cfg(any(test, feature = "redis"))]
     first: Duration,
     max: Duration,
     next: Duration,
@@ -13,7 +14,12 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) const fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, next: first }
+        Self {
+            #[cfg(any(test, feature = "redis"))]
+            first,
+            max,
+            next: first,
+        }
     }
 
     /// The pause before the next attempt.
@@ -24,6 +30,7 @@ impl Backoff {
     }
 
     /// Starts again at the first pause, after progress.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }

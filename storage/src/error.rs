@@ -69,7 +69,7 @@ impl fmt::Display for ConnectError {
             }
             Why::Partitions(recorded, asked) => write!(
                 f,
-                "{location} was begun with {recorded} partitions and cannot be used with {asked}: a \
+                "{location} was created for {recorded} partitions and cannot be used with {asked}: a \
                  channel would change its partition and its order"
             ),
             Why::Altered(version) => {

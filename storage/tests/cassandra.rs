@@ -430,7 +430,7 @@ async fn another_number_of_partitions_is_refused() {
         assert_eq!(*error.why(), Why::Partitions(16, 32));
         let line = error.to_string();
         assert!(
-            line.contains("was partial with 16 partitions and cannot be used with 32"),
+            line.contains("was created for 16 partitions and cannot be used with 32"),
             "{line}"
         );
         assert!(!error.retryable());

@@ -96,7 +96,7 @@ async fn a_node_on_servers_stores_nothing_itself() {
         changed.env("PABAL_STORAGE_PARTITIONS", "8");
         let (code, _, err) = end(changed.spawn().unwrap()).await;
         assert_eq!(code, Some(1), "{err}");
-        let reason = "was begun with 16 partitions and cannot be used with 8";
+        let reason = "was created for 16 partitions and cannot be used with 8";
         assert!(err.contains("pabal: storage.partitions: ") && err.contains(reason), "{err}");
     }
     let (code, out, err) = command(&["user", "list"], &directory).await;

@@ -37,7 +37,7 @@ pub enum ConnectError {
     /// The namespace was created for another number of partitions. Do not retry; configure that
     /// number.
     #[error(
-        "Redis at {address} was begun with {recorded} partitions and cannot be used with {asked}: a \
+        "Redis at {address} was created for {recorded} partitions and cannot be used with {asked}: a \
          channel would change its partition and its order"
     )]
     Partitions {
