@@ -1,4 +1,4 @@
-//! Drawings as SVG: [`charts`] of the report's page, whose style they use, and a [`timeline`] that is a
+//! Drawings as SVG: `charts` of the report's page, whose style they use, and a `timeline` that is a
 //! file of its own. Both read in light and dark, and at the width of a phone.
 
 pub(crate) mod charts;
