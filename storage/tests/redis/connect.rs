@@ -104,7 +104,8 @@ async fn another_number_of_partitions_is_refused() {
     for refused in [refused, keep_to(kept[1]).await] {
         let line = refused.expect_err("another number").to_string();
         let [recorded, asked] = kept;
-        let said = format!("was created for {recorded} partitions and cannot be used with {asked}:");
+        let said =
+            format!("was created for {recorded} partitions and cannot be used with {asked}:");
         assert!(line.contains(&said) && !line.contains('\n'), "{line}");
     }
     // Other namespaces share the server.
