@@ -17,7 +17,7 @@ cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, un
 
 faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATION=60s (without: each kind once)
 	cargo run --locked -p pabal-tests --bin faults -- $(if $(SEED),--seed $(SEED)) \
-		$(if $(DURATION),--duration $(DURATION)) $(if $(LIE),--lie $(LIE))
+		$(if $(DURATION),--duration $(DURATION)) $(if $(CORRUPTION),--corruption $(CORRUPTION))
 
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do), k6
 	tests/servers/install.sh
