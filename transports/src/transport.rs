@@ -44,6 +44,9 @@ pub trait Transport:
     /// A server may serve such requests without its HTTP library, which holds buffers of tens of
     /// kilobytes while a client waits.
     const READS: bool = false;
+    /// Whether a request may wait for events. Such a request ends when its client closes its side of the
+    /// connection; any other is finished (see [`HalfClose`](crate::HalfClose)).
+    const WAITS: bool = false;
 
     /// Its entry in the session document: an object with at least `url`.
     fn describe(&self, at: &Location<'_>) -> serde_json::Value;
@@ -107,6 +110,7 @@ pub(crate) struct Mounted {
     pub(crate) name: &'static str,
     pub(crate) mount: &'static str,
     pub(crate) reads: bool,
+    pub(crate) waits: bool,
     pub(crate) describe: Describe,
     pub(crate) call: Call,
 }
@@ -121,6 +125,7 @@ impl Mounted {
             name: T::NAME,
             mount: T::MOUNT,
             reads: T::READS,
+            waits: T::WAITS,
             describe: Box::new(move |at| described.describe(at)),
             // The contract says that `poll_ready` is ready at once, so the call needs no poll before it.
             call: Box::new(move |attach| Box::pin(service.clone().call(attach))),
