@@ -147,7 +147,7 @@ impl App {
         let passwords = Passwords::new(cores(), config.auth.waiting_hashes)?;
         let admission = admission(config);
         let peer_url = config.node.peer_url.clone().unwrap_or_else(|| url.clone());
-        let peers = Peers::new(engine.clone(), config, &peer_url)?;
+        let peers = Peers::new(engine.clone(), transports.requests().clone(), config, &peer_url)?;
         let api = Api::new(Parts {
             requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),

@@ -16,6 +16,9 @@ use rustls::{ClientConfig, RootCertStore};
 /// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// How many bytes of a response are read before they are taken, at most. A head must fit into it.
+const READ_BYTES: usize = 64 * 1024;
+
 /// An HTTP client with a pool of connections. Cheap to clone; clones share the pool.
 pub(crate) type Https = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -51,5 +54,7 @@ pub(crate) fn client_for(url: &Uri) -> Result<Https, HttpsError> {
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .pool_timer(TokioTimer::new())
+        // By default some 400 KiB of each response are read ahead of the client.
+        .http1_max_buf_size(READ_BYTES)
         .build(connector.https_or_http().enable_http1().build()))
 }

@@ -4,25 +4,34 @@
 //! through two nodes.
 //!
 //! This module is an HTTP proxy in the sense of RFC 9110 section 7.6: it removes the headers of the
-//! connection, and states itself for which client it forwards.
+//! connection, and states itself for which client it forwards. The caller is known before the body of a
+//! request is read, and responses are passed on as they come, so that neither fills the memory of a node
+//! that only forwards.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{self, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, BodyStream, Full, Limited, StreamBody};
+use http_body::Frame;
+use http_body_util::{BodyStream, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use pabal_core::engine::Engine;
 use pabal_core::model::{NodeId, SessionId};
 use pabal_core::ports::NodeInfo;
 use pabal_core::protocol::{Problem, ProblemCode};
-use pabal_transports::{Body, BodyLimits, RequestBody, problem_response, read_body};
-use tokio::time::timeout;
+use pabal_transports::http::bearer;
+use pabal_transports::{
+    Body, BodyError, BodyLimits, RequestBody, Requests, problem_response, read_body,
+};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, PublicUrl};
@@ -33,12 +42,10 @@ use crate::https::{Https, HttpsError, client_for};
 const FORWARDED_BY: HeaderName = HeaderName::from_static("pabal-passed-on-by");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const SESSIONS: &str = "/v1/sessions/";
-/// How long the response of a node may take, beyond the longest wait of a poll.
+/// How long the response of a node may take, beyond the longest wait of a poll, and each part of it.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 /// After how long a client should retry when the node of its session is unavailable.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How large a response may be, beyond the events in it.
-const RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Headers that concern one connection and not the message (RFC 9110 section 7.6.1), and those that the
 /// HTTP client sets itself.
@@ -65,8 +72,8 @@ struct Inner {
     /// How many requests were forwarded since the start.
     forwarded: AtomicU64,
     https: Https,
+    requests: Requests,
     body: BodyLimits,
-    response_bytes: usize,
     response_within: Duration,
     /// Cancelled when this node stops.
     leaving: CancellationToken,
@@ -79,9 +86,11 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// Those that share the ports of `engine`, which are reached as this node is, by `url`.
+    /// Those that share the ports of `engine`, which are reached as this node is, by `url`. A request
+    /// counts among `requests` before it is forwarded.
     pub(crate) fn new(
         engine: Engine,
+        requests: Requests,
         config: &Config,
         url: &PublicUrl,
     ) -> Result<Self, HttpsError> {
@@ -91,12 +100,11 @@ impl Peers {
             engine,
             forwarded: AtomicU64::new(0),
             https: client_for(&uri)?,
+            requests,
             body: BodyLimits {
                 bytes: limits.body_bytes,
                 timeout: Duration::from_millis(config.server.body_timeout_ms),
             },
-            // JSON escapes one byte of content as at most six.
-            response_bytes: limits.mailbox_bytes.saturating_mul(6) + RESPONSE_BYTES,
             response_within: Duration::from_millis(limits.long_poll_max_wait_ms) + RESPONSE_WITHIN,
             leaving: CancellationToken::new(),
         };
@@ -152,6 +160,10 @@ impl Inner {
         client: IpAddr,
     ) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
+        // Whether the session is the caller's, its node decides.
+        let token = bearer::token_or_subprotocol(&head.headers)?;
+        let access = self.engine.authenticate(token).await?;
+        self.requests.of_user(access.device.user_id)?;
         let peer = self.engine.find_node(&node).await.map_err(|error| {
             tracing::warn!(%error, "request not forwarded: node registry unavailable");
             unavailable()
@@ -184,7 +196,7 @@ impl Inner {
                 return Err(unavailable());
             }
         };
-        self.relay(response).await
+        Ok(self.relay(response))
     }
 
     /// Says who forwards, and for which client. `Forwarded` (RFC 7239) is replaced: what a client wrote
@@ -205,26 +217,58 @@ impl Inner {
         Ok(())
     }
 
-    /// The response of a node as this node returns it: an event stream as it comes, anything else as a
-    /// whole.
-    async fn relay(&self, response: Response<Incoming>) -> Result<Response<Body>, Problem> {
+    /// The response of a node as this node returns it: as it comes.
+    fn relay(&self, response: Response<Incoming>) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         head.headers.remove(header::DATE);
-        let streams = head
+        let events = head
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let body = if streams {
+        let body = if events {
             let leaving = self.leaving.clone().cancelled_owned();
             Body::stream(StreamBody::new(BodyStream::new(body).take_until(leaving)))
         } else {
-            let whole = timeout(RESPONSE_WITHIN, Limited::new(body, self.response_bytes).collect());
-            let whole = whole.await.ok().and_then(Result::ok).ok_or_else(unavailable)?;
-            Body::from(whole.to_bytes())
+            Body::stream(Relayed { body, late: None })
         };
         head.version = http::Version::HTTP_11;
-        Ok(Response::from_parts(head, body))
+        Response::from_parts(head, body)
+    }
+}
+
+/// The body of a response of another node, which fails if that node stops in the middle of it. A client
+/// that reads slowly does not make it fail: the wait counts only while the client waits for more.
+struct Relayed {
+    body: Incoming,
+    /// The deadline of the next part; nearly always absent.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for Relayed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.late = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(RESPONSE_WITHIN)));
+        late.as_mut()
+            .poll(cx)
+            .map(|()| Some(Err("the session's node stopped in a response".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -84,6 +84,19 @@ impl Close {
         self.row().reason
     }
 
+    /// Whether the client broke a rule. It may still be sending, so nothing more of it is waited for, not
+    /// even its close frame (RFC 6455 section 7.1.7).
+    pub(crate) const fn is_violation(self) -> bool {
+        match self {
+            Self::ProtocolError
+            | Self::NotUtf8
+            | Self::Malformed
+            | Self::TooLarge
+            | Self::TooFast => true,
+            Self::Draining | Self::TokenEnded | Self::SessionGone | Self::Replaced => false,
+        }
+    }
+
     /// Whether a client that connects again without any change may succeed: to the same session, or
     /// with a new one after [`SessionGone`](Self::SessionGone) and [`Draining`](Self::Draining).
     pub const fn retry(self) -> bool {

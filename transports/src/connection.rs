@@ -149,7 +149,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let room = buffer.remaining() > 0;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if room && buffer.filled().len() == before && self.meter.half_close().ended() {
+            // The next poll, after the response was written, reads the end again.
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -179,6 +186,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.meter.stalled(false);
+        if self.meter.half_close().written() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -22,14 +22,18 @@ pub mod http;
 mod admission;
 mod requests;
 mod meter;
+mod half_close;
+mod lingering;
 mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused, RefusedSoFar};
 pub use connection::{Connection, Wire};
+pub use half_close::HalfClose;
 pub use http::{
     Body, BodyError, BodyLimits, RequestBody, problem_response, problem_response_with_status,
     read_body,
 };
+pub use lingering::{Lingering, linger};
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};
 pub use requests::{Requests, network};

@@ -1,6 +1,9 @@
 //! Long polling: the response comes with the first event, or at the deadline.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use crate::http::{Body, json_response};
-use crate::meter::TransportMeter;
+use crate::meter::{ConnectionMeter, TransportMeter};
 use crate::short_poll::{batch_body, limit};
 use crate::transport::{Attach, Location, Transport, respond};
 
@@ -34,6 +37,7 @@ impl Transport for LongPolling {
     const NAME: &'static str = "long_polling";
     const MOUNT: &'static str = "long-poll";
     const READS: bool = true;
+    const WAITS: bool = true;
 
     fn describe(&self, at: &Location<'_>) -> serde_json::Value {
         serde_json::json!({
@@ -66,6 +70,7 @@ struct ParkedPoll {
     engine: Engine,
     reader: Reader,
     meter: TransportMeter,
+    connection: Arc<ConnectionMeter>,
     after: Seq,
     limit: usize,
     wait: Duration,
@@ -80,14 +85,24 @@ impl ParkedPoll {
         let after = attach.session.position(after)?;
         let reader = attach.session.attach();
         attach.session.confirm(after);
-        let Attach { engine, meter, .. } = attach;
-        Ok(Self { engine, reader, meter, after, limit, wait })
+        let Attach { engine, meter, connection, .. } = attach;
+        Ok(Self { engine, reader, meter, connection, after, limit, wait })
     }
 
     async fn response(self) -> Result<Response<Body>, Problem> {
-        let Self { engine, reader, meter, after, limit, wait } = self;
+        let Self { engine, reader, meter, connection, after, limit, wait } = self;
         let attached = meter.attached();
-        let woken = timeout(wait, reader.wait(after)).await;
+        let woken = {
+            let mut waiting = pin!(reader.wait(after));
+            let parked = poll_fn(|cx| {
+                let woken = waiting.as_mut().poll(cx);
+                if woken.is_pending() {
+                    connection.half_close().wait();
+                }
+                woken
+            });
+            timeout(wait, parked).await
+        };
         drop(attached);
         let body = match woken {
             Ok(WakeReason::Events) => {

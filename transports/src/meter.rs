@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use pabal_core::model::Timestamp;
 
+use crate::half_close::HalfClose;
+
 /// The upper bounds of the buckets of delivery latency, in microseconds. One more bucket holds what took
 /// longer.
 pub const LATENCY_BOUNDS: [u64; 16] = [
@@ -88,6 +90,7 @@ impl Meters {
             index: AtomicUsize::new(API),
             unclaimed: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
+            half_close: HalfClose::default(),
         })
     }
 
@@ -188,9 +191,15 @@ pub struct ConnectionMeter {
     /// Bytes received whose transport is not known yet.
     unclaimed: AtomicU64,
     stalled: AtomicBool,
+    half_close: HalfClose,
 }
 
 impl ConnectionMeter {
+    /// What becomes of a request whose client has closed its side.
+    pub fn half_close(&self) -> &HalfClose {
+        &self.half_close
+    }
+
     /// Counts a request that is not for a transport, with its bytes.
     pub fn claim_for_api(&self) {
         self.index.store(API, Ordering::Relaxed);

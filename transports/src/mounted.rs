@@ -15,6 +15,7 @@ pub(crate) struct Mounted {
     pub(crate) name: &'static str,
     pub(crate) mount: &'static str,
     pub(crate) reads: bool,
+    pub(crate) waits: bool,
     pub(crate) describe: Describe,
     pub(crate) call: Call,
 }
@@ -29,6 +30,7 @@ impl Mounted {
             name: T::NAME,
             mount: T::MOUNT,
             reads: T::READS,
+            waits: T::WAITS,
             describe: Box::new(move |at| described.describe(at)),
             // The contract says that `poll_ready` is ready at once, so the call needs no poll before it.
             call: Box::new(move |attach| Box::pin(service.clone().call(attach))),

@@ -167,11 +167,18 @@ impl Transports {
     /// Whether `GET` on this path reads from a session, by a transport that
     /// [needs the head only](Transport::READS).
     pub fn reads(&self, path: &str) -> bool {
-        let below = path.strip_prefix(SESSIONS).and_then(|rest| rest.strip_prefix('/'));
-        let mount = below.and_then(|rest| rest.split_once('/')).map(|(_, mount)| mount);
-        mount.is_some_and(|mount| {
-            self.inner.mounted.iter().any(|mounted| mounted.reads && mounted.mount == mount)
-        })
+        self.mounted(path).is_some_and(|mounted| mounted.reads)
+    }
+
+    /// Whether a request on this path may [wait for events](Transport::WAITS).
+    pub fn waits(&self, path: &str) -> bool {
+        self.mounted(path).is_some_and(|mounted| mounted.waits)
+    }
+
+    fn mounted(&self, path: &str) -> Option<&Mounted> {
+        let below = path.strip_prefix(SESSIONS)?.strip_prefix('/')?;
+        let (_, mount) = below.split_once('/')?;
+        self.inner.mounted.iter().find(|mounted| mounted.mount == mount)
     }
 
     /// The response to a request whose path this [serves](Self::serves). Whatever is wrong with the
@@ -192,7 +199,8 @@ impl Transports {
         let path = path.strip_prefix(SESSIONS).unwrap_or_default();
         let Some(path) = path.strip_prefix('/') else {
             connection.claim_for_api();
-            return with_allow(respond(Box::pin(self.open_session(request)).await), "POST");
+            let opened = Box::pin(self.open_session(request, connection)).await;
+            return with_allow(respond(opened), "POST");
         };
         match path.split_once('/') {
             None => {
@@ -302,6 +310,7 @@ impl Transports {
     async fn open_session<B: RequestBody>(
         &self,
         request: Request<B>,
+        connection: &ConnectionMeter,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::POST)?;
         let token = bearer::token_or_subprotocol(request.headers())?;
@@ -310,6 +319,10 @@ impl Transports {
         let (parts, body) = request.into_parts();
         let body = read_body(body, self.body_limits()).await?;
         let NewSession { channels } = json::parse(&body)?;
+        if channels.is_some() {
+            // A catch-up ends with its client.
+            connection.half_close().wait();
+        }
         let session = self.inner.engine.open_session(&access, channels).await?;
         let document = self.document(&session, &parts.uri, &parts.headers);
         Ok(json_response(StatusCode::CREATED, document.to_string()))

@@ -40,6 +40,7 @@ impl Transport for ServerSentEvents {
     const NAME: &'static str = "sse";
     const MOUNT: &'static str = "events";
     const READS: bool = true;
+    const WAITS: bool = true;
 
     fn describe(&self, at: &Location<'_>) -> serde_json::Value {
         serde_json::json!({ "url": format!("{}/{}", at.path, Self::MOUNT) })
@@ -71,6 +72,7 @@ fn open(attach: &Attach, keep_alive: Duration) -> Result<Response<Body>, Problem
     };
     let after = attach.session.position(after)?;
     let reader = attach.session.attach();
+    attach.connection.half_close().wait();
     attach.session.confirm(after);
     let mut response = Response::new(Body::stream(Events {
         engine: attach.engine.clone(),

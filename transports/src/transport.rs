@@ -42,6 +42,9 @@ pub trait Transport:
     /// A server may serve such requests without its HTTP library, which holds buffers of tens of
     /// kilobytes while a client waits.
     const READS: bool = false;
+    /// Whether a request may wait for events. Such a request ends when its client closes its side of the
+    /// connection; any other is finished (see [`HalfClose`](crate::HalfClose)).
+    const WAITS: bool = false;
 
     /// Its entry in the session document: an object with at least `url`.
     fn describe(&self, at: &Location<'_>) -> serde_json::Value;

@@ -48,8 +48,24 @@ pub(super) fn pages(document: &utoipa::openapi::OpenApi) -> serde_json::Result<R
 }
 
 async fn landing(ReachedAt(reached): ReachedAt) -> Html<String> {
-    // No HTML escaping is needed: an authority, parsed as part of a URL, has no `<`, `>` or `&`.
-    Html(PAGE.replace("HOST", &reached.http()))
+    Html(PAGE.replace("HOST", &escaped(&reached.http())))
+}
+
+/// A text as HTML shows it: what a client wrote into `Host` must not become markup, whatever the parsers
+/// of URLs let pass.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
 }
 
 async fn add_security_headers<B>(mut response: http::Response<B>) -> http::Response<B> {
@@ -57,4 +73,15 @@ async fn add_security_headers<B>(mut response: http::Response<B>) -> http::Respo
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_markup_is_escaped() {
+        assert_eq!(escaped("http://a&b'\"<c>:80"), "http://a&amp;b&#39;&quot;&lt;c&gt;:80");
+        assert_eq!(escaped("https://파발.example"), "https://파발.example");
+    }
 }

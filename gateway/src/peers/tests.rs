@@ -4,14 +4,15 @@ use std::net::Ipv4Addr;
 
 use axum::Router;
 use axum::response::IntoResponse;
-use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use pabal_core::engine::{EngineConfig, Limits};
 use pabal_core::memory::{
     MemoryDirectory, MemoryHistoryStore, MemoryInterest, MemoryMessageLog, MemoryNodeInbox,
     MemoryNodeRegistry, MemoryPresence, MemoryPushNotifier, SystemClock,
 };
-use pabal_core::ports::{NodeRegistry as _, Ports};
+use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
+use pabal_core::ports::{Access, Directory as _, NodeRegistry as _, Ports};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
@@ -19,6 +20,7 @@ use super::*;
 use crate::config::ServeFlags;
 
 const SESSION: &str = "/v1/sessions/0123456789abcdef.n2";
+const TOKEN: &str = "token";
 
 /// Returns the headers of the request, one on a line, with headers of its own connection.
 async fn echo(headers: HeaderMap) -> impl IntoResponse {
@@ -50,6 +52,26 @@ async fn other_node() -> String {
     format!("http://{address}")
 }
 
+/// A directory with a user who has [`TOKEN`].
+async fn directory() -> MemoryDirectory {
+    let now = Timestamp::from_micros(1_000_000);
+    let user_id = UserId::new(1);
+    let user = User {
+        user_id,
+        username: "ann".into(),
+        display_name: "ann".into(),
+        status_text: String::new(),
+        avatar_url: String::new(),
+        created_at: now,
+    };
+    let device = Device { device_id: DeviceId::new(1), user_id, name: String::new() };
+    let expires_at = Timestamp::from_micros(1 << 62);
+    let access = Access { token: TokenHash::of(TOKEN), device, expires_at };
+    let directory = MemoryDirectory::default();
+    directory.sign_up(user, String::new(), access).await.unwrap();
+    directory
+}
+
 /// Node n1, which knows n2 at `url`.
 async fn peers(url: &str) -> Peers {
     let clock = Arc::new(SystemClock);
@@ -72,7 +94,7 @@ async fn peers(url: &str) -> Peers {
         history: Arc::new(MemoryHistoryStore::new()),
         presence: Arc::new(MemoryPresence::new()),
         interest: Arc::new(MemoryInterest::new()),
-        directory: Arc::new(MemoryDirectory::default()),
+        directory: Arc::new(directory().await),
         push: Arc::new(MemoryPushNotifier::new(16)),
         registry,
         clock,
@@ -82,12 +104,15 @@ async fn peers(url: &str) -> Peers {
     let engine = Engine::start(config, ports).await.unwrap();
     let config = Config::load(&ServeFlags::default(), []).unwrap();
     let own = PublicUrl { secure: false, authority: "127.0.0.1:1".into() };
-    Peers::new(engine, &config, &own).unwrap()
+    Peers::new(engine, Requests::unlimited(), &config, &own).unwrap()
 }
 
 /// Forwards a poll with these headers; what n2 got, and the response.
 async fn forward(headers: &[(&str, &str)], client: &str) -> (String, Response<()>) {
     let mut request = Request::get(format!("{SESSION}/poll"));
+    if headers.iter().all(|(name, _)| *name != "authorization") {
+        request = request.header("authorization", format!("Bearer {TOKEN}"));
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -96,9 +121,12 @@ async fn forward(headers: &[(&str, &str)], client: &str) -> (String, Response<()
     let node = peers.elsewhere(&request).expect("the session is on n2");
     let response = peers.clone().forward(node, request, client.parse().unwrap()).await;
     assert_eq!((response.status().as_u16(), peers.forwarded()), (200, 1));
-    peers.inner.engine.shutdown().await;
     let (head, body) = response.into_parts();
-    let seen = String::from_utf8(body.into_full().unwrap().to_vec()).unwrap();
+    let length = http_body::Body::size_hint(&body).exact();
+    let seen = body.collect().await.unwrap().to_bytes().to_vec();
+    assert_eq!(length, Some(seen.len() as u64), "the length is passed on");
+    let seen = String::from_utf8(seen).unwrap();
+    peers.inner.engine.shutdown().await;
     (seen, Response::from_parts(head, ()))
 }
 
@@ -119,7 +147,7 @@ async fn headers_of_the_connection_are_not_forwarded() {
             ("x-named", "1"),
             ("x-second", "2"),
             ("x-other", "3"),
-            ("authorization", "Bearer t"),
+            ("authorization", "Bearer token"),
         ],
         "192.0.2.1",
     )
@@ -128,7 +156,7 @@ async fn headers_of_the_connection_are_not_forwarded() {
         assert_eq!(values(&seen, dropped), [""; 0], "{dropped} in {seen}");
     }
     assert_eq!(values(&seen, "x-other"), ["3"]);
-    assert_eq!(values(&seen, "authorization"), ["Bearer t"]);
+    assert_eq!(values(&seen, "authorization"), ["Bearer token"]);
     assert_eq!(values(&seen, "pabal-passed-on-by"), ["n1"]);
 }
 
@@ -169,4 +197,25 @@ async fn the_forwarded_header_is_this_nodes_own() {
         let last: IpAddr = named.last().unwrap().parse().unwrap();
         assert_eq!(last, client.parse::<IpAddr>().unwrap().to_canonical());
     }
+}
+
+#[tokio::test]
+async fn the_body_of_a_stranger_is_not_read() {
+    let peers = peers(&other_node().await).await;
+    for token in [None, Some("Bearer unknown")] {
+        let mut request = Request::post(format!("{SESSION}/commands"));
+        if let Some(token) = token {
+            request = request.header("authorization", token);
+        }
+        let never =
+            futures::stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+                panic!("the body is read")
+            });
+        let request = request.body(StreamBody::new(never)).unwrap();
+        let node = peers.elsewhere(&request).expect("the session is on n2");
+        let client = Ipv4Addr::LOCALHOST.into();
+        let response = peers.clone().forward(node, request, client).await;
+        assert_eq!((response.status().as_u16(), peers.forwarded()), (401, 0));
+    }
+    peers.inner.engine.shutdown().await;
 }

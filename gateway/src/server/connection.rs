@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::Router;
 use http::{Method, Request, Response};
 use http_body_util::Either;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire, problem_response};
@@ -24,7 +23,9 @@ use tracing::Instrument;
 use super::cancelled::Cancelled;
 use super::host;
 use super::poll_server::PollServer;
+use super::request_body::RequestBody;
 use super::response_headers::ResponseHeaders;
+use super::transfer_coding;
 use crate::api::ClientAddress;
 use crate::config;
 use crate::tls::{Tls, chose_http2};
@@ -175,7 +176,7 @@ impl Connections {
     /// The response to a request that hyper read, with the headers that every response carries.
     pub(super) async fn dispatch(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> AnyResponse {
@@ -193,7 +194,7 @@ impl Connections {
         let (method, path) = (request.method().clone(), request.uri().clone());
         let responding = async {
             // Preflights and handshakes of foreign pages end here, before the rate limit.
-            let valid = host::is_valid(&request);
+            let valid = host::is_valid(&request) && transfer_coding::is_known(&request);
             let response = match valid.then(|| self.polls.origins.respond(&request)).flatten() {
                 Some(response) => response.map(Either::Left),
                 None => self.respond(request, client, meter).await,
@@ -209,13 +210,17 @@ impl Connections {
 
     async fn respond(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         client: IpAddr,
         meter: &Arc<ConnectionMeter>,
     ) -> AnyResponse {
         if !host::is_valid(&request) {
             meter.claim_for_api();
             return host::refuse(&request).map(Either::Left);
+        }
+        if !transfer_coding::is_known(&request) {
+            meter.claim_for_api();
+            return transfer_coding::refuse().map(Either::Left);
         }
         if let Err(problem) = self.polls.requests.from_address(client) {
             meter.claim_for_api();
@@ -226,6 +231,7 @@ impl Connections {
         {
             if let Some((peers, node)) = self.polls.elsewhere(&request) {
                 meter.claim_for_api();
+                self.polls.may_wait(&request, meter);
                 return Box::pin(peers.forward(node, request, client)).await.map(Either::Left);
             }
             return transports.serve(request, meter).await.map(Either::Left);

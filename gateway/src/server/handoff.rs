@@ -27,6 +27,8 @@
 //!   so that one travels as [`State::Polls::parsed`] and not as bytes.
 //! - **Responses**: every earlier response has left. hyper keeps the connection while one waits to be
 //!   written, because its write buffer ends with it.
+//! - **The end**: a connection whose last response was written is half-closed and read on for a while
+//!   ([`linger`]), or a client that still sends would lose that response.
 //! - **Deadlines**: the deadline of the first request travels with the connection until a request came.
 //!
 //! Both readers give the same bytes in response to the same bytes, however these are cut; a fuzz target
@@ -39,7 +41,7 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::{Body as _, Incoming};
-use pabal_transports::{Connection, ConnectionMeter};
+use pabal_transports::{Connection, ConnectionMeter, linger};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
@@ -77,7 +79,9 @@ enum State {
     Http1,
     /// hyper, to the end.
     Http2,
-    /// None: the last response was written.
+    /// None: the last response was written, and the client may still be sending.
+    LastWritten,
+    /// None.
     Closed,
 }
 
@@ -86,6 +90,8 @@ enum State {
 pub(super) enum PollsHandoff {
     /// The connection has ended, or nothing more is served on it.
     Closed,
+    /// The last response was written.
+    LastWritten,
     /// hyper reads from the next byte on.
     ToHttp1,
     /// The client speaks HTTP/2 from its first byte on.
@@ -97,6 +103,11 @@ pub(super) enum PollsHandoff {
 pub(super) enum Http1Handoff<S> {
     /// The connection has ended, or became a WebSocket.
     Closed,
+    /// The last response was written.
+    LastWritten {
+        /// The connection.
+        connection: Connection<S>,
+    },
     /// A plain poll came, and every response before it was written.
     ToPolls {
         /// The connection, with the bytes after the poll given back.
@@ -127,6 +138,7 @@ impl Connections {
                         self.polls.serve(client, meter, parsed, &mut first_request, &mut finishing);
                     match serving.await {
                         PollsHandoff::Closed => State::Closed,
+                        PollsHandoff::LastWritten => State::LastWritten,
                         PollsHandoff::ToHttp1 => State::Http1,
                         PollsHandoff::ToHttp2 => State::Http2,
                     }
@@ -137,6 +149,10 @@ impl Connections {
                     let serving = self.http1(connection, peer, meter, deadline, finishing);
                     match Box::pin(serving).await {
                         Http1Handoff::Closed => return,
+                        Http1Handoff::LastWritten { connection: back } => {
+                            connection = back;
+                            State::LastWritten
+                        }
                         Http1Handoff::ToPolls { connection: back, parsed } => {
                             debug_assert!(
                                 is_plain(&parsed),
@@ -152,6 +168,7 @@ impl Connections {
                     let serving = self.http2(connection, peer, meter, first_request, finishing);
                     return Box::pin(serving).await;
                 }
+                State::LastWritten => return Box::pin(linger(&mut connection)).await,
                 State::Closed => {
                     // TLS needs an orderly end. A failure means that the client has disconnected.
                     let _ = timeout(CLOSE_WITHIN, connection.shutdown()).await;

@@ -1,12 +1,16 @@
 //! hyper's part in a connection of HTTP/1.1: it serves every request until the connection ends, becomes
 //! a WebSocket, or a plain poll comes, which the poll server serves.
+//!
+//! A response before which the body of its request was not read out is the last one: it says
+//! `connection: close`, or the next request would meet a connection that ends.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,12 +20,16 @@ use tokio_util::sync::WaitForCancellationFuture;
 
 use super::connection::{Connections, until};
 use super::handoff::{Http1Handoff, Stream};
+use super::request_body::RequestBody;
+use super::response_body::{ResponseBody, until_it_waits};
 
 /// What the service of a connection reports to the future that drives it.
 #[derive(Default)]
 struct Report {
     /// A request was read.
     request_came: AtomicBool,
+    /// A request has no response yet.
+    busy: AtomicBool,
     /// The poll for which hyper hands the connection over.
     poll: Mutex<Option<Box<Request<()>>>>,
 }
@@ -47,6 +55,11 @@ impl Connections {
             service_fn(move |request: Request<Incoming>| {
                 report.request_came.store(true, Ordering::Relaxed);
                 let hand_over = this.hands_over(&request, &meter);
+                if !hand_over {
+                    report.busy.store(true, Ordering::Relaxed);
+                    // At once: hyper looks at the client's side before it polls the request.
+                    meter.half_close().begin(true);
+                }
                 let (this, report, meter) =
                     (Arc::clone(&this), Arc::clone(&report), Arc::clone(&meter));
                 async move {
@@ -55,14 +68,26 @@ impl Connections {
                         *poll = Some(Box::new(request.map(drop)));
                         return Err(HandedOver);
                     }
-                    Ok(this.dispatch(request, peer, &meter).await)
+                    let (request, body) = RequestBody::share(request, &meter);
+                    let responding = this.dispatch(request, peer, &meter);
+                    let mut response = until_it_waits(responding, &meter).await;
+                    // Boxed: most requests have no body.
+                    if let Some(body) = body
+                        && !Box::pin(body.is_read_out()).await
+                        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                    {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
+                    }
+                    report.busy.store(false, Ordering::Relaxed);
+                    Ok(response.map(|body| ResponseBody::new(body, meter)))
                 }
             })
         };
         let stream = TokioIo::new(connection);
         let mut serving = self.http1.serve_connection(stream, service).with_upgrades();
         let mut first_request = pin!(until(deadline));
-        let (mut waiting, mut running) = (deadline.is_some(), true);
+        let (mut waiting, mut running, mut idle) = (deadline.is_some(), true, false);
         let outcome = loop {
             tokio::select! {
                 outcome = &mut serving => break outcome,
@@ -74,18 +99,33 @@ impl Connections {
                 }
                 () = finishing.as_mut(), if running => {
                     running = false;
+                    idle = !report.busy.load(Ordering::Relaxed);
                     Pin::new(&mut serving).graceful_shutdown();
                 }
             }
         };
-        let Err(error) = outcome else { return Http1Handoff::Closed };
         let poll = report.poll.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Some(parsed), Some(parts)) = (poll, serving.into_parts()) else {
-            tracing::debug!(%peer, %error, "connection failed");
+        let Some(parts) = serving.into_parts() else {
+            // It became a WebSocket.
             return Http1Handoff::Closed;
         };
         let mut connection = parts.io.into_inner();
-        connection.give_back(parts.read_buf);
-        Http1Handoff::ToPolls { connection, parsed }
+        meter.half_close().begin(false);
+        match (outcome, poll) {
+            (Err(_), Some(parsed)) => {
+                connection.give_back(parts.read_buf);
+                Http1Handoff::ToPolls { connection, parsed }
+            }
+            (Ok(()), _) if idle => Http1Handoff::Closed,
+            (Ok(()), _) => Http1Handoff::LastWritten { connection },
+            (Err(error), None) => {
+                tracing::debug!(%peer, %error, "connection failed");
+                // hyper responds to what is no request, too.
+                match error.is_parse() {
+                    true => Http1Handoff::LastWritten { connection },
+                    false => Http1Handoff::Closed,
+                }
+            }
+        }
     }
 }

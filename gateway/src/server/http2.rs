@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::connection::{Connections, until};
+use super::frames::Frames;
 use super::handoff::Stream;
+use super::request_body::RequestBody;
 use super::streams::{Pieces, Streams, while_open};
 
 /// The most requests in progress on one connection.
@@ -41,7 +43,8 @@ impl Connections {
         let service = {
             let (this, meter) = (Arc::clone(self), Arc::clone(meter));
             let request_came = Arc::clone(&request_came);
-            service_fn(move |mut request: Request<Incoming>| {
+            service_fn(move |request: Request<Incoming>| {
+                let mut request = request.map(RequestBody::Own);
                 request_came.store(true, Ordering::Relaxed);
                 let (this, meter) = (Arc::clone(&this), Arc::clone(&meter));
                 async move {
@@ -64,7 +67,7 @@ impl Connections {
                 .max_concurrent_streams(STREAMS)
                 // WebSockets may be streams (RFC 8441).
                 .enable_connect_protocol()
-                .serve_connection(TokioIo::new(connection), service)
+                .serve_connection(TokioIo::new(Frames::new(connection)), service)
         );
         let mut first_request = pin!(until(deadline));
         let mut idle = pin!(streams.idle(self.polls.idle));

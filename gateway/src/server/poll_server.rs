@@ -36,7 +36,7 @@ use super::clients::Proxies;
 use super::handoff::{PollsHandoff, Readers};
 use super::host;
 use super::origins::Origins;
-use super::response::{Encoded, append_chunk, encode};
+use super::response::{Coding, Encoded, encode};
 use super::response_headers::ResponseHeaders;
 
 /// The read buffer, in bytes.
@@ -45,8 +45,9 @@ const READ_BYTES: usize = 4 * 1024;
 const AHEAD_BYTES: usize = 4 * 1024;
 /// The most header fields of a plain request.
 const FIELDS: usize = 32;
-/// The first bytes of HTTP/2 (RFC 9113 section 3.4), as many as no request of HTTP/1 begins with.
-pub(super) const HTTP2: &[u8] = b"PRI";
+/// The first bytes of a client of HTTP/2 (RFC 9113 section 3.4). A request of HTTP/1 may begin with some
+/// of them: `PRI` is a method that no server has.
+pub(super) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How many bytes of a stream are written at a time.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -100,6 +101,14 @@ impl PollServer {
         peers.elsewhere(request).map(|node| (peers.clone(), node))
     }
 
+    /// Notes that a request which another node serves may wait there.
+    pub(super) fn may_wait<B>(&self, request: &Request<B>, meter: &ConnectionMeter) {
+        let path = request.uri().path();
+        if self.transports.as_ref().is_some_and(|transports| transports.waits(path)) {
+            meter.half_close().wait();
+        }
+    }
+
     /// Serves `parsed`, if there is one, and then every plain poll that comes, each within the idle
     /// timeout of the response before. `first_request` is the deadline of a connection on which no request
     /// came yet; a poll clears it.
@@ -137,6 +146,7 @@ impl PollServer {
                     }
                 };
             *first_request = None;
+            meter.half_close().begin(false);
             let Some(transports) = &self.transports else { return PollsHandoff::Closed };
             let headers = ResponseHeaders::of_read(&request, &self.origins);
             let client = self.proxies.client(peer, request.headers());
@@ -145,6 +155,7 @@ impl PollServer {
                     None => Box::pin(transports.begin_read(*request, meter)).await,
                     Some((peers, node)) => {
                         meter.claim_for_api();
+                        self.may_wait(&request, meter);
                         let request = request.map(|()| Full::<Bytes>::default());
                         Box::pin(peers.forward(node, request, client).map(Ok))
                     }
@@ -154,7 +165,7 @@ impl PollServer {
                     Box::pin(future::ready(Ok(problem_response(&problem))))
                 }
             };
-            let responding = while_connected(responding, connection, &mut unread);
+            let responding = while_connected(responding, connection, &mut unread, meter);
             let Some(mut response) = responding.await else { return PollsHandoff::Closed };
             if let Some(headers) = headers {
                 headers.write(response.headers_mut());
@@ -163,13 +174,18 @@ impl PollServer {
             let written = match encode(response, last) {
                 Encoded::Whole(response) => write(connection, &response).await,
                 // Boxed: a parked poll should not have memory for it.
-                Encoded::Stream(head, body) => {
-                    Box::pin(stream(head, body, connection, &mut unread)).await
+                Encoded::Stream(head, coding, body) => {
+                    let body = (coding, body);
+                    Box::pin(stream(head, body, connection, (&mut unread, meter))).await
                 }
             };
-            if written.is_err() || last {
-                // The response has `connection: close`, or the client does not read.
+            if written.is_err() {
+                // The client does not read.
                 return PollsHandoff::Closed;
+            }
+            if last {
+                // The response has `connection: close`.
+                return PollsHandoff::LastWritten;
             }
         }
     }
@@ -268,55 +284,70 @@ fn poll_read<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
 }
 
-/// Waits for a response. `None` if the client disconnects first.
+/// Waits for a response. `None` if the connection fails first, or the client closes its side of it while
+/// the request waits for events.
 async fn while_connected<S: AsyncRead + Unpin>(
     mut responding: ResponseFuture,
     connection: &mut Connection<S>,
     unread: &mut Bytes,
+    meter: &ConnectionMeter,
 ) -> Option<Response<Body>> {
+    let mut client = Client::default();
     poll_fn(|cx| {
         if let Poll::Ready(response) = responding.poll_unpin(cx) {
             return Poll::Ready(response.ok());
         }
-        poll_disconnected(connection, unread, cx).map(|_| None)
+        client.poll_gone(connection, unread, meter, cx).map(|_| None)
     })
     .await
 }
 
-/// Ready, with the reason, when the client has disconnected. Reads later requests ahead.
-fn poll_disconnected<S: AsyncRead + Unpin>(
-    connection: &mut Connection<S>,
-    unread: &mut Bytes,
-    cx: &mut Context<'_>,
-) -> Poll<io::Error> {
-    while unread.len() < AHEAD_BYTES {
-        match ready!(poll_read(connection, cx)) {
-            Ok(more) if more.is_empty() => {
-                return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+/// What is known of the client of a request in progress.
+#[derive(Default)]
+struct Client {
+    /// It has closed its side of the connection.
+    closed: bool,
+}
+
+impl Client {
+    /// Ready, with the reason, when the request is to end. Reads later requests ahead.
+    fn poll_gone<S: AsyncRead + Unpin>(
+        &mut self,
+        connection: &mut Connection<S>,
+        unread: &mut Bytes,
+        meter: &ConnectionMeter,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Error> {
+        while !self.closed && unread.len() < AHEAD_BYTES {
+            match ready!(poll_read(connection, cx)) {
+                Ok(more) if more.is_empty() => self.closed = true,
+                Ok(more) => append(unread, more),
+                Err(error) => return Poll::Ready(error),
             }
-            Ok(more) => append(unread, more),
-            Err(error) => return Poll::Ready(error),
         }
+        if self.closed && meter.half_close().waits() {
+            return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+        }
+        Poll::Pending
     }
-    Poll::Pending
 }
 
 fn append(unread: &mut Bytes, more: Bytes) {
     *unread = if unread.is_empty() { more } else { [&unread[..], &more[..]].concat().into() };
 }
 
-/// Writes the head of a response and its body as it comes, each frame as a chunk of its own.
+/// Writes the head of a response and its body as it comes; in chunks, each frame is one of its own.
 ///
 /// # Errors
 /// If the client disconnects or takes nothing for too long, or the body fails. The connection must then
 /// be closed, because the response has no end.
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
     head: Vec<u8>,
-    mut body: UnsyncBoxBody<Bytes, BodyError>,
+    (coding, mut body): (Coding, UnsyncBoxBody<Bytes, BodyError>),
     connection: &mut Connection<S>,
-    unread: &mut Bytes,
+    (unread, meter): (&mut Bytes, &ConnectionMeter),
 ) -> io::Result<()> {
-    let mut out = head;
+    let (mut out, mut client) = (head, Client::default());
     loop {
         let frame = poll_fn(|cx| {
             if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
@@ -325,19 +356,19 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
             if !out.is_empty() {
                 return Poll::Ready(Ok(None));
             }
-            poll_disconnected(connection, unread, cx).map(Err)
+            client.poll_gone(connection, unread, meter, cx).map(Err)
         });
         match frame.await? {
             Some(Some(frame)) => {
                 if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
-                    append_chunk(&mut out, &data);
+                    coding.append(&mut out, &data);
                 }
                 if out.len() < PIECE_BYTES {
                     continue;
                 }
             }
             Some(None) => {
-                out.extend_from_slice(b"0\r\n\r\n");
+                coding.end(&mut out);
                 return write(connection, &out).await;
             }
             None => {}

@@ -60,7 +60,9 @@ async fn respond(mut stream: TcpStream, refused: Refused) -> std::io::Result<()>
     // A client could not match a response that comes before its request.
     let mut request = [0; 1024];
     let mut read = stream.read(&mut request).await?;
-    let http2 = request[..read].starts_with(HTTP2);
+    // The first bytes may be a part of the preface.
+    let first = &request[..read.min(HTTP2.len())];
+    let http2 = first.len() >= 3 && HTTP2.starts_with(first);
     match encode(problem_response(&problem(refused)), true) {
         _ if http2 => stream.write_all(GOAWAY).await?,
         Encoded::Whole(response) => stream.write_all(&response).await?,

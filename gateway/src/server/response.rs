@@ -5,15 +5,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Response, response};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use pabal_transports::{Body, BodyError};
+
+/// How many bytes of a body have room behind its head from the beginning.
+const BODY_BYTES: usize = 64 * 1024;
 
 /// A response in the form in which it is written.
 pub(super) enum Encoded {
     /// All bytes.
     Whole(Vec<u8>),
-    /// The head, and a body to be written in chunks.
-    Stream(Vec<u8>, UnsyncBoxBody<Bytes, BodyError>),
+    /// The head, and a body to be written as it comes.
+    Stream(Vec<u8>, Coding, UnsyncBoxBody<Bytes, BodyError>),
+}
+
+/// How a body that is written as it comes is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// The head states its length.
+    Plain,
+    /// It comes in chunks.
+    Chunked,
 }
 
 /// Encodes a response. `last`: no other follows on the connection.
@@ -25,22 +38,39 @@ pub(super) fn encode(response: Response<Body>, last: bool) -> Encoded {
             out.extend_from_slice(&body);
             Encoded::Whole(out)
         }
-        Err(body) => Encoded::Stream(head(&parts, None, last), body),
+        Err(body) => {
+            let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+            let coding = if length.is_some() { Coding::Plain } else { Coding::Chunked };
+            Encoded::Stream(head(&parts, length, last), coding, body)
+        }
     }
 }
 
-/// Appends a chunk (RFC 9112 section 7.1). A chunk without data would be the end.
-pub(super) fn append_chunk(out: &mut Vec<u8>, data: &[u8]) {
-    if !data.is_empty() {
-        out.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
-        out.extend_from_slice(data);
-        out.extend_from_slice(b"\r\n");
+impl Coding {
+    /// Appends a part of a body. A chunk (RFC 9112 section 7.1) without data would be the end.
+    pub(super) fn append(self, out: &mut Vec<u8>, data: &[u8]) {
+        match self {
+            Self::Plain => out.extend_from_slice(data),
+            Self::Chunked if data.is_empty() => {}
+            Self::Chunked => {
+                out.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Appends the end of a body.
+    pub(super) fn end(self, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
     }
 }
 
 /// The head of a response whose body has `length` bytes, or comes in chunks.
 fn head(parts: &response::Parts, length: Option<usize>, last: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + length.unwrap_or_default());
+    let mut out = Vec::with_capacity(256 + length.unwrap_or_default().min(BODY_BYTES));
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');

@@ -29,6 +29,7 @@ mod streams;
 mod frames;
 mod enclosed;
 mod smuggling;
+mod last_word;
 mod host;
 mod bad_input;
 mod fuzz;

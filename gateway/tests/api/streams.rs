@@ -11,6 +11,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -196,5 +197,50 @@ async fn headers_that_are_too_long_are_refused_and_the_connection_stays_open() {
     assert_eq!(ask(20_000).await, 431);
     assert_eq!(ask(10).await, 200);
     drop(client);
+    node.stop().await;
+}
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
+    [&[a, b, c, kind, 0, 0, 0, 0, stream], payload].concat()
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_without_content_ends_its_connection_with_goaway() {
+    const PRIORITY: u8 = 2;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+    const UNKNOWN: u8 = 0xfa;
+    let node = Node::start().await;
+    let ann = node.sign_up("ann").await;
+    for (name, flood) in [
+        ("priorities", frame(PRIORITY, 3, &[0, 0, 0, 0, 1])),
+        ("window updates", frame(WINDOW_UPDATE, 0, &[0, 0, 0, 1])),
+        ("settings", frame(SETTINGS, 0, &[])),
+        ("pings", frame(PING, 0, &[7; 8])),
+        ("of a type that is not known", frame(UNKNOWN, 0, &[])),
+    ] {
+        let stream = TcpStream::connect(node.address()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, &[])[..]].concat();
+        let writing = async {
+            write.write_all(&preface).await.unwrap();
+            // Beyond what the server reads on, the connection is reset.
+            let flood = flood.repeat(1_000);
+            while write.write_all(&flood).await.is_ok() {}
+        };
+        let mut seen = Vec::new();
+        let reading = async {
+            while let Ok(1..) = read.read_buf(&mut seen).await {
+                // A neighbour is served.
+                ann.get("/v1/me").await.is(200);
+            }
+        };
+        timeout(SOON, async { tokio::join!(reading, writing) }).await.expect("an end");
+        let goaway = &seen[seen.len() - 17..];
+        assert_eq!((&goaway[..4], goaway[16]), (&[0, 0, 8, 7][..], 0x0b), "{name}");
+    }
     node.stop().await;
 }

@@ -2,9 +2,10 @@
 //! as text frames; the client sends acknowledgements and commands.
 //!
 //! The handshake is here; [`socket`] is the loop of an open connection, [`outgoing`] writes frames,
-//! [`arrival`] tells when there may be something to read.
+//! [`fragments`] counts what comes in, [`arrival`] tells when there may be something to read.
 
 mod arrival;
+mod fragments;
 mod outgoing;
 mod socket;
 

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::fragments::Fragments;
+
 /// A stream, and the frames that wait to be written to it.
 #[derive(Debug)]
 pub(super) struct Outgoing<S> {
@@ -17,14 +19,28 @@ pub(super) struct Outgoing<S> {
     frames: Vec<u8>,
     written: usize,
     taken: u64,
+    fragments: Fragments,
 }
+
+/// How many fragments are read before the loop of the socket counts them.
+const FRAGMENTS: u32 = 64;
 
 /// First byte of an unfragmented text frame (RFC 6455 section 5.2).
 const FINAL_TEXT: u8 = 0x81;
 
 impl<S> Outgoing<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, frames: Vec::new(), written: 0, taken: 0 }
+        Self { stream, frames: Vec::new(), written: 0, taken: 0, fragments: Fragments::default() }
+    }
+
+    /// The fragments that the client has sent.
+    pub(super) fn fragments(&mut self) -> &mut Fragments {
+        &mut self.fragments
+    }
+
+    /// The stream itself, for its end.
+    pub(super) fn stream(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// How many bytes wait to be written.
@@ -93,7 +109,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Outgoing<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        if self.fragments.count() >= FRAGMENTS {
+            // tungstenite would continue until a message is complete.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.fragments.read(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -27,6 +27,7 @@ use super::outgoing::Outgoing;
 use super::{WebSocket, WhileOpen};
 use crate::close::Close;
 use crate::commands::{Job, Work};
+use crate::lingering::linger;
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
 use crate::requests::Requests;
 
@@ -97,7 +98,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_write_buffer_size(FRAME_BYTES)
             .max_message_size(Some(transport.max_message_bytes))
             .max_frame_size(Some(transport.max_message_bytes));
+        // What counts from now on is the closing handshake.
+        connection.half_close().begin(false);
         let mut outgoing = Outgoing::new(stream);
+        outgoing.fragments().read(&already_read);
         if let Some(greeting) = greeting {
             outgoing.text(greeting.len(), |out| out.extend_from_slice(&greeting));
         }
@@ -139,6 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Ends the connection.
     async fn part(mut self, end: End) {
         self.finish(&end).await;
+        let violated = matches!(&end, End::Close(close, _) if close.is_violation());
         let closed = async {
             match end {
                 End::Broken => {}
@@ -148,6 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         if timeout(CLOSE_WITHIN, closed).await.is_err() {
             tracing::debug!("closing handshake timed out");
+        }
+        if violated {
+            return linger(self.stream.get_mut().stream()).await;
         }
         // TLS needs an orderly end, or the client has to suspect that data was cut off (RFC 8446
         // section 6.1). A failure means that the client has disconnected, which ends the socket as well.
@@ -184,7 +192,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let Some(waker) = self.arrival.take(cx) else { return Poll::Pending };
         let cx = &mut Context::from_waker(&waker);
         while self.work.as_ref().is_none_or(|work| !work.is_full()) {
-            let frame = match self.stream.poll_next_unpin(cx) {
+            let polled = self.stream.poll_next_unpin(cx);
+            // Each fragment counts as one frame. The last of a message is the message.
+            for _ in 0..self.stream.get_mut().fragments().take() {
+                if let Err(problem) = self.requests.of_user(self.reader.session().user_id()) {
+                    return Poll::Ready(End::Close(Close::TooFast, Some(problem)));
+                }
+            }
+            let frame = match polled {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(refusal(&error)),
                 Poll::Ready(None) => return Poll::Ready(End::Broken),
@@ -296,6 +311,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(End::Broken);
             }
             self.taken = outgoing.taken();
+            if self.stream.get_mut().fragments().tick() {
+                let problem = Problem::invalid("message", "took too long to arrive");
+                return Poll::Ready(End::Close(Close::Malformed, Some(problem)));
+            }
             self.missed_pings += 1;
             self.ping.as_mut().reset(Instant::now() + self.ping_interval);
             let mut stream = Pin::new(&mut self.stream);
@@ -347,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         let frame =
             CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
-        if self.stream.send(Message::Close(Some(frame))).await.is_ok() {
+        if self.stream.send(Message::Close(Some(frame))).await.is_ok() && !close.is_violation() {
             self.read_out().await;
         }
     }
