@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::channel_queries::{ChannelQueries, Synced};
+use super::channel_queries::ChannelQueries;
+use super::channel_sync::Synced;
 use super::limits::Limits;
 use super::membership_cache::MembershipCache;
 use super::message::{MessagePath, SendRequest, Sent, Submission};
@@ -256,7 +257,8 @@ impl Engine {
         self.inner.memberships.require(user_id, channel_id).await
     }
 
-    /// A page of a channel's history, at most `limit` messages, for a member.
+    /// A page of a channel's history, at most `limit` messages and
+    /// [`Limits::page_bytes`], for a member.
     ///
     /// # Errors
     /// `not_a_member`: do not retry. `unavailable`: retry.
@@ -270,9 +272,12 @@ impl Engine {
         Box::pin(async move { self.inner.queries.page(user_id, channel_id, from, limit).await })
     }
 
-    /// What the channels of a user hold above `cursors`: at most `limit` messages a channel and about
-    /// 4 MiB of content in all. For a channel without a cursor it returns the newest message. A
+    /// What the channels of a user hold above `cursors`: at most `limit` messages a channel and
+    /// [`Limits::sync_bytes`] in all. For a channel without a cursor it returns the newest message. A
     /// channel of which the user is not a member is reported as gone.
+    ///
+    /// Channels come in the order of their ids. What does not fit continues after
+    /// [`Synced::next`], which is the `after` of the next call.
     ///
     /// # Errors
     /// `invalid` for more than [`Limits::channels_per_request`] cursors: do not retry. `unavailable`:
@@ -281,9 +286,10 @@ impl Engine {
         &'a self,
         user_id: UserId,
         cursors: &'a Cursors,
+        after: Option<ChannelId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Synced, Problem>> {
-        Box::pin(async move { self.inner.queries.sync(user_id, cursors, limit).await })
+        Box::pin(async move { self.inner.queries.sync(user_id, cursors, after, limit).await })
     }
 
     /// Notifies the other members that a user is typing. Sessions that are connected now receive it;

@@ -20,6 +20,10 @@ pub struct Limits {
     pub sessions: usize,
     /// For how many channels one request may catch up or synchronise.
     pub channels_per_request: usize,
+    /// How many bytes of JSON a page of history holds; a page with one message may exceed it.
+    pub page_bytes: usize,
+    /// How many bytes of JSON a synchronisation holds; its last message may exceed it.
+    pub sync_bytes: usize,
     /// How long a session lives without being read.
     pub resume_window: Duration,
     /// How long a sender waits for the acknowledgement before it gets `not_confirmed`.
@@ -57,6 +61,8 @@ impl Default for Limits {
             sessions_per_user: 16,
             sessions: 100_000,
             channels_per_request: 1_000,
+            page_bytes: 512 * 1024,
+            sync_bytes: 4 * 1024 * 1024,
             resume_window: Duration::from_secs(60),
             confirm_within: Duration::from_secs(10),
             batch: 256,

@@ -20,10 +20,11 @@ mod message;
 mod sessions;
 mod partitions;
 mod channel_queries;
+mod channel_sync;
 mod facade;
 mod wiring;
 
-pub use channel_queries::{ChannelSync, Synced};
+pub use channel_sync::{ChannelSync, Synced};
 pub use facade::Engine;
 pub use limits::Limits;
 pub use message::{SendRequest, Sent, Submission};

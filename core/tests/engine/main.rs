@@ -18,5 +18,6 @@ mod sessions;
 mod presence;
 mod push;
 mod events;
+mod sync;
 mod seeded;
 mod imports;

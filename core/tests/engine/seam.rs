@@ -329,7 +329,7 @@ async fn too_many_cursors_are_refused() {
     let cursors: Cursors = (1..=3).map(|id| (ChannelId::new(id), none())).collect();
     let opened = engine.open_session(&world.log_in(ann).await, Some(cursors.clone())).await;
     assert_eq!(code(opened), ProblemCode::Invalid);
-    assert_eq!(code(engine.sync(ann, &cursors, 50).await), ProblemCode::Invalid);
+    assert_eq!(code(engine.sync(ann, &cursors, None, 50).await), ProblemCode::Invalid);
 }
 
 #[tokio::test(start_paused = true)]

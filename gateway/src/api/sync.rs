@@ -24,6 +24,9 @@ pub(super) struct Held {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, IdSchema>)]
     channels: Cursors,
+    /// Continues after this channel: the `next` of an answer that did not hold everything.
+    #[schema(value_type = Option<IdSchema>)]
+    after: Option<ChannelId>,
 }
 
 /// The messages after the cursors, by channel.
@@ -35,6 +38,13 @@ pub(super) struct SyncAnswer<'a> {
     /// client should remove them.
     #[schema(value_type = Vec<IdSchema>)]
     gone: Vec<ChannelId>,
+    /// `true` if the answer does not hold all channels; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    has_more: bool,
+    /// With `has_more`: repeat the request with this as `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IdSchema>)]
+    next: Option<ChannelId>,
 }
 
 /// The messages of one channel after the cursor.
@@ -56,6 +66,9 @@ struct ChannelSyncAnswer<'a> {
 /// Returns up to `limit` messages of each named channel after its cursor. Channels of the caller
 /// that are not named come with their newest message, if they have one. Named channels that the
 /// caller has left, or that were deleted, are listed in `gone`.
+///
+/// An answer holds about 4 MiB. Channels come in the order of their ids, named or not. If not all
+/// fit, the answer has `has_more` and `next`: repeat the request with `next` as `after`.
 #[utoipa::path(post, path = "/v1/sync", tag = "messages", request_body = Held,
     params(("limit" = Option<usize>, Query, description = "Messages per channel, 1 to 200; 50 by default")),
     responses(
@@ -70,7 +83,7 @@ pub(super) async fn sync(
 ) -> Result<Response, Failure> {
     let limit = parameters.limit()?;
     let user_id = caller.user_id();
-    let synced = api.engine.sync(user_id, &held.channels, limit).await?;
+    let synced = api.engine.sync(user_id, &held.channels, held.after, limit).await?;
     let channels = synced.channels.iter().map(|(channel_id, synced)| {
         let reply = ChannelSyncAnswer {
             messages: views(&synced.messages),
@@ -79,6 +92,7 @@ pub(super) async fn sync(
         };
         (*channel_id, reply)
     });
-    let channels = channels.collect();
-    Ok(Reply(SyncAnswer { channels, gone: synced.gone }).into_response())
+    let (channels, next) = (channels.collect(), synced.next);
+    let has_more = next.is_some();
+    Ok(Reply(SyncAnswer { channels, gone: synced.gone, has_more, next }).into_response())
 }

@@ -129,7 +129,7 @@ impl CatchUpReader {
         let mut found: Vec<MessageEvent> = Vec::new();
         let mut from = from;
         loop {
-            let page = self.history.page(channel_id, PageFrom::After(from), PAGE).await?;
+            let page = self.history.page(channel_id, PageFrom::After(from), PAGE.into()).await?;
             from = page.messages.last().map_or(from, |message| message.message_id);
             found.extend(
                 page.messages
