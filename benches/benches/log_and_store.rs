@@ -78,7 +78,7 @@ fn one_store(c: &mut Criterion, name: &str, history: &Arc<dyn HistoryStore>, run
     }
     group.throughput(Throughput::Elements(50));
     group.bench_function("last 50 of a channel", |b| {
-        b.iter(|| runtime.block_on(history.page(GROUP, PageFrom::Newest, 50)));
+        b.iter(|| runtime.block_on(history.page(GROUP, PageFrom::Newest, 50.into())));
     });
     group.finish();
 }

@@ -157,7 +157,7 @@ async fn read(history: &FjallHistoryStore, when: &str) {
     for round in 0..3_000_u64 {
         let channel = ChannelId::new(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % CHANNELS);
         let started = Instant::now();
-        let page = history.page(channel, PageFrom::Newest, 50).await.expect("a page");
+        let page = history.page(channel, PageFrom::Newest, 50.into()).await.expect("a page");
         pages.push(started.elapsed());
         assert_eq!(page.messages.len(), 50);
         let started = Instant::now();

@@ -87,7 +87,7 @@ async fn append(history: &CassandraHistoryStore, batch: &[Message]) -> Vec<Appen
 }
 
 async fn ids(history: &CassandraHistoryStore, from: PageFrom, limit: usize) -> Vec<MessageId> {
-    let page = history.page(CHANNEL, from, limit).await.unwrap();
+    let page = history.page(CHANNEL, from, limit.into()).await.unwrap();
     page.messages.into_iter().map(|message| message.message_id).collect()
 }
 
@@ -392,7 +392,7 @@ impl Load {
             all_refused += refused;
             let channel_id = ChannelId::new(number);
             let from = PageFrom::After(MessageId::new(0));
-            let page = history.page(channel_id, from, usize::MAX).await.unwrap();
+            let page = history.page(channel_id, from, usize::MAX.into()).await.unwrap();
             assert!(page.messages == stored, "acknowledged messages are missing or out of order");
             let head = history.heads(&[channel_id]).await.unwrap();
             assert_eq!(head, [stored.last().unwrap().message_id]);

@@ -54,7 +54,12 @@ fn start_of(number: u16) -> MessageId {
 
 async fn channel_of(store: &EmbeddedStore, number: u16) -> Vec<Message> {
     let everything = PageFrom::After(MessageId::new(0));
-    store.history.page(channel(number), everything, usize::MAX).await.expect("a page").messages
+    store
+        .history
+        .page(channel(number), everything, usize::MAX.into())
+        .await
+        .expect("a page")
+        .messages
 }
 
 /// Starts `test` of this binary as a child that uses `folder`.
@@ -192,7 +197,7 @@ async fn child_appends_until_the_disk_refuses() {
         store.history.append(owner, vec![message(0, next)]).await.err(),
         store.history.append(owner, vec![]).await.err(),
         store.history.stored_position(owner).await.err(),
-        store.history.page(channel(0), PageFrom::Newest, 1).await.err(),
+        store.history.page(channel(0), PageFrom::Newest, 1.into()).await.err(),
         store.history.get(channel(0), next).await.err(),
         store.history.heads(&[channel(0)]).await.err(),
         store.history.count_unread(channel(0), next, UserId::new(1), 1).await.err(),

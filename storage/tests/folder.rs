@@ -51,7 +51,8 @@ async fn filled() -> TempDir {
 }
 
 async fn all(store: &EmbeddedStore) -> Result<Vec<Message>, HistoryError> {
-    let page = store.history.page(CHANNEL, PageFrom::After(MessageId::new(0)), usize::MAX).await;
+    let page =
+        store.history.page(CHANNEL, PageFrom::After(MessageId::new(0)), usize::MAX.into()).await;
     page.map(|page| page.messages)
 }
 

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, Timestamp, UserId};
 use pabal_core::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit, SEND_KEY_WINDOW,
 };
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
@@ -61,7 +61,8 @@ async fn append(store: &EmbeddedStore, messages: Vec<Message>) -> Vec<Appended> 
 }
 
 async fn all(store: &EmbeddedStore) -> Vec<Message> {
-    let page = store.history.page(CHANNEL, PageFrom::After(MessageId::new(0)), usize::MAX).await;
+    let page =
+        store.history.page(CHANNEL, PageFrom::After(MessageId::new(0)), usize::MAX.into()).await;
     page.expect("a page").messages
 }
 
@@ -83,7 +84,7 @@ impl HistoryStore for OnDisk {
     forward! {
         append(partition: Partition, messages: Vec<Message>) -> Vec<Appended>;
         stored_position(partition: Partition) -> MessageId;
-        page(channel_id: ChannelId, from: PageFrom, limit: usize) -> Page;
+        page(channel_id: ChannelId, from: PageFrom, limit: PageLimit) -> Page;
         get(channel_id: ChannelId, message_id: MessageId) -> Option<Message>;
         heads(channel_ids: &[ChannelId]) -> Vec<MessageId>;
         count_unread(channel_id: ChannelId, after: MessageId, reader: UserId, at_most: usize) -> usize;
@@ -150,7 +151,7 @@ async fn readers_see_batches_whole() {
         let (mut held, mut last_round) = (0, false);
         while !last_round {
             last_round = done_receiver.try_recv().is_ok();
-            let page = history.page(CHANNEL, PageFrom::After(id(held)), usize::MAX).await;
+            let page = history.page(CHANNEL, PageFrom::After(id(held)), usize::MAX.into()).await;
             let ids = page.expect("a page").messages.into_iter().map(|m| m.message_id);
             let expected = (held + 1..).map(id);
             let mut seen = 0;

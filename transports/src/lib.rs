@@ -21,6 +21,7 @@ pub mod layers;
 pub mod http;
 mod admission;
 mod requests;
+mod unwritten;
 mod meter;
 mod half_close;
 mod lingering;
@@ -30,8 +31,8 @@ pub use admission::{Admission, AdmissionLimits, Permit, Refused, RefusedSoFar};
 pub use connection::{Connection, Wire};
 pub use half_close::HalfClose;
 pub use http::{
-    Body, BodyError, BodyLimits, RequestBody, problem_response, problem_response_with_status,
-    read_body,
+    Body, BodyError, BodyLimits, Held, RequestBody, problem_response, problem_response_with_status,
+    read_body, read_held_body,
 };
 pub use lingering::{Lingering, linger};
 pub use long_poll::LongPolling;

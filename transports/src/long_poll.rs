@@ -107,8 +107,9 @@ impl ParkedPoll {
         let body = match woken {
             Ok(WakeReason::Events) => {
                 let now = engine.ports().clock.now();
-                let read = |view: View<'_>| batch_body(&view, &meter, now);
-                reader.session().read(Some(after), limit, read)?
+                let holder = connection.holder(Some(reader.session().user_id()));
+                let read = |view: View<'_>| batch_body(&engine, holder, &view, &meter, now);
+                reader.session().read(Some(after), limit, read)??
             }
             Ok(WakeReason::Ended(ended)) => return Err(ended.into()),
             Ok(WakeReason::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
@@ -118,9 +119,9 @@ impl ParkedPoll {
     }
 }
 
-fn empty(meter: &TransportMeter, batch: Batch<std::iter::Empty<&Bytes>>) -> Vec<u8> {
+fn empty(meter: &TransportMeter, batch: Batch<std::iter::Empty<&Bytes>>) -> Body {
     meter.empty_answer();
     let mut body = Vec::with_capacity(batch.len());
     batch.write(&mut body);
-    body
+    Bytes::from(body).into()
 }

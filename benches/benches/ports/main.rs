@@ -266,7 +266,9 @@ fn history_store(
     }
     group.throughput(Throughput::Elements(1));
     group.bench_function("last 50 of a channel", |b| {
-        b.iter(|| runtime.block_on(history.page(GROUP, PageFrom::Newest, 50)).expect("a page"));
+        b.iter(|| {
+            runtime.block_on(history.page(GROUP, PageFrom::Newest, 50.into())).expect("a page")
+        });
     });
 }
 

@@ -97,7 +97,7 @@ async fn pages(
     for _ in 0..count {
         let channel_id = channel(random.random_range(0..channels));
         let start = Instant::now();
-        let page = history.page(channel_id, PageFrom::Newest, PAGE).await?;
+        let page = history.page(channel_id, PageFrom::Newest, PAGE.into()).await?;
         micros.push(start.elapsed().as_secs_f64() * 1e6);
         drop(page);
     }

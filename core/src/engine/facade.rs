@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::channel_queries::{ChannelQueries, Synced};
+use super::budget::Budget;
+use super::channel_queries::ChannelQueries;
+use super::channel_sync::Synced;
 use super::limits::Limits;
 use super::membership_cache::MembershipCache;
 use super::message::{MessagePath, SendRequest, Sent, Submission};
@@ -32,7 +34,7 @@ use crate::protocol::{Command, Cursors, Problem};
 ///
 /// # Cancellation
 /// A future may be dropped. What it began and must not leave half done (the end of a session, a
-/// catch-up, a publication) continues in a task of the engine.
+/// publication) continues in a task of the engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: Arc<Inner>,
@@ -46,7 +48,8 @@ pub(super) struct Inner {
     pub(super) path: Arc<MessagePath>,
     pub(super) table: Arc<SessionTable>,
     pub(super) sessions: Arc<SessionLifecycle>,
-    pub(super) queries: ChannelQueries,
+    pub(super) queries: Arc<ChannelQueries>,
+    pub(super) budget: Budget,
     pub(super) memberships: Arc<MembershipCache>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) nodes: LiveNodes,
@@ -72,6 +75,11 @@ impl Engine {
     /// The limits of this node.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// What the node holds for its clients, in bytes.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
     }
 
     /// The ports with which the engine was started.
@@ -183,8 +191,8 @@ impl Engine {
     ///
     /// # Errors
     /// `invalid` for too many channels, `unauthenticated` if the token was revoked meanwhile: do not
-    /// retry. `rate_limited` if the user has as many sessions as allowed, `draining`, `unavailable`:
-    /// retry.
+    /// retry. `rate_limited` if the user has as many sessions or bytes in flight as allowed,
+    /// `draining`, `unavailable`: retry.
     pub fn open_session<'a>(
         &'a self,
         access: &'a Access,
@@ -213,9 +221,8 @@ impl Engine {
 
     /// Delivers what channels hold above `cursors`, as ordinary events of a session. A channel gets
     /// one `resync` instead if it holds more than the mailbox has capacity for, if the session has
-    /// already received later messages of it, or if history is unavailable.
-    ///
-    /// Continues if the caller is dropped, because live messages of these channels wait for the end.
+    /// already received later messages of it, if history is unavailable, if too many bytes are in
+    /// flight, or if the caller is dropped before its turn came.
     pub fn catch_up<'a>(
         &'a self,
         session: &'a Arc<Session>,
@@ -256,7 +263,8 @@ impl Engine {
         self.inner.memberships.require(user_id, channel_id).await
     }
 
-    /// A page of a channel's history, at most `limit` messages, for a member.
+    /// A page of a channel's history, at most `limit` messages and
+    /// [`Limits::page_bytes`], for a member.
     ///
     /// # Errors
     /// `not_a_member`: do not retry. `unavailable`: retry.
@@ -270,9 +278,12 @@ impl Engine {
         Box::pin(async move { self.inner.queries.page(user_id, channel_id, from, limit).await })
     }
 
-    /// What the channels of a user hold above `cursors`: at most `limit` messages a channel and about
-    /// 4 MiB of content in all. For a channel without a cursor it returns the newest message. A
+    /// What the channels of a user hold above `cursors`: at most `limit` messages a channel and
+    /// [`Limits::sync_bytes`] in all. For a channel without a cursor it returns the newest message. A
     /// channel of which the user is not a member is reported as gone.
+    ///
+    /// Channels come in the order of their ids. What does not fit continues after
+    /// [`Synced::next`], which is the `after` of the next call.
     ///
     /// # Errors
     /// `invalid` for more than [`Limits::channels_per_request`] cursors: do not retry. `unavailable`:
@@ -281,9 +292,10 @@ impl Engine {
         &'a self,
         user_id: UserId,
         cursors: &'a Cursors,
+        after: Option<ChannelId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Synced, Problem>> {
-        Box::pin(async move { self.inner.queries.sync(user_id, cursors, limit).await })
+        Box::pin(async move { self.inner.queries.sync(user_id, cursors, after, limit).await })
     }
 
     /// Notifies the other members that a user is typing. Sessions that are connected now receive it;

@@ -2,6 +2,7 @@
 //! without limit, and its data ends with it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::Mutex;
 
@@ -10,7 +11,7 @@ use foldhash::fast::RandomState;
 use super::{lock, ready};
 use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use crate::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit, SEND_KEY_WINDOW,
 };
 
 /// A [`HistoryStore`] in process memory, which counts as durable while the process lives.
@@ -56,7 +57,7 @@ impl HistoryStore for MemoryHistoryStore {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
         let records = lock(&self.records);
         let page = records.channels.get(&channel_id).map(|channel| page(channel, from, limit));
@@ -144,15 +145,15 @@ fn above(message_id: MessageId) -> (Bound<MessageId>, Bound<MessageId>) {
     (Bound::Excluded(message_id), Bound::Unbounded)
 }
 
-fn page(channel: &BTreeMap<MessageId, Message>, from: PageFrom, limit: usize) -> Page {
+fn page(channel: &BTreeMap<MessageId, Message>, from: PageFrom, limit: PageLimit) -> Page {
     match from {
         PageFrom::After(id) => take(channel.range(above(id)), limit),
         PageFrom::Before(id) => take(channel.range(..id).rev(), limit),
         PageFrom::Newest => take(channel.iter().rev(), limit),
         PageFrom::Around(id) => {
-            let mut below = take(channel.range(..id).rev(), limit / 2).messages;
+            let mut below = take(channel.range(..id).rev(), limit.half()).messages;
             below.reverse();
-            let from_on = take(channel.range(id..), limit - below.len());
+            let from_on = take(channel.range(id..), limit.beside(&below));
             below.extend(from_on.messages);
             Page { messages: below, has_more: from_on.has_more }
         }
@@ -160,9 +161,12 @@ fn page(channel: &BTreeMap<MessageId, Message>, from: PageFrom, limit: usize) ->
 }
 
 fn take<'a>(
-    mut messages: impl Iterator<Item = (&'a MessageId, &'a Message)>,
-    limit: usize,
+    messages: impl Iterator<Item = (&'a MessageId, &'a Message)>,
+    limit: PageLimit,
 ) -> Page {
-    let taken = messages.by_ref().take(limit).map(|(_, message)| message.clone()).collect();
-    Page { messages: taken, has_more: messages.next().is_some() }
+    let messages = messages.map(|(_, message)| Ok::<_, Infallible>(message.clone()));
+    match Page::within(limit, messages) {
+        Ok(page) => page,
+        Err(never) => match never {},
+    }
 }

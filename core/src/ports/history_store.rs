@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::BoxFuture;
 use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
+use crate::protocol::MessageView;
 
 /// The key-value store of messages, key `(channel_id, message_id)`.
 ///
@@ -43,7 +44,7 @@ use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 /// let outcomes = history.append(partition, vec![send(1), send(2)]).await?;
 /// assert_eq!(outcomes, [Appended::Stored, Appended::Repeat(MessageId::new(1))]);
 ///
-/// let page = history.page(channel_id, PageFrom::After(MessageId::default()), 10).await?;
+/// let page = history.page(channel_id, PageFrom::After(MessageId::default()), 10.into()).await?;
 /// assert_eq!(page.messages, [send(1)]);
 /// assert_eq!(history.stored_position(partition).await?, MessageId::new(2));
 /// # Ok::<(), pabal_core::ports::HistoryError>(())
@@ -77,7 +78,8 @@ pub trait HistoryStore: Send + Sync + 'static {
         partition: Partition,
     ) -> BoxFuture<'_, Result<MessageId, HistoryError>>;
 
-    /// Part of a channel, at most `limit` messages.
+    /// Part of a channel, within `limit`. Reads little more than it returns: a page must not cost the
+    /// memory of messages that its caller has no room for.
     ///
     /// # Errors
     /// [`HistoryError::Unavailable`]: retry. [`HistoryError::Damaged`]: do not retry.
@@ -85,7 +87,7 @@ pub trait HistoryStore: Send + Sync + 'static {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> BoxFuture<'_, Result<Page, HistoryError>>;
 
     /// One message; absent if it is not stored.
@@ -153,6 +155,43 @@ pub enum PageFrom {
     Around(MessageId),
 }
 
+/// How much a page holds at most. Its first message always fits, whatever its size, or a reader could
+/// not get past it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// How many messages.
+    pub messages: usize,
+    /// How many bytes of JSON, each message by [`MessageView::max_bytes`]. In
+    /// [`PageFrom::Around`] up to half of them lie below the id.
+    pub bytes: usize,
+}
+
+impl From<usize> for PageLimit {
+    /// So many messages, of any size.
+    fn from(messages: usize) -> Self {
+        Self { messages, bytes: usize::MAX }
+    }
+}
+
+impl PageLimit {
+    /// The limit of the part of [`PageFrom::Around`] that lies below the id.
+    #[must_use]
+    pub fn half(self) -> Self {
+        Self { messages: self.messages / 2, bytes: self.bytes / 2 }
+    }
+
+    /// What is left beside `messages`.
+    #[must_use]
+    pub fn beside(self, messages: &[Message]) -> Self {
+        let bytes: usize = match self.bytes {
+            usize::MAX => 0,
+            _ => messages.iter().map(|message| MessageView::from(message).max_bytes()).sum(),
+        };
+        let messages = self.messages.saturating_sub(messages.len());
+        Self { messages, bytes: self.bytes.saturating_sub(bytes) }
+    }
+}
+
 /// Part of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -160,6 +199,69 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// Whether there are more messages after the last one in that order.
     pub has_more: bool,
+}
+
+impl Page {
+    /// The first of `messages` that are within `limit`. Stops at the first error.
+    ///
+    /// # Errors
+    /// The first error of `messages`.
+    pub fn within<E>(
+        limit: PageLimit,
+        messages: impl IntoIterator<Item = Result<Message, E>>,
+    ) -> Result<Self, E> {
+        let mut filling = PageFilling::new(limit);
+        for message in messages {
+            if !filling.push(message?) {
+                break;
+            }
+        }
+        Ok(filling.page())
+    }
+}
+
+/// A page while an adapter fills it.
+#[derive(Debug)]
+pub struct PageFilling {
+    page: Page,
+    left: PageLimit,
+}
+
+impl PageFilling {
+    /// An empty page within `limit`.
+    pub fn new(limit: PageLimit) -> Self {
+        Self { page: Page::default(), left: limit }
+    }
+
+    /// Appends a message, if it fits. If not, the page is complete, and there is more.
+    pub fn push(&mut self, message: Message) -> bool {
+        let bytes = match self.left.bytes {
+            usize::MAX => 0,
+            _ => MessageView::from(&message).max_bytes(),
+        };
+        let fits = bytes <= self.left.bytes || self.page.messages.is_empty();
+        if self.left.messages == 0 || !fits {
+            self.page.has_more = true;
+            return false;
+        }
+        self.left.messages -= 1;
+        self.left.bytes = match self.left.bytes {
+            usize::MAX => usize::MAX,
+            left => left.saturating_sub(bytes),
+        };
+        self.page.messages.push(message);
+        true
+    }
+
+    /// How many more messages fit, by their number.
+    pub fn missing(&self) -> usize {
+        self.left.messages
+    }
+
+    /// The page.
+    pub fn page(self) -> Page {
+        self.page
+    }
 }
 
 /// Why a history call failed.

@@ -36,7 +36,9 @@ pub use clock::Clock;
 pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, SettingsChange,
 };
-pub use history_store::{Appended, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW};
+pub use history_store::{
+    Appended, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, SEND_KEY_WINDOW,
+};
 pub use interest::{Interest, InterestError};
 pub use message_log::{LogEntry, LogError, MessageLog, Origin, Sequenced};
 pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};

@@ -34,6 +34,26 @@ impl<'a> From<&'a Message> for MessageView<'a> {
     }
 }
 
+impl MessageView<'_> {
+    /// At most so many bytes of JSON, with the comma that follows. Exact but for the digits of the ids: a
+    /// control character takes six bytes.
+    pub fn max_bytes(&self) -> usize {
+        /// Names, punctuation, the time, and five ids of 19 digits.
+        const FRAME: usize = 224;
+        FRAME + escaped_bytes(self.content) + self.client_message_id.map_or(0, escaped_bytes)
+    }
+}
+
+/// How many bytes a text takes within a JSON string (RFC 8259 section 7), as `serde_json` writes it.
+fn escaped_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Event<'a> {
@@ -102,6 +122,23 @@ pub fn message(message: &Message) -> Bytes {
     json(&Event::Message { message: message.into() }, 288 + message.content.len())
 }
 
+/// What makes a newer event take the place of this one, if it is a moment: an event that is only of use
+/// until the next of its kind (`typing`, `read`, `presence`). Absent for any other event.
+///
+/// It is read from the document itself, so that nodes of all versions agree.
+pub fn moment(event: &[u8]) -> Option<&[u8]> {
+    let before = |field: &str| {
+        let mut starts = event.windows(field.len());
+        starts.position(|part| part == field.as_bytes()).map(|at| &event[..at])
+    };
+    if event.starts_with(br#"{"type":"read","#) {
+        return before(",\"message_id\":");
+    }
+    // Of presence only the very same is replaced: friends see each change.
+    let whole = [&br#"{"type":"typing","#[..], br#"{"type":"presence","#];
+    whole.iter().any(|start| event.starts_with(start)).then_some(event)
+}
+
 /// A member has read up to a message.
 pub fn read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> Bytes {
     json(&Event::Read { channel_id, user_id, message_id }, 128)
@@ -145,7 +182,45 @@ pub fn draining(reconnect_after_ms: u64, url: Option<&str>) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_size_of_a_message_is_known_before_it_is_serialised(
+            content in r"[\x00-\x7f안\u{10ffff}]{0,50}", name in proptest::option::of(".{1,20}"),
+            id in 0..u64::MAX >> 1, to in proptest::option::of(0..u64::MAX >> 1),
+        ) {
+            let message = Message {
+                message_id: MessageId::new(id),
+                channel_id: ChannelId::new(id),
+                message_from: UserId::new(id),
+                message_to: to.map(UserId::new),
+                content: content.into(),
+                client_message_id: name.map(Into::into),
+            };
+            let view = MessageView::from(&message);
+            let written = serde_json::to_vec(&view).expect("serialises").len() + 1;
+            prop_assert!(view.max_bytes() >= written);
+            prop_assert!(view.max_bytes() <= written + 160, "{} bytes, {written}", view.max_bytes());
+        }
+    }
+
+    #[test]
+    fn a_moment_is_replaced_by_the_next_of_its_kind() {
+        let (channel, user) = (ChannelId::new(7), UserId::new(1));
+        let [first, second, other] = [(7, 1), (7, 2), (8, 2)]
+            .map(|(id, upto)| read(ChannelId::new(id), user, MessageId::new(upto)));
+        assert!(moment(&first).is_some());
+        assert_eq!(moment(&first), moment(&second));
+        assert_ne!(moment(&first), moment(&other));
+        assert!(moment(&presence(user, true)).is_some());
+        assert_ne!(moment(&presence(user, true)), moment(&presence(user, false)));
+        assert_eq!(moment(&typing(channel, user)), moment(&typing(channel, user)));
+        assert_ne!(moment(&typing(channel, user)), moment(&typing(channel, UserId::new(2))));
+        assert_eq!(moment(&resync(channel, MessageId::new(1))), None);
+    }
 
     #[test]
     fn a_message_event_has_the_fields_of_the_contract() {

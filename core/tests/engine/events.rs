@@ -84,7 +84,7 @@ async fn a_sync_returns_channels_with_a_cursor_from_there_and_the_others_with_th
     }
     let head = send_hello(&scene.engine, scene.ann, other).await;
     let cursors = [(scene.group, ids[0])].into();
-    let synced = scene.engine.sync(scene.ann, &cursors, 2).await.expect("reads");
+    let synced = scene.engine.sync(scene.ann, &cursors, None, 2).await.expect("reads");
     let synced = synced.channels;
     assert_eq!(synced.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [scene.group, other]);
     let (named, unnamed) = (&synced[0].1, &synced[1].1);
@@ -111,7 +111,7 @@ async fn channels_that_were_left_or_deleted_block_no_catch_up() {
     let never = ChannelId::new(999);
     let cursors: Cursors =
         [scene.group, left, deleted, never].map(|id| (id, MessageId::new(0))).into();
-    let synced = scene.engine.sync(scene.ann, &cursors, 50).await.expect("reads");
+    let synced = scene.engine.sync(scene.ann, &cursors, None, 50).await.expect("reads");
     let [(channel_id, beyond)] = &synced.channels[..] else { panic!("{synced:?}") };
     assert_eq!((*channel_id, beyond.cur_max_message_id), (scene.group, message_id));
     assert_eq!(synced.gone, [left, deleted, never]);

@@ -155,7 +155,7 @@ async fn a_reader_with_a_cursor_never_misses_a_message() {
     let mut seen = Vec::new();
     loop {
         let done = sends.is_finished();
-        let synced = engine.sync(ann, &cursors, 7).await.expect("reads").channels;
+        let synced = engine.sync(ann, &cursors, None, 7).await.expect("reads").channels;
         let (_, sync) = &synced[0];
         seen.extend(sync.messages.iter().map(|message| message.message_id));
         cursors.insert(group, sync.cur_max_message_id);

@@ -18,7 +18,7 @@ use pabal_transports::{Connection, ConnectionMeter};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::connection::{Connections, until};
+use super::connection::{Connections, take_held, until};
 use super::handoff::{Http1Handoff, Stream};
 use super::request_body::RequestBody;
 use super::response_body::{ResponseBody, until_it_waits};
@@ -69,6 +69,7 @@ impl Connections {
                         return Err(HandedOver);
                     }
                     let (request, body) = RequestBody::share(request, &meter);
+                    meter.earlier_written().await;
                     let responding = this.dispatch(request, peer, &meter);
                     let mut response = until_it_waits(responding, &meter).await;
                     // Boxed: most requests have no body.
@@ -78,6 +79,10 @@ impl Connections {
                     {
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(CONNECTION, close);
+                    }
+                    // hyper copies the answer into its buffer, from where it is written.
+                    if let Some(held) = take_held(&mut response) {
+                        meter.hold_until_written(held);
                     }
                     report.busy.store(false, Ordering::Relaxed);
                     Ok(response.map(|body| ResponseBody::new(body, meter)))

@@ -21,7 +21,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, V
 use http_body::Body as _;
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use pabal_core::engine::{BudgetKind, Reservation};
 use pabal_core::model::NodeId;
+use pabal_core::protocol::Problem;
 use pabal_transports::{
     Body, BodyError, Connection, ConnectionMeter, Requests, ResponseFuture, Transports,
     problem_response,
@@ -172,11 +174,17 @@ impl PollServer {
             }
             let last = finishing.already();
             let written = match encode(response, last) {
-                Encoded::Whole(response) => write(connection, &response).await,
+                // The bytes are in flight until the client has taken them.
+                Encoded::Whole(response, _held) => write(connection, &response).await,
                 // Boxed: a parked poll should not have memory for it.
                 Encoded::Stream(head, coding, body) => {
+                    let count = |bytes| {
+                        let holder = meter.holder(None);
+                        transports.budget().reserve(BudgetKind::Answers, holder, bytes)
+                    };
                     let body = (coding, body);
-                    Box::pin(stream(head, body, connection, (&mut unread, meter))).await
+                    let rest = (&mut unread, meter);
+                    Box::pin(stream(head, body, (connection, &count), rest)).await
                 }
             };
             if written.is_err() {
@@ -344,7 +352,7 @@ fn append(unread: &mut Bytes, more: Bytes) {
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
     head: Vec<u8>,
     (coding, mut body): (Coding, UnsyncBoxBody<Bytes, BodyError>),
-    connection: &mut Connection<S>,
+    (connection, count): (&mut Connection<S>, &impl Fn(usize) -> Result<Reservation, Problem>),
     (unread, meter): (&mut Bytes, &ConnectionMeter),
 ) -> io::Result<()> {
     let (mut out, mut client) = (head, Client::default());
@@ -374,8 +382,23 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
             None => {}
         }
         // The buffer is freed: nearly always nothing waits to be written.
-        write(connection, &std::mem::take(&mut out)).await?;
+        write_counted(connection, &std::mem::take(&mut out), count).await?;
     }
+}
+
+/// Writes a part of a stream. What a client does not take at once is counted; at the limit the connection
+/// ends, and the session keeps the events.
+async fn write_counted<S: AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    bytes: &[u8],
+    count: impl Fn(usize) -> Result<Reservation, Problem>,
+) -> io::Result<()> {
+    let mut writing = pin!(write(connection, bytes));
+    if let Some(written) = writing.as_mut().now_or_never() {
+        return written;
+    }
+    let _held = count(bytes.len()).map_err(|problem| io::Error::other(problem.detail))?;
+    writing.await
 }
 
 async fn write<S: AsyncWrite + Unpin>(

@@ -65,7 +65,7 @@ async fn respond(mut stream: TcpStream, refused: Refused) -> std::io::Result<()>
     let http2 = first.len() >= 3 && HTTP2.starts_with(first);
     match encode(problem_response(&problem(refused)), true) {
         _ if http2 => stream.write_all(GOAWAY).await?,
-        Encoded::Whole(response) => stream.write_all(&response).await?,
+        Encoded::Whole(response, _) => stream.write_all(&response).await?,
         Encoded::Stream(..) => {}
     }
     stream.shutdown().await?;

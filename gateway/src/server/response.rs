@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Response, response};
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use pabal_core::engine::Reservation;
 use pabal_transports::{Body, BodyError};
 
 /// How many bytes of a body have room behind its head from the beginning.
@@ -14,8 +15,8 @@ const BODY_BYTES: usize = 64 * 1024;
 
 /// A response in the form in which it is written.
 pub(super) enum Encoded {
-    /// All bytes.
-    Whole(Vec<u8>),
+    /// All bytes, and what counts them until they are written.
+    Whole(Vec<u8>, Option<Reservation>),
     /// The head, and a body to be written as it comes.
     Stream(Vec<u8>, Coding, UnsyncBoxBody<Bytes, BodyError>),
 }
@@ -33,10 +34,10 @@ pub(super) enum Coding {
 pub(super) fn encode(response: Response<Body>, last: bool) -> Encoded {
     let (parts, body) = response.into_parts();
     match body.into_full() {
-        Ok(body) => {
+        Ok((body, held)) => {
             let mut out = head(&parts, Some(body.len()), last);
             out.extend_from_slice(&body);
-            Encoded::Whole(out)
+            Encoded::Whole(out, held)
         }
         Err(body) => {
             let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());

@@ -132,3 +132,30 @@ async fn sends_are_rate_limited_unless_limits_are_off() {
     assert!(refused.problem(429, "rate_limited")["retry_after_ms"].as_u64().unwrap() > 0);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_ends_at_half_a_mebibyte_of_json_and_says_that_there_is_more() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let notes = mina.group("Notes", &[]).await;
+    let mut ids = Vec::new();
+    for _ in 0..9 {
+        // Each of these bytes takes six in JSON.
+        ids.push(text(&mina.say(&notes, &"\u{1}".repeat(16 * 1024)).await["message_id"]));
+    }
+    let path = format!("/v1/channels/{notes}/messages");
+    let (mut after, mut read, mut pages) = ("0".to_owned(), Vec::new(), 0);
+    loop {
+        let reply = mina.get(&format!("{path}?after={after}&limit=200")).await;
+        assert!(reply.text.len() <= 512 * 1024, "{} bytes", reply.text.len());
+        let page = reply.json(200);
+        read.extend(pluck(&page["messages"], "message_id").into_iter().map(str::to_owned));
+        after = read.last().unwrap().clone();
+        pages += 1;
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!((read, pages), (ids, 2));
+    node.stop().await;
+}

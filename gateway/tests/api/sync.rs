@@ -94,3 +94,59 @@ async fn invalid_syncs_are_refused() {
     node.post("/v1/sync", json!({})).await.problem(401, "unauthenticated");
     node.stop().await;
 }
+
+/// The longest content, of which each byte takes six in JSON.
+fn controls() -> String {
+    "\u{1}".repeat(16 * 1024)
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_says_so_and_continues_after_its_last_channel() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let (mut held, mut expected) = (serde_json::Map::new(), Vec::new());
+    for number in 0..9 {
+        let channel = mina.group(&number.to_string(), &[]).await;
+        // Named and unnamed channels alternate; the named ones have most of the messages.
+        let messages = if number % 2 == 0 { 12 } else { 1 };
+        for _ in 0..messages {
+            mina.say(&channel, &controls()).await;
+        }
+        if number % 2 == 0 {
+            held.insert(channel.clone(), json!("0"));
+        }
+        expected.push((channel, messages));
+    }
+    let (mut after, mut found) = (None::<String>, Vec::new());
+    loop {
+        let body = json!({"channels": held, "after": after});
+        let reply = mina.post("/v1/sync", body).await;
+        assert!(reply.text.len() < (4 << 20) + 128 * 1024, "{} bytes", reply.text.len());
+        let answer = reply.json(200);
+        for (channel, part) in answer["channels"].as_object().unwrap() {
+            assert!(after.as_ref().is_none_or(|after| id(channel) > id(after)));
+            let messages = part["messages"].as_array().unwrap().len();
+            found.push((channel.clone(), messages, part["has_more"] == true));
+        }
+        if answer["has_more"] != true {
+            assert!(answer.get("next").is_none());
+            break;
+        }
+        after = Some(text(&answer["next"]));
+        let last = found.iter().map(|(channel, ..)| channel).max_by_key(|channel| id(channel));
+        assert_eq!(last, after.as_ref(), "the last channel of the answer");
+    }
+    found.sort_by_key(|(channel, ..)| id(channel));
+    expected.sort_by_key(|(channel, _)| id(channel));
+    let channels: Vec<_> = found.iter().map(|(channel, ..)| channel).collect();
+    let wanted: Vec<_> = expected.iter().map(|(channel, _)| channel).collect();
+    assert_eq!(channels, wanted, "each channel once");
+    for ((_, messages, has_more), (_, wanted)) in found.iter().zip(&expected) {
+        assert_eq!(messages < wanted, *has_more, "{messages} of {wanted}");
+    }
+    node.stop().await;
+}
+
+fn id(text: &str) -> u64 {
+    text.parse().unwrap()
+}

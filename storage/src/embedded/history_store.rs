@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use fjall::{Guard, Iter, Readable, Snapshot};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
-use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
+use pabal_core::ports::{
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit,
+};
 
 use super::database::{Database, ReadError, yield_between_rows};
 use super::export::{ExportError, Exported};
@@ -97,7 +99,7 @@ impl HistoryStore for FjallHistoryStore {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
         Box::pin(async move { self.channel(channel_id)?.page(from, limit).await })
     }
@@ -162,7 +164,7 @@ impl ChannelRows<'_> {
         self.durable.range(&self.database.messages, (from.map(key), to.map(key)))
     }
 
-    async fn page(&self, from: PageFrom, limit: usize) -> Result<Page, HistoryError> {
+    async fn page(&self, from: PageFrom, limit: PageLimit) -> Result<Page, HistoryError> {
         let whole = (Bound::Included(FIRST), Bound::Included(LAST));
         let below = |id| self.range(whole.0, Bound::Excluded(id)).rev();
         match from {
@@ -170,9 +172,9 @@ impl ChannelRows<'_> {
             PageFrom::Before(id) => self.take(below(id), limit).await,
             PageFrom::Newest => self.take(self.range(whole.0, whole.1).rev(), limit).await,
             PageFrom::Around(id) => {
-                let mut messages = self.take(below(id), limit / 2).await?.messages;
+                let mut messages = self.take(below(id), limit.half()).await?.messages;
                 messages.reverse();
-                let remaining = limit - messages.len();
+                let remaining = limit.beside(&messages);
                 let from_on =
                     self.take(self.range(Bound::Included(id), whole.1), remaining).await?;
                 messages.extend(from_on.messages);
@@ -184,20 +186,18 @@ impl ChannelRows<'_> {
     async fn take(
         &self,
         rows: impl Iterator<Item = Guard>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, HistoryError> {
-        let mut page = Page::default();
+        let mut page = PageFilling::new(limit);
         for (row, guard) in rows.enumerate() {
             let (key, value) = guard.into_inner().map_err(ReadError::from)?;
-            if row == limit {
-                page.has_more = true;
+            let message_id = codec::id_in_key(&key).map_err(|e| self.damaged(FIRST, &e))?;
+            if !page.push(self.decode(message_id, &value)?) {
                 break;
             }
-            let message_id = codec::id_in_key(&key).map_err(|e| self.damaged(FIRST, &e))?;
-            page.messages.push(self.decode(message_id, &value)?);
             yield_between_rows(row).await;
         }
-        Ok(page)
+        Ok(page.page())
     }
 
     fn get(&self, message_id: MessageId) -> Result<Option<Message>, HistoryError> {
@@ -297,7 +297,7 @@ mod tests {
             store.history.find_sent(key).await.expect("a look").is_some()
         };
         assert!(!find(busy, 3).await && find(busy, 4).await && find(quiet, 0).await);
-        let page = store.history.page(ChannelId::new(0), PageFrom::Newest, 50).await;
+        let page = store.history.page(ChannelId::new(0), PageFrom::Newest, 50.into()).await;
         assert_eq!(page.expect("a page").messages.len(), 11, "messages stay");
     }
 }

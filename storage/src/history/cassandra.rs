@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
-use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
+use pabal_core::ports::{
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit,
+};
 use tokio::time::timeout;
 
 use self::address::Address;
@@ -30,6 +32,9 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The deadline of any other call.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number of messages that a page reads at once: a megabyte at their largest size.
+const PAGE_ROWS: usize = 64;
 
 /// The number of messages that a count reads at once.
 const COUNT_ROWS: usize = 500;
@@ -104,7 +109,7 @@ impl Client {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, HistoryError> {
         match from {
             PageFrom::After(id) => {
@@ -122,34 +127,33 @@ impl Client {
                 let up =
                     self.take(ChannelScan::ascending(channel_id, stored_id(id)), limit).await?;
                 let down =
-                    self.take(ChannelScan::descending(channel_id, below(id)), limit / 2).await?;
-                let (mut messages, mut from_on) = (down.messages, up.messages);
+                    self.take(ChannelScan::descending(channel_id, below(id)), limit.half()).await?;
+                let mut messages = down.messages;
                 messages.reverse();
-                let remaining = limit - messages.len();
-                let has_more = up.has_more || from_on.len() > remaining;
-                from_on.truncate(remaining);
-                messages.extend(from_on);
-                Ok(Page { messages, has_more })
+                let from_on = up.messages.into_iter().map(Ok::<_, HistoryError>);
+                let from_on = Page::within(limit.beside(&messages), from_on)?;
+                messages.extend(from_on.messages);
+                Ok(Page { messages, has_more: up.has_more || from_on.has_more })
             }
         }
     }
 
-    async fn take(&self, mut scan: ChannelScan, limit: usize) -> Result<Page, HistoryError> {
+    async fn take(&self, mut scan: ChannelScan, limit: PageLimit) -> Result<Page, HistoryError> {
         let channel_id = scan.channel_id();
-        let mut page = Page::default();
-        while page.messages.len() <= limit {
-            let missing = limit.saturating_add(1) - page.messages.len();
-            let rows = scan.next(self, missing).await?;
+        let mut page = PageFilling::new(limit);
+        loop {
+            // The size of rows is not known before they are read: a few at a time.
+            let at_most = page.missing().saturating_add(1).min(PAGE_ROWS);
+            let rows = scan.next(self, at_most).await?;
             if rows.is_empty() {
-                return Ok(page);
+                return Ok(page.page());
             }
             for (id, body) in &rows {
-                page.messages.push(decode(channel_id, message_id(*id)?, body)?);
+                if !page.push(decode(channel_id, message_id(*id)?, body)?) {
+                    return Ok(page.page());
+                }
             }
         }
-        page.messages.truncate(limit);
-        page.has_more = true;
-        Ok(page)
     }
 
     async fn count_unread(
@@ -196,7 +200,7 @@ impl HistoryStore for CassandraHistoryStore {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
         with_timeout(READ_TIMEOUT, self.client.page(channel_id, from, limit))
     }

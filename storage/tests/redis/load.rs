@@ -109,8 +109,11 @@ impl Load {
         let mut stored = Vec::new();
         for channel in 0..u64::from(PARTITIONS) {
             let channel_id = ChannelId::new(channel);
-            let page =
-                self.shared.history.page(channel_id, PageFrom::After(MessageId::new(0)), 1 << 20);
+            let page = self.shared.history.page(
+                channel_id,
+                PageFrom::After(MessageId::new(0)),
+                (1 << 20).into(),
+            );
             for message in page.await.expect("a page").messages {
                 stored.push(message.content.to_string());
             }

@@ -21,11 +21,15 @@ struct NewMessage<'a> {
 #[derive(Serialize)]
 struct Held<'a> {
     channels: &'a Cursors,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<ChannelId>,
 }
 
 #[derive(Deserialize)]
 struct Synced {
     channels: BTreeMap<ChannelId, Beyond>,
+    /// The last channel of an answer that does not hold all.
+    next: Option<ChannelId>,
 }
 
 impl Account {
@@ -71,7 +75,8 @@ impl Account {
     }
 
     /// Reads the messages after these cursors, at most `limit` (1 to 200) of each channel. `cursors` names at
-    /// most 1,000 channels; the caller's other channels are returned with their newest message.
+    /// most 1,000 channels; the caller's other channels are returned with their newest message. Takes several
+    /// requests if the channels do not fit one answer.
     ///
     /// # Errors
     /// `not_a_member` of a channel that is named, `invalid`: do not retry. Others: see [`Account`].
@@ -81,7 +86,15 @@ impl Account {
         limit: usize,
     ) -> Result<BTreeMap<ChannelId, Beyond>, Error> {
         let path = format!("/v1/sync?limit={limit}");
-        let body = Held { channels: cursors };
-        Ok(self.write::<Synced>(Method::POST, &path, &body).await?.channels)
+        let (mut channels, mut after) = (BTreeMap::new(), None);
+        loop {
+            let body = Held { channels: cursors, after };
+            let mut synced: Synced = self.write(Method::POST, &path, &body).await?;
+            channels.append(&mut synced.channels);
+            if synced.next.is_none() {
+                return Ok(channels);
+            }
+            after = synced.next;
+        }
     }
 }

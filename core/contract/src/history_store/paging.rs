@@ -5,7 +5,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::{ANN, BEN, CHANNEL, NO_ID, Store, append, id, named, new_message};
 use pabal_core::model::{ChannelId, Message, MessageId};
-use pabal_core::ports::{Appended, Page, PageFrom};
+use pabal_core::ports::{Appended, Page, PageFrom, PageLimit};
+use pabal_core::protocol::MessageView;
 
 /// Ten messages of the channel, at 10, 20, … 100 ms.
 async fn ten(store: &Store) -> Vec<Message> {
@@ -17,7 +18,7 @@ async fn ten(store: &Store) -> Vec<Message> {
 
 /// The numbers (1 to 10) of the messages in a page of [`ten`], and whether there is more.
 async fn numbers(store: &Store, from: PageFrom, limit: usize) -> (Vec<u64>, bool) {
-    let page = store.page(CHANNEL, from, limit).await.expect("a page");
+    let page = store.page(CHANNEL, from, limit.into()).await.expect("a page");
     let since_first = |message: &Message| message.created_at().since(id(0).created_at());
     let number = |message: &Message| since_first(message).as_millis() as u64 / 10;
     (page.messages.iter().map(number).collect(), page.has_more)
@@ -81,7 +82,7 @@ pub(super) async fn has_more_is_exact_at_the_borders(store: Store) {
         }
     }
     for limit in [9, 10, 11, usize::MAX] {
-        let page = store.page(CHANNEL, PageFrom::Newest, limit).await.expect("a page");
+        let page = store.page(CHANNEL, PageFrom::Newest, limit.into()).await.expect("a page");
         assert_eq!(page.messages.len(), limit.min(messages.len()));
         assert_eq!(page.has_more, limit < messages.len());
     }
@@ -109,7 +110,8 @@ pub(super) async fn pages_continue_across_long_gaps(store: Store) {
     for limit in 1..=3 {
         let (mut up, mut last, mut more) = (Vec::new(), NO_ID, true);
         while more {
-            let page = store.page(CHANNEL, PageFrom::After(last), limit).await.expect("a page");
+            let page =
+                store.page(CHANNEL, PageFrom::After(last), limit.into()).await.expect("a page");
             last = page.messages.last().expect("there was more").message_id;
             up.extend(page.messages);
             more = page.has_more;
@@ -117,7 +119,7 @@ pub(super) async fn pages_continue_across_long_gaps(store: Store) {
         assert_eq!(up, messages, "upwards by {limit}");
         let (mut down, mut from, mut more) = (Vec::new(), PageFrom::Newest, true);
         while more {
-            let page = store.page(CHANNEL, from, limit).await.expect("a page");
+            let page = store.page(CHANNEL, from, limit.into()).await.expect("a page");
             from = PageFrom::Before(page.messages.last().expect("there was more").message_id);
             down.extend(page.messages);
             more = page.has_more;
@@ -125,6 +127,47 @@ pub(super) async fn pages_continue_across_long_gaps(store: Store) {
         down.reverse();
         assert_eq!(down, messages, "downwards by {limit}");
     }
+}
+
+/// The numbers of a page whose limit is the JSON of `numbers`, and `spare` bytes.
+async fn within(
+    store: &Store,
+    messages: &[Message],
+    (from, numbers, spare): (PageFrom, &[usize], isize),
+) -> (Vec<u64>, bool) {
+    let bytes = |number: &usize| MessageView::from(&messages[number - 1]).max_bytes();
+    let bytes: usize = numbers.iter().map(bytes).sum();
+    let limit = PageLimit { messages: 8, bytes: bytes.strict_add_signed(spare) };
+    let page = store.page(CHANNEL, from, limit).await.expect("a page");
+    let since_first = |message: &Message| message.created_at().since(id(0).created_at());
+    let number = |message: &Message| since_first(message).as_millis() as u64 / 10;
+    (page.messages.iter().map(number).collect(), page.has_more)
+}
+
+pub(super) async fn a_page_ends_at_its_limit_of_bytes(store: Store) {
+    // Control characters take six bytes each in JSON, and their number rises with that of the message.
+    let message = |number: u64| Message {
+        content: "\u{1}".repeat(50 * number as usize).into(),
+        ..new_message(CHANNEL, id(10 * number), ANN)
+    };
+    let messages: Vec<_> = (1..=10).map(message).collect();
+    append(&store, &messages).await;
+    let read = async |from, numbers: &[usize], spare| {
+        within(&store, &messages, (from, numbers, spare)).await
+    };
+    let (start, end) = (PageFrom::After(NO_ID), PageFrom::Newest);
+    assert_eq!(read(start, &[1, 2, 3], 0).await, (vec![1, 2, 3], true));
+    assert_eq!(read(start, &[1, 2, 3], -1).await, (vec![1, 2], true));
+    assert_eq!(read(end, &[10, 9], 0).await, (vec![10, 9], true));
+    assert_eq!(read(end, &[10, 9], -1).await, (vec![10], true), "9 does not fit, nor do others");
+    assert_eq!(read(end, &[], 0).await, (vec![10], true), "a page has at least one message");
+    assert_eq!(read(PageFrom::After(id(80)), &[9, 10], 0).await, (vec![9, 10], false));
+    assert_eq!(read(PageFrom::Before(id(30)), &[2, 1], 0).await, (vec![2, 1], false));
+    assert_eq!(read(start, &[1, 2, 3, 4, 5, 6, 7, 8, 9], 0).await.0.len(), 8, "by number");
+    let around = PageFrom::Around(id(50));
+    let halves = read(around, &[4, 5, 6], 0).await;
+    assert_eq!(halves, (vec![3, 4, 5], true), "the larger ones above get the other half");
+    assert_eq!(read(around, &[], 0).await, (vec![4, 5], true), "at least one on either side");
 }
 
 /// The channels of a random history in one partition, as ordered lists.
@@ -192,7 +235,7 @@ pub(super) async fn random_histories_match_the_model(store: Store) {
                 2 => PageFrom::Newest,
                 _ => PageFrom::Around(some_id),
             };
-            let page = store.page(ChannelId::new(channel as u64), from, limit).await;
+            let page = store.page(ChannelId::new(channel as u64), from, limit.into()).await;
             let page = page.expect("a page");
             let expected = model.page(channel, from, limit);
             assert_eq!(page, expected, "{from:?}, {limit}, batch {batch} of {SEED:#x}");

@@ -49,12 +49,12 @@ async fn everything_is_kept_after_reopening(open: impl AsyncFn() -> Store) {
     assert_eq!(all(&store, CHANNEL).await, [], "the location was not empty");
     append(&store, &messages).await;
     append_to(&store, 3, &[new_message(ChannelId::new(8), id_in(3, 7), ANN)]).await;
-    let newest = store.page(CHANNEL, PageFrom::Newest, 10).await.expect("a page");
+    let newest = store.page(CHANNEL, PageFrom::Newest, 10.into()).await.expect("a page");
     drop(store);
     for _ in 0..2 {
         let store = open().await;
         assert_eq!(all(&store, CHANNEL).await, messages);
-        assert_eq!(store.page(CHANNEL, PageFrom::Newest, 10).await.expect("a page"), newest);
+        assert_eq!(store.page(CHANNEL, PageFrom::Newest, 10.into()).await.expect("a page"), newest);
         assert_eq!(get(&store, &messages[51]).await.as_ref(), Some(&messages[51]));
         assert_eq!(head(&store, CHANNEL).await, id(62));
         assert_eq!(position(&store, 0).await, id(62));

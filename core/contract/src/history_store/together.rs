@@ -114,7 +114,7 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
         // Loaded before the read, so that the last read starts after the last append.
         let last_round = done.load(Ordering::SeqCst);
         let after = seen.last().copied().unwrap_or(NO_ID);
-        let page = store.page(CHANNEL, PageFrom::After(after), 1_000).await.expect("a page");
+        let page = store.page(CHANNEL, PageFrom::After(after), 1_000.into()).await.expect("a page");
         seen.extend(page.messages.iter().map(|message| message.message_id));
         if last_round {
             return seen;
@@ -128,7 +128,7 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<MessageId> {
 async fn watch_newest(store: Store, done: Arc<AtomicBool>) {
     let mut known = BTreeSet::new();
     while !done.load(Ordering::SeqCst) {
-        let page = store.page(CHANNEL, PageFrom::Newest, 1_000).await.expect("a page");
+        let page = store.page(CHANNEL, PageFrom::Newest, 1_000.into()).await.expect("a page");
         let ids: BTreeSet<_> = page.messages.iter().map(|message| message.message_id).collect();
         let highest_known = known.last().copied().unwrap_or(NO_ID);
         let late = ids.difference(&known).find(|id| **id < highest_known);

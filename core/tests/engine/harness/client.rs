@@ -167,7 +167,8 @@ impl Client {
     pub(crate) async fn fetch(&mut self, world: &World) {
         for (&channel_id, held) in &mut self.channels {
             for &(above, upto) in &held.missing {
-                let page = world.history.page(channel_id, PageFrom::After(above), usize::MAX).await;
+                let page =
+                    world.history.page(channel_id, PageFrom::After(above), usize::MAX.into()).await;
                 let ids = page.expect("reads").messages.into_iter().map(|m| m.message_id);
                 held.all.extend(ids.filter(|id| *id <= upto));
             }

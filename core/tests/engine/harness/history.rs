@@ -2,12 +2,15 @@
 //! visible.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pabal_core::memory::MemoryHistoryStore;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
-use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
+use pabal_core::ports::{
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -42,6 +45,8 @@ pub(crate) struct TestHistory {
     page_delays: Mutex<Option<StdRng>>,
     append_delays: Mutex<Option<StdRng>>,
     visible: Mutex<Visible>,
+    /// How many messages were read by pages.
+    messages_read: AtomicUsize,
 }
 
 /// The messages that became visible.
@@ -77,6 +82,11 @@ impl TestHistory {
     /// From now on appends take 0 to 3 ms, before and after they store.
     pub(crate) fn delay_appends(&self, seed: u64) {
         *self.append_delays.lock().expect("no panic") = Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// How many messages were read by pages so far.
+    pub(crate) fn messages_read(&self) -> usize {
+        self.messages_read.load(Ordering::Relaxed)
     }
 
     /// The messages of a channel in the order in which they became visible.
@@ -161,12 +171,14 @@ impl HistoryStore for TestHistory {
         &self,
         channel_id: ChannelId,
         from: PageFrom,
-        limit: usize,
+        limit: PageLimit,
     ) -> BoxFuture<'_, Result<Page, HistoryError>> {
         Box::pin(async move {
             self.readable()?;
             pause(&self.page_delays).await;
             let page = self.inner.page(channel_id, from, limit).await;
+            let read = page.as_ref().map_or(0, |page| page.messages.len());
+            self.messages_read.fetch_add(read, Ordering::Relaxed);
             pause(&self.page_delays).await;
             self.after_page.pass().await;
             page

@@ -204,7 +204,7 @@ impl World {
     /// All ids that a channel holds, oldest first.
     pub(crate) async fn stored(&self, channel_id: ChannelId) -> Vec<MessageId> {
         let from = PageFrom::After(MessageId::new(0));
-        let page = self.history.page(channel_id, from, usize::MAX).await.expect("reads");
+        let page = self.history.page(channel_id, from, usize::MAX.into()).await.expect("reads");
         page.messages.iter().map(|message| message.message_id).collect()
     }
 }
