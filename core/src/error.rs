@@ -42,12 +42,13 @@ impl From<&DirectoryError> for Problem {
             DirectoryError::UsernameTaken => {
                 Self::new(ProblemCode::UsernameTaken, error.to_string())
             }
-            DirectoryError::UnknownUser(_) | DirectoryError::UnknownChannel => {
-                Self::new(ProblemCode::NotFound, error.to_string())
-            }
+            DirectoryError::UnknownUser(_) => Self::new(ProblemCode::NotFound, error.to_string()),
             DirectoryError::UserDisabled(_) => {
                 Self::new(ProblemCode::Forbidden, "this account is disabled")
             }
+            DirectoryError::NotAMember => Self::new(ProblemCode::NotAMember, error.to_string()),
+            DirectoryError::Denied(_) => Self::new(ProblemCode::Forbidden, error.to_string()),
+            DirectoryError::Blocked => Self::new(ProblemCode::Blocked, error.to_string()),
             DirectoryError::GroupFull => Self::invalid("members", "the group is full"),
             DirectoryError::IdTaken | DirectoryError::Unavailable(_) => {
                 unavailable(error, "directory")

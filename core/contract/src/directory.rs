@@ -9,6 +9,7 @@ mod profiles;
 mod people;
 mod direct;
 mod groups;
+mod permissions;
 mod pages;
 mod succession;
 mod reference;
@@ -33,6 +34,7 @@ pub async fn run(fresh: impl AsyncFn() -> Dir) {
     people::run(&fresh).await;
     direct::run(&fresh).await;
     groups::run(&fresh).await;
+    permissions::run(&fresh).await;
     pages::run(&fresh).await;
     succession::run(&fresh).await;
     reference::run(&fresh).await;

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
-    SettingsChange,
+    PutMember, RemovedMember, SettingsChange,
 };
 
 use state::State;
@@ -138,10 +138,6 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.blocks_after(user_id, after, limit)))
     }
 
-    fn has_blocked(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool> {
-        self.with(move |state| Ok(state.blocks.contains(&(user_id, other))))
-    }
-
     fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
         self.with(move |state| state.block(user_id, other))
     }
@@ -188,12 +184,21 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.membership(user_id, channel_id)))
     }
 
-    fn rename_group(&self, channel_id: ChannelId, name: String) -> DirectoryFuture<'_, Channel> {
-        self.with(move |state| state.rename_group(channel_id, name))
+    fn rename_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        name: String,
+    ) -> DirectoryFuture<'_, Channel> {
+        self.with(move |state| state.rename_group(by, channel_id, name))
     }
 
-    fn delete_group(&self, channel_id: ChannelId) -> DirectoryFuture<'_, bool> {
-        self.with(move |state| Ok(state.delete_group(channel_id)))
+    fn delete_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+    ) -> DirectoryFuture<'_, (Channel, Vec<UserId>)> {
+        self.with(move |state| state.delete_group(by, channel_id))
     }
 
     fn members_after(
@@ -207,16 +212,22 @@ impl Directory for MemoryDirectory {
 
     fn put_member(
         &self,
+        by: UserId,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> DirectoryFuture<'_, (bool, Role)> {
-        self.with(move |state| state.put_member(channel_id, user_id, role, at_most))
+    ) -> DirectoryFuture<'_, PutMember> {
+        self.with(move |state| state.put_member(by, channel_id, user_id, role, at_most))
     }
 
-    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> DirectoryFuture<'_, bool> {
-        self.with(move |state| Ok(state.remove_member(channel_id, user_id)))
+    fn remove_member(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        user_id: UserId,
+    ) -> DirectoryFuture<'_, Option<RemovedMember>> {
+        self.with(move |state| state.remove_member(by, channel_id, user_id))
     }
 
     fn mark_read(

@@ -6,6 +6,7 @@ mod ids;
 mod time;
 mod message;
 mod channel;
+mod permission;
 mod user;
 
 pub use channel::{Channel, ChannelKind, Member, Membership, Role};
@@ -15,5 +16,6 @@ pub use ids::{
     UserId,
 };
 pub use message::{Draft, Message, SendKey};
+pub use permission::{Denied, GroupChange};
 pub use time::Timestamp;
 pub use user::{Device, Friend, FriendState, NotificationLevel, Settings, TokenHash, User};

@@ -2,7 +2,7 @@
 
 use super::BoxFuture;
 use crate::model::{
-    Channel, ChannelId, Device, Friend, FriendState, Member, Membership, MessageId,
+    Channel, ChannelId, Denied, Device, Friend, FriendState, Member, Membership, MessageId,
     NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
 
@@ -13,8 +13,11 @@ type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// call on every node.
 ///
 /// # Responsibility
-/// The caller decides which user may do what. The store keeps what must hold for every caller: unique
-/// usernames, one direct channel a pair, an owner for every group, limits.
+/// The store keeps what must hold for every caller: unique usernames, one direct channel a pair, an
+/// owner for every group, limits. It also decides who may change a group, or ask to be friends: the
+/// user who wants the change is an argument of the call (`by`, `user_id`), and the decision is part of
+/// the transaction that writes. A caller that decided by an earlier read would act on a role that was
+/// taken away meanwhile. The caller decides everything else, such as which texts are allowed.
 ///
 /// A pair of users is two different users. A method that takes a pair and can return
 /// [`DirectoryError::UnknownUser`] returns it for the same user twice.
@@ -23,6 +26,10 @@ type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// All methods return [`DirectoryError::Unavailable`] if the store does not respond in time: retry,
 /// the change may have happened. Each method names its other errors; of these only
 /// [`DirectoryError::IdTaken`] is worth a retry.
+///
+/// Every change of a group returns [`DirectoryError::NotAMember`] if `by` is not a member, also if there
+/// is no such channel, and [`DirectoryError::Denied`] if the role of `by` does not allow it, as
+/// [`GroupChange`](crate::model::GroupChange) says.
 ///
 /// # Example
 /// ```
@@ -129,7 +136,8 @@ pub trait Directory: Send + Sync + 'static {
     /// friends. Idempotent. Returns the state as `user_id` sees it now.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownUser`].
+    /// [`DirectoryError::UnknownUser`]. [`DirectoryError::Blocked`] if one of the two has blocked the
+    /// other, also if they are friends.
     fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState>;
 
     /// Ends a friendship or a request, for both users. Idempotent. Returns whether there was one.
@@ -143,9 +151,6 @@ pub trait Directory: Send + Sync + 'static {
         after: Option<UserId>,
         limit: usize,
     ) -> DirectoryFuture<'_, Vec<UserId>>;
-
-    /// Whether `user_id` has blocked `other`.
-    fn has_blocked(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
 
     /// `user_id` blocks `other`. Idempotent.
     ///
@@ -205,15 +210,27 @@ pub trait Directory: Send + Sync + 'static {
         channel_id: ChannelId,
     ) -> DirectoryFuture<'_, Option<Membership>>;
 
-    /// Renames a group, and returns it.
+    /// `by` renames a group. Returns the group.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownChannel`], also for a direct channel.
-    fn rename_group(&self, channel_id: ChannelId, name: String) -> DirectoryFuture<'_, Channel>;
+    /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
+    fn rename_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        name: String,
+    ) -> DirectoryFuture<'_, Channel>;
 
-    /// Deletes a group with its memberships. Returns whether it existed. Its messages stay in
-    /// history, where no user may read them.
-    fn delete_group(&self, channel_id: ChannelId) -> DirectoryFuture<'_, bool>;
+    /// `by` deletes a group with its memberships. Returns the group and the members that it had, by
+    /// user id. Its messages stay in history, where no user may read them.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
+    fn delete_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+    ) -> DirectoryFuture<'_, (Channel, Vec<UserId>)>;
 
     /// The members of a channel whose ids are above `after`, by user id; at most `limit`, which
     /// also bounds what is read from the store. Empty if there is no such channel.
@@ -230,27 +247,37 @@ pub trait Directory: Send + Sync + 'static {
         self.members_after(channel_id, None, usize::MAX)
     }
 
-    /// Adds a member to a group, or changes the role of a member if `role` is given. Without it, a
-    /// new member becomes [`Role::Member`], and an existing one keeps the role. The last owner of a
-    /// group stays its owner. Returns whether the member is new, and the role.
+    /// `by` adds a member to a group, or changes the role of a member if `role` is given. Without it,
+    /// a new member becomes [`Role::Member`], and an existing one keeps the role. The last owner of a
+    /// group stays its owner.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownChannel`], also for a direct channel.
-    /// [`DirectoryError::UnknownUser`]. [`DirectoryError::GroupFull`] at `at_most` members.
+    /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`], [`DirectoryError::UnknownUser`].
+    /// [`DirectoryError::GroupFull`] at `at_most` members.
     fn put_member(
         &self,
+        by: UserId,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> DirectoryFuture<'_, (bool, Role)>;
+    ) -> DirectoryFuture<'_, PutMember>;
 
-    /// Removes a member from a group. Returns whether the user was a member.
+    /// `by` removes a member from a group, or leaves it. Returns what followed; absent if the user
+    /// was not a member.
     ///
     /// If the last owner leaves, the admin with the longest membership becomes owner; without an
     /// admin, the member with the longest membership. If the last member leaves, the group is
     /// deleted.
-    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> DirectoryFuture<'_, bool>;
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
+    fn remove_member(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        user_id: UserId,
+    ) -> DirectoryFuture<'_, Option<RemovedMember>>;
 
     /// A member has read up to `message_id`. The position never moves back. Returns whether it moved.
     fn mark_read(
@@ -309,6 +336,28 @@ pub struct SettingsChange {
     pub share_read: Option<bool>,
 }
 
+/// What adding a member, or changing the role of one, has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutMember {
+    /// The group.
+    pub channel: Channel,
+    /// The role before; absent for a new member.
+    pub before: Option<Role>,
+    /// The role now.
+    pub role: Role,
+}
+
+/// What followed from the removal of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedMember {
+    /// The group.
+    pub channel: Channel,
+    /// The member who became owner, if the last owner left.
+    pub successor: Option<UserId>,
+    /// The last member left: the group is deleted.
+    pub ended: bool,
+}
+
 /// A member as the push stage needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushTarget {
@@ -336,9 +385,16 @@ pub enum DirectoryError {
     /// An operator has disabled the account. Do not retry.
     #[error("user {0} is disabled")]
     UserDisabled(UserId),
-    /// The channel does not exist, or is not of the kind that the call is for. Do not retry.
-    #[error("there is no such channel")]
-    UnknownChannel,
+    /// The user who wants the change is not a member of the channel, or there is no such channel. Do
+    /// not retry.
+    #[error("not a member of this channel")]
+    NotAMember,
+    /// The member who wants the change may not make it. Do not retry.
+    #[error("{0}")]
+    Denied(#[from] Denied),
+    /// One of two users has blocked the other. Do not retry.
+    #[error("one of the two users has blocked the other")]
+    Blocked,
     /// The group has as many members as allowed. Do not retry.
     #[error("the group is full")]
     GroupFull,

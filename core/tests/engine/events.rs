@@ -105,7 +105,7 @@ async fn channels_that_were_left_or_deleted_block_no_catch_up() {
         send_hello(&scene.engine, scene.ann, channel_id).await;
     }
     scene.world.remove(&scene.engine, left, scene.ann).await;
-    assert!(scene.world.directory.delete_group(deleted).await.expect("deletes"));
+    scene.world.directory.delete_group(scene.ann, deleted).await.expect("deletes");
     scene.engine.publish(Delivery::ChannelEnded { channel_id: deleted }).await;
     settle().await;
     let never = ChannelId::new(999);

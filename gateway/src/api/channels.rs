@@ -7,7 +7,7 @@ use axum::Json as Reply;
 use axum::extract::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
-use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, Role, UserId};
+use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, UserId};
 use pabal_core::ports::{Audience, Delivery, DirectoryError};
 use pabal_core::protocol::event::{self, Action};
 use pabal_core::protocol::{Problem, ProblemCode};
@@ -199,12 +199,10 @@ pub(super) async fn rename(
 ) -> Result<Reply<ChannelAnswer>, Failure> {
     let user_id = caller.user_id();
     let name = body.name.as_deref().map(rules::group_name).transpose()?;
-    let membership = api.membership(user_id, channel_id).await?;
-    require_role(&membership, Role::Admin)?;
     let work = api.clone();
     api.finish(async move {
         if let Some(name) = name {
-            let channel = work.directory().rename_group(channel_id, name).await?;
+            let channel = work.directory().rename_group(user_id, channel_id, name).await?;
             let (kind, name) = (channel.kind, channel.name.as_deref());
             let event = event::channel(Action::Renamed, channel_id, kind, name);
             work.publish_to_channel(channel_id, event).await;
@@ -230,33 +228,14 @@ pub(super) async fn delete(
     caller: Caller,
     PathId(channel_id): PathId<ChannelId>,
 ) -> Result<StatusCode, Failure> {
-    let membership = api.membership(caller.user_id(), channel_id).await?;
-    require_role(&membership, Role::Owner)?;
+    let by = caller.user_id();
     let work = api.clone();
     api.finish(async move {
-        let members = work.directory().members(channel_id).await?;
-        if work.directory().delete_group(channel_id).await? {
-            let members: Vec<UserId> = members.iter().map(|member| member.user_id).collect();
-            work.publish_end(membership.channel, &members).await;
-        }
+        let (channel, members) = work.directory().delete_group(by, channel_id).await?;
+        work.publish_end(channel, &members).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
-}
-
-/// Refuses a member whose role in a group is below `least`, and every member of a direct channel.
-pub(super) fn require_role(membership: &Membership, least: Role) -> Result<(), Problem> {
-    let forbidden = |detail: &str| Err(Problem::new(ProblemCode::Forbidden, detail));
-    if membership.channel.kind == ChannelKind::Direct {
-        return forbidden("a direct channel cannot be changed");
-    }
-    if membership.role >= least {
-        return Ok(());
-    }
-    match least {
-        Role::Owner => forbidden("only an owner of the group may do this"),
-        _ => forbidden("only an owner or admin of the group may do this"),
-    }
 }
 
 impl Api {

@@ -120,7 +120,7 @@ async fn with_presence(
     params(("user_id" = String, Path, description = "The other user")),
     responses(
         (status = 200, description = "The relation after the call", body = FriendAnswer),
-        (status = 403, description = "`blocked`: the other user has blocked the caller"),
+        (status = 403, description = "`blocked`: one of the two has blocked the other"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the user is the caller"),
     ))]
@@ -130,10 +130,6 @@ pub(super) async fn put(
     PathId(other): PathId<UserId>,
 ) -> Result<Reply<FriendAnswer>, Failure> {
     another(caller.user_id(), other)?;
-    if api.directory().has_blocked(other, caller.user_id()).await? {
-        let detail = "this user does not accept requests from you";
-        return Err(Problem::new(ProblemCode::Blocked, detail).into());
-    }
     let state = api.directory().befriend(caller.user_id(), other).await?;
     let friend = Friend { user_id: other, state };
     let ports = api.engine.ports();

@@ -3,15 +3,14 @@
 use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
-use pabal_core::model::{Channel, ChannelId, ChannelKind, Member, Role, UserId};
-use pabal_core::ports::Audience;
+use pabal_core::model::{ChannelId, ChannelKind, Member, Role, UserId};
+use pabal_core::ports::{Audience, PutMember, RemovedMember};
 use pabal_core::protocol::event::{self, Action};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::channels::require_role;
 use super::request::{Json, Parameters, PathId};
 use super::views::{IdSchema, RoleSchema, page};
 use super::{Api, Failure};
@@ -106,26 +105,21 @@ pub(super) async fn put(
     PathId((channel_id, user_id)): PathId<(ChannelId, UserId)>,
     Json(body): Json<MemberPut>,
 ) -> Result<(StatusCode, Reply<MemberAnswer>), Failure> {
-    let mine = api.membership(caller.user_id(), channel_id).await?;
-    require_role(&mine, Role::Admin)?;
-    let before = api.directory().membership(user_id, channel_id).await?;
-    let before = before.map(|membership| membership.role);
-    if body.role.is_some_and(|role| role != before.unwrap_or(Role::Member)) {
-        require_role(&mine, Role::Owner)?;
-    }
+    let by = caller.user_id();
     let work = api.clone();
     api.finish(async move {
-        let directory = work.directory();
-        let (new, role) =
-            directory.put_member(channel_id, user_id, body.role, work.group_members).await?;
+        let put =
+            work.directory().put_member(by, channel_id, user_id, body.role, work.group_members);
+        let PutMember { channel, before, role } = put.await?;
+        let new = before.is_none();
         if new {
             work.publish_membership(channel_id, &[user_id], true).await;
-            let (kind, name) = (ChannelKind::Group, mine.channel.name.as_deref());
+            let (kind, name) = (ChannelKind::Group, channel.name.as_deref());
             let event = event::channel(Action::Added, channel_id, kind, name);
             let audience = Audience::Users(vec![user_id]);
             work.publish_event(audience, event).await;
         }
-        if new || before != Some(role) {
+        if before != Some(role) {
             let event = event::member(channel_id, user_id, true, Some(role));
             work.publish_to_channel(channel_id, event).await;
         }
@@ -156,24 +150,11 @@ pub(super) async fn delete(
     caller: Caller,
     PathId((channel_id, user_id)): PathId<(ChannelId, UserId)>,
 ) -> Result<StatusCode, Failure> {
-    let mine = api.membership(caller.user_id(), channel_id).await?;
-    let leaving = user_id == caller.user_id();
-    require_role(&mine, if leaving { Role::Member } else { Role::Admin })?;
-    if !leaving {
-        let theirs = api.directory().membership(user_id, channel_id).await?;
-        let theirs = theirs.ok_or_else(no_member)?;
-        if theirs.role >= mine.role {
-            let detail = "you can only remove members whose role is below yours";
-            return Err(Problem::new(ProblemCode::Forbidden, detail).into());
-        }
-    }
+    let by = caller.user_id();
     let work = api.clone();
     api.finish(async move {
-        let before = work.directory().members(channel_id).await?;
-        if !work.directory().remove_member(channel_id, user_id).await? {
-            return Err(no_member());
-        }
-        work.publish_leave(mine.channel, user_id, &before).await?;
+        let removed = work.directory().remove_member(by, channel_id, user_id).await?;
+        work.publish_leave(user_id, removed.ok_or_else(no_member)?).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -185,29 +166,21 @@ fn no_member() -> Problem {
 
 impl Api {
     /// Publishes that a user has left a group, and the changes that followed from it.
-    async fn publish_leave(
-        &self,
-        channel: Channel,
-        user_id: UserId,
-        before: &[Member],
-    ) -> Result<(), Problem> {
+    async fn publish_leave(&self, user_id: UserId, removed: RemovedMember) {
+        let RemovedMember { channel, successor, ended } = removed;
         let channel_id = channel.channel_id;
         self.publish_membership(channel_id, &[user_id], false).await;
         let left = event::member(channel_id, user_id, false, None);
         // The user who left is no longer in the audience of the channel.
         self.publish_event(Audience::Users(vec![user_id]), left.clone()).await;
-        let after = self.directory().members(channel_id).await?;
-        if after.is_empty() {
+        if ended {
             self.publish_end(channel, &[]).await;
-            return Ok(());
+            return;
         }
         self.publish_to_channel(channel_id, left).await;
-        for member in after.iter().filter(|member| !before.contains(member)) {
-            // The successor of the last owner, or a member added in the meantime: then the event is
-            // a repeat.
-            let event = event::member(channel_id, member.user_id, true, Some(member.role));
+        if let Some(successor) = successor {
+            let event = event::member(channel_id, successor, true, Some(Role::Owner));
             self.publish_to_channel(channel_id, event).await;
         }
-        Ok(())
     }
 }

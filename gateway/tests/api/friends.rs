@@ -35,6 +35,7 @@ async fn invalid_requests_are_refused() {
     mina.put(&format!("/v1/me/friends/{}", mina.id)).await.invalid("user_id");
     jun.put(&format!("/v1/me/blocks/{}", mina.id)).await.is(204);
     mina.put(&format!("/v1/me/friends/{}", jun.id)).await.problem(403, "blocked");
+    jun.put(&format!("/v1/me/friends/{}", mina.id)).await.problem(403, "blocked");
     node.get("/v1/me/friends").await.problem(401, "unauthenticated");
     node.stop().await;
 }

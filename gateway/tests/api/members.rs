@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::support::{Node, Person, Reply, pluck, text};
 
@@ -100,6 +101,55 @@ async fn removing_members_needs_a_higher_role() {
     remove(&admin, &group, &member).await.problem(404, "not_found");
     remove(&owner, &group, &other).await.is(204);
     remove(&member, &group, &member).await.problem(403, "not_a_member");
+    node.stop().await;
+}
+
+/// Repeats a call until it is refused, as a client does that tries to be faster than another one.
+fn insist(
+    caller: &Person,
+    group: &str,
+    user: &Person,
+    role: Option<&'static str>,
+) -> JoinHandle<()> {
+    let (caller, user, group) = (caller.clone(), user.clone(), group.to_owned());
+    tokio::spawn(
+        async move { while give(&caller, &group, &user, role).await.status.is_success() {} },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_admin_who_insists_is_not_back_after_the_removal() {
+    let node = Node::start().await;
+    let (owner, admin) = (node.sign_up("owner").await, node.sign_up("admin").await);
+    let group = owner.group("Lunch", &[]).await;
+    for round in 0..30 {
+        give(&owner, &group, &admin, Some("admin")).await.is(201);
+        let insisting: Vec<_> = (0..4).map(|_| insist(&admin, &group, &admin, None)).collect();
+        remove(&owner, &group, &admin).await.is(204);
+        for task in insisting {
+            task.await.unwrap();
+        }
+        assert_eq!(roles(&owner, &group).await.len(), 1, "round {round}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_owner_who_insists_does_not_keep_the_role() {
+    let node = Node::start().await;
+    let (owner, rival) = (node.sign_up("owner").await, node.sign_up("rival").await);
+    let group = owner.group("Lunch", &[&rival]).await;
+    for round in 0..30 {
+        give(&owner, &group, &rival, Some("owner")).await.is(200);
+        let insist = || insist(&rival, &group, &rival, Some("owner"));
+        let insisting: Vec<_> = (0..4).map(|_| insist()).collect();
+        let response = give(&owner, &group, &rival, Some("member")).await.json(200);
+        assert_eq!(response["member"]["role"], "member");
+        for task in insisting {
+            task.await.unwrap();
+        }
+        assert!(has(&roles(&owner, &group).await, &rival, "member"), "round {round}");
+    }
     node.stop().await;
 }
 

@@ -14,7 +14,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, Account, Accounts, BoxFuture, Credentials, Directory, DirectoryError, Ending,
-    ProfileChange, PushTarget, SettingsChange,
+    ProfileChange, PushTarget, PutMember, RemovedMember, SettingsChange,
 };
 
 use super::error::Failure;
@@ -130,10 +130,6 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| people::blocks_after(store, user_id, after, limit))
     }
 
-    fn has_blocked(&self, user_id: UserId, other: UserId) -> CallFuture<'_, bool> {
-        self.run(move |store| people::has_blocked(store, user_id, other))
-    }
-
     fn block(&self, user_id: UserId, other: UserId) -> CallFuture<'_, ()> {
         self.run(move |store| people::block(store, user_id, other))
     }
@@ -178,12 +174,21 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| members::membership(store, user_id, channel_id))
     }
 
-    fn rename_group(&self, channel_id: ChannelId, name: String) -> CallFuture<'_, Channel> {
-        self.run(move |store| channels::rename_group(store, channel_id, name.clone()))
+    fn rename_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        name: String,
+    ) -> CallFuture<'_, Channel> {
+        self.run(move |store| channels::rename_group(store, by, channel_id, name.clone()))
     }
 
-    fn delete_group(&self, channel_id: ChannelId) -> CallFuture<'_, bool> {
-        self.run(move |store| channels::delete_group(store, channel_id))
+    fn delete_group(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+    ) -> CallFuture<'_, (Channel, Vec<UserId>)> {
+        self.run(move |store| channels::delete_group(store, by, channel_id))
     }
 
     fn members_after(
@@ -197,16 +202,22 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
 
     fn put_member(
         &self,
+        by: UserId,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> CallFuture<'_, (bool, Role)> {
-        self.run(move |store| members::put_member(store, channel_id, user_id, role, at_most))
+    ) -> CallFuture<'_, PutMember> {
+        self.run(move |store| members::put_member(store, by, channel_id, user_id, role, at_most))
     }
 
-    fn remove_member(&self, channel_id: ChannelId, user_id: UserId) -> CallFuture<'_, bool> {
-        self.run(move |store| members::remove_member(store, channel_id, user_id))
+    fn remove_member(
+        &self,
+        by: UserId,
+        channel_id: ChannelId,
+        user_id: UserId,
+    ) -> CallFuture<'_, Option<RemovedMember>> {
+        self.run(move |store| members::remove_member(store, by, channel_id, user_id))
     }
 
     fn mark_read(

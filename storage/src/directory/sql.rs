@@ -141,9 +141,10 @@ pub(super) const BLOCKS: &str = "\
     SELECT blocked_id FROM blocks
     WHERE user_id = $1 AND blocked_id > $2 ORDER BY blocked_id LIMIT $3";
 
-/// $1 user id, $2 other → a row, if the one has blocked the other.
-pub(super) const HAS_BLOCKED: &str = "\
-    SELECT 1 FROM blocks WHERE user_id = $1 AND blocked_id = $2";
+/// $1 and $2, in any order → a row, if one has blocked the other.
+pub(super) const BLOCK_BETWEEN: &str = "\
+    SELECT 1 FROM blocks
+    WHERE (user_id = $1 AND blocked_id = $2) OR (user_id = $2 AND blocked_id = $1)";
 
 /// $1 user id, $2 blocked.
 pub(super) const BLOCK: &str = "\
@@ -164,18 +165,19 @@ pub(super) const ADD_CHANNEL: &str = "\
         (channel_id, kind, name, created_at, direct_low, direct_high, arrivals)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// $1 group → a row, if there is such a group.
-pub(super) const GROUP_EXISTS: &str = "\
-    SELECT 1 FROM channels WHERE channel_id = $1 AND kind = 'group'";
+/// $1 channel → [`super::rows::ChannelRow`].
+pub(super) const CHANNEL: &str = "\
+    SELECT channel_id, kind, name, created_at FROM channels WHERE channel_id = $1";
 
-/// $1 group, $2 name → [`super::rows::ChannelRow`], if there is such a group.
-pub(super) const RENAME_GROUP: &str = "\
-    UPDATE channels SET name = $2 WHERE channel_id = $1 AND kind = 'group'
-    RETURNING channel_id, kind, name, created_at";
+/// $1 group, $2 name.
+pub(super) const RENAME_GROUP: &str = "UPDATE channels SET name = $2 WHERE channel_id = $1";
 
 /// $1 group; its members go with it.
-pub(super) const REMOVE_GROUP: &str = "\
-    DELETE FROM channels WHERE channel_id = $1 AND kind = 'group'";
+pub(super) const REMOVE_GROUP: &str = "DELETE FROM channels WHERE channel_id = $1";
+
+/// $1 channel → the ids of all its members, in order.
+pub(super) const MEMBER_IDS: &str = "\
+    SELECT user_id FROM members WHERE channel_id = $1 ORDER BY user_id";
 
 /// $1 channel → the arrival number of the next member.
 pub(super) const NEXT_ARRIVAL: &str = "\
@@ -243,9 +245,9 @@ pub(super) const ADD_MEMBER: &str = "\
 pub(super) const ADD_MEMBERS: &str =
     "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) VALUES";
 
-/// $1 group, $2 user → the removed member's role, if there was one.
+/// $1 group, $2 user.
 pub(super) const REMOVE_MEMBER: &str = "\
-    DELETE FROM members WHERE channel_id = $1 AND user_id = $2 RETURNING role";
+    DELETE FROM members WHERE channel_id = $1 AND user_id = $2";
 
 /// $1 channel → [`super::rows::MemberRow`] of the highest role, the earliest arrival among equals.
 pub(super) const SUCCESSOR: &str = "\
@@ -340,10 +342,11 @@ pub(super) const BY_KEY: &[&str] = &[
     HAS_REQUEST,
     UNFRIEND,
     BLOCKS,
-    HAS_BLOCKED,
+    BLOCK_BETWEEN,
     UNBLOCK,
     DIRECT_CHANNEL,
-    GROUP_EXISTS,
+    CHANNEL,
+    MEMBER_IDS,
     RENAME_GROUP,
     REMOVE_GROUP,
     NEXT_ARRIVAL,

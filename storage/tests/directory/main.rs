@@ -111,7 +111,7 @@ async fn a_reopened_directory_keeps_everything() {
     let settings = first.change_settings(two, silent).await.unwrap();
     first.direct_channel([one, three], channel(10, ChannelKind::Direct)).await.unwrap();
     first.create_group(channel(11, ChannelKind::Group), two, vec![one]).await.unwrap();
-    first.put_member(team, three, Some(Role::Admin), 10).await.unwrap();
+    first.put_member(two, team, three, Some(Role::Admin), 10).await.unwrap();
     first.mark_read(pair, one, MessageId::new(77)).await.unwrap();
     first.log_out(access(3).token).await.unwrap();
     let before = (first.memberships(one).await.unwrap(), first.push_targets(team).await.unwrap());
@@ -129,7 +129,7 @@ async fn a_reopened_directory_keeps_everything() {
     assert_eq!(after, before);
     assert!(after.0[0].blocked && after.0[0].read_up_to == MessageId::new(77));
     // The order of succession is kept too.
-    again.remove_member(team, two).await.unwrap();
+    again.remove_member(two, team, two).await.unwrap();
     assert_eq!(again.membership(three, team).await.unwrap().unwrap().role, Role::Owner);
     again.close().await;
 }
@@ -179,7 +179,7 @@ async fn four_hundred_concurrent_writers_all_succeed() {
             let directory = directories[number as usize % 2].clone();
             tokio::spawn(async move {
                 directory.sign_up(user(number), "hash".into(), access(number)).await?;
-                directory.put_member(team, UserId::new(number), None, 10_000).await?;
+                directory.put_member(one, team, UserId::new(number), None, 10_000).await?;
                 directory.befriend(UserId::new(number), one).await
             })
         })
@@ -244,7 +244,7 @@ async fn a_group_may_have_more_members_than_a_statement_can_add() {
     let members = [vec![heir], ids.clone()].concat();
     directory.create_group(group, owner, members).await.unwrap();
     assert_eq!(directory.members(ChannelId::new(10)).await.unwrap().len() as u64, MEMBERS);
-    directory.remove_member(ChannelId::new(10), owner).await.unwrap();
+    directory.remove_member(owner, ChannelId::new(10), owner).await.unwrap();
     let membership = directory.membership(heir, ChannelId::new(10)).await.unwrap().unwrap();
     assert_eq!(membership.role, Role::Owner);
 }

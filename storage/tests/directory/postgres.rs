@@ -67,7 +67,7 @@ async fn four_hundred_concurrent_writers_on_two_nodes_all_succeed() {
             let directory = directories[number as usize % 2].clone();
             tokio::spawn(async move {
                 directory.sign_up(user(number), "hash".into(), access(number)).await?;
-                directory.put_member(team, UserId::new(number), None, 10_000).await?;
+                directory.put_member(one, team, UserId::new(number), None, 10_000).await?;
                 directory.befriend(UserId::new(number), one).await
             })
         })
@@ -90,9 +90,11 @@ async fn two_owners_who_leave_concurrently_leave_a_successor() {
         let id = ChannelId::new(number);
         let group = channel(number, ChannelKind::Group);
         first.create_group(group, one, vec![two, three]).await.unwrap();
-        first.put_member(id, two, Some(pabal_core::model::Role::Owner), 10).await.unwrap();
-        let both = tokio::join!(first.remove_member(id, one), second.remove_member(id, two));
-        assert!(both.0.unwrap() && both.1.unwrap());
+        let role = Some(pabal_core::model::Role::Owner);
+        first.put_member(one, id, two, role, 10).await.unwrap();
+        let both =
+            tokio::join!(first.remove_member(one, id, one), second.remove_member(two, id, two));
+        assert!(both.0.unwrap().is_some() && both.1.unwrap().is_some());
         let left = first.members(id).await.unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].user_id, left[0].role), (three, pabal_core::model::Role::Owner));

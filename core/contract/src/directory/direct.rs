@@ -2,10 +2,11 @@
 
 use crate::property::properties;
 use pabal_core::model::{
-    ChannelId, ChannelKind, Membership, MessageId, NotificationLevel, Role, UserId,
+    ChannelId, ChannelKind, Denied, Membership, MessageId, NotificationLevel, Role, UserId,
 };
 use pabal_core::ports::{DirectoryError, PushTarget, SettingsChange};
 
+use super::permissions::denied;
 use super::{Dir, at_once, channel_id, direct, group, people, roles, user};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
@@ -115,13 +116,15 @@ async fn a_direct_channel_cannot_be_changed(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
     for (user_id, role) in [(three, None), (one, Some(Role::Owner))] {
-        let refused = directory.put_member(id, user_id, role, 10).await;
-        assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+        denied(directory.put_member(one, id, user_id, role, 10).await, Denied::DirectChannel);
     }
-    let refused = directory.rename_group(id, "Us".into()).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
-    assert!(!directory.remove_member(id, one).await.expect("no group"));
-    assert!(!directory.delete_group(id).await.expect("no group"));
+    denied(directory.rename_group(one, id, "Us".into()).await, Denied::DirectChannel);
+    denied(directory.delete_group(one, id).await, Denied::DirectChannel);
+    for user_id in [one, two] {
+        denied(directory.remove_member(one, id, user_id).await, Denied::DirectChannel);
+    }
+    let stranger = directory.remove_member(three, id, one).await;
+    assert!(matches!(stranger, Err(DirectoryError::NotAMember)), "{stranger:?}");
     assert_eq!(roles(&directory, id).await, [(one, Role::Member), (two, Role::Member)]);
     assert_eq!(membership_of(&directory, one, id).await.channel, direct(10));
 }
@@ -242,7 +245,7 @@ async fn push_targets_have_the_level_of_their_settings(directory: Dir) {
     let targets = directory.push_targets(channel_id(10)).await.expect("targets");
     assert_eq!(targets, [first, second.clone(), third.clone()]);
     assert_eq!(directory.push_targets(pair).await.expect("targets"), [second, third]);
-    directory.remove_member(channel_id(10), two).await.expect("a removal");
+    directory.remove_member(two, channel_id(10), two).await.expect("a removal");
     let targets = directory.push_targets(channel_id(10)).await.expect("targets");
     assert!(targets.iter().all(|target| target.user_id != two), "a former member is no target");
 }

@@ -2,7 +2,7 @@
 
 use crate::property::properties;
 use pabal_core::model::{Channel, Membership, MessageId, Role, UserId};
-use pabal_core::ports::DirectoryError;
+use pabal_core::ports::{DirectoryError, PutMember, RemovedMember};
 
 use super::{Dir, at_once, channel_id, direct, group, people, roles};
 
@@ -29,12 +29,25 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
 pub(super) const ROOMY: usize = 100;
 pub(super) const GROUP: u64 = 10;
 
-pub(super) async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
-    directory.put_member(channel_id(GROUP), user_id, role, ROOMY).await.expect("a member")
+/// An owner of the group.
+pub(super) async fn owner(directory: &Dir) -> UserId {
+    let members = now(directory).await;
+    let owner = members.iter().find(|(_, role)| *role == Role::Owner);
+    owner.expect("a group has an owner").0
 }
 
-pub(super) async fn remove(directory: &Dir, user_id: UserId) -> bool {
-    directory.remove_member(channel_id(GROUP), user_id).await.expect("a removal")
+/// An owner adds a member, or changes a role. Returns whether the member is new, and the role.
+pub(super) async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
+    let by = owner(directory).await;
+    let put = directory.put_member(by, channel_id(GROUP), user_id, role, ROOMY).await;
+    let PutMember { before, role, .. } = put.expect("a member");
+    (before.is_none(), role)
+}
+
+/// A member leaves.
+pub(super) async fn leave(directory: &Dir, user_id: UserId) -> RemovedMember {
+    let left = directory.remove_member(user_id, channel_id(GROUP), user_id).await;
+    left.expect("leaves").expect("was a member")
 }
 
 pub(super) async fn make(directory: &Dir, owner: UserId, members: &[UserId]) {
@@ -53,14 +66,17 @@ pub(super) async fn assert_gone(directory: &Dir, members: &[UserId]) {
         assert_eq!(directory.membership(*user_id, id).await.expect("none"), None);
         let listed = directory.memberships(*user_id).await.expect("memberships");
         assert!(listed.iter().all(|membership| membership.channel.channel_id != id));
-        assert!(!directory.remove_member(id, *user_id).await.expect("no group"));
         assert!(!directory.mark_read(id, *user_id, MessageId::new(1)).await.expect("no group"));
-        let refused = directory.put_member(id, *user_id, None, ROOMY).await;
-        assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+        let calls = [
+            directory.remove_member(*user_id, id, *user_id).await.map(drop),
+            directory.put_member(*user_id, id, *user_id, None, ROOMY).await.map(drop),
+            directory.rename_group(*user_id, id, "Ghosts".into()).await.map(drop),
+            directory.delete_group(*user_id, id).await.map(drop),
+        ];
+        for refused in calls {
+            assert!(matches!(refused, Err(DirectoryError::NotAMember)), "{refused:?}");
+        }
     }
-    let refused = directory.rename_group(id, "Ghosts".into()).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
-    assert!(!directory.delete_group(id).await.expect("no group"));
 }
 
 async fn a_group_has_its_owner_and_members_once(directory: Dir) {
@@ -125,21 +141,22 @@ async fn a_group_is_renamed(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
     let expected = Channel { name: Some("파발".into()), ..group(GROUP) };
-    let renamed = directory.rename_group(channel_id(GROUP), "파발".into()).await;
+    let renamed = directory.rename_group(one, channel_id(GROUP), "파발".into()).await;
     assert_eq!(renamed.expect("a group"), expected);
     for user_id in [one, two] {
         let listed = directory.memberships(user_id).await.expect("memberships");
         assert_eq!(listed[0].channel, expected);
     }
-    let refused = directory.rename_group(channel_id(99), "None".into()).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    let refused = directory.rename_group(one, channel_id(99), "None".into()).await;
+    assert!(matches!(refused, Err(DirectoryError::NotAMember)), "{refused:?}");
 }
 
 async fn a_deleted_group_is_removed_for_all_members(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
     directory.create_group(group(GROUP + 1), one, vec![two]).await.expect("a group");
-    assert!(directory.delete_group(channel_id(GROUP)).await.expect("a group"));
+    let deleted = directory.delete_group(one, channel_id(GROUP)).await.expect("a group");
+    assert_eq!(deleted, (group(GROUP), vec![one, two]));
     assert_gone(&directory, &[one, two]).await;
     let expected = [(one, Role::Owner), (two, Role::Member)];
     assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, expected);
@@ -189,10 +206,11 @@ async fn the_last_of_owners_who_step_down_concurrently_keeps_the_role(directory:
         put(&directory, user_id, Some(Role::Owner)).await;
     }
     let results = at_once(&directory, ids, |directory, user_id| {
-        directory.put_member(channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
+        directory.put_member(user_id, channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
     })
     .await;
-    let stayed = results.into_iter().filter(|a| matches!(a, Ok((false, Role::Owner)))).count();
+    let roles = results.into_iter().map(|put| put.expect("a member").role);
+    let stayed = roles.filter(|role| *role == Role::Owner).count();
     assert_eq!(stayed, 1);
     let owners = now(&directory).await.into_iter().filter(|(_, role)| *role == Role::Owner).count();
     assert_eq!(owners, 1);
@@ -202,18 +220,21 @@ async fn only_known_users_join_known_groups(directory: Dir) {
     let [one] = people(&directory).await;
     make(&directory, one, &[]).await;
     let unknown = UserId::new(99);
-    let refused = directory.put_member(channel_id(GROUP), unknown, None, ROOMY).await;
+    let refused = directory.put_member(one, channel_id(GROUP), unknown, None, ROOMY).await;
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
-    let refused = directory.put_member(channel_id(99), one, None, ROOMY).await;
-    assert!(matches!(refused, Err(DirectoryError::UnknownChannel)), "{refused:?}");
+    let refused = directory.put_member(one, channel_id(99), one, None, ROOMY).await;
+    assert!(matches!(refused, Err(DirectoryError::NotAMember)), "{refused:?}");
     assert_eq!(now(&directory).await, [(one, Role::Owner)]);
 }
 
 async fn a_full_group_refuses_new_members(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     make(&directory, one, &[]).await;
-    let join =
-        async |user_id, role| directory.put_member(channel_id(GROUP), user_id, role, 2).await;
+    let join = async |user_id, role| {
+        let by = owner(&directory).await;
+        let put = directory.put_member(by, channel_id(GROUP), user_id, role, 2).await;
+        put.map(|put| (put.before.is_none(), put.role))
+    };
     assert_eq!(join(two, None).await.expect("a member"), (true, Role::Member));
     for role in [None, Some(Role::Owner)] {
         let refused = join(three, role).await;
@@ -222,7 +243,7 @@ async fn a_full_group_refuses_new_members(directory: Dir) {
     let changed =
         join(two, Some(Role::Admin)).await.expect("a member can change the role in a full group");
     assert_eq!(changed, (false, Role::Admin));
-    remove(&directory, one).await;
+    leave(&directory, one).await;
     assert_eq!(join(three, None).await.expect("the group has capacity"), (true, Role::Member));
 }
 
@@ -230,9 +251,9 @@ async fn concurrent_joins_respect_the_limit(directory: Dir) {
     const AT_MOST: usize = 6;
     let ids: [UserId; 16] = people(&directory).await;
     make(&directory, ids[0], &[]).await;
-    let others = ids.into_iter().skip(1);
-    let results = at_once(&directory, others, |directory, user_id| {
-        directory.put_member(channel_id(GROUP), user_id, None, AT_MOST)
+    let (owner, others) = (ids[0], ids.into_iter().skip(1));
+    let results = at_once(&directory, others, move |directory, user_id| {
+        directory.put_member(owner, channel_id(GROUP), user_id, None, AT_MOST)
     })
     .await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), AT_MOST - 1);
@@ -246,10 +267,11 @@ async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[]).await;
     let results = at_once(&directory, 0..16, move |directory, _| {
-        directory.put_member(channel_id(GROUP), two, None, ROOMY)
+        directory.put_member(one, channel_id(GROUP), two, None, ROOMY)
     })
     .await;
-    let new = results.into_iter().filter(|a| a.as_ref().expect("a member").0).count();
+    let before = results.into_iter().map(|put| put.expect("a member").before);
+    let new = before.filter(Option::is_none).count();
     assert_eq!(new, 1);
     assert_eq!(now(&directory).await, [(one, Role::Owner), (two, Role::Member)]);
 }

@@ -15,7 +15,6 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         pages_of_memberships_follow_each_other
         pages_of_members_follow_each_other
         settings_of_many_users_come_in_the_order_asked
-        a_block_is_found_from_one_side
         a_direct_channel_is_found_from_both_sides
     }
 }
@@ -124,19 +123,6 @@ async fn settings_of_many_users_come_in_the_order_asked(directory: Dir) {
     assert_eq!(settings[..5], first);
     assert_eq!(settings.last(), Some(&hidden));
     assert!(settings[5..settings.len() - 1].iter().all(|one| *one == Settings::default()));
-}
-
-async fn a_block_is_found_from_one_side(directory: Dir) {
-    let [one, two, three] = people(&directory).await;
-    let blocked = async |from, to| directory.has_blocked(from, to).await.expect("a block or none");
-    assert!(!blocked(one, two).await);
-    directory.block(one, two).await.expect("a block");
-    assert!(blocked(one, two).await);
-    for (from, to) in [(two, one), (one, three), (one, one), (UserId::new(99), one)] {
-        assert!(!blocked(from, to).await, "{from} blocked {to}");
-    }
-    directory.unblock(one, two).await.expect("an end");
-    assert!(!blocked(one, two).await);
 }
 
 async fn a_direct_channel_is_found_from_both_sides(directory: Dir) {

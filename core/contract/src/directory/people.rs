@@ -16,6 +16,8 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         either_side_ends_a_friendship_or_a_request
         an_ended_friendship_starts_with_a_new_request
         requests_to_unknown_users_and_to_oneself_are_refused
+        no_friend_request_passes_a_block_in_either_direction
+        a_block_and_a_request_at_once_happen_one_after_the_other
         a_users_own_blocks_are_listed_by_id
         block_and_unblock_are_idempotent
         blocks_of_unknown_users_and_of_oneself_are_refused
@@ -141,6 +143,48 @@ async fn requests_to_unknown_users_and_to_oneself_are_refused(directory: Dir) {
     }
     assert!(directory.friends(one).await.expect("friends").is_empty());
     assert!(directory.friends(unknown).await.expect("friends").is_empty());
+}
+
+async fn no_friend_request_passes_a_block_in_either_direction(directory: Dir) {
+    let [one, two, three] = people(&directory).await;
+    directory.block(one, two).await.expect("a block");
+    for (from, to) in [(one, two), (two, one)] {
+        let refused = directory.befriend(from, to).await;
+        assert!(matches!(refused, Err(DirectoryError::Blocked)), "{refused:?}");
+    }
+    assert_eq!(views(&directory, one, two).await, NOTHING);
+    befriend(&directory, two, three).await;
+    befriend(&directory, three, one).await;
+    directory.unblock(one, two).await.expect("an end");
+    assert_eq!(befriend(&directory, one, two).await, FriendState::Requested);
+    // A request that came before the block cannot be accepted, and can be ended.
+    directory.block(two, one).await.expect("a block");
+    let refused = directory.befriend(two, one).await;
+    assert!(matches!(refused, Err(DirectoryError::Blocked)), "{refused:?}");
+    assert_eq!(views(&directory, one, two).await, ASKED);
+    assert!(directory.unfriend(two, one).await.expect("an end"));
+}
+
+async fn a_block_and_a_request_at_once_happen_one_after_the_other(directory: Dir) {
+    let ids: [UserId; 8] = people(&directory).await;
+    for (index, one) in ids.into_iter().enumerate() {
+        for two in ids.into_iter().skip(index + 1) {
+            let calls = [false, true, false, true];
+            let results = at_once(&directory, calls, move |d, blocks| match blocks {
+                true => Box::pin(async move { d.block(one, two).await.map(|()| None) }),
+                false => Box::pin(async move { d.befriend(two, one).await.map(Some) }),
+            })
+            .await;
+            let states = |result: &Result<_, _>| match result {
+                Ok(state) => *state,
+                Err(DirectoryError::Blocked) => None,
+                Err(error) => panic!("{error}"),
+            };
+            let asked = results.iter().any(|result| states(result).is_some());
+            let expected = if asked { ASKED } else { NOTHING };
+            assert_eq!(views(&directory, two, one).await, expected);
+        }
+    }
 }
 
 async fn a_users_own_blocks_are_listed_by_id(directory: Dir) {

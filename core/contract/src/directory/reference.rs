@@ -90,11 +90,11 @@ impl Step {
             10 => shown(directory.unblock(one, two).await),
             11 => shown(directory.direct_channel([one, two], direct(number)).await),
             12 | 13 => shown(directory.create_group(group(number), one, vec![two, one]).await),
-            14 => shown(directory.rename_group(id, format!("name {}", one.get())).await),
-            15 if flag => shown(directory.delete_group(id).await),
-            15 | 16 => shown(directory.put_member(id, one, role, 4).await),
-            17 => shown(directory.put_member(id, two, role, 4).await),
-            18 => shown(directory.remove_member(id, one).await),
+            14 => shown(directory.rename_group(two, id, format!("name {}", one.get())).await),
+            15 if flag => shown(directory.delete_group(two, id).await),
+            15 | 16 => shown(directory.put_member(two, id, one, role, 4).await),
+            17 => shown(directory.put_member(one, id, two, role, 4).await),
+            18 => shown(directory.remove_member(if flag { one } else { two }, id, one).await),
             _ => {
                 let up_to = MessageId::new(number * two.get());
                 shown(directory.mark_read(id, one, up_to).await)

@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::model::{Channel, ChannelId, ChannelKind, Member, Membership, MessageId, Role, UserId};
-use crate::ports::{DirectoryError, PushTarget};
+use crate::model::{
+    Channel, ChannelId, ChannelKind, GroupChange, Member, Membership, MessageId, Role, UserId,
+};
+use crate::ports::{DirectoryError, PushTarget, PutMember, RemovedMember};
 
 use super::state::{State, following};
 
@@ -98,24 +100,28 @@ impl State {
 
     pub(super) fn rename_group(
         &mut self,
+        by: UserId,
         channel_id: ChannelId,
         name: String,
     ) -> Result<Channel, DirectoryError> {
-        let group = self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
+        let group = self.allowed(by, channel_id, |_| GroupChange::Rename)?;
         group.channel.name = Some(name);
         Ok(group.channel.clone())
     }
 
-    pub(super) fn delete_group(&mut self, channel_id: ChannelId) -> bool {
-        if self.group(channel_id).is_none() {
-            return false;
+    pub(super) fn delete_group(
+        &mut self,
+        by: UserId,
+        channel_id: ChannelId,
+    ) -> Result<(Channel, Vec<UserId>), DirectoryError> {
+        let group = self.allowed(by, channel_id, |_| GroupChange::Delete)?;
+        let members: Vec<UserId> = group.members.keys().copied().collect();
+        let channel = group.channel.clone();
+        self.conversations.remove(&channel_id);
+        for &user_id in &members {
+            self.memberships.remove(&(user_id, channel_id));
         }
-        if let Some(group) = self.conversations.remove(&channel_id) {
-            for user_id in group.members.into_keys() {
-                self.memberships.remove(&(user_id, channel_id));
-            }
-        }
-        true
+        Ok((channel, members))
     }
 
     pub(super) fn members_after(
@@ -134,20 +140,23 @@ impl State {
 
     pub(super) fn put_member(
         &mut self,
+        by: UserId,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
         at_most: usize,
-    ) -> Result<(bool, Role), DirectoryError> {
-        self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
-        self.known(user_id)?;
-        let group = self.group(channel_id).ok_or(DirectoryError::UnknownChannel)?;
+    ) -> Result<PutMember, DirectoryError> {
+        let known = self.known(user_id);
+        let change = |group: &Conversation| GroupChange::Put { before: group.role(user_id), role };
+        let group = self.allowed(by, channel_id, change)?;
+        known?;
+        let (channel, before) = (group.channel.clone(), group.role(user_id));
         let other_owner = group.other_owner(user_id);
         if let Some(member) = group.members.get_mut(&user_id) {
             if member.role != Role::Owner || other_owner {
                 member.role = role.unwrap_or(member.role);
             }
-            return Ok((false, member.role));
+            return Ok(PutMember { channel, before, role: member.role });
         }
         if group.members.len() >= at_most {
             return Err(DirectoryError::GroupFull);
@@ -155,24 +164,36 @@ impl State {
         let role = role.unwrap_or(Role::Member);
         group.add(user_id, role);
         self.memberships.insert((user_id, channel_id));
-        Ok((true, role))
+        Ok(PutMember { channel, before, role })
     }
 
-    pub(super) fn remove_member(&mut self, channel_id: ChannelId, user_id: UserId) -> bool {
-        let Some(group) = self.group(channel_id) else {
-            return false;
+    pub(super) fn remove_member(
+        &mut self,
+        by: UserId,
+        channel_id: ChannelId,
+        user_id: UserId,
+    ) -> Result<Option<RemovedMember>, DirectoryError> {
+        let change = |group: &Conversation| match by == user_id {
+            true => GroupChange::Leave,
+            false => GroupChange::Remove { theirs: group.role(user_id) },
         };
+        let group = self.allowed(by, channel_id, change)?;
         if group.members.remove(&user_id).is_none() {
-            return false;
+            return Ok(None);
         }
+        let channel = group.channel.clone();
         // The highest role, and of these the longest membership.
-        let heir = group.members.values_mut().min_by_key(|p| (Reverse(p.role), p.arrival));
-        match heir {
-            Some(heir) => heir.role = Role::Owner,
-            None => drop(self.conversations.remove(&channel_id)),
+        let heir = group.members.iter_mut().min_by_key(|(_, it)| (Reverse(it.role), it.arrival));
+        let ended = heir.is_none();
+        let successor = heir.filter(|(_, heir)| heir.role != Role::Owner).map(|(&id, heir)| {
+            heir.role = Role::Owner;
+            id
+        });
+        if ended {
+            self.conversations.remove(&channel_id);
         }
         self.memberships.remove(&(user_id, channel_id));
-        true
+        Ok(Some(RemovedMember { channel, successor, ended }))
     }
 
     pub(super) fn mark_read(
@@ -201,9 +222,17 @@ impl State {
         members.filter_map(|(user_id, _)| target(user_id)).collect()
     }
 
-    fn group(&mut self, channel_id: ChannelId) -> Option<&mut Conversation> {
-        let conversation = self.conversations.get_mut(&channel_id)?;
-        (conversation.channel.kind == ChannelKind::Group).then_some(conversation)
+    /// The group that `by` wants to change, if `by` may.
+    fn allowed(
+        &mut self,
+        by: UserId,
+        channel_id: ChannelId,
+        change: impl FnOnce(&Conversation) -> GroupChange,
+    ) -> Result<&mut Conversation, DirectoryError> {
+        let group = self.conversations.get_mut(&channel_id).ok_or(DirectoryError::NotAMember)?;
+        let role = group.role(by).ok_or(DirectoryError::NotAMember)?;
+        change(group).allowed_to(group.channel.kind, role)?;
+        Ok(group)
     }
 
     fn create(
@@ -231,6 +260,10 @@ impl Conversation {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         self.members.insert(user_id, GroupMember { role, arrival, read_up_to: MessageId::new(0) });
+    }
+
+    fn role(&self, user_id: UserId) -> Option<Role> {
+        self.members.get(&user_id).map(|member| member.role)
     }
 
     /// Whether a user other than `user_id` is an owner.

@@ -173,6 +173,9 @@ impl State {
         other: UserId,
     ) -> Result<FriendState, DirectoryError> {
         self.pair(user_id, other)?;
+        if self.blocks.contains(&(other, user_id)) || self.blocks.contains(&(user_id, other)) {
+            return Err(DirectoryError::Blocked);
+        }
         let (mine, theirs) = match self.friends.get(&(user_id, other)) {
             None | Some(FriendState::Requested) => (FriendState::Requested, FriendState::Received),
             Some(FriendState::Received | FriendState::Friends) => {

@@ -255,7 +255,6 @@ impl Directory for TestDirectory {
         fn befriend(user_id: UserId, other: UserId) -> FriendState;
         fn unfriend(user_id: UserId, other: UserId) -> bool;
         fn blocks_after(user_id: UserId, after: Option<UserId>, limit: usize) -> Vec<UserId>;
-        fn has_blocked(user_id: UserId, other: UserId) -> bool;
         fn block(user_id: UserId, other: UserId) -> ();
         fn unblock(user_id: UserId, other: UserId) -> ();
         fn direct_channel(users: [UserId; 2], new: Channel) -> (Channel, bool);
@@ -263,11 +262,11 @@ impl Directory for TestDirectory {
         fn create_group(channel: Channel, owner: UserId, members: Vec<UserId>) -> ();
         fn memberships_after(user_id: UserId, after: Option<ChannelId>, limit: usize) -> Vec<Membership>;
         fn membership(user_id: UserId, channel_id: ChannelId) -> Option<Membership>;
-        fn rename_group(channel_id: ChannelId, name: String) -> Channel;
-        fn delete_group(channel_id: ChannelId) -> bool;
+        fn rename_group(by: UserId, channel_id: ChannelId, name: String) -> Channel;
+        fn delete_group(by: UserId, channel_id: ChannelId) -> (Channel, Vec<UserId>);
         fn members_after(channel_id: ChannelId, after: Option<UserId>, limit: usize) -> Vec<Member>;
-        fn put_member(channel_id: ChannelId, user_id: UserId, role: Option<Role>, at_most: usize) -> (bool, Role);
-        fn remove_member(channel_id: ChannelId, user_id: UserId) -> bool;
+        fn put_member(by: UserId, channel_id: ChannelId, user_id: UserId, role: Option<Role>, at_most: usize) -> PutMember;
+        fn remove_member(by: UserId, channel_id: ChannelId, user_id: UserId) -> Option<RemovedMember>;
         fn mark_read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> bool;
         fn push_targets(channel_id: ChannelId) -> Vec<PushTarget>;
     }

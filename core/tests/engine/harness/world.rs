@@ -7,8 +7,8 @@ use std::time::Duration;
 use pabal_core::engine::{Engine, EngineConfig, Limits, SendRequest, Sent, StartError};
 use pabal_core::memory::{ManualClock, MemoryPushNotifier};
 use pabal_core::model::{
-    Channel, ChannelId, ChannelKind, Device, DeviceId, MessageId, NodeId, Timestamp, TokenHash,
-    User, UserId,
+    Channel, ChannelId, ChannelKind, Device, DeviceId, MessageId, NodeId, Role, Timestamp,
+    TokenHash, User, UserId,
 };
 use pabal_core::ports::{
     Access, Clock, Delivery, Directory, HistoryStore, NodeInfo, NodeRegistry, PageFrom, Ports,
@@ -190,14 +190,22 @@ impl World {
 
     /// Adds a member to the directory only.
     pub(crate) async fn put(&self, channel_id: ChannelId, user_id: UserId) {
-        let put = self.directory.put_member(channel_id, user_id, None, 10_000).await;
-        assert!(put.expect("adds").0, "was already a member");
+        let owner = self.owner(channel_id).await;
+        let put = self.directory.put_member(owner, channel_id, user_id, None, 10_000).await;
+        assert_eq!(put.expect("adds").before, None, "was already a member");
+    }
+
+    /// An owner of a group.
+    async fn owner(&self, channel_id: ChannelId) -> UserId {
+        let members = self.directory.members(channel_id).await.expect("reads");
+        let owner = members.iter().find(|member| member.role == Role::Owner);
+        owner.expect("a group has an owner").user_id
     }
 
     /// Removes a member in the same order.
     pub(crate) async fn remove(&self, engine: &Engine, channel_id: ChannelId, user_id: UserId) {
-        let removed = self.directory.remove_member(channel_id, user_id).await;
-        assert!(removed.expect("removes"), "was not a member");
+        let left = self.directory.remove_member(user_id, channel_id, user_id).await;
+        left.expect("was a member");
         engine.publish(Delivery::Membership { channel_id, user_id, joined: false }).await;
     }
 

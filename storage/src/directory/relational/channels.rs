@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use pabal_core::model::{Channel, ChannelId, ChannelKind, Role, UserId};
+use pabal_core::model::{Channel, ChannelId, ChannelKind, GroupChange, Role, UserId};
 use pabal_core::ports::DirectoryError;
 
-use super::checks::lock_pair;
+use super::checks::{lock_group, lock_pair};
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
-use crate::directory::rows::{ChannelRow, kind_word, role_word, stored_id, stored_moment};
+use crate::directory::rows::{self, ChannelRow, kind_word, role_word, stored_id, stored_moment};
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store, Writer};
 
@@ -79,29 +79,31 @@ pub(super) async fn create_group<DB: Backend>(
 
 pub(super) async fn rename_group<DB: Backend>(
     store: &Store<DB>,
+    by: UserId,
     channel_id: ChannelId,
     name: String,
 ) -> Result<Channel, Failure> {
     let mut tx = store.write().await?;
-    let row = query(sql::RENAME_GROUP)
-        .bind(stored_id(channel_id.get()))
-        .bind(name)
-        .first::<ChannelRow>(&mut tx)
-        .await?;
-    let channel = row.ok_or(DirectoryError::UnknownChannel)?.read()?;
+    let channel = lock_group(&mut tx, by, channel_id, GroupChange::Rename).await?;
+    let renaming = query(sql::RENAME_GROUP).bind(stored_id(channel_id.get())).bind(&*name);
+    renaming.execute(&mut tx).await?;
     tx.commit().await?;
-    Ok(channel)
+    Ok(Channel { name: Some(name), ..channel })
 }
 
 pub(super) async fn delete_group<DB: Backend>(
     store: &Store<DB>,
+    by: UserId,
     channel_id: ChannelId,
-) -> Result<bool, Failure> {
+) -> Result<(Channel, Vec<UserId>), Failure> {
+    let id = stored_id(channel_id.get());
     let mut tx = store.write().await?;
-    let removal = query(sql::REMOVE_GROUP).bind(stored_id(channel_id.get()));
-    let removed = removal.execute(&mut tx).await? > 0;
+    let channel = lock_group(&mut tx, by, channel_id, GroupChange::Delete).await?;
+    let members = query(sql::MEMBER_IDS).bind(id).all::<(i64,)>(&mut tx).await?;
+    query(sql::REMOVE_GROUP).bind(id).execute(&mut tx).await?;
     tx.commit().await?;
-    Ok(removed)
+    let members = members.into_iter().map(|(id,)| rows::user_id(id)).collect::<Result<_, _>>()?;
+    Ok((channel, members))
 }
 
 /// Checks that all of these users exist; the error names the first one that does not.

@@ -1,13 +1,13 @@
 //! Memberships in a relational database: joining, roles, read positions and leaving.
 
-use pabal_core::model::{ChannelId, Member, Membership, MessageId, Role, UserId};
-use pabal_core::ports::{DirectoryError, PushTarget};
+use pabal_core::model::{ChannelId, GroupChange, Member, Membership, MessageId, Role, UserId};
+use pabal_core::ports::{DirectoryError, PushTarget, PutMember, RemovedMember};
 
-use super::checks::{lock_group, require_user};
+use super::checks::{lock_membership, require_user, role_of};
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{
-    self, MemberRow, MembershipRow, PushTargetRow, role_word, stored_id, stored_limit, stored_start,
+    MemberRow, MembershipRow, PushTargetRow, role_word, stored_id, stored_limit, stored_start,
 };
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store, Writer};
@@ -57,40 +57,33 @@ pub(super) async fn members_after<DB: Backend>(
 
 pub(super) async fn put_member<DB: Backend>(
     store: &Store<DB>,
+    by: UserId,
     channel_id: ChannelId,
     user_id: UserId,
     role: Option<Role>,
     at_most: usize,
-) -> Result<(bool, Role), Failure> {
-    let id = stored_id(channel_id.get());
+) -> Result<PutMember, Failure> {
     let mut tx = store.write().await?;
-    if !lock_group(&mut tx, channel_id).await? {
-        return Err(DirectoryError::UnknownChannel.into());
-    }
-    require_user(&mut tx, user_id).await?;
-    let member = query(sql::ROLE)
-        .bind(id)
-        .bind(stored_id(user_id.get()))
-        .first::<(String,)>(&mut tx)
-        .await?;
-    let outcome = match member {
-        Some((old,)) => {
-            let old = rows::role(&old)?;
-            (false, change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?)
-        }
+    let (channel, mine) = lock_membership(&mut tx, by, channel_id).await?;
+    let before = role_of(&mut tx, channel_id, user_id).await?;
+    let change = GroupChange::Put { before, role };
+    change.allowed_to(channel.kind, mine).map_err(DirectoryError::from)?;
+    let role = match before {
+        Some(old) => change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?,
         None => {
-            let count = query(sql::MEMBER_COUNT).bind(id);
+            require_user(&mut tx, user_id).await?;
+            let count = query(sql::MEMBER_COUNT).bind(stored_id(channel_id.get()));
             let (count,) = count.one::<(i64,)>(&mut tx).await?;
             if usize::try_from(count).is_ok_and(|count| count >= at_most) {
                 return Err(DirectoryError::GroupFull.into());
             }
             let role = role.unwrap_or(Role::Member);
             join(&mut tx, channel_id, user_id, role).await?;
-            (true, role)
+            role
         }
     };
     tx.commit().await?;
-    Ok(outcome)
+    Ok(PutMember { channel, before, role })
 }
 
 /// Changes the role of a member, unless the group would have no owner then. Returns the resulting
@@ -138,49 +131,53 @@ async fn join<DB: Backend>(
 
 pub(super) async fn remove_member<DB: Backend>(
     store: &Store<DB>,
+    by: UserId,
     channel_id: ChannelId,
     user_id: UserId,
-) -> Result<bool, Failure> {
+) -> Result<Option<RemovedMember>, Failure> {
     let mut tx = store.write().await?;
-    if !lock_group(&mut tx, channel_id).await? {
-        return Ok(false);
-    }
-    let role = query(sql::REMOVE_MEMBER)
-        .bind(stored_id(channel_id.get()))
-        .bind(stored_id(user_id.get()))
-        .first::<(String,)>(&mut tx)
-        .await?;
-    let Some((role,)) = role else { return Ok(false) };
+    let (channel, mine) = lock_membership(&mut tx, by, channel_id).await?;
+    let theirs = role_of(&mut tx, channel_id, user_id).await?;
+    let change = match by == user_id {
+        true => GroupChange::Leave,
+        false => GroupChange::Remove { theirs },
+    };
+    change.allowed_to(channel.kind, mine).map_err(DirectoryError::from)?;
+    let Some(role) = theirs else { return Ok(None) };
+    let removal = query(sql::REMOVE_MEMBER).bind(stored_id(channel_id.get()));
+    removal.bind(stored_id(user_id.get())).execute(&mut tx).await?;
     // A group always has an owner, so only the removal of an owner requires a successor.
-    if rows::role(&role)? == Role::Owner {
-        promote_successor(&mut tx, channel_id).await?;
-    }
+    let (successor, ended) = match role {
+        Role::Owner => promote_successor(&mut tx, channel_id).await?,
+        Role::Member | Role::Admin => (None, false),
+    };
     tx.commit().await?;
-    Ok(true)
+    Ok(Some(RemovedMember { channel, successor, ended }))
 }
 
 /// After an owner was removed: promotes a successor if no owner is left, or deletes the empty
-/// group.
+/// group. Returns the successor, and whether the group was deleted.
 async fn promote_successor<DB: Backend>(
     tx: &mut Writer<DB>,
     channel_id: ChannelId,
-) -> Result<(), Failure> {
+) -> Result<(Option<UserId>, bool), Failure> {
     let channel_id = stored_id(channel_id.get());
     let successor = query(sql::SUCCESSOR).bind(channel_id);
     let Some(successor) = successor.first::<MemberRow>(tx).await? else {
         query(sql::REMOVE_GROUP).bind(channel_id).execute(tx).await?;
-        return Ok(());
+        return Ok((None, true));
     };
     let successor = successor.read()?;
-    if successor.role != Role::Owner {
-        query(sql::CHANGE_ROLE)
-            .bind(channel_id)
-            .bind(stored_id(successor.user_id.get()))
-            .bind(role_word(Role::Owner))
-            .execute(tx)
-            .await?;
+    if successor.role == Role::Owner {
+        return Ok((None, false));
     }
-    Ok(())
+    query(sql::CHANGE_ROLE)
+        .bind(channel_id)
+        .bind(stored_id(successor.user_id.get()))
+        .bind(role_word(Role::Owner))
+        .execute(tx)
+        .await?;
+    Ok((Some(successor.user_id), false))
 }
 
 pub(super) async fn mark_read<DB: Backend>(

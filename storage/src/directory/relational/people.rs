@@ -1,8 +1,9 @@
 //! Friends and blocks in a relational database.
 
 use pabal_core::model::{Friend, FriendState, UserId};
+use pabal_core::ports::DirectoryError;
 
-use super::checks::{lock_pair, require_pair};
+use super::checks::lock_pair;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{self, FriendRow, stored_id, stored_limit, stored_start};
@@ -32,6 +33,9 @@ pub(super) async fn befriend<DB: Backend>(
     let [mine, theirs] = [stored_id(user_id.get()), stored_id(other.get())];
     let mut tx = store.write().await?;
     lock_pair(&mut tx, [user_id, other]).await?;
+    if query(sql::BLOCK_BETWEEN).bind(mine).bind(theirs).exists(&mut tx).await? {
+        return Err(DirectoryError::Blocked.into());
+    }
     query(sql::ADD_REQUEST).bind(mine).bind(theirs).execute(&mut tx).await?;
     let is_mutual = query(sql::HAS_REQUEST).bind(theirs).bind(mine);
     let is_mutual = is_mutual.exists(&mut tx).await?;
@@ -66,22 +70,14 @@ pub(super) async fn blocks_after<DB: Backend>(
     Ok(ids.into_iter().map(|(id,)| rows::user_id(id)).collect::<Result<_, _>>()?)
 }
 
-pub(super) async fn has_blocked<DB: Backend>(
-    store: &Store<DB>,
-    user_id: UserId,
-    other: UserId,
-) -> Result<bool, Failure> {
-    let block = query(sql::HAS_BLOCKED).bind(stored_id(user_id.get())).bind(stored_id(other.get()));
-    block.exists(&mut store.read().await?).await
-}
-
 pub(super) async fn block<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
     other: UserId,
 ) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    require_pair(&mut tx, [user_id, other]).await?;
+    // The lock that a friend request takes, which must see the block or come before it.
+    lock_pair(&mut tx, [user_id, other]).await?;
     let block = query(sql::BLOCK).bind(stored_id(user_id.get())).bind(stored_id(other.get()));
     block.execute(&mut tx).await?;
     tx.commit().await
