@@ -281,7 +281,7 @@ impl Connections {
     }
 }
 
-async fn call(router: &Router, request: Request<Incoming>) -> Response<axum::body::Body> {
+async fn call(router: &Router, request: Request<RequestBody>) -> Response<axum::body::Body> {
     match router.clone().call(request).await {
         Ok(response) => response,
         Err(never) => match never {},

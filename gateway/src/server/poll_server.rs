@@ -183,7 +183,7 @@ impl PollServer {
                         transports.budget().reserve(BudgetKind::Answers, holder, bytes)
                     };
                     let body = (coding, body);
-                    let rest = (&mut unread, meter);
+                    let rest = (&mut unread, &**meter);
                     Box::pin(stream(head, body, (connection, &count), rest)).await
                 }
             };
