@@ -10,12 +10,14 @@ redis-cli|redis-tools
 redis-benchmark|redis-tools
 libfaketimeMT.so.1|libfaketime
 postgres|postgresql
+nginx|nginx
+haproxy|haproxy
 java|openjdk-17-jre-headless
 mvn|maven'
 
 find_program() {
     command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1 ||
-        ls /usr/lib/*/faketime/"$1" >/dev/null 2>&1
+        ls /usr/lib/*/faketime/"$1" >/dev/null 2>&1 || ls /usr/sbin/"$1" >/dev/null 2>&1
 }
 
 missing=

@@ -1,9 +1,12 @@
 //! The last response, or the last frame, arrives although the client is still sending (RFC 9112 section
 //! 9.6); and a client that has closed its side gets the response to its last request.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
+use pabal_servers::{ReverseProxy, started};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -317,5 +320,51 @@ async fn parked_polls_and_streams_end_with_the_clients_side_and_consume_nothing(
     bob.say(&channel_id, "hello").await;
     let batch = ann.get(&format!("/v1/sessions/{}/poll?after=0", ears.id)).await.json(200);
     assert_eq!(batch["events"][0]["message"]["content"], "hello");
+    node.stop().await;
+}
+
+/// Strangers post through a proxy that keeps its connections to the node, and no other client of it
+/// notices.
+async fn neighbours_of_strangers(node: &Node, proxy: &ReverseProxy) {
+    const STRANGERS: usize = 8;
+    const EACH: usize = 100;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("http://{}{path}", proxy.address());
+    let body = "x".repeat(60_000);
+    let left = AtomicUsize::new(STRANGERS);
+    let stranger = async || {
+        for _ in 0..EACH {
+            let posted = http.post(url("/v1/sync")).body(body.clone()).send().await;
+            assert_eq!(posted.expect("a response").status(), 401);
+        }
+        left.fetch_sub(1, Ordering::Relaxed);
+    };
+    let neighbour = async || {
+        let mut served = 0;
+        while left.load(Ordering::Relaxed) > 0 || served < EACH {
+            // A proxy must not repeat this on another connection, so it reports each that breaks.
+            let posted = http.post(url("/v1/login")).body("{}").send().await;
+            assert_eq!(posted.expect("a response").status(), 422, "after {served}");
+            served += 1;
+        }
+    };
+    let strangers = join_all((0..STRANGERS).map(|_| stranger()));
+    tokio::join!(strangers, neighbour(), neighbour());
+    node.get("/healthz").await.is(200);
+}
+
+#[tokio::test]
+async fn refusals_do_not_break_other_requests_through_nginx() {
+    let node = Node::start().await;
+    let proxy = started!(ReverseProxy::nginx(node.address().parse().unwrap()));
+    neighbours_of_strangers(&node, &proxy).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn refusals_do_not_break_other_requests_through_haproxy() {
+    let node = Node::start().await;
+    let proxy = started!(ReverseProxy::haproxy(node.address().parse().unwrap()));
+    neighbours_of_strangers(&node, &proxy).await;
     node.stop().await;
 }

@@ -21,6 +21,7 @@ mod shared;
 mod postgres;
 mod cassandra;
 pub mod redis;
+mod reverse_proxy;
 
 pub use cassandra::Cassandra;
 pub use port::spare_ports;
@@ -29,6 +30,7 @@ pub use process::Process;
 pub use program::{Missing, Program, leave_out};
 pub use ready::{READY_WITHIN, until};
 pub use redis::Redis;
+pub use reverse_proxy::ReverseProxy;
 pub use shared::Shared;
 
 /// The server that this future starts; where its program is missing, the test returns or fails as
