@@ -24,6 +24,7 @@ macro_rules! scripts {
 
 scripts! {
     KEEP_TO = "keep_to.lua";
+    TIME = "time.lua";
     APPEND = "append.lua";
     TRIM = "trim.lua";
     INBOX_OPEN = "inbox_open.lua";
