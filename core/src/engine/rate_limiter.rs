@@ -4,8 +4,8 @@ use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::clock::{Clock as _, DefaultClock, QuantaInstant};
+use governor::{DefaultKeyedRateLimiter, NotUntil, Quota};
 
 use crate::protocol::{Problem, ProblemCode};
 
@@ -14,7 +14,11 @@ use crate::protocol::{Problem, ProblemCode};
 /// Source: the generic cell rate algorithm (ITU-T I.371), as the crate `governor` implements it. It
 /// measures time by the monotonic clock, not by [`Clock`](crate::ports::Clock).
 #[derive(Debug)]
-pub struct RateLimiter<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
+pub struct RateLimiter<K: Hash + Eq + Clone> {
+    /// Absent if everything is allowed.
+    limiter: Option<DefaultKeyedRateLimiter<K>>,
+    burst: u32,
+}
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Allows `count` in each `period`, and a burst of `burst` after a pause. Unlimited if any of the
@@ -22,12 +26,14 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     pub fn new(count: u32, period: Duration, burst: u32) -> Self {
         let every = period.checked_div(count).and_then(Quota::with_period);
         let quota = every.zip(NonZeroU32::new(burst));
-        Self(quota.map(|(quota, burst)| governor::RateLimiter::keyed(quota.allow_burst(burst))))
+        let keyed =
+            |(quota, burst): (Quota, _)| governor::RateLimiter::keyed(quota.allow_burst(burst));
+        Self { limiter: quota.map(keyed), burst }
     }
 
     /// A limiter that allows everything.
     pub fn unlimited() -> Self {
-        Self(None)
+        Self { limiter: None, burst: 0 }
     }
 
     /// Counts one more for `key`, if the limit allows it.
@@ -35,24 +41,46 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// # Errors
     /// `rate_limited`, with `detail` and the time after which to retry. Nothing was counted.
     pub fn check(&self, key: &K, detail: &str) -> Result<(), Problem> {
-        let Some(limiter) = &self.0 else {
+        let Some(limiter) = &self.limiter else {
             return Ok(());
         };
-        limiter.check_key(key).map_err(|busy| {
-            let wait = busy.wait_time_from(DefaultClock::default().now());
-            Problem::new(ProblemCode::RateLimited, detail)
-                .retry_after(wait.max(Duration::from_millis(1)))
-        })
+        limiter.check_key(key).map_err(|busy| refused(&busy, detail))
+    }
+
+    /// Counts `count` more for `key` at once, if the limit allows all of them. More than the burst
+    /// count as the burst: they are allowed after the longest pause.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_many(&self, key: &K, count: usize, detail: &str) -> Result<(), Problem> {
+        let (Some(limiter), Some(count)) = (&self.limiter, self.at_most_burst(count)) else {
+            return Ok(());
+        };
+        match limiter.check_key_n(key, count) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(busy)) => Err(refused(&busy, detail)),
+            // Never: the count is not above the burst.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn at_most_burst(&self, count: usize) -> Option<NonZeroU32> {
+        NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX).min(self.burst))
     }
 
     /// Forgets the keys whose full burst is available again, so that memory does not grow. Call it
     /// regularly.
     pub fn tidy(&self) {
-        if let Some(limiter) = &self.0 {
+        if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
     }
+}
+
+fn refused(busy: &NotUntil<QuantaInstant>, detail: &str) -> Problem {
+    let wait = busy.wait_time_from(DefaultClock::default().now());
+    Problem::new(ProblemCode::RateLimited, detail).retry_after(wait.max(Duration::from_millis(1)))
 }
 
 #[cfg(test)]
@@ -71,9 +99,23 @@ mod tests {
     }
 
     #[test]
+    fn many_count_at_once_or_not_at_all() {
+        let rate = RateLimiter::new(10, Duration::from_secs(3_600), 10);
+        rate.check_many(&"a", 6, "too many").unwrap();
+        let refused = rate.check_many(&"a", 6, "too many").unwrap_err();
+        assert!(refused.retry_after.unwrap() > Duration::from_secs(600), "{refused:?}");
+        rate.check_many(&"a", 4, "too many").expect("a refusal counts nothing");
+        assert!(rate.check(&"a", "too many").is_err());
+        rate.check_many(&"a", 0, "too many").expect("nothing is always allowed");
+        rate.check_many(&"b", 1_000, "too many").expect("more than the burst count as the burst");
+        assert!(rate.check(&"b", "too many").is_err());
+    }
+
+    #[test]
     fn an_unlimited_limiter_allows_everything() {
         for rate in [RateLimiter::unlimited(), RateLimiter::new(0, Duration::from_secs(1), 10)] {
             assert!((0..1_000).all(|_| rate.check(&1, "too many").is_ok()));
+            assert!(rate.check_many(&1, 1_000_000, "too many").is_ok());
         }
     }
 }

@@ -7,6 +7,7 @@ mod changes;
 mod request;
 mod caller;
 mod rules;
+mod effects;
 mod views;
 mod users;
 mod login;
@@ -33,13 +34,14 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
-use pabal_core::ports::{Delivery, Directory};
+use pabal_core::ports::{Delivery, Directory, RelationLimits};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
 
 pub use caller::Caller;
 pub use changes::Changes;
+pub use effects::Effects;
 pub use problem::Failure;
 pub use request::ClientAddress;
 pub use router::{administration, document as openapi, router};
@@ -83,8 +85,10 @@ pub struct Parts {
     pub body_bytes: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
-    /// The largest number of members of a group.
-    pub group_members: usize,
+    /// Rate limits by what requests do.
+    pub effects: Effects,
+    /// How many channels, friends and blocks users may have.
+    pub relations: RelationLimits,
 }
 
 impl Deref for Api {

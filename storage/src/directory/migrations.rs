@@ -12,13 +12,17 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("directory", include_str!("../migrations/sqlite/0001_directory.sql")),
         ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
+        ("limits", include_str!("../migrations/sqlite/0004_limits.sql")),
     ])
 });
 
 /// The migrations of PostgreSQL.
 #[cfg(feature = "postgres")]
 pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[("directory", include_str!("../migrations/postgres/0001_directory.sql"))])
+    migrator(&[
+        ("directory", include_str!("../migrations/postgres/0001_directory.sql")),
+        ("limits", include_str!("../migrations/postgres/0002_limits.sql")),
+    ])
 });
 
 fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
