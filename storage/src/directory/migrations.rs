@@ -47,8 +47,9 @@ mod tests {
             };
             migrator.iter().map(of).collect()
         };
-        assert_eq!(recorded(&SQLITE), [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca)]);
+        let sqlite = [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca), (4, 0xb1de_7460)];
+        assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]
-        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc)]);
+        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8b76_a427)]);
     }
 }
