@@ -17,7 +17,7 @@ use pabal_core::memory::{
 use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Clock, Directory, HistoryStore, Ports};
+use pabal_core::ports::{Access, Clock, Directory, HistoryStore, Ports, RelationLimits};
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use pabal_transports::{
     Admission, AdmissionLimits, Connection, Transports, TransportsConfig, Wire,
@@ -116,7 +116,8 @@ impl Node {
         let kind = ChannelKind::Group;
         let channel = Channel { channel_id, kind, name, created_at: self.now };
         let (owner, members) = (user_id(members.start), members.map(user_id).collect());
-        Ok(self.engine.ports().directory.create_group(channel, owner, members).await?)
+        let limits = RelationLimits::DEFAULT;
+        Ok(self.engine.ports().directory.create_group(channel, owner, members, limits).await?)
     }
 
     /// The token of a user.

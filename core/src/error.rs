@@ -52,7 +52,9 @@ impl From<&DirectoryError> for Problem {
                 Self::new(ProblemCode::Forbidden, "this account is disabled")
             }
             DirectoryError::NotAMember => Self::new(ProblemCode::NotAMember, error.to_string()),
-            DirectoryError::Denied(_) => Self::new(ProblemCode::Forbidden, error.to_string()),
+            DirectoryError::Denied(_) | DirectoryError::AtLimit(..) => {
+                Self::new(ProblemCode::Forbidden, error.to_string())
+            }
             DirectoryError::Blocked => Self::new(ProblemCode::Blocked, error.to_string()),
             DirectoryError::GroupFull => Self::invalid("members", "the group is full"),
             DirectoryError::IdTaken | DirectoryError::Unavailable(_) => {

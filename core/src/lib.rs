@@ -45,7 +45,7 @@
 //! use pabal_core::model::{
 //!     Channel, ChannelId, ChannelKind, Device, DeviceId, Timestamp, TokenHash, User, UserId,
 //! };
-//! use pabal_core::ports::{Access, Directory, Ports};
+//! use pabal_core::ports::{Access, Directory, Ports, RelationLimits};
 //!
 //! # fn user(id: u64, name: &str) -> (User, Access) {
 //! #     let user_id = UserId::new(id);
@@ -91,7 +91,7 @@
 //!     name: None,
 //!     created_at: Timestamp::default(),
 //! };
-//! let (channel, _) = directory.direct_channel(users, channel).await?;
+//! let (channel, _) = directory.direct_channel(users, channel, RelationLimits::DEFAULT).await?;
 //!
 //! // Ben's device opens a session, and Ann sends. The message is durable when `submit` returns.
 //! let session = engine.open_session(&ben_access, None).await.expect("opens");

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Api, Changes, Parts};
+use crate::api::{self, Api, Changes, Effects, Parts};
 use crate::auth::{
     Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
 };
@@ -24,6 +24,7 @@ use crate::control::Control;
 use crate::descriptors;
 use crate::discovery::{self, GeoDatabase};
 use crate::https::HttpsError;
+use crate::leftovers::keep_removing_leftovers;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
 use crate::server::Services;
@@ -169,7 +170,8 @@ impl App {
             token_lifetime: days(config.auth.token_lifetime_days),
             body_bytes: config.limits.body_bytes,
             body_timeout: Duration::from_millis(config.server.body_timeout_ms),
-            group_members: config.limits.group_members,
+            effects: Effects::new(&config.limits),
+            relations: config.relation_limits(),
             engine: engine.clone(),
         });
         let watch = stores.watch(&config.storage)?;
@@ -230,6 +232,9 @@ impl App {
         }
         let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
+        let (directory, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
+        let alone = config.storage.directory.is_none();
+        self.spawn(keep_removing_leftovers(directory, clock, alone));
         let accounts = Arc::clone(&self.stores.accounts);
         self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {
@@ -237,6 +242,7 @@ impl App {
                 tokio::time::sleep(TIDY).await;
                 api.attempts.tidy();
                 api.requests.tidy();
+                api.effects.tidy();
             }
         });
         Ok(())

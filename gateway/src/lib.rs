@@ -20,6 +20,7 @@ pub mod tls;
 mod descriptors;
 mod https;
 mod peers;
+mod leftovers;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::directory::{access, channel_id, direct, password_hash, people, user};
+use super::directory::{LIMITS, access, channel_id, direct, password_hash, people, user};
 use super::property::properties;
 use pabal_core::model::{User, UserId};
 use pabal_core::ports::{Account, Accounts, Directory, DirectoryError, Ending};
@@ -87,7 +87,7 @@ async fn a_disabled_user_has_no_access_and_gets_none(store: AccountsStore) {
 
 async fn a_disabled_user_is_not_pushed_to(store: AccountsStore) {
     let [first, second] = people(&store.directory).await;
-    store.directory.direct_channel([first, second], direct(9)).await.expect("a channel");
+    store.directory.direct_channel([first, second], direct(9), LIMITS).await.expect("a channel");
     store.accounts.set_disabled(first, true).await.expect("disables");
     let targets = async || {
         let targets = store.directory.push_targets(channel_id(9)).await.expect("targets");

@@ -10,6 +10,7 @@ mod people;
 mod direct;
 mod groups;
 mod permissions;
+mod limits;
 mod pages;
 mod succession;
 mod reference;
@@ -20,9 +21,12 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, Member, Role, Timestamp, TokenHash, User,
     UserId,
 };
-use pabal_core::ports::{Access, BoxFuture, Directory, DirectoryError};
+use pabal_core::ports::{Access, BoxFuture, Directory, DirectoryError, RelationLimits};
 
 type Dir = Arc<dyn Directory>;
+
+/// Limits that the other properties do not reach.
+pub(super) const LIMITS: RelationLimits = RelationLimits::DEFAULT;
 
 /// Runs the suite. `fresh` creates an empty directory.
 ///
@@ -35,6 +39,7 @@ pub async fn run(fresh: impl AsyncFn() -> Dir) {
     direct::run(&fresh).await;
     groups::run(&fresh).await;
     permissions::run(&fresh).await;
+    limits::run(&fresh).await;
     pages::run(&fresh).await;
     succession::run(&fresh).await;
     reference::run(&fresh).await;

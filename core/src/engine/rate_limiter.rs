@@ -4,8 +4,8 @@ use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::clock::{Clock as _, DefaultClock, QuantaInstant};
+use governor::{DefaultKeyedRateLimiter, NotUntil, Quota};
 
 use crate::protocol::{Problem, ProblemCode};
 
@@ -31,7 +31,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 
     /// A limiter that allows everything.
     pub fn unlimited() -> Self {
-        Self(None)
+        Self { limiter: None, burst: 0 }
     }
 
     /// Counts one more for `key`, if the limit allows it.
@@ -42,12 +42,14 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         self.check_many(key, 1, detail)
     }
 
-    /// As [`check`](Self::check), for `count` more at once. A count above the burst counts as the burst.
+    /// Counts `count` more for `key` at once, if the limit allows all of them. More than the burst
+    /// count as the burst: they are allowed after the longest pause.
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub fn check_many(&self, key: &K, count: u32, detail: &str) -> Result<(), Problem> {
-        let (Some((limiter, burst)), Some(count)) = (&self.0, NonZeroU32::new(count)) else {
+    pub fn check_many(&self, key: &K, count: usize, detail: &str) -> Result<(), Problem> {
+        let count = NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX));
+        let (Some((limiter, burst)), Some(count)) = (&self.0, count) else {
             return Ok(());
         };
         let Ok(checked) = limiter.check_key_n(key, count.min(*burst)) else {
@@ -71,6 +73,11 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     }
 }
 
+fn refused(busy: &NotUntil<QuantaInstant>, detail: &str) -> Problem {
+    let wait = busy.wait_time_from(DefaultClock::default().now());
+    Problem::new(ProblemCode::RateLimited, detail).retry_after(wait.max(Duration::from_millis(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,19 +94,23 @@ mod tests {
     }
 
     #[test]
-    fn several_at_once_count_as_many_and_never_more_than_the_burst() {
-        let rate = RateLimiter::new(1, Duration::from_secs(60), 5);
-        assert!(rate.check_many(&1, 4, "").is_ok());
-        assert!(rate.check_many(&1, 2, "").is_err());
-        assert!(rate.check_many(&1, 1, "").is_ok());
-        assert!(rate.check_many(&2, 1_000, "").is_ok());
-        assert!(rate.check(&2, "").is_err());
+    fn many_count_at_once_or_not_at_all() {
+        let rate = RateLimiter::new(10, Duration::from_secs(3_600), 10);
+        rate.check_many(&"a", 6, "too many").unwrap();
+        let refused = rate.check_many(&"a", 6, "too many").unwrap_err();
+        assert!(refused.retry_after.unwrap() > Duration::from_secs(600), "{refused:?}");
+        rate.check_many(&"a", 4, "too many").expect("a refusal counts nothing");
+        assert!(rate.check(&"a", "too many").is_err());
+        rate.check_many(&"a", 0, "too many").expect("nothing is always allowed");
+        rate.check_many(&"b", 1_000, "too many").expect("more than the burst count as the burst");
+        assert!(rate.check(&"b", "too many").is_err());
     }
 
     #[test]
     fn an_unlimited_limiter_allows_everything() {
         for rate in [RateLimiter::unlimited(), RateLimiter::new(0, Duration::from_secs(1), 10)] {
             assert!((0..1_000).all(|_| rate.check(&1, "too many").is_ok()));
+            assert!(rate.check_many(&1, 1_000_000, "too many").is_ok());
         }
     }
 }

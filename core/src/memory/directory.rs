@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
-    PutMember, RemovedMember, SettingsChange,
+    PutMember, RelationLimits, RemovedMember, SettingsChange,
 };
 
 use state::State;
@@ -121,8 +121,13 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.friends_after(user_id, after, limit)))
     }
 
-    fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState> {
-        self.with(move |state| state.befriend(user_id, other))
+    fn befriend(
+        &self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> DirectoryFuture<'_, FriendState> {
+        self.with(move |state| state.befriend(user_id, other, limits))
     }
 
     fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool> {
@@ -138,8 +143,13 @@ impl Directory for MemoryDirectory {
         self.with(move |state| Ok(state.blocks_after(user_id, after, limit)))
     }
 
-    fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
-        self.with(move |state| state.block(user_id, other))
+    fn block(
+        &self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> DirectoryFuture<'_, ()> {
+        self.with(move |state| state.block(user_id, other, limits))
     }
 
     fn unblock(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()> {
@@ -150,8 +160,9 @@ impl Directory for MemoryDirectory {
         &self,
         users: [UserId; 2],
         new: Channel,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, (Channel, bool)> {
-        self.with(move |state| state.direct_channel(users, new))
+        self.with(move |state| state.direct_channel(users, new, limits))
     }
 
     fn find_direct_channel(&self, users: [UserId; 2]) -> DirectoryFuture<'_, Option<Channel>> {
@@ -163,8 +174,14 @@ impl Directory for MemoryDirectory {
         channel: Channel,
         owner: UserId,
         members: Vec<UserId>,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, ()> {
-        self.with(move |state| state.create_group(channel, owner, members))
+        self.with(move |state| state.create_group(channel, owner, members, limits))
+    }
+
+    fn remove_leftovers(&self, _created_before: Timestamp) -> DirectoryFuture<'_, usize> {
+        // Every call holds the lock until it is done, so nothing is ever left.
+        self.with(|_| Ok(0))
     }
 
     fn memberships_after(
@@ -216,9 +233,9 @@ impl Directory for MemoryDirectory {
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
-        at_most: usize,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, PutMember> {
-        self.with(move |state| state.put_member(by, channel_id, user_id, role, at_most))
+        self.with(move |state| state.put_member(by, channel_id, user_id, role, limits))
     }
 
     fn remove_member(

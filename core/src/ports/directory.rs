@@ -9,7 +9,7 @@ use crate::model::{
 /// What every directory call returns.
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// The relational store. Every method is one transaction, durable on return and visible to every later
+/// The relational store. Every method, unless it says otherwise, is one transaction, durable on return and visible to every later
 /// call on every node.
 ///
 /// # Responsibility
@@ -137,8 +137,14 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`]. [`DirectoryError::Blocked`] if one of the two has blocked the
-    /// other, also if they are friends.
-    fn befriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, FriendState>;
+    /// other, also if they are friends. [`DirectoryError::AtLimit`] for a first request, if the user has
+    /// sent, or the other one received, as many as allowed; friends count for both.
+    fn befriend(
+        &self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> DirectoryFuture<'_, FriendState>;
 
     /// Ends a friendship or a request, for both users. Idempotent. Returns whether there was one.
     fn unfriend(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, bool>;
@@ -155,8 +161,13 @@ pub trait Directory: Send + Sync + 'static {
     /// `user_id` blocks `other`. Idempotent.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownUser`].
-    fn block(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()>;
+    /// [`DirectoryError::UnknownUser`]. [`DirectoryError::AtLimit`].
+    fn block(
+        &self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> DirectoryFuture<'_, ()>;
 
     /// Ends a block. Idempotent.
     fn unblock(&self, user_id: UserId, other: UserId) -> DirectoryFuture<'_, ()>;
@@ -166,27 +177,41 @@ pub trait Directory: Send + Sync + 'static {
     /// of concurrent calls create one.
     ///
     /// # Errors
-    /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`].
+    /// [`DirectoryError::UnknownUser`], [`DirectoryError::IdTaken`]. [`DirectoryError::AtLimit`] if it
+    /// would be created, and one of the two holds as many channels as allowed.
     fn direct_channel(
         &self,
         users: [UserId; 2],
         new: Channel,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, (Channel, bool)>;
 
     /// The direct channel of two users, if there is one.
     fn find_direct_channel(&self, users: [UserId; 2]) -> DirectoryFuture<'_, Option<Channel>>;
 
     /// Creates a group of `owner` and `members`. A user who is listed twice, or is the owner, counts
-    /// once.
+    /// once. The caller compares their number with [`RelationLimits::group_members`].
+    ///
+    /// A large group takes several transactions, between which other calls proceed. No call sees it
+    /// before the last one. What a failed or interrupted creation leaves no call sees either, until
+    /// [`remove_leftovers`](Self::remove_leftovers) removes it.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`] with the first unknown one, [`DirectoryError::IdTaken`].
+    /// [`DirectoryError::AtLimit`] with the first user who holds as many channels as allowed.
     fn create_group(
         &self,
         channel: Channel,
         owner: UserId,
         members: Vec<UserId>,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, ()>;
+
+    /// Removes what interrupted creations and deletions of groups have left, in short transactions.
+    /// Only of groups that were created before `created_before`: a creation takes at most a minute, and
+    /// one that goes on now must not lose what it has written. Returns the number of groups.
+    /// Idempotent.
+    fn remove_leftovers(&self, created_before: Timestamp) -> DirectoryFuture<'_, usize>;
 
     /// The channels of a user whose ids are above `after`, by channel id; at most `limit`, which
     /// also bounds what is read from the store.
@@ -224,6 +249,9 @@ pub trait Directory: Send + Sync + 'static {
     /// `by` deletes a group with its memberships. Returns the group and the members that it had, by
     /// user id. Its messages stay in history, where no user may read them.
     ///
+    /// One transaction decides it; the members of a large group are removed in further ones, as in
+    /// [`create_group`](Self::create_group).
+    ///
     /// # Errors
     /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
     fn delete_group(
@@ -253,14 +281,14 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`], [`DirectoryError::UnknownUser`].
-    /// [`DirectoryError::GroupFull`] at `at_most` members.
+    /// [`DirectoryError::GroupFull`], [`DirectoryError::AtLimit`] for a new member.
     fn put_member(
         &self,
         by: UserId,
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
-        at_most: usize,
+        limits: RelationLimits,
     ) -> DirectoryFuture<'_, PutMember>;
 
     /// `by` removes a member from a group, or leaves it. Returns what followed; absent if the user
@@ -290,6 +318,57 @@ pub trait Directory: Send + Sync + 'static {
     /// The members of a channel with their notification levels, by user id, without disabled
     /// accounts.
     fn push_targets(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<PushTarget>>;
+}
+
+/// How many relations users may have. A call that would exceed a limit changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelationLimits {
+    /// Members of a group.
+    pub group_members: usize,
+    /// Groups that a user holds and was added to by users who were no friends then. A user cannot
+    /// prevent that, so the number is small.
+    pub groups_by_strangers: usize,
+    /// All other channels that a user holds: own groups, those that friends added the user to, and
+    /// direct channels.
+    pub channels: usize,
+    /// Friends and requests that a user has sent, and as many that a user has received.
+    pub friends: usize,
+    /// Users whom a user has blocked.
+    pub blocks: usize,
+}
+
+impl RelationLimits {
+    /// What a node allows if its configuration says nothing else.
+    pub const DEFAULT: Self = Self {
+        group_members: 10_000,
+        groups_by_strangers: 100,
+        channels: 10_000,
+        friends: 10_000,
+        blocks: 10_000,
+    };
+}
+
+impl Default for RelationLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What a user has as many of as [`RelationLimits`] allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Relation {
+    /// See [`RelationLimits::groups_by_strangers`].
+    #[error("groups to which people who are no friends added them")]
+    GroupByStranger,
+    /// See [`RelationLimits::channels`].
+    #[error("channels")]
+    Channel,
+    /// See [`RelationLimits::friends`].
+    #[error("friends and friend requests")]
+    Friend,
+    /// See [`RelationLimits::blocks`].
+    #[error("blocks")]
+    Block,
 }
 
 /// A token with its device, its user and its end.
@@ -398,6 +477,9 @@ pub enum DirectoryError {
     /// The group has as many members as allowed. Do not retry.
     #[error("the group is full")]
     GroupFull,
+    /// A user has as many relations of a kind as allowed. Do not retry.
+    #[error("user {0} has as many {1} as allowed")]
+    AtLimit(UserId, Relation),
     /// The store is unreachable or did not respond in time. Retry.
     #[error("the directory is unreachable: {0}")]
     Unavailable(String),

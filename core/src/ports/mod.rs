@@ -34,8 +34,8 @@ mod node_registry;
 pub use accounts::{Account, Accounts, Ending};
 pub use clock::Clock;
 pub use directory::{
-    Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember,
-    RemovedMember, SettingsChange,
+    Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
+    RelationLimits, RemovedMember, SettingsChange,
 };
 pub use history_store::{
     Appended, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, SEND_KEY_WINDOW,

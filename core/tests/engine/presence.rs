@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::UserId;
-use pabal_core::ports::{Directory, Presence, SettingsChange};
+use pabal_core::ports::{Directory, Presence, RelationLimits, SettingsChange};
 use tokio::time::sleep;
 
 use crate::harness::{Client, World, send_hello, settle};
@@ -15,8 +15,8 @@ async fn online(world: &World, user: UserId) -> bool {
 }
 
 async fn befriend(world: &World, one: UserId, other: UserId) {
-    world.directory.befriend(one, other).await.expect("sends a request");
-    world.directory.befriend(other, one).await.expect("accepts");
+    world.directory.befriend(one, other, RelationLimits::DEFAULT).await.expect("sends a request");
+    world.directory.befriend(other, one, RelationLimits::DEFAULT).await.expect("accepts");
 }
 
 /// The presence events of a client, as (user, online).
@@ -101,7 +101,7 @@ async fn a_pending_friend_is_not_notified() {
     let world = World::new();
     let engine = world.start().await;
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
-    world.directory.befriend(ben, ann).await.expect("sends a request");
+    world.directory.befriend(ben, ann, RelationLimits::DEFAULT).await.expect("sends a request");
     let mut ben = Client::open(&engine, &world.log_in(ben).await).await;
     let _session = engine.open_session(&world.log_in(ann).await, None).await.expect("opens");
     settle().await;

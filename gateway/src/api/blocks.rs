@@ -57,6 +57,7 @@ pub(super) async fn list(
     params(("user_id" = String, Path, description = "The other user")),
     responses(
         (status = 204, description = "Blocked"),
+        (status = 403, description = "`forbidden`: the caller has blocked as many users as allowed"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the user is the caller"),
     ))]
@@ -93,7 +94,7 @@ async fn change(
     api.finish(async move {
         let directory = work.directory();
         if blocked {
-            directory.block(user_id, other).await?;
+            directory.block(user_id, other, work.relations).await?;
         } else {
             directory.unblock(user_id, other).await?;
         }

@@ -44,8 +44,10 @@ pub(super) struct NewGroup {
 #[utoipa::path(post, path = "/v1/channels", tag = "channels", request_body = NewGroup,
     responses(
         (status = 201, description = "The group", body = ChannelAnswer),
+        (status = 403, description = "`forbidden`: a member holds as many such channels as allowed"),
         (status = 404, description = "`not_found`: a member does not exist"),
         (status = 422, description = "`invalid`: the name, or too many members"),
+        (status = 429, description = "`rate_limited`: too many groups, or members added"),
     ))]
 pub(super) async fn create(
     State(api): State<Api>,
@@ -56,18 +58,19 @@ pub(super) async fn create(
     let name = rules::group_name(&body.name)?;
     let mut members: BTreeSet<UserId> = body.members.into_iter().collect();
     members.insert(owner);
-    if members.len() > api.group_members {
-        let detail =
-            format!("a group has at most {} members, the owner included", api.group_members);
+    let (limits, at_most) = (api.relations, api.relations.group_members);
+    if members.len() > at_most {
+        let detail = format!("a group has at most {at_most} members, the owner included");
         return Err(Problem::invalid("members", detail).into());
     }
+    api.effects.group(owner, members.len() - 1)?;
     let work = api.clone();
     api.finish(async move {
         let members: Vec<UserId> = members.into_iter().collect();
         for _ in 0..3 {
             let channel = work.new_channel(ChannelKind::Group, Some(name.clone()));
             let (channel_id, directory) = (channel.channel_id, work.directory());
-            match directory.create_group(channel, owner, members.clone()).await {
+            match directory.create_group(channel, owner, members.clone(), limits).await {
                 Err(DirectoryError::IdTaken) => continue,
                 outcome => outcome?,
             }
@@ -92,6 +95,7 @@ pub(super) async fn create(
     responses(
         (status = 200, description = "The existing channel", body = ChannelAnswer),
         (status = 201, description = "The new channel", body = ChannelAnswer),
+        (status = 403, description = "`forbidden`: one of the two holds as many channels as allowed"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the user is the caller"),
     ))]
@@ -107,10 +111,11 @@ pub(super) async fn direct(
         let users = [user_id, other];
         for _ in 0..3 {
             let new = work.new_channel(ChannelKind::Direct, None);
-            let (channel, made) = match work.directory().direct_channel(users, new).await {
-                Err(DirectoryError::IdTaken) => continue,
-                outcome => outcome?,
-            };
+            let (channel, made) =
+                match work.directory().direct_channel(users, new, work.relations).await {
+                    Err(DirectoryError::IdTaken) => continue,
+                    outcome => outcome?,
+                };
             let channel_id = channel.channel_id;
             if made {
                 work.publish_membership(channel_id, &users, true).await;

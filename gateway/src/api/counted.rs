@@ -9,7 +9,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
-    PutMember, RemovedMember, SettingsChange,
+    PutMember, RelationLimits, RemovedMember, SettingsChange,
 };
 
 #[derive(Default)]
@@ -50,14 +50,17 @@ counted! {
     fn settings_of(users: &[UserId]) -> Vec<Settings>;
     fn change_settings(user_id: UserId, change: SettingsChange) -> Settings;
     fn friends_after(user_id: UserId, after: Option<UserId>, limit: usize) -> Vec<Friend>;
-    fn befriend(user_id: UserId, other: UserId) -> FriendState;
+    fn befriend(user_id: UserId, other: UserId, limits: RelationLimits) -> FriendState;
     fn unfriend(user_id: UserId, other: UserId) -> bool;
     fn blocks_after(user_id: UserId, after: Option<UserId>, limit: usize) -> Vec<UserId>;
-    fn block(user_id: UserId, other: UserId) -> ();
+    fn block(user_id: UserId, other: UserId, limits: RelationLimits) -> ();
     fn unblock(user_id: UserId, other: UserId) -> ();
-    fn direct_channel(users: [UserId; 2], new: Channel) -> (Channel, bool);
+    fn direct_channel(users: [UserId; 2], new: Channel, limits: RelationLimits)
+        -> (Channel, bool);
     fn find_direct_channel(users: [UserId; 2]) -> Option<Channel>;
-    fn create_group(channel: Channel, owner: UserId, members: Vec<UserId>) -> ();
+    fn create_group(channel: Channel, owner: UserId, members: Vec<UserId>,
+        limits: RelationLimits) -> ();
+    fn remove_leftovers(created_before: Timestamp) -> usize;
     fn memberships_after(user_id: UserId, after: Option<ChannelId>, limit: usize)
         -> Vec<Membership>;
     fn membership(user_id: UserId, channel_id: ChannelId) -> Option<Membership>;
@@ -65,7 +68,7 @@ counted! {
     fn delete_group(by: UserId, channel_id: ChannelId) -> (Channel, Vec<UserId>);
     fn members_after(channel_id: ChannelId, after: Option<UserId>, limit: usize) -> Vec<Member>;
     fn put_member(by: UserId, channel_id: ChannelId, user_id: UserId, role: Option<Role>,
-        at_most: usize) -> PutMember;
+        limits: RelationLimits) -> PutMember;
     fn remove_member(by: UserId, channel_id: ChannelId, user_id: UserId)
         -> Option<RemovedMember>;
     fn mark_read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> bool;

@@ -120,7 +120,8 @@ async fn with_presence(
     params(("user_id" = String, Path, description = "The other user")),
     responses(
         (status = 200, description = "The relation after the call", body = FriendAnswer),
-        (status = 403, description = "`blocked`: one of the two has blocked the other"),
+        (status = 403, description = "`blocked`: one of the two has blocked the other;
+            `forbidden`: one of them has as many friends and requests as allowed"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the user is the caller"),
     ))]
@@ -130,7 +131,7 @@ pub(super) async fn put(
     PathId(other): PathId<UserId>,
 ) -> Result<Reply<FriendAnswer>, Failure> {
     another(caller.user_id(), other)?;
-    let state = api.directory().befriend(caller.user_id(), other).await?;
+    let state = api.directory().befriend(caller.user_id(), other, api.relations).await?;
     let friend = Friend { user_id: other, state };
     let ports = api.engine.ports();
     let mut views = with_presence(&*ports.directory, &*ports.presence, vec![friend]).await?;
@@ -161,7 +162,7 @@ mod tests {
 
     use pabal_core::memory::MemoryPresence;
     use pabal_core::model::{Device, DeviceId, NodeId, Timestamp, TokenHash, User};
-    use pabal_core::ports::{Access, SettingsChange};
+    use pabal_core::ports::{Access, RelationLimits, SettingsChange};
 
     use super::super::counted::CountedDirectory;
     use super::*;
@@ -198,8 +199,8 @@ mod tests {
         for number in 2..2 + FRIENDS {
             let friend = UserId::new(number);
             sign_up(&directory, friend).await;
-            directory.befriend(MINA, friend).await.expect("a request");
-            directory.befriend(friend, MINA).await.expect("an acceptance");
+            directory.befriend(MINA, friend, RelationLimits::DEFAULT).await.expect("a request");
+            directory.befriend(friend, MINA, RelationLimits::DEFAULT).await.expect("an acceptance");
             presence.join(&node, friend).await.expect("a session");
             let share_presence = Some(number.is_multiple_of(2));
             let change = SettingsChange { share_presence, ..SettingsChange::default() };

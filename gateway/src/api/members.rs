@@ -95,9 +95,11 @@ pub(super) struct MemberPut {
     responses(
         (status = 200, description = "The existing member", body = MemberAnswer),
         (status = 201, description = "The new member", body = MemberAnswer),
-        (status = 403, description = "`not_a_member`, `forbidden`"),
+        (status = 403, description = "`not_a_member`, `forbidden`; also if the user holds as many \
+            such groups as allowed"),
         (status = 404, description = "`not_found`: no such user"),
         (status = 422, description = "`invalid`: the group is full"),
+        (status = 429, description = "`rate_limited`: too many members added"),
     ))]
 pub(super) async fn put(
     State(api): State<Api>,
@@ -106,10 +108,10 @@ pub(super) async fn put(
     Json(body): Json<MemberPut>,
 ) -> Result<(StatusCode, Reply<MemberAnswer>), Failure> {
     let by = caller.user_id();
+    api.effects.added(by, 1)?;
     let work = api.clone();
     api.finish(async move {
-        let put =
-            work.directory().put_member(by, channel_id, user_id, body.role, work.group_members);
+        let put = work.directory().put_member(by, channel_id, user_id, body.role, work.relations);
         let PutMember { channel, before, role } = put.await?;
         let new = before.is_none();
         if new {

@@ -8,6 +8,7 @@ mod request;
 mod held;
 mod caller;
 mod rules;
+mod effects;
 mod views;
 mod users;
 mod login;
@@ -34,13 +35,14 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
-use pabal_core::ports::{Delivery, Directory};
+use pabal_core::ports::{Delivery, Directory, RelationLimits};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
 
 pub use caller::Caller;
 pub use changes::Changes;
+pub use effects::Effects;
 pub use held::RequestBytes;
 pub use problem::Failure;
 pub use request::ClientAddress;
@@ -88,8 +90,10 @@ pub struct Parts {
     pub body_bytes: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
-    /// The largest number of members of a group.
-    pub group_members: usize,
+    /// Rate limits by what requests do.
+    pub effects: Effects,
+    /// How many channels, friends and blocks users may have.
+    pub relations: RelationLimits,
 }
 
 impl Deref for Api {

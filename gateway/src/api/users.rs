@@ -119,10 +119,11 @@ pub(super) struct UsersAnswer {
     responses(
         (status = 200, description = "The users found; may be empty", body = UsersAnswer),
         (status = 422, description = "`invalid`"),
+        (status = 429, description = "`rate_limited`: too many users found in a short time"),
     ))]
 pub(super) async fn search(
     State(api): State<Api>,
-    _: Caller,
+    caller: Caller,
     parameters: Parameters,
 ) -> Result<Reply<UsersAnswer>, Failure> {
     let limit = parameters.limit()?;
@@ -130,8 +131,13 @@ pub(super) async fn search(
     if prefix.is_empty() {
         return Err(Problem::invalid("username", "is required").into());
     }
+    // One before the read, so that a user above the rate costs no read, and the rest after it.
+    api.effects.found(caller.user_id(), 1)?;
     let read = api.directory().users_by_prefix(&prefix, limit + 1).await?;
     let (users, has_more) = page(read, limit);
+    if users.len() > 1 {
+        api.effects.found(caller.user_id(), users.len() - 1)?;
+    }
     let users = users.into_iter().map(UserView::from).collect();
     Ok(Reply(UsersAnswer { users, has_more }))
 }

@@ -249,6 +249,23 @@ section! {
         sessions_per_user: usize = 16,
         /// Maximum number of members of a group.
         group_members: usize = 10_000,
+        /// Maximum number of groups that a user holds and was added to by people who were no friends
+        /// then. Nothing but leaving them removes such groups, so the number is small.
+        groups_by_strangers: usize = 100,
+        /// Maximum number of all other channels that a user holds: own groups, groups of friends and
+        /// direct channels.
+        channels_per_user: usize = 10_000,
+        /// Maximum number of friends and requests that a user has sent, and as many received.
+        friends_per_user: usize = 10_000,
+        /// Maximum number of users whom one user has blocked.
+        blocks_per_user: usize = 10_000,
+        /// Sustained rate of groups that one user creates. The burst is as large (GCRA).
+        groups_per_user_per_hour: u32 = 200,
+        /// Sustained rate of members that one user adds to groups. The burst is as large (GCRA).
+        additions_per_user_per_hour: u32 = 20_000,
+        /// Sustained rate of users that one user finds by name. Each user of a result counts. The
+        /// burst is as large (GCRA).
+        users_found_per_user_per_minute: u32 = 1_000,
         /// Maximum number of channels that one request synchronises or catches up with.
         channels_per_request: usize = 1_000,
         /// Maximum number of bytes that the node holds for its clients: half for requests (bodies, answers
@@ -347,6 +364,18 @@ pub enum LogFormat {
 const ALONE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
+    /// The limits of the directory.
+    pub fn relation_limits(&self) -> pabal_core::ports::RelationLimits {
+        let limits = &self.limits;
+        pabal_core::ports::RelationLimits {
+            group_members: limits.group_members,
+            groups_by_strangers: limits.groups_by_strangers,
+            channels: limits.channels_per_user,
+            friends: limits.friends_per_user,
+            blocks: limits.blocks_per_user,
+        }
+    }
+
     /// The limits of the engine.
     pub fn engine_limits(&self) -> pabal_core::engine::Limits {
         let limits = &self.limits;

@@ -234,3 +234,50 @@ async fn members_are_listed_in_pages_to_members() {
     node.get(&path).await.problem(401, "unauthenticated");
     node.stop().await;
 }
+
+#[tokio::test]
+async fn strangers_put_a_user_into_a_limited_number_of_groups() {
+    let node = Node::start_with(|config| config.limits.groups_by_strangers = 2).await;
+    let (victim, friend) = (node.sign_up("victim").await, node.sign_up("friend").await);
+    let (one, two) = (node.sign_up("one").await, node.sign_up("two").await);
+    one.group("First", &[&victim]).await;
+    let second = two.group("Second", &[&friend]).await;
+    give(&two, &second, &victim, None).await.is(201);
+    let third = one.group("Third", &[]).await;
+    give(&one, &third, &victim, None).await.problem(403, "forbidden");
+    let body = json!({"name": "Fourth", "members": [victim.id, friend.id]});
+    two.post("/v1/channels", body).await.problem(403, "forbidden");
+    let held = victim.get("/v1/channels").await.json(200);
+    assert_eq!(held["channels"].as_array().unwrap().len(), 2);
+    for (from, to) in [(&friend, &victim), (&victim, &friend)] {
+        from.put(&format!("/v1/me/friends/{}", to.id)).await.is(200);
+    }
+    friend.group("Friends", &[&victim]).await;
+    victim.group("Own", &[]).await;
+    two.direct(&victim).await;
+    remove(&victim, &second, &victim).await.is(204);
+    give(&one, &third, &victim, None).await.is(201);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn added_members_and_new_groups_are_limited_by_rate() {
+    let node = Node::start_with(|config| {
+        config.limits.rate_limits = true;
+        config.limits.groups_per_user_per_hour = 3;
+        config.limits.additions_per_user_per_hour = 4;
+    })
+    .await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    let (eve, ann) = (node.sign_up("eve").await, node.sign_up("ann").await);
+    let group = mina.group("Lunch", &[&jun, &eve]).await;
+    give(&mina, &group, &ann, None).await.is(201);
+    let body = json!({"name": "Tea", "members": [jun.id, eve.id]});
+    let refused = mina.post("/v1/channels", body.clone()).await;
+    refused.problem(429, "rate_limited");
+    mina.group("Tea", &[&jun]).await;
+    give(&mina, &group, &jun, None).await.problem(429, "rate_limited");
+    mina.post("/v1/channels", json!({"name": "None"})).await.problem(429, "rate_limited");
+    jun.post("/v1/channels", body).await.is(201);
+    node.stop().await;
+}

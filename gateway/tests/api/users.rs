@@ -95,3 +95,22 @@ async fn users_are_found_by_name_or_prefix() {
     node.get("/v1/users?username=mina").await.problem(401, "unauthenticated");
     node.stop().await;
 }
+
+#[tokio::test]
+async fn users_found_by_name_are_limited_by_rate() {
+    let node = Node::start_with(|config| {
+        config.limits.rate_limits = true;
+        config.limits.users_found_per_user_per_minute = 5;
+    })
+    .await;
+    let (mina, jun) = (node.sign_up("mina").await, node.sign_up("jun").await);
+    for name in ["mika", "miro", "miki"] {
+        node.sign_up(name).await;
+    }
+    let found = mina.get("/v1/users?username=mi").await.json(200);
+    assert_eq!(found["users"].as_array().unwrap().len(), 4);
+    mina.get("/v1/users?username=mi").await.problem(429, "rate_limited");
+    mina.get(&format!("/v1/users/{}", jun.id)).await.is(200);
+    jun.get("/v1/users?username=mi&limit=2").await.is(200);
+    node.stop().await;
+}

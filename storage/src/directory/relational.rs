@@ -2,9 +2,11 @@
 //! the submodules, by subject, and are the same for SQLite and PostgreSQL.
 
 mod checks;
+mod admission;
 mod accounts;
 mod people;
 mod channels;
+mod groups;
 mod members;
 mod operator;
 
@@ -14,7 +16,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, Account, Accounts, BoxFuture, Credentials, Directory, DirectoryError, Ending,
-    ProfileChange, PushTarget, PutMember, RemovedMember, SettingsChange,
+    ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, SettingsChange,
 };
 
 use super::error::Failure;
@@ -113,8 +115,13 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| people::friends_after(store, user_id, after, limit))
     }
 
-    fn befriend(&self, user_id: UserId, other: UserId) -> CallFuture<'_, FriendState> {
-        self.run(move |store| people::befriend(store, user_id, other))
+    fn befriend(
+        &self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> CallFuture<'_, FriendState> {
+        self.run(move |store| people::befriend(store, user_id, other, limits))
     }
 
     fn unfriend(&self, user_id: UserId, other: UserId) -> CallFuture<'_, bool> {
@@ -130,16 +137,21 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| people::blocks_after(store, user_id, after, limit))
     }
 
-    fn block(&self, user_id: UserId, other: UserId) -> CallFuture<'_, ()> {
-        self.run(move |store| people::block(store, user_id, other))
+    fn block(&self, user_id: UserId, other: UserId, limits: RelationLimits) -> CallFuture<'_, ()> {
+        self.run(move |store| people::block(store, user_id, other, limits))
     }
 
     fn unblock(&self, user_id: UserId, other: UserId) -> CallFuture<'_, ()> {
         self.run(move |store| people::unblock(store, user_id, other))
     }
 
-    fn direct_channel(&self, users: [UserId; 2], new: Channel) -> CallFuture<'_, (Channel, bool)> {
-        self.run(move |store| channels::direct_channel(store, users, new.clone()))
+    fn direct_channel(
+        &self,
+        users: [UserId; 2],
+        new: Channel,
+        limits: RelationLimits,
+    ) -> CallFuture<'_, (Channel, bool)> {
+        self.run(move |store| channels::direct_channel(store, users, new.clone(), limits))
     }
 
     fn find_direct_channel(&self, users: [UserId; 2]) -> CallFuture<'_, Option<Channel>> {
@@ -151,10 +163,13 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         channel: Channel,
         owner: UserId,
         members: Vec<UserId>,
+        limits: RelationLimits,
     ) -> CallFuture<'_, ()> {
-        self.run(move |store| {
-            channels::create_group(store, channel.clone(), owner, members.clone())
-        })
+        Box::pin(groups::create_group(&self.store, channel, owner, members, limits))
+    }
+
+    fn remove_leftovers(&self, created_before: Timestamp) -> CallFuture<'_, usize> {
+        Box::pin(groups::remove_leftovers(&self.store, created_before))
     }
 
     fn memberships_after(
@@ -188,7 +203,7 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         by: UserId,
         channel_id: ChannelId,
     ) -> CallFuture<'_, (Channel, Vec<UserId>)> {
-        self.run(move |store| channels::delete_group(store, by, channel_id))
+        Box::pin(groups::delete_group(&self.store, by, channel_id))
     }
 
     fn members_after(
@@ -206,9 +221,9 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
-        at_most: usize,
+        limits: RelationLimits,
     ) -> CallFuture<'_, PutMember> {
-        self.run(move |store| members::put_member(store, by, channel_id, user_id, role, at_most))
+        self.run(move |store| members::put_member(store, by, channel_id, user_id, role, limits))
     }
 
     fn remove_member(

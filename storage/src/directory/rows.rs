@@ -65,6 +65,10 @@ fn unsigned(raw: i64) -> Conversion<u64> {
     u64::try_from(raw).map_err(|_| DirectoryError::Damaged(format!("the number {raw} is negative")))
 }
 
+pub(super) fn channel_id(raw: i64) -> Conversion<ChannelId> {
+    unsigned(raw).map(ChannelId::new)
+}
+
 pub(super) fn user_id(raw: i64) -> Conversion<UserId> {
     unsigned(raw).map(UserId::new)
 }
@@ -253,7 +257,7 @@ row!(ChannelRow: channel_id, kind, name, created_at);
 impl ChannelRow {
     pub(super) fn read(self) -> Conversion<Channel> {
         Ok(Channel {
-            channel_id: ChannelId::new(unsigned(self.channel_id)?),
+            channel_id: channel_id(self.channel_id)?,
             kind: kind(&self.kind)?,
             name: self.name,
             created_at: moment(self.created_at)?,

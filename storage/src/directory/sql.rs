@@ -5,8 +5,24 @@
 /// $1 user id → a row, if there is such a user.
 pub(super) const USER_EXISTS: &str = "SELECT 1 FROM users WHERE user_id = $1";
 
-/// The start of a statement that selects the users among some ids; a [`tuple`] follows.
-pub(super) const USERS_AMONG: &str = "SELECT user_id FROM users WHERE user_id IN";
+/// The users among some ids, in order; between the two parts is a [`tuple`].
+pub(super) const USERS_AMONG: [&str; 2] =
+    ["SELECT user_id FROM users WHERE user_id IN", "ORDER BY user_id"];
+
+/// $1 user id → the friends of that user among some ids; a [`tuple`] from $2 on follows.
+pub(super) const FRIENDS_AMONG: &str = "\
+    SELECT asked.friend_id
+    FROM friends AS asked
+    JOIN friends AS back
+        ON back.user_id = asked.friend_id AND back.friend_id = asked.user_id
+    WHERE asked.user_id = $1 AND asked.friend_id IN";
+
+/// $1 whether added by strangers, $2 limit → those among some users who hold at least so many
+/// channels of that kind; between the two parts is a [`tuple`] from $3 on.
+pub(super) const FULL_AMONG: [&str; 2] = [
+    "SELECT user_id FROM members WHERE by_stranger = $1 AND user_id IN",
+    "GROUP BY user_id HAVING COUNT(*) >= $2",
+];
 
 /// Parameters for `count` values, the first of them `$first`.
 pub(super) fn tuple(first: usize, count: usize) -> String {
@@ -127,6 +143,12 @@ pub(super) const FRIENDS: &str = "\
 pub(super) const HAS_REQUEST: &str = "\
     SELECT 1 FROM friends WHERE user_id = $1 AND friend_id = $2";
 
+/// $1 user id → how many requests the user has sent, those of friends included.
+pub(super) const SENT_COUNT: &str = "SELECT COUNT(*) FROM friends WHERE user_id = $1";
+
+/// $1 user id → how many requests the user has received, those of friends included.
+pub(super) const RECEIVED_COUNT: &str = "SELECT COUNT(*) FROM friends WHERE friend_id = $1";
+
 /// $1 user id, $2 friend.
 pub(super) const ADD_REQUEST: &str = "\
     INSERT INTO friends (user_id, friend_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -146,6 +168,13 @@ pub(super) const BLOCK_BETWEEN: &str = "\
     SELECT 1 FROM blocks
     WHERE (user_id = $1 AND blocked_id = $2) OR (user_id = $2 AND blocked_id = $1)";
 
+/// $1 user id → how many users that user has blocked.
+pub(super) const BLOCK_COUNT: &str = "SELECT COUNT(*) FROM blocks WHERE user_id = $1";
+
+/// $1 user id, $2 blocked → a row, if the user has blocked the other.
+pub(super) const HAS_BLOCKED: &str = "\
+    SELECT 1 FROM blocks WHERE user_id = $1 AND blocked_id = $2";
+
 /// $1 user id, $2 blocked.
 pub(super) const BLOCK: &str = "\
     INSERT INTO blocks (user_id, blocked_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -159,15 +188,36 @@ pub(super) const DIRECT_CHANNEL: &str = "\
     FROM channels WHERE direct_low = $1 AND direct_high = $2";
 
 /// $1 channel id, $2 kind, $3 name, $4 creation time, $5 smaller and $6 larger user id or NULL, $7
-/// number of first members.
+/// number of first members, $8 whether it is hidden.
 pub(super) const ADD_CHANNEL: &str = "\
     INSERT INTO channels
-        (channel_id, kind, name, created_at, direct_low, direct_high, arrivals)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        (channel_id, kind, name, created_at, direct_low, direct_high, arrivals, hidden)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// $1 channel → [`super::rows::ChannelRow`].
 pub(super) const CHANNEL: &str = "\
-    SELECT channel_id, kind, name, created_at FROM channels WHERE channel_id = $1";
+    SELECT channel_id, kind, name, created_at FROM channels
+    WHERE channel_id = $1 AND NOT hidden";
+
+/// $1 channel → a row, if there is such a channel and it is hidden.
+pub(super) const IS_HIDDEN: &str = "SELECT 1 FROM channels WHERE channel_id = $1 AND hidden";
+
+/// $1 group.
+pub(super) const HIDE_GROUP: &str = "UPDATE channels SET hidden = TRUE WHERE channel_id = $1";
+
+/// $1 group, which all calls see from now on.
+pub(super) const SHOW_GROUP: &str = "UPDATE channels SET hidden = FALSE WHERE channel_id = $1";
+
+/// $1 moment, $2 limit → hidden groups that were created before it.
+pub(super) const HIDDEN_GROUPS: &str = "\
+    SELECT channel_id FROM channels WHERE hidden AND created_at < $1
+    ORDER BY created_at LIMIT $2";
+
+/// $1 channel, $2 limit: removes so many members.
+pub(super) const REMOVE_SOME_MEMBERS: &str = "\
+    DELETE FROM members WHERE channel_id = $1 AND user_id IN (
+        SELECT user_id FROM members WHERE channel_id = $1 ORDER BY user_id LIMIT $2
+    )";
 
 /// $1 group, $2 name.
 pub(super) const RENAME_GROUP: &str = "UPDATE channels SET name = $2 WHERE channel_id = $1";
@@ -208,18 +258,20 @@ macro_rules! membership {
 
 /// $1 user id, $2 channel → [`super::rows::MembershipRow`].
 pub(super) const MEMBERSHIP: &str =
-    membership!("WHERE members.user_id = $1 AND members.channel_id = $2");
+    membership!("WHERE members.user_id = $1 AND members.channel_id = $2 AND NOT channels.hidden");
 
 /// $1 user id, $2 channel to begin after, $3 limit → [`super::rows::MembershipRow`]s by channel.
 pub(super) const MEMBERSHIPS: &str = membership!(
-    "WHERE members.user_id = $1 AND members.channel_id > $2 "
+    "WHERE members.user_id = $1 AND members.channel_id > $2 AND NOT channels.hidden "
     "ORDER BY members.channel_id LIMIT $3"
 );
 
 /// $1 channel, $2 user to begin after, $3 limit → [`super::rows::MemberRow`]s by user.
 pub(super) const MEMBERS: &str = "\
     SELECT user_id, role FROM members
-    WHERE channel_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3";
+    WHERE channel_id = $1 AND user_id > $2
+        AND EXISTS (SELECT 1 FROM channels WHERE channel_id = $1 AND NOT hidden)
+    ORDER BY user_id LIMIT $3";
 
 /// $1 channel → how many members it has.
 pub(super) const MEMBER_COUNT: &str = "SELECT COUNT(*) FROM members WHERE channel_id = $1";
@@ -236,14 +288,14 @@ pub(super) const OTHER_OWNER: &str = "\
 pub(super) const CHANGE_ROLE: &str = "\
     UPDATE members SET role = $3 WHERE channel_id = $1 AND user_id = $2";
 
-/// $1 channel, $2 user, $3 role, $4 arrival.
+/// $1 channel, $2 user, $3 role, $4 arrival, $5 whether added by a stranger.
 pub(super) const ADD_MEMBER: &str = "\
-    INSERT INTO members (channel_id, user_id, role, arrival, read_up_to)
-    VALUES ($1, $2, $3, $4, 0)";
+    INSERT INTO members (channel_id, user_id, role, arrival, read_up_to, by_stranger)
+    VALUES ($1, $2, $3, $4, 0, $5)";
 
 /// The start of a statement that adds members; a [`tuple`] for each follows.
 pub(super) const ADD_MEMBERS: &str =
-    "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to) VALUES";
+    "INSERT INTO members (channel_id, user_id, role, arrival, read_up_to, by_stranger) VALUES";
 
 /// $1 group, $2 user.
 pub(super) const REMOVE_MEMBER: &str = "\
@@ -265,7 +317,9 @@ pub(super) const PUSH_TARGETS: &str = "\
     FROM members
     JOIN users ON users.user_id = members.user_id
     LEFT JOIN settings ON settings.user_id = members.user_id
-    WHERE members.channel_id = $1 AND NOT users.disabled ORDER BY members.user_id";
+    WHERE members.channel_id = $1 AND NOT users.disabled
+        AND EXISTS (SELECT 1 FROM channels WHERE channel_id = $1 AND NOT hidden)
+    ORDER BY members.user_id";
 
 /// $1 user id → whether the user is disabled, if the user exists.
 pub(super) const DISABLED: &str = "SELECT disabled FROM users WHERE user_id = $1";
@@ -340,6 +394,15 @@ pub(super) const BY_KEY: &[&str] = &[
     SETTINGS,
     FRIENDS,
     HAS_REQUEST,
+    SENT_COUNT,
+    RECEIVED_COUNT,
+    BLOCK_COUNT,
+    HAS_BLOCKED,
+    IS_HIDDEN,
+    HIDE_GROUP,
+    SHOW_GROUP,
+    HIDDEN_GROUPS,
+    REMOVE_SOME_MEMBERS,
     UNFRIEND,
     BLOCKS,
     BLOCK_BETWEEN,

@@ -1,8 +1,10 @@
 //! The directory in SQLite: the contract on real files, durability across reopening, and concurrent
-//! writers. Files that it refuses are in [`refusals`]; PostgreSQL is in [`postgres`].
+//! writers. Groups that take several transactions are in [`large_groups`], files that it refuses in
+//! [`refusals`]; PostgreSQL is in [`postgres`].
 
 #![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
+mod large_groups;
 mod refusals;
 mod postgres;
 
@@ -18,10 +20,13 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, FriendState, MessageId, NotificationLevel,
     Role, Timestamp, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Directory, DirectoryError, SettingsChange};
+use pabal_core::ports::{Access, Directory, DirectoryError, RelationLimits, SettingsChange};
 use pabal_storage::directory::SqliteDirectory;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
+
+/// Limits that these tests do not reach.
+const LIMITS: RelationLimits = RelationLimits::DEFAULT;
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -100,18 +105,18 @@ async fn a_reopened_directory_keeps_everything() {
     let [pair, team] = [10, 11].map(ChannelId::new);
     let first = open(&path).await;
     sign_up(&first, 1..=3).await;
-    first.befriend(one, two).await.unwrap();
-    first.befriend(two, one).await.unwrap();
-    first.block(three, one).await.unwrap();
+    first.befriend(one, two, LIMITS).await.unwrap();
+    first.befriend(two, one, LIMITS).await.unwrap();
+    first.block(three, one, LIMITS).await.unwrap();
     let silent = SettingsChange {
         notifications: Some(NotificationLevel::None),
         share_read: Some(false),
         ..Default::default()
     };
     let settings = first.change_settings(two, silent).await.unwrap();
-    first.direct_channel([one, three], channel(10, ChannelKind::Direct)).await.unwrap();
-    first.create_group(channel(11, ChannelKind::Group), two, vec![one]).await.unwrap();
-    first.put_member(two, team, three, Some(Role::Admin), 10).await.unwrap();
+    first.direct_channel([one, three], channel(10, ChannelKind::Direct), LIMITS).await.unwrap();
+    first.create_group(channel(11, ChannelKind::Group), two, vec![one], LIMITS).await.unwrap();
+    first.put_member(two, team, three, Some(Role::Admin), LIMITS).await.unwrap();
     first.mark_read(pair, one, MessageId::new(77)).await.unwrap();
     first.log_out(access(3).token).await.unwrap();
     let before = (first.memberships(one).await.unwrap(), first.push_targets(team).await.unwrap());
@@ -146,7 +151,7 @@ async fn a_closed_directory_is_one_file_and_unavailable() {
     assert_eq!(names, ["directory.db"], "the write-ahead log is written back");
     let read = directory.user(UserId::new(1)).await;
     assert!(matches!(&read, Err(e @ DirectoryError::Unavailable(_)) if e.retryable()), "{read:?}");
-    let write = directory.block(UserId::new(1), UserId::new(2)).await;
+    let write = directory.block(UserId::new(1), UserId::new(2), LIMITS).await;
     assert!(matches!(write, Err(DirectoryError::Unavailable(_))), "{write:?}");
 }
 
@@ -173,14 +178,17 @@ async fn four_hundred_concurrent_writers_all_succeed() {
     let directories = [open(&path).await, open(&path).await];
     sign_up(&directories[0], 1..=2).await;
     let (one, team) = (UserId::new(1), ChannelId::new(10));
-    directories[0].create_group(channel(10, ChannelKind::Group), one, vec![]).await.unwrap();
+    directories[0]
+        .create_group(channel(10, ChannelKind::Group), one, vec![], LIMITS)
+        .await
+        .unwrap();
     let tasks: Vec<_> = (100..100 + WRITERS)
         .map(|number| {
             let directory = directories[number as usize % 2].clone();
             tokio::spawn(async move {
                 directory.sign_up(user(number), "hash".into(), access(number)).await?;
-                directory.put_member(one, team, UserId::new(number), None, 10_000).await?;
-                directory.befriend(UserId::new(number), one).await
+                directory.put_member(one, team, UserId::new(number), None, LIMITS).await?;
+                directory.befriend(UserId::new(number), one, LIMITS).await
             })
         })
         .collect();
@@ -201,7 +209,7 @@ async fn a_dropped_call_is_executed_completely_or_not_at_all() {
     for number in 0..60 {
         let id = ChannelId::new(100 + number);
         let group = channel(id.get(), ChannelKind::Group);
-        let mut call = directory.create_group(group, everyone[0], everyone.clone());
+        let mut call = directory.create_group(group, everyone[0], everyone.clone(), LIMITS);
         // Dropped after an increasing number of steps; the last calls complete.
         for _ in 0..number / 2 {
             if poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await.is_ready() {
@@ -211,7 +219,7 @@ async fn a_dropped_call_is_executed_completely_or_not_at_all() {
         }
         drop(call);
         // The next write runs after the dropped call has been resolved.
-        directory.befriend(everyone[0], everyone[1]).await.unwrap();
+        directory.befriend(everyone[0], everyone[1], LIMITS).await.unwrap();
         let members = directory.members(id).await.unwrap().len();
         assert!(members == 0 || members == 5, "{members} of 5 members after {number}");
         made += usize::from(members == 5);
@@ -236,13 +244,13 @@ async fn a_group_may_have_more_members_than_a_statement_can_add() {
     let ids: Vec<_> = (1..=MEMBERS).map(UserId::new).collect();
     let with_stranger = [ids.clone(), vec![UserId::new(MEMBERS + 5)]].concat();
     let group = channel(10, ChannelKind::Group);
-    let refused = directory.create_group(group.clone(), ids[0], with_stranger).await;
+    let refused = directory.create_group(group.clone(), ids[0], with_stranger, LIMITS).await;
     let stranger = UserId::new(MEMBERS + 5);
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == stranger));
     // The heir is second in the list, so it has arrived before all members except the owner.
     let [owner, heir] = [ids[700], ids[1_100]];
     let members = [vec![heir], ids.clone()].concat();
-    directory.create_group(group, owner, members).await.unwrap();
+    directory.create_group(group, owner, members, LIMITS).await.unwrap();
     assert_eq!(directory.members(ChannelId::new(10)).await.unwrap().len() as u64, MEMBERS);
     directory.remove_member(owner, ChannelId::new(10), owner).await.unwrap();
     let membership = directory.membership(heir, ChannelId::new(10)).await.unwrap().unwrap();
@@ -284,6 +292,10 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX access_tokens_by_device",
         "DROP INDEX devices_by_user",
         "DROP TABLE session_endings",
+        "DROP INDEX channels_hidden",
+        "DROP INDEX members_held",
+        "ALTER TABLE channels DROP COLUMN hidden",
+        "ALTER TABLE members DROP COLUMN by_stranger",
         "ALTER TABLE users DROP COLUMN disabled",
         "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
     ] {

@@ -12,9 +12,10 @@ use pabal_servers::{Missing, Postgres, Shared, started};
 use pabal_storage::directory::PostgresDirectory;
 use pabal_storage::error::ConnectFailure;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::{access, channel, sign_up, user};
+use super::{LIMITS, access, channel, large_groups, sign_up, user};
 
 /// Longer than any call may take: the deadline of the port and a margin for a busy machine.
 const CALL_LIMIT: Duration = Duration::from_secs(40);
@@ -61,14 +62,17 @@ async fn four_hundred_concurrent_writers_on_two_nodes_all_succeed() {
     let directories = [first, connect(&url).await];
     sign_up(&directories[0], 1..=2).await;
     let (one, team) = (UserId::new(1), ChannelId::new(10));
-    directories[0].create_group(channel(10, ChannelKind::Group), one, vec![]).await.unwrap();
+    directories[0]
+        .create_group(channel(10, ChannelKind::Group), one, vec![], LIMITS)
+        .await
+        .unwrap();
     let tasks: Vec<_> = (100..100 + WRITERS)
         .map(|number| {
             let directory = directories[number as usize % 2].clone();
             tokio::spawn(async move {
                 directory.sign_up(user(number), "hash".into(), access(number)).await?;
-                directory.put_member(one, team, UserId::new(number), None, 10_000).await?;
-                directory.befriend(UserId::new(number), one).await
+                directory.put_member(one, team, UserId::new(number), None, LIMITS).await?;
+                directory.befriend(UserId::new(number), one, LIMITS).await
             })
         })
         .collect();
@@ -89,15 +93,35 @@ async fn two_owners_who_leave_concurrently_leave_a_successor() {
     for number in 100..130 {
         let id = ChannelId::new(number);
         let group = channel(number, ChannelKind::Group);
-        first.create_group(group, one, vec![two, three]).await.unwrap();
+        first.create_group(group, one, vec![two, three], LIMITS).await.unwrap();
         let role = Some(pabal_core::model::Role::Owner);
-        first.put_member(one, id, two, role, 10).await.unwrap();
+        first.put_member(one, id, two, role, LIMITS).await.unwrap();
         let both =
             tokio::join!(first.remove_member(one, id, one), second.remove_member(two, id, two));
         assert!(both.0.unwrap().is_some() && both.1.unwrap().is_some());
         let left = first.members(id).await.unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].user_id, left[0].role), (three, pabal_core::model::Role::Owner));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn large_groups_appear_and_end_at_once() {
+    let server = started!(server());
+    large_groups::appears_at_once_while_others_write(Arc::new(fresh(server).await.1)).await;
+    for creation in [true, false] {
+        let (url, directory) = fresh(server).await;
+        let outside = Mutex::new(PgConnection::connect(&url).await.unwrap());
+        let hidden = async || {
+            let count = "SELECT COUNT(*) FROM channels WHERE hidden";
+            let count = sqlx::query_scalar::<_, i64>(count);
+            count.fetch_one(&mut *outside.lock().await).await.unwrap() > 0
+        };
+        let directory = Arc::new(directory);
+        match creation {
+            true => large_groups::an_interrupted_creation_is_invisible(directory, hidden).await,
+            false => large_groups::an_interrupted_deletion_is_invisible(directory, hidden).await,
+        }
     }
 }
 
@@ -119,7 +143,7 @@ async fn a_call_that_a_deadlock_rolled_back_is_retried() {
     sqlx::query(hold).bind(2_i64).execute(&mut other).await.unwrap();
     let call = tokio::spawn({
         let directory = directory.clone();
-        async move { directory.befriend(UserId::new(1), UserId::new(2)).await }
+        async move { directory.befriend(UserId::new(1), UserId::new(2), LIMITS).await }
     });
     pabal_servers::until("the call waits for the second user", async || {
         let waits = "SELECT COUNT(*) FROM pg_stat_activity

@@ -16,7 +16,7 @@ use pabal_core::memory::{
 use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Clock, Directory, Ports};
+use pabal_core::ports::{Access, Clock, Directory, Ports, RelationLimits};
 use pabal_transports::{Admission, AdmissionLimits, Connection, Transports, Wire};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -43,7 +43,7 @@ pub(crate) async fn engine() -> Result<Engine, Box<dyn Error>> {
     directory.sign_up(user, "no password".into(), access).await?;
     let name = Some("notes".into());
     let channel = Channel { channel_id: NOTES, kind: ChannelKind::Group, name, created_at: now };
-    directory.create_group(channel, ANN, Vec::new()).await?;
+    directory.create_group(channel, ANN, Vec::new(), RelationLimits::DEFAULT).await?;
     let ports = Ports {
         log: Arc::new(MemoryMessageLog::new(Arc::clone(&clock), 1_024)),
         inbox: Arc::new(MemoryNodeInbox::new(1_024)),

@@ -7,7 +7,7 @@ use pabal_core::model::{
 use pabal_core::ports::{DirectoryError, PushTarget, SettingsChange};
 
 use super::permissions::denied;
-use super::{Dir, at_once, channel_id, direct, group, people, roles, user};
+use super::{Dir, LIMITS, at_once, channel_id, direct, group, people, roles, user};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
@@ -27,7 +27,8 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
 }
 
 async fn open(directory: &Dir, users: [UserId; 2], number: u64) -> ChannelId {
-    let (channel, _) = directory.direct_channel(users, direct(number)).await.expect("a channel");
+    let (channel, _) =
+        directory.direct_channel(users, direct(number), LIMITS).await.expect("a channel");
     channel.channel_id
 }
 
@@ -38,14 +39,16 @@ async fn membership_of(directory: &Dir, user_id: UserId, channel_id: ChannelId) 
 
 async fn a_pair_has_one_direct_channel(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    let made = directory.direct_channel([two, one], direct(10)).await.expect("a channel");
+    let made = directory.direct_channel([two, one], direct(10), LIMITS).await.expect("a channel");
     assert_eq!(made, (direct(10), true));
     for (users, number) in [([two, one], 11), ([one, two], 12), ([one, two], 10)] {
-        let found = directory.direct_channel(users, direct(number)).await.expect("a channel");
+        let found =
+            directory.direct_channel(users, direct(number), LIMITS).await.expect("a channel");
         assert_eq!(found, (direct(10), false));
     }
     for (users, number) in [([three, one], 11), ([two, three], 12)] {
-        let made = directory.direct_channel(users, direct(number)).await.expect("a channel");
+        let made =
+            directory.direct_channel(users, direct(number), LIMITS).await.expect("a channel");
         assert_eq!(made, (direct(number), true), "another pair has another channel");
     }
 }
@@ -55,7 +58,7 @@ async fn concurrent_calls_make_one_direct_channel(directory: Dir) {
     let results = at_once(&directory, 0..24, move |directory, number| {
         let users = if number % 2 == 0 { [one, two] } else { [two, one] };
         // Some of the ids occur twice.
-        directory.direct_channel(users, direct(10 + number / 2))
+        directory.direct_channel(users, direct(10 + number / 2), LIMITS)
     })
     .await;
     let results: Vec<_> = results.into_iter().map(|a| a.expect("a channel")).collect();
@@ -76,7 +79,7 @@ async fn a_direct_channel_needs_two_known_users(directory: Dir) {
         ([one, one], one),
     ];
     for (users, unknown) in cases {
-        let refused = directory.direct_channel(users, direct(10)).await;
+        let refused = directory.direct_channel(users, direct(10), LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert!(directory.memberships(one).await.expect("memberships").is_empty());
@@ -85,10 +88,10 @@ async fn a_direct_channel_needs_two_known_users(directory: Dir) {
 
 async fn a_direct_channel_with_an_id_in_use_is_refused(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    directory.create_group(group(10), one, vec![]).await.expect("a group");
+    directory.create_group(group(10), one, vec![], LIMITS).await.expect("a group");
     open(&directory, [one, two], 11).await;
     for number in [10, 11] {
-        let refused = directory.direct_channel([one, three], direct(number)).await;
+        let refused = directory.direct_channel([one, three], direct(number), LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
     }
     assert!(directory.memberships(three).await.expect("memberships").is_empty());
@@ -116,7 +119,7 @@ async fn a_direct_channel_cannot_be_changed(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     let id = open(&directory, [one, two], 10).await;
     for (user_id, role) in [(three, None), (one, Some(Role::Owner))] {
-        denied(directory.put_member(one, id, user_id, role, 10).await, Denied::DirectChannel);
+        denied(directory.put_member(one, id, user_id, role, LIMITS).await, Denied::DirectChannel);
     }
     denied(directory.rename_group(one, id, "Us".into()).await, Denied::DirectChannel);
     denied(directory.delete_group(one, id).await, Denied::DirectChannel);
@@ -133,21 +136,21 @@ async fn a_block_is_visible_in_direct_channels_of_the_blocked_user(directory: Di
     let [one, two, three] = people(&directory).await;
     let pair = open(&directory, [one, two], 10).await;
     let other_pair = open(&directory, [two, three], 11).await;
-    directory.create_group(group(12), one, vec![two]).await.expect("a group");
+    directory.create_group(group(12), one, vec![two], LIMITS).await.expect("a group");
     let blocked = async |user_id, id| {
         let membership = membership_of(&directory, user_id, id).await;
         let listed = directory.memberships(user_id).await.expect("memberships");
         assert!(listed.contains(&membership), "both calls return the same membership");
         membership.blocked
     };
-    directory.block(one, two).await.expect("a block");
+    directory.block(one, two, LIMITS).await.expect("a block");
     assert!(blocked(two, pair).await, "the blocked user may not send");
     assert!(!blocked(one, pair).await, "the blocking user may send");
     assert!(!blocked(two, other_pair).await, "no other user blocked");
     for user_id in [one, two] {
         assert!(!blocked(user_id, channel_id(12)).await, "blocks do not apply to groups");
     }
-    directory.block(two, one).await.expect("a block");
+    directory.block(two, one, LIMITS).await.expect("a block");
     assert!(blocked(one, pair).await && blocked(two, pair).await);
     directory.unblock(one, two).await.expect("an end");
     assert!(blocked(one, pair).await && !blocked(two, pair).await);
@@ -155,9 +158,9 @@ async fn a_block_is_visible_in_direct_channels_of_the_blocked_user(directory: Di
 
 async fn memberships_are_listed_by_id_and_agree_with_each_one(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    directory.create_group(group(30), two, vec![one]).await.expect("a group");
+    directory.create_group(group(30), two, vec![one], LIMITS).await.expect("a group");
     open(&directory, [one, two], 20).await;
-    directory.create_group(group(10), one, vec![three]).await.expect("a group");
+    directory.create_group(group(10), one, vec![three], LIMITS).await.expect("a group");
     open(&directory, [two, three], 15).await;
     directory.mark_read(channel_id(20), one, MessageId::new(5)).await.expect("a read");
     let listed = directory.memberships(one).await.expect("memberships");
@@ -180,7 +183,7 @@ async fn memberships_are_listed_by_id_and_agree_with_each_one(directory: Dir) {
 async fn a_read_position_never_moves_back(directory: Dir) {
     let [one, two] = people(&directory).await;
     let [pair, team] = [open(&directory, [one, two], 10).await, channel_id(11)];
-    directory.create_group(group(11), one, vec![two]).await.expect("a group");
+    directory.create_group(group(11), one, vec![two], LIMITS).await.expect("a group");
     for id in [pair, team] {
         let largest = i64::MAX as u64;
         let reads =
@@ -223,7 +226,7 @@ async fn only_members_have_a_read_position(directory: Dir) {
 
 async fn push_targets_have_the_level_of_their_settings(directory: Dir) {
     let [one, two, three, _outside] = people(&directory).await;
-    directory.create_group(group(10), three, vec![two, one]).await.expect("a group");
+    directory.create_group(group(10), three, vec![two, one], LIMITS).await.expect("a group");
     let pair = open(&directory, [three, two], 11).await;
     for (user_id, level) in [(one, NotificationLevel::None), (three, NotificationLevel::Mentions)] {
         let change = SettingsChange { notifications: Some(level), ..Default::default() };

@@ -2,9 +2,9 @@
 
 use crate::property::properties;
 use pabal_core::model::{Channel, Membership, MessageId, Role, UserId};
-use pabal_core::ports::{DirectoryError, PutMember, RemovedMember};
+use pabal_core::ports::{DirectoryError, PutMember, RelationLimits, RemovedMember};
 
-use super::{Dir, at_once, channel_id, direct, group, people, roles};
+use super::{Dir, LIMITS, at_once, channel_id, direct, group, people, roles};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
@@ -25,8 +25,6 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     }
 }
 
-/// A limit that these tests do not reach.
-pub(super) const ROOMY: usize = 100;
 pub(super) const GROUP: u64 = 10;
 
 /// An owner of the group.
@@ -39,7 +37,7 @@ pub(super) async fn owner(directory: &Dir) -> UserId {
 /// An owner adds a member, or changes a role. Returns whether the member is new, and the role.
 pub(super) async fn put(directory: &Dir, user_id: UserId, role: Option<Role>) -> (bool, Role) {
     let by = owner(directory).await;
-    let put = directory.put_member(by, channel_id(GROUP), user_id, role, ROOMY).await;
+    let put = directory.put_member(by, channel_id(GROUP), user_id, role, LIMITS).await;
     let PutMember { before, role, .. } = put.expect("a member");
     (before.is_none(), role)
 }
@@ -51,7 +49,7 @@ pub(super) async fn leave(directory: &Dir, user_id: UserId) -> RemovedMember {
 }
 
 pub(super) async fn make(directory: &Dir, owner: UserId, members: &[UserId]) {
-    directory.create_group(group(GROUP), owner, members.to_vec()).await.expect("a group");
+    directory.create_group(group(GROUP), owner, members.to_vec(), LIMITS).await.expect("a group");
 }
 
 pub(super) async fn now(directory: &Dir) -> Vec<(UserId, Role)> {
@@ -69,7 +67,7 @@ pub(super) async fn assert_gone(directory: &Dir, members: &[UserId]) {
         assert!(!directory.mark_read(id, *user_id, MessageId::new(1)).await.expect("no group"));
         let calls = [
             directory.remove_member(*user_id, id, *user_id).await.map(drop),
-            directory.put_member(*user_id, id, *user_id, None, ROOMY).await.map(drop),
+            directory.put_member(*user_id, id, *user_id, None, LIMITS).await.map(drop),
             directory.rename_group(*user_id, id, "Ghosts".into()).await.map(drop),
             directory.delete_group(*user_id, id).await.map(drop),
         ];
@@ -94,7 +92,7 @@ async fn a_group_has_its_owner_and_members_once(directory: Dir) {
     };
     assert_eq!(membership, Some(expected));
     assert_eq!(directory.membership(four, channel_id(GROUP)).await.expect("none"), None);
-    directory.create_group(group(GROUP + 1), four, vec![]).await.expect("a group of one");
+    directory.create_group(group(GROUP + 1), four, vec![], LIMITS).await.expect("a group of one");
     assert_eq!(roles(&directory, channel_id(GROUP + 1)).await, [(four, Role::Owner)]);
 }
 
@@ -103,7 +101,7 @@ async fn a_group_with_an_unknown_user_is_refused(directory: Dir) {
     let [unknown, other] = [UserId::new(99), UserId::new(98)];
     let cases = [(unknown, vec![one]), (one, vec![two, unknown, other]), (unknown, vec![other])];
     for (owner, members) in cases {
-        let refused = directory.create_group(group(GROUP), owner, members).await;
+        let refused = directory.create_group(group(GROUP), owner, members, LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert_gone(&directory, &[one, two]).await;
@@ -113,9 +111,9 @@ async fn a_group_with_an_unknown_user_is_refused(directory: Dir) {
 async fn a_group_with_an_id_in_use_is_refused(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     make(&directory, one, &[two]).await;
-    directory.direct_channel([one, two], direct(GROUP + 1)).await.expect("a channel");
+    directory.direct_channel([one, two], direct(GROUP + 1), LIMITS).await.expect("a channel");
     for number in [GROUP, GROUP + 1] {
-        let refused = directory.create_group(group(number), three, vec![]).await;
+        let refused = directory.create_group(group(number), three, vec![], LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::IdTaken)), "{refused:?}");
     }
     assert!(directory.memberships(three).await.expect("memberships").is_empty());
@@ -125,7 +123,7 @@ async fn a_group_with_an_id_in_use_is_refused(directory: Dir) {
 async fn one_of_many_concurrent_groups_of_an_id_is_made(directory: Dir) {
     let ids: [UserId; 8] = people(&directory).await;
     let results = at_once(&directory, ids, |directory, owner| {
-        directory.create_group(group(GROUP), owner, vec![])
+        directory.create_group(group(GROUP), owner, vec![], LIMITS)
     })
     .await;
     let made: Vec<UserId> =
@@ -154,7 +152,7 @@ async fn a_group_is_renamed(directory: Dir) {
 async fn a_deleted_group_is_removed_for_all_members(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[two]).await;
-    directory.create_group(group(GROUP + 1), one, vec![two]).await.expect("a group");
+    directory.create_group(group(GROUP + 1), one, vec![two], LIMITS).await.expect("a group");
     let deleted = directory.delete_group(one, channel_id(GROUP)).await.expect("a group");
     assert_eq!(deleted, (group(GROUP), vec![one, two]));
     assert_gone(&directory, &[one, two]).await;
@@ -206,7 +204,7 @@ async fn the_last_of_owners_who_step_down_concurrently_keeps_the_role(directory:
         put(&directory, user_id, Some(Role::Owner)).await;
     }
     let results = at_once(&directory, ids, |directory, user_id| {
-        directory.put_member(user_id, channel_id(GROUP), user_id, Some(Role::Admin), ROOMY)
+        directory.put_member(user_id, channel_id(GROUP), user_id, Some(Role::Admin), LIMITS)
     })
     .await;
     let roles = results.into_iter().map(|put| put.expect("a member").role);
@@ -220,9 +218,9 @@ async fn only_known_users_join_known_groups(directory: Dir) {
     let [one] = people(&directory).await;
     make(&directory, one, &[]).await;
     let unknown = UserId::new(99);
-    let refused = directory.put_member(one, channel_id(GROUP), unknown, None, ROOMY).await;
+    let refused = directory.put_member(one, channel_id(GROUP), unknown, None, LIMITS).await;
     assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
-    let refused = directory.put_member(one, channel_id(99), one, None, ROOMY).await;
+    let refused = directory.put_member(one, channel_id(99), one, None, LIMITS).await;
     assert!(matches!(refused, Err(DirectoryError::NotAMember)), "{refused:?}");
     assert_eq!(now(&directory).await, [(one, Role::Owner)]);
 }
@@ -230,9 +228,10 @@ async fn only_known_users_join_known_groups(directory: Dir) {
 async fn a_full_group_refuses_new_members(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     make(&directory, one, &[]).await;
+    let two_members = RelationLimits { group_members: 2, ..LIMITS };
     let join = async |user_id, role| {
         let by = owner(&directory).await;
-        let put = directory.put_member(by, channel_id(GROUP), user_id, role, 2).await;
+        let put = directory.put_member(by, channel_id(GROUP), user_id, role, two_members).await;
         put.map(|put| (put.before.is_none(), put.role))
     };
     assert_eq!(join(two, None).await.expect("a member"), (true, Role::Member));
@@ -248,7 +247,7 @@ async fn a_full_group_refuses_new_members(directory: Dir) {
 }
 
 async fn concurrent_joins_respect_the_limit(directory: Dir) {
-    const AT_MOST: usize = 6;
+    const AT_MOST: RelationLimits = RelationLimits { group_members: 6, ..LIMITS };
     let ids: [UserId; 16] = people(&directory).await;
     make(&directory, ids[0], &[]).await;
     let (owner, others) = (ids[0], ids.into_iter().skip(1));
@@ -256,18 +255,18 @@ async fn concurrent_joins_respect_the_limit(directory: Dir) {
         directory.put_member(owner, channel_id(GROUP), user_id, None, AT_MOST)
     })
     .await;
-    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), AT_MOST - 1);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), AT_MOST.group_members - 1);
     for refused in results.into_iter().filter_map(Result::err) {
         assert!(matches!(refused, DirectoryError::GroupFull), "{refused:?}");
     }
-    assert_eq!(now(&directory).await.len(), AT_MOST);
+    assert_eq!(now(&directory).await.len(), AT_MOST.group_members);
 }
 
 async fn one_of_many_concurrent_joins_of_a_user_is_new(directory: Dir) {
     let [one, two] = people(&directory).await;
     make(&directory, one, &[]).await;
     let results = at_once(&directory, 0..16, move |directory, _| {
-        directory.put_member(one, channel_id(GROUP), two, None, ROOMY)
+        directory.put_member(one, channel_id(GROUP), two, None, LIMITS)
     })
     .await;
     let before = results.into_iter().map(|put| put.expect("a member").before);

@@ -6,7 +6,7 @@ use crate::property::properties;
 use pabal_core::model::{FriendState, Settings, UserId};
 use pabal_core::ports::{Directory, DirectoryError, SettingsChange};
 
-use super::{Dir, channel_id, direct, group, people};
+use super::{Dir, LIMITS, channel_id, direct, group, people};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
@@ -46,9 +46,9 @@ async fn pages_of_friends_follow_each_other(directory: Dir) {
     let [one, two, three, four, five, six] = people(&directory).await;
     // Requests in both directions and friends are read by one query of two parts.
     for (from, to) in [(three, six), (one, three), (three, one), (five, three), (three, two)] {
-        directory.befriend(from, to).await.expect("a request");
+        directory.befriend(from, to, LIMITS).await.expect("a request");
     }
-    directory.befriend(four, five).await.expect("a request between other users");
+    directory.befriend(four, five, LIMITS).await.expect("a request between other users");
     let whole = directory.friends(three).await.expect("friends");
     let states: Vec<_> = whole.iter().map(|friend| (friend.user_id, friend.state)).collect();
     let expected = [
@@ -67,7 +67,7 @@ async fn pages_of_friends_follow_each_other(directory: Dir) {
 async fn pages_of_blocks_follow_each_other(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
     for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
-        directory.block(from, to).await.expect("a block");
+        directory.block(from, to, LIMITS).await.expect("a block");
     }
     let page = async |directory: &dyn Directory, after, limit| {
         directory.blocks_after(two, after, limit).await
@@ -77,10 +77,13 @@ async fn pages_of_blocks_follow_each_other(directory: Dir) {
 
 async fn pages_of_memberships_follow_each_other(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    directory.create_group(group(30), one, vec![two]).await.expect("a group");
-    directory.create_group(group(10), two, vec![one]).await.expect("a group");
-    directory.create_group(group(40), three, vec![two]).await.expect("a group of other users");
-    directory.direct_channel([three, one], direct(20)).await.expect("a channel");
+    directory.create_group(group(30), one, vec![two], LIMITS).await.expect("a group");
+    directory.create_group(group(10), two, vec![one], LIMITS).await.expect("a group");
+    directory
+        .create_group(group(40), three, vec![two], LIMITS)
+        .await
+        .expect("a group of other users");
+    directory.direct_channel([three, one], direct(20), LIMITS).await.expect("a channel");
     let whole = directory.memberships(one).await.expect("memberships");
     let ids: Vec<_> = whole.iter().map(|one| one.channel.channel_id).collect();
     assert_eq!(ids, [10, 20, 30].map(channel_id));
@@ -92,8 +95,8 @@ async fn pages_of_memberships_follow_each_other(directory: Dir) {
 
 async fn pages_of_members_follow_each_other(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
-    directory.create_group(group(1), three, vec![one, four, two]).await.expect("a group");
-    directory.create_group(group(2), one, vec![]).await.expect("another group");
+    directory.create_group(group(1), three, vec![one, four, two], LIMITS).await.expect("a group");
+    directory.create_group(group(2), one, vec![], LIMITS).await.expect("another group");
     let whole = directory.members(channel_id(1)).await.expect("members");
     let ids: Vec<_> = whole.iter().map(|member| member.user_id).collect();
     assert_eq!(ids, [one, two, three, four]);
@@ -128,9 +131,10 @@ async fn settings_of_many_users_come_in_the_order_asked(directory: Dir) {
 async fn a_direct_channel_is_found_from_both_sides(directory: Dir) {
     let [one, two, three] = people(&directory).await;
     assert_eq!(directory.find_direct_channel([one, two]).await.expect("none"), None);
-    directory.create_group(group(5), one, vec![two]).await.expect("a group");
+    directory.create_group(group(5), one, vec![two], LIMITS).await.expect("a group");
     assert_eq!(directory.find_direct_channel([one, two]).await.expect("none"), None);
-    let (made, _) = directory.direct_channel([two, one], direct(7)).await.expect("a channel");
+    let (made, _) =
+        directory.direct_channel([two, one], direct(7), LIMITS).await.expect("a channel");
     for users in [[one, two], [two, one]] {
         let found = directory.find_direct_channel(users).await.expect("a channel");
         assert_eq!(found.as_ref(), Some(&made));

@@ -4,7 +4,7 @@ use crate::property::properties;
 use pabal_core::model::{Friend, FriendState, UserId};
 use pabal_core::ports::DirectoryError;
 
-use super::{Dir, at_once, people};
+use super::{Dir, LIMITS, at_once, people};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
@@ -25,7 +25,7 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
 }
 
 async fn befriend(directory: &Dir, user_id: UserId, other: UserId) -> FriendState {
-    directory.befriend(user_id, other).await.expect("a request")
+    directory.befriend(user_id, other, LIMITS).await.expect("a request")
 }
 
 /// The friend state of each user towards the other.
@@ -73,7 +73,8 @@ async fn two_users_with_concurrent_requests_are_friends(directory: Dir) {
     for (index, one) in ids.into_iter().enumerate() {
         for two in ids.into_iter().skip(index + 1) {
             let requests = [(one, two), (two, one), (one, two), (two, one)];
-            let results = at_once(&directory, requests, |d, (from, to)| d.befriend(from, to)).await;
+            let results =
+                at_once(&directory, requests, |d, (from, to)| d.befriend(from, to, LIMITS)).await;
             let results: Vec<_> = results.into_iter().map(|a| a.expect("a request")).collect();
             assert_eq!(views(&directory, one, two).await, FRIENDS);
             assert!(
@@ -138,7 +139,7 @@ async fn requests_to_unknown_users_and_to_oneself_are_refused(directory: Dir) {
     let [one] = people(&directory).await;
     let unknown = UserId::new(99);
     for (from, to, unknown) in [(one, unknown, unknown), (unknown, one, unknown), (one, one, one)] {
-        let refused = directory.befriend(from, to).await;
+        let refused = directory.befriend(from, to, LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert!(directory.friends(one).await.expect("friends").is_empty());
@@ -147,9 +148,9 @@ async fn requests_to_unknown_users_and_to_oneself_are_refused(directory: Dir) {
 
 async fn no_friend_request_passes_a_block_in_either_direction(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    directory.block(one, two).await.expect("a block");
+    directory.block(one, two, LIMITS).await.expect("a block");
     for (from, to) in [(one, two), (two, one)] {
-        let refused = directory.befriend(from, to).await;
+        let refused = directory.befriend(from, to, LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::Blocked)), "{refused:?}");
     }
     assert_eq!(views(&directory, one, two).await, NOTHING);
@@ -158,8 +159,8 @@ async fn no_friend_request_passes_a_block_in_either_direction(directory: Dir) {
     directory.unblock(one, two).await.expect("an end");
     assert_eq!(befriend(&directory, one, two).await, FriendState::Requested);
     // A request that came before the block cannot be accepted, and can be ended.
-    directory.block(two, one).await.expect("a block");
-    let refused = directory.befriend(two, one).await;
+    directory.block(two, one, LIMITS).await.expect("a block");
+    let refused = directory.befriend(two, one, LIMITS).await;
     assert!(matches!(refused, Err(DirectoryError::Blocked)), "{refused:?}");
     assert_eq!(views(&directory, one, two).await, ASKED);
     assert!(directory.unfriend(two, one).await.expect("an end"));
@@ -171,8 +172,8 @@ async fn a_block_and_a_request_at_once_happen_one_after_the_other(directory: Dir
         for two in ids.into_iter().skip(index + 1) {
             let calls = [false, true, false, true];
             let results = at_once(&directory, calls, move |d, blocks| match blocks {
-                true => Box::pin(async move { d.block(one, two).await.map(|()| None) }),
-                false => Box::pin(async move { d.befriend(two, one).await.map(Some) }),
+                true => Box::pin(async move { d.block(one, two, LIMITS).await.map(|()| None) }),
+                false => Box::pin(async move { d.befriend(two, one, LIMITS).await.map(Some) }),
             })
             .await;
             let states = |result: &Result<_, _>| match result {
@@ -190,7 +191,7 @@ async fn a_block_and_a_request_at_once_happen_one_after_the_other(directory: Dir
 async fn a_users_own_blocks_are_listed_by_id(directory: Dir) {
     let [one, two, three, four] = people(&directory).await;
     for (from, to) in [(two, four), (two, one), (two, three), (one, two)] {
-        directory.block(from, to).await.expect("a block");
+        directory.block(from, to, LIMITS).await.expect("a block");
     }
     assert_eq!(directory.blocks_after(two, None, 100).await.expect("blocks"), [one, three, four]);
     assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two]);
@@ -199,10 +200,10 @@ async fn a_users_own_blocks_are_listed_by_id(directory: Dir) {
 
 async fn block_and_unblock_are_idempotent(directory: Dir) {
     let [one, two, three] = people(&directory).await;
-    for blocked in at_once(&directory, 0..8, move |d, _| d.block(one, two)).await {
+    for blocked in at_once(&directory, 0..8, move |d, _| d.block(one, two, LIMITS)).await {
         blocked.expect("a block");
     }
-    directory.block(one, three).await.expect("a block");
+    directory.block(one, three, LIMITS).await.expect("a block");
     assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two, three]);
     directory.unblock(two, one).await.expect("the reverse direction");
     assert_eq!(directory.blocks_after(one, None, 100).await.expect("blocks"), [two, three]);
@@ -218,7 +219,7 @@ async fn blocks_of_unknown_users_and_of_oneself_are_refused(directory: Dir) {
     let [one] = people(&directory).await;
     let unknown = UserId::new(99);
     for (from, to, unknown) in [(one, unknown, unknown), (unknown, one, unknown), (one, one, one)] {
-        let refused = directory.block(from, to).await;
+        let refused = directory.block(from, to, LIMITS).await;
         assert!(matches!(refused, Err(DirectoryError::UnknownUser(id)) if id == unknown));
     }
     assert!(directory.blocks_after(one, None, 100).await.expect("blocks").is_empty());

@@ -4,8 +4,8 @@ use crate::property::properties;
 use pabal_core::model::{ChannelId, Denied, Role, UserId};
 use pabal_core::ports::DirectoryError;
 
-use super::groups::{GROUP, ROOMY, make, now, put};
-use super::{Dir, at_once, channel_id, people};
+use super::groups::{GROUP, make, now, put};
+use super::{Dir, LIMITS, at_once, channel_id, people};
 
 pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
     properties! { fresh() =>
@@ -25,8 +25,8 @@ const ROUNDS: usize = 40;
 async fn changes(directory: &Dir, by: UserId, other: UserId) -> Vec<DirectoryError> {
     let results = [
         directory.rename_group(by, ID, "Taken".into()).await.map(drop),
-        directory.put_member(by, ID, other, None, ROOMY).await.map(drop),
-        directory.put_member(by, ID, by, Some(Role::Owner), ROOMY).await.map(drop),
+        directory.put_member(by, ID, other, None, LIMITS).await.map(drop),
+        directory.put_member(by, ID, by, Some(Role::Owner), LIMITS).await.map(drop),
         directory.remove_member(by, ID, other).await.map(drop),
         directory.delete_group(by, ID).await.map(drop),
     ];
@@ -42,7 +42,7 @@ async fn only_members_change_a_group(directory: Dir) {
         for error in refused {
             assert!(matches!(error, DirectoryError::NotAMember) && !error.retryable(), "{error:?}");
         }
-        let joined = directory.put_member(by, ID, by, None, ROOMY).await;
+        let joined = directory.put_member(by, ID, by, None, LIMITS).await;
         assert!(matches!(joined, Err(DirectoryError::NotAMember)), "{joined:?}");
     }
     assert_eq!(now(&directory).await, [(one, Role::Owner), (two, Role::Member)]);
@@ -61,7 +61,7 @@ async fn each_change_needs_its_role(directory: Dir) {
     for user_id in [admin, other] {
         put(&directory, user_id, Some(Role::Admin)).await;
     }
-    let give = async |by, user_id, role| directory.put_member(by, ID, user_id, role, ROOMY).await;
+    let give = async |by, user_id, role| directory.put_member(by, ID, user_id, role, LIMITS).await;
     denied(directory.rename_group(member, ID, "Taken".into()).await, Denied::NeedsAdmin);
     denied(directory.delete_group(member, ID).await, Denied::NeedsOwner);
     denied(directory.delete_group(admin, ID).await, Denied::NeedsOwner);
@@ -94,7 +94,7 @@ async fn an_admin_who_is_being_removed_does_not_add_themselves_again(directory: 
                 removed.expect("a removal").expect("was a member");
             }),
             false => Box::pin(async move {
-                let put = directory.put_member(admin, ID, admin, None, ROOMY).await;
+                let put = directory.put_member(admin, ID, admin, None, LIMITS).await;
                 if let Err(error) = put {
                     assert!(matches!(error, DirectoryError::NotAMember), "{error:?}");
                 }
@@ -114,12 +114,12 @@ async fn an_owner_who_is_being_demoted_does_not_take_the_role_again(directory: D
         at_once(&directory, calls, move |directory, demotes| match demotes {
             true => Box::pin(async move {
                 let role = Some(Role::Member);
-                let put = directory.put_member(owner, ID, rival, role, ROOMY).await;
+                let put = directory.put_member(owner, ID, rival, role, LIMITS).await;
                 assert_eq!(put.expect("a demotion").role, Role::Member);
             }),
             false => Box::pin(async move {
                 let role = Some(Role::Owner);
-                let put = directory.put_member(rival, ID, rival, role, ROOMY).await;
+                let put = directory.put_member(rival, ID, rival, role, LIMITS).await;
                 if let Err(error) = put {
                     assert!(matches!(error, DirectoryError::Denied(_)), "{error:?}");
                 }
@@ -137,7 +137,7 @@ async fn a_removed_member_is_refused_by_the_next_call(directory: Dir) {
     for role in [Role::Admin, Role::Owner] {
         put(&directory, admin, Some(role)).await;
         directory
-            .put_member(owner, ID, admin, Some(Role::Member), ROOMY)
+            .put_member(owner, ID, admin, Some(Role::Member), LIMITS)
             .await
             .expect("a demotion");
         let refused = changes(&directory, admin, member).await;

@@ -9,7 +9,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::property::properties;
 use pabal_core::memory::MemoryDirectory;
 use pabal_core::model::{MessageId, NotificationLevel, Role, UserId};
-use pabal_core::ports::{Directory, ProfileChange, SettingsChange};
+use pabal_core::ports::{Directory, ProfileChange, RelationLimits, SettingsChange};
 
 use super::{Dir, access, channel_id, direct, group, password_hash, user};
 
@@ -20,6 +20,10 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
 }
 
 const CALLS: usize = 500;
+
+/// Limits that the random calls reach now and then.
+const FEW: RelationLimits =
+    RelationLimits { group_members: 4, groups_by_strangers: 2, channels: 4, friends: 3, blocks: 3 };
 
 async fn random_calls_return_the_same_as_in_memory(directory: Dir) {
     let reference = MemoryDirectory::default();
@@ -84,16 +88,16 @@ impl Step {
                 };
                 shown(directory.change_settings(one, change).await)
             }
-            6 | 7 => shown(directory.befriend(one, two).await),
+            6 | 7 => shown(directory.befriend(one, two, FEW).await),
             8 => shown(directory.unfriend(one, two).await),
-            9 => shown(directory.block(one, two).await),
+            9 => shown(directory.block(one, two, FEW).await),
             10 => shown(directory.unblock(one, two).await),
-            11 => shown(directory.direct_channel([one, two], direct(number)).await),
-            12 | 13 => shown(directory.create_group(group(number), one, vec![two, one]).await),
+            11 => shown(directory.direct_channel([one, two], direct(number), FEW).await),
+            12 | 13 => shown(directory.create_group(group(number), one, vec![two, one], FEW).await),
             14 => shown(directory.rename_group(two, id, format!("name {}", one.get())).await),
             15 if flag => shown(directory.delete_group(two, id).await),
-            15 | 16 => shown(directory.put_member(two, id, one, role, 4).await),
-            17 => shown(directory.put_member(one, id, two, role, 4).await),
+            15 | 16 => shown(directory.put_member(two, id, one, role, FEW).await),
+            17 => shown(directory.put_member(one, id, two, role, FEW).await),
             18 => shown(directory.remove_member(if flag { one } else { two }, id, one).await),
             _ => {
                 let up_to = MessageId::new(number * two.get());

@@ -7,9 +7,11 @@ use std::ops::Bound;
 use crate::model::{
     Channel, ChannelId, ChannelKind, GroupChange, Member, Membership, MessageId, Role, UserId,
 };
-use crate::ports::{DirectoryError, PushTarget, PutMember, RemovedMember};
+use crate::ports::{
+    DirectoryError, PushTarget, PutMember, Relation, RelationLimits, RemovedMember,
+};
 
-use super::state::{State, following};
+use super::state::{State, at_limit, following};
 
 /// A channel with its members.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ struct GroupMember {
     /// Lower for members who joined earlier.
     arrival: u64,
     read_up_to: MessageId,
+    /// Whether a user who was no friend added this one.
+    by_stranger: bool,
 }
 
 impl State {
@@ -33,6 +37,7 @@ impl State {
         &mut self,
         users: [UserId; 2],
         new: Channel,
+        limits: RelationLimits,
     ) -> Result<(Channel, bool), DirectoryError> {
         self.pair(users[0], users[1])?;
         let mut pair = users;
@@ -40,8 +45,12 @@ impl State {
         if let Some(channel_id) = self.direct.get(&pair) {
             return Ok((self.conversations[channel_id].channel.clone(), false));
         }
+        for user_id in users {
+            at_limit(user_id, Relation::Channel, self.held(user_id, false), limits.channels)?;
+        }
         let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
-        self.create(channel.clone(), users.map(|user_id| (user_id, Role::Member)).to_vec())?;
+        let members = users.map(|user_id| (user_id, Role::Member, false)).to_vec();
+        self.create(channel.clone(), members)?;
         self.direct.insert(pair, channel.channel_id);
         Ok((channel, true))
     }
@@ -58,6 +67,7 @@ impl State {
         channel: Channel,
         owner: UserId,
         members: Vec<UserId>,
+        limits: RelationLimits,
     ) -> Result<(), DirectoryError> {
         let mut seen = BTreeSet::from([owner]);
         let others = members.into_iter().filter(|id| seen.insert(*id)).map(|id| (id, Role::Member));
@@ -65,6 +75,10 @@ impl State {
         for (user_id, _) in &members {
             self.known(*user_id)?;
         }
+        let admitted = |&(user_id, role): &(UserId, Role)| {
+            Ok((user_id, role, self.may_add(owner, user_id, limits)?))
+        };
+        let members = members.iter().map(admitted).collect::<Result<_, DirectoryError>>()?;
         self.create(Channel { kind: ChannelKind::Group, ..channel }, members)
     }
 
@@ -144,9 +158,10 @@ impl State {
         channel_id: ChannelId,
         user_id: UserId,
         role: Option<Role>,
-        at_most: usize,
+        limits: RelationLimits,
     ) -> Result<PutMember, DirectoryError> {
         let known = self.known(user_id);
+        let admitted = self.may_add(by, user_id, limits);
         let change = |group: &Conversation| GroupChange::Put { before: group.role(user_id), role };
         let group = self.allowed(by, channel_id, change)?;
         known?;
@@ -158,11 +173,11 @@ impl State {
             }
             return Ok(PutMember { channel, before, role: member.role });
         }
-        if group.members.len() >= at_most {
+        if group.members.len() >= limits.group_members {
             return Err(DirectoryError::GroupFull);
         }
         let role = role.unwrap_or(Role::Member);
-        group.add(user_id, role);
+        group.add(user_id, role, admitted?);
         self.memberships.insert((user_id, channel_id));
         Ok(PutMember { channel, before, role })
     }
@@ -222,6 +237,31 @@ impl State {
         members.filter_map(|(user_id, _)| target(user_id)).collect()
     }
 
+    /// How many channels a user holds that strangers added the user to, or all others.
+    fn held(&self, user_id: UserId, by_stranger: bool) -> usize {
+        let all = self.memberships.range(following(user_id, None));
+        let own = all.take_while(|(member, _)| *member == user_id);
+        let member = |channel_id| &self.conversations[channel_id].members[&user_id];
+        own.filter(|(_, channel_id)| member(channel_id).by_stranger == by_stranger).count()
+    }
+
+    /// Whether `by`, who adds a user to a group, is a stranger to that user, if the user may hold
+    /// another such group.
+    fn may_add(
+        &self,
+        by: UserId,
+        user_id: UserId,
+        limits: RelationLimits,
+    ) -> Result<bool, DirectoryError> {
+        let by_stranger = by != user_id && !self.are_friends(by, user_id);
+        let (relation, limit) = match by_stranger {
+            true => (Relation::GroupByStranger, limits.groups_by_strangers),
+            false => (Relation::Channel, limits.channels),
+        };
+        at_limit(user_id, relation, self.held(user_id, by_stranger), limit)?;
+        Ok(by_stranger)
+    }
+
     /// The group that `by` wants to change, if `by` may.
     fn allowed(
         &mut self,
@@ -238,7 +278,7 @@ impl State {
     fn create(
         &mut self,
         channel: Channel,
-        members: Vec<(UserId, Role)>,
+        members: Vec<(UserId, Role, bool)>,
     ) -> Result<(), DirectoryError> {
         let channel_id = channel.channel_id;
         if self.conversations.contains_key(&channel_id) {
@@ -246,8 +286,8 @@ impl State {
         }
         let mut conversation =
             Conversation { channel, next_arrival: 0, members: BTreeMap::default() };
-        for (user_id, role) in members {
-            conversation.add(user_id, role);
+        for (user_id, role, by_stranger) in members {
+            conversation.add(user_id, role, by_stranger);
             self.memberships.insert((user_id, channel_id));
         }
         self.conversations.insert(channel_id, conversation);
@@ -256,10 +296,11 @@ impl State {
 }
 
 impl Conversation {
-    fn add(&mut self, user_id: UserId, role: Role) {
+    fn add(&mut self, user_id: UserId, role: Role, by_stranger: bool) {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        self.members.insert(user_id, GroupMember { role, arrival, read_up_to: MessageId::new(0) });
+        let read_up_to = MessageId::new(0);
+        self.members.insert(user_id, GroupMember { role, arrival, read_up_to, by_stranger });
     }
 
     fn role(&self, user_id: UserId) -> Option<Role> {

@@ -8,7 +8,9 @@ use std::ops::{Bound, RangeBounds};
 use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
 };
-use crate::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
+use crate::ports::{
+    Access, Credentials, DirectoryError, ProfileChange, Relation, RelationLimits, SettingsChange,
+};
 
 use super::conversations::Conversation;
 
@@ -171,12 +173,22 @@ impl State {
         &mut self,
         user_id: UserId,
         other: UserId,
+        limits: RelationLimits,
     ) -> Result<FriendState, DirectoryError> {
         self.pair(user_id, other)?;
         if self.blocks.contains(&(other, user_id)) || self.blocks.contains(&(user_id, other)) {
             return Err(DirectoryError::Blocked);
         }
-        let (mine, theirs) = match self.friends.get(&(user_id, other)) {
+        let before = self.friends.get(&(user_id, other));
+        if before.is_none() {
+            let list =
+                |of| self.friends.range(following(of, None)).take_while(move |it| it.0.0 == of);
+            let sent = list(user_id).filter(|(_, state)| **state != FriendState::Received);
+            let received = list(other).filter(|(_, state)| **state != FriendState::Requested);
+            at_limit(user_id, Relation::Friend, sent.count(), limits.friends)?;
+            at_limit(other, Relation::Friend, received.count(), limits.friends)?;
+        }
+        let (mine, theirs) = match before {
             None | Some(FriendState::Requested) => (FriendState::Requested, FriendState::Received),
             Some(FriendState::Received | FriendState::Friends) => {
                 (FriendState::Friends, FriendState::Friends)
@@ -206,8 +218,17 @@ impl State {
             .collect()
     }
 
-    pub(super) fn block(&mut self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
+    pub(super) fn block(
+        &mut self,
+        user_id: UserId,
+        other: UserId,
+        limits: RelationLimits,
+    ) -> Result<(), DirectoryError> {
         self.pair(user_id, other)?;
+        if !self.blocks.contains(&(user_id, other)) {
+            let blocked = self.blocks_after(user_id, None, usize::MAX).len();
+            at_limit(user_id, Relation::Block, blocked, limits.blocks)?;
+        }
         self.blocks.insert((user_id, other));
         Ok(())
     }
@@ -215,6 +236,11 @@ impl State {
     pub(super) fn unblock(&mut self, user_id: UserId, other: UserId) -> Result<(), DirectoryError> {
         self.blocks.remove(&(user_id, other));
         Ok(())
+    }
+
+    /// Whether each of the two has asked the other.
+    pub(super) fn are_friends(&self, one: UserId, other: UserId) -> bool {
+        self.friends.get(&(one, other)) == Some(&FriendState::Friends)
     }
 
     pub(super) fn known(&self, user_id: UserId) -> Result<(), DirectoryError> {
@@ -246,6 +272,16 @@ impl State {
         self.tokens.insert(token, (device.device_id, expires_at));
         self.devices.insert(device.device_id, device);
     }
+}
+
+/// Refuses one more of a relation of which a user has `count`.
+pub(super) fn at_limit(
+    user_id: UserId,
+    relation: Relation,
+    count: usize,
+    limit: usize,
+) -> Result<(), DirectoryError> {
+    if count < limit { Ok(()) } else { Err(DirectoryError::AtLimit(user_id, relation)) }
 }
 
 /// The keys that begin with `first` and whose second part is above `after`, and all larger keys.

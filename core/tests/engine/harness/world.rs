@@ -12,6 +12,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, Clock, Delivery, Directory, HistoryStore, NodeInfo, NodeRegistry, PageFrom, Ports,
+    RelationLimits,
 };
 use pabal_core::protocol::{Problem, ProblemCode};
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use super::{
 /// Noon of a day in 2027.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const LARGE: usize = 10_000;
+const RELATIONS: RelationLimits = RelationLimits::DEFAULT;
 
 /// Everything that engines run on.
 pub(crate) struct World {
@@ -157,14 +159,17 @@ impl World {
         let channel = self.new_channel(ChannelKind::Group);
         let channel_id = channel.channel_id;
         let members = users.to_vec();
-        self.directory.create_group(channel, users[0], members).await.expect("creates a group");
+        self.directory
+            .create_group(channel, users[0], members, RELATIONS)
+            .await
+            .expect("creates a group");
         channel_id
     }
 
     /// The direct channel of two users.
     pub(crate) async fn direct(&self, one: UserId, other: UserId) -> ChannelId {
         let new = self.new_channel(ChannelKind::Direct);
-        let made = self.directory.direct_channel([one, other], new).await;
+        let made = self.directory.direct_channel([one, other], new, RELATIONS).await;
         made.expect("creates a channel").0.channel_id
     }
 
@@ -191,7 +196,7 @@ impl World {
     /// Adds a member to the directory only.
     pub(crate) async fn put(&self, channel_id: ChannelId, user_id: UserId) {
         let owner = self.owner(channel_id).await;
-        let put = self.directory.put_member(owner, channel_id, user_id, None, 10_000).await;
+        let put = self.directory.put_member(owner, channel_id, user_id, None, RELATIONS).await;
         assert_eq!(put.expect("adds").before, None, "was already a member");
     }
 

@@ -1,25 +1,35 @@
-//! Creation, renaming and deletion of channels in a relational database.
-
-use std::collections::HashSet;
+//! Direct channels, and the names of groups, in a relational database. Groups are created and deleted in
+//! [`super::groups`].
 
 use pabal_core::model::{Channel, ChannelId, ChannelKind, GroupChange, Role, UserId};
-use pabal_core::ports::DirectoryError;
+use pabal_core::ports::RelationLimits;
 
+use super::admission::require_room_for_channel;
 use super::checks::{lock_group, lock_pair};
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
-use crate::directory::rows::{self, ChannelRow, kind_word, role_word, stored_id, stored_moment};
+use crate::directory::rows::{ChannelRow, kind_word, role_word, stored_id, stored_moment};
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store, Writer};
 
-/// The number of rows in one statement for a large group. Each has five values, far below the
-/// limits of SQLite (32,766 values) and PostgreSQL (65,535).
+/// The number of rows in one statement. Each has up to six values, far below the limits of SQLite
+/// (32,766 values) and PostgreSQL (65,535).
 pub(super) const ROWS_AT_ONCE: usize = 500;
+
+/// A member of a new channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewMember {
+    pub(super) user_id: UserId,
+    pub(super) role: Role,
+    /// Whether added by another user who is no friend.
+    pub(super) by_stranger: bool,
+}
 
 pub(super) async fn direct_channel<DB: Backend>(
     store: &Store<DB>,
     users: [UserId; 2],
     new: Channel,
+    limits: RelationLimits,
 ) -> Result<(Channel, bool), Failure> {
     // Most calls find an existing channel and need not wait for the writer. A direct channel is
     // never deleted.
@@ -33,9 +43,10 @@ pub(super) async fn direct_channel<DB: Backend>(
         return Ok((row.read()?, false));
     }
     let channel = Channel { kind: ChannelKind::Direct, name: None, ..new };
-    add_channel(&mut tx, &channel, Some(pair), 2).await?;
-    let members = users.map(|user_id| (user_id, Role::Member));
-    add_members(&mut tx, channel.channel_id, &members).await?;
+    require_room_for_channel(&mut tx, &users, limits).await?;
+    add_channel(&mut tx, &channel, Some(pair), 2, false).await?;
+    let member = |user_id| NewMember { user_id, role: Role::Member, by_stranger: false };
+    add_members(&mut tx, channel.channel_id, 1, &users.map(member)).await?;
     tx.commit().await?;
     Ok((channel, true))
 }
@@ -58,25 +69,6 @@ fn direct_of([low, high]: [UserId; 2]) -> Query {
     query(sql::DIRECT_CHANNEL).bind(stored_id(low.get())).bind(stored_id(high.get()))
 }
 
-pub(super) async fn create_group<DB: Backend>(
-    store: &Store<DB>,
-    channel: Channel,
-    owner: UserId,
-    invited: Vec<UserId>,
-) -> Result<(), Failure> {
-    let mut seen = HashSet::from([owner]);
-    let mut members = vec![(owner, Role::Owner)];
-    let others = invited.into_iter().filter(|user_id| seen.insert(*user_id));
-    members.extend(others.map(|user_id| (user_id, Role::Member)));
-
-    let channel = Channel { kind: ChannelKind::Group, ..channel };
-    let mut tx = store.write().await?;
-    require_users(&mut tx, &members).await?;
-    add_channel(&mut tx, &channel, None, members.len()).await?;
-    add_members(&mut tx, channel.channel_id, &members).await?;
-    tx.commit().await
-}
-
 pub(super) async fn rename_group<DB: Backend>(
     store: &Store<DB>,
     by: UserId,
@@ -91,44 +83,13 @@ pub(super) async fn rename_group<DB: Backend>(
     Ok(Channel { name: Some(name), ..channel })
 }
 
-pub(super) async fn delete_group<DB: Backend>(
-    store: &Store<DB>,
-    by: UserId,
-    channel_id: ChannelId,
-) -> Result<(Channel, Vec<UserId>), Failure> {
-    let id = stored_id(channel_id.get());
-    let mut tx = store.write().await?;
-    let channel = lock_group(&mut tx, by, channel_id, GroupChange::Delete).await?;
-    let members = query(sql::MEMBER_IDS).bind(id).all::<(i64,)>(&mut tx).await?;
-    query(sql::REMOVE_GROUP).bind(id).execute(&mut tx).await?;
-    tx.commit().await?;
-    let members = members.into_iter().map(|(id,)| rows::user_id(id)).collect::<Result<_, _>>()?;
-    Ok((channel, members))
-}
-
-/// Checks that all of these users exist; the error names the first one that does not.
-async fn require_users<DB: Backend>(
-    tx: &mut Writer<DB>,
-    members: &[(UserId, Role)],
-) -> Result<(), Failure> {
-    for members in members.chunks(ROWS_AT_ONCE) {
-        let statement = format!("{} {}", sql::USERS_AMONG, sql::tuple(1, members.len()));
-        let ids = members.iter().map(|(user_id, _)| stored_id(user_id.get()));
-        let known = ids.fold(query(statement).once(), Query::bind).all::<(i64,)>(tx).await?;
-        let known: HashSet<i64> = known.into_iter().map(|(id,)| id).collect();
-        let unknown = members.iter().find(|(id, _)| !known.contains(&stored_id(id.get())));
-        if let Some((user_id, _)) = unknown {
-            return Err(DirectoryError::UnknownUser(*user_id).into());
-        }
-    }
-    Ok(())
-}
-
-async fn add_channel<DB: Backend>(
+/// Adds a channel without members. If it is hidden, no call sees it yet.
+pub(super) async fn add_channel<DB: Backend>(
     tx: &mut Writer<DB>,
     channel: &Channel,
     pair: Option<[UserId; 2]>,
     arrivals: usize,
+    hidden: bool,
 ) -> Result<(), Failure> {
     query(sql::ADD_CHANNEL)
         .bind(stored_id(channel.channel_id.get()))
@@ -138,32 +99,32 @@ async fn add_channel<DB: Backend>(
         .bind(pair.map(|[low, _]| stored_id(low.get())))
         .bind(pair.map(|[_, high]| stored_id(high.get())))
         .bind(stored_id(arrivals as u64))
+        .bind(hidden)
         .execute(tx)
         .await?;
     Ok(())
 }
 
-/// Adds the members of a new channel, with arrival numbers from 1 in this order.
-async fn add_members<DB: Backend>(
+/// Adds members of a new channel, with arrival numbers from `first` in this order; at most
+/// [`ROWS_AT_ONCE`].
+pub(super) async fn add_members<DB: Backend>(
     tx: &mut Writer<DB>,
     channel_id: ChannelId,
-    members: &[(UserId, Role)],
+    first: i64,
+    members: &[NewMember],
 ) -> Result<(), Failure> {
-    let channel_id = stored_id(channel_id.get());
-    let mut arrivals = 1_i64..;
-    for members in members.chunks(ROWS_AT_ONCE) {
-        let rows: Vec<_> = (0..members.len()).map(|row| sql::tuple(1 + row * 5, 5)).collect();
-        let statement = format!("{} {}", sql::ADD_MEMBERS, rows.join(", "));
-        let mut addition = query(statement).once();
-        for ((user_id, role), arrival) in members.iter().zip(&mut arrivals) {
-            addition = addition
-                .bind(channel_id)
-                .bind(stored_id(user_id.get()))
-                .bind(role_word(*role))
-                .bind(arrival)
-                .bind(0);
-        }
-        addition.execute(tx).await?;
+    let rows: Vec<_> = (0..members.len()).map(|row| sql::tuple(1 + row * 6, 6)).collect();
+    let statement = format!("{} {}", sql::ADD_MEMBERS, rows.join(", "));
+    let mut addition = query(statement).once();
+    for (member, arrival) in members.iter().zip(first..) {
+        addition = addition
+            .bind(stored_id(channel_id.get()))
+            .bind(stored_id(member.user_id.get()))
+            .bind(role_word(member.role))
+            .bind(arrival)
+            .bind(0)
+            .bind(member.by_stranger);
     }
+    addition.execute(tx).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! ends, see [`Backend`].
 
 use pabal_core::model::{Channel, ChannelId, GroupChange, Role, UserId};
-use pabal_core::ports::DirectoryError;
+use pabal_core::ports::{DirectoryError, Relation};
 
 use crate::directory::error::Failure;
 use crate::directory::query::query;
@@ -47,6 +47,21 @@ pub(super) async fn lock_pair<DB: Backend>(
     // Always in the order of ids; otherwise two calls could deadlock.
     lock_user(tx, users[0].min(users[1])).await?;
     lock_user(tx, users[0].max(users[1])).await
+}
+
+/// Refuses one more of a relation of which a user has as many as the query counts.
+pub(super) async fn require_room<DB: Backend>(
+    tx: &mut Writer<DB>,
+    user_id: UserId,
+    relation: Relation,
+    count: &'static str,
+    limit: usize,
+) -> Result<(), Failure> {
+    let (count,) = query(count).bind(stored_id(user_id.get())).one::<(i64,)>(tx).await?;
+    match usize::try_from(count).is_ok_and(|count| count < limit) {
+        true => Ok(()),
+        false => Err(DirectoryError::AtLimit(user_id, relation).into()),
+    }
 }
 
 /// Decides whether `by` may change a group, and returns it. Locks its row until the transaction ends:

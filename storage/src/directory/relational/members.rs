@@ -1,9 +1,10 @@
 //! Memberships in a relational database: joining, roles, read positions and leaving.
 
 use pabal_core::model::{ChannelId, GroupChange, Member, Membership, MessageId, Role, UserId};
-use pabal_core::ports::{DirectoryError, PushTarget, PutMember, RemovedMember};
+use pabal_core::ports::{DirectoryError, PushTarget, PutMember, RelationLimits, RemovedMember};
 
-use super::checks::{lock_membership, require_user, role_of};
+use super::admission::{admit, lock_users, require_all};
+use super::checks::{lock_membership, role_of};
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{
@@ -61,9 +62,11 @@ pub(super) async fn put_member<DB: Backend>(
     channel_id: ChannelId,
     user_id: UserId,
     role: Option<Role>,
-    at_most: usize,
+    limits: RelationLimits,
 ) -> Result<PutMember, Failure> {
     let mut tx = store.write().await?;
+    // First the user, then the group: the order of all locks.
+    let known = lock_users(&mut tx, &[user_id]).await?;
     let (channel, mine) = lock_membership(&mut tx, by, channel_id).await?;
     let before = role_of(&mut tx, channel_id, user_id).await?;
     let change = GroupChange::Put { before, role };
@@ -71,14 +74,15 @@ pub(super) async fn put_member<DB: Backend>(
     let role = match before {
         Some(old) => change_role(&mut tx, channel_id, user_id, old, role.unwrap_or(old)).await?,
         None => {
-            require_user(&mut tx, user_id).await?;
+            require_all(&[user_id], &known)?;
             let count = query(sql::MEMBER_COUNT).bind(stored_id(channel_id.get()));
             let (count,) = count.one::<(i64,)>(&mut tx).await?;
-            if usize::try_from(count).is_ok_and(|count| count >= at_most) {
+            if usize::try_from(count).is_ok_and(|count| count >= limits.group_members) {
                 return Err(DirectoryError::GroupFull.into());
             }
+            let by_stranger = admit(&mut tx, by, &[user_id], limits).await?[0];
             let role = role.unwrap_or(Role::Member);
-            join(&mut tx, channel_id, user_id, role).await?;
+            join(&mut tx, channel_id, user_id, role, by_stranger).await?;
             role
         }
     };
@@ -115,6 +119,7 @@ async fn join<DB: Backend>(
     channel_id: ChannelId,
     user_id: UserId,
     role: Role,
+    by_stranger: bool,
 ) -> Result<(), Failure> {
     let channel_id = stored_id(channel_id.get());
     let arrival = query(sql::NEXT_ARRIVAL).bind(channel_id);
@@ -124,6 +129,7 @@ async fn join<DB: Backend>(
         .bind(stored_id(user_id.get()))
         .bind(role_word(role))
         .bind(arrival)
+        .bind(by_stranger)
         .execute(tx)
         .await?;
     Ok(())

@@ -1,9 +1,9 @@
 //! Friends and blocks in a relational database.
 
 use pabal_core::model::{Friend, FriendState, UserId};
-use pabal_core::ports::DirectoryError;
+use pabal_core::ports::{DirectoryError, Relation, RelationLimits};
 
-use super::checks::lock_pair;
+use super::checks::{lock_pair, require_room};
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{self, FriendRow, stored_id, stored_limit, stored_start};
@@ -29,6 +29,7 @@ pub(super) async fn befriend<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
     other: UserId,
+    limits: RelationLimits,
 ) -> Result<FriendState, Failure> {
     let [mine, theirs] = [stored_id(user_id.get()), stored_id(other.get())];
     let mut tx = store.write().await?;
@@ -36,9 +37,14 @@ pub(super) async fn befriend<DB: Backend>(
     if query(sql::BLOCK_BETWEEN).bind(mine).bind(theirs).exists(&mut tx).await? {
         return Err(DirectoryError::Blocked.into());
     }
-    query(sql::ADD_REQUEST).bind(mine).bind(theirs).execute(&mut tx).await?;
     let is_mutual = query(sql::HAS_REQUEST).bind(theirs).bind(mine);
     let is_mutual = is_mutual.exists(&mut tx).await?;
+    if !is_mutual && !query(sql::HAS_REQUEST).bind(mine).bind(theirs).exists(&mut tx).await? {
+        let (relation, limit) = (Relation::Friend, limits.friends);
+        require_room(&mut tx, user_id, relation, sql::SENT_COUNT, limit).await?;
+        require_room(&mut tx, other, relation, sql::RECEIVED_COUNT, limit).await?;
+    }
+    query(sql::ADD_REQUEST).bind(mine).bind(theirs).execute(&mut tx).await?;
     tx.commit().await?;
     Ok(if is_mutual { FriendState::Friends } else { FriendState::Requested })
 }
@@ -74,12 +80,17 @@ pub(super) async fn block<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
     other: UserId,
+    limits: RelationLimits,
 ) -> Result<(), Failure> {
+    let [mine, theirs] = [stored_id(user_id.get()), stored_id(other.get())];
     let mut tx = store.write().await?;
     // The lock that a friend request takes, which must see the block or come before it.
     lock_pair(&mut tx, [user_id, other]).await?;
-    let block = query(sql::BLOCK).bind(stored_id(user_id.get())).bind(stored_id(other.get()));
-    block.execute(&mut tx).await?;
+    if !query(sql::HAS_BLOCKED).bind(mine).bind(theirs).exists(&mut tx).await? {
+        let (relation, count) = (Relation::Block, sql::BLOCK_COUNT);
+        require_room(&mut tx, user_id, relation, count, limits.blocks).await?;
+    }
+    query(sql::BLOCK).bind(mine).bind(theirs).execute(&mut tx).await?;
     tx.commit().await
 }
 

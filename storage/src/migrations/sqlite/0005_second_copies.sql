@@ -10,6 +10,6 @@ CREATE INDEX access_tokens_copy ON access_tokens (token_hash, device_id, expires
 CREATE INDEX settings_copy ON settings (user_id, locale, notifications, share_presence, share_read);
 CREATE INDEX blocks_copy ON blocks (blocked_id, user_id);
 CREATE INDEX channels_copy ON channels
-    (channel_id, kind, name, created_at, direct_low, direct_high, arrivals);
-CREATE INDEX members_copy ON members (user_id, channel_id, role, arrival, read_up_to);
+    (channel_id, kind, name, created_at, direct_low, direct_high, arrivals, hidden);
+CREATE INDEX members_copy ON members (user_id, channel_id, role, arrival, read_up_to, by_stranger);
 CREATE INDEX session_endings_copy ON session_endings (number, user_id);
