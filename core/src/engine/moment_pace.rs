@@ -73,9 +73,8 @@ impl MomentPace {
     /// # Errors
     /// `rate_limited`: it must not be published. Retry after the time that the problem states.
     pub(super) fn spend(&self, (user, channel): Place, sessions: usize) -> Result<(), Problem> {
-        let cost = u32::try_from(sessions).unwrap_or(u32::MAX);
-        self.by_user.check_many(&user, cost, "too many moments of this user")?;
-        self.by_channel.check_many(&channel, cost, "too many moments in this channel")
+        self.by_user.check_many(&user, sessions, "too many moments of this user")?;
+        self.by_channel.check_many(&channel, sessions, "too many moments in this channel")
     }
 
     /// Whether a user who is typing is to be announced: the others do not know it yet.

@@ -31,7 +31,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 
     /// A limiter that allows everything.
     pub fn unlimited() -> Self {
-        Self { limiter: None, burst: 0 }
+        Self(None)
     }
 
     /// Counts one more for `key`, if the limit allows it.
@@ -56,11 +56,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
             debug_assert!(false, "a count within the burst is possible");
             return Ok(());
         };
-        checked.map_err(|busy| {
-            let wait = busy.wait_time_from(DefaultClock::default().now());
-            Problem::new(ProblemCode::RateLimited, detail)
-                .retry_after(wait.max(Duration::from_millis(1)))
-        })
+        checked.map_err(|busy| refused(&busy, detail))
     }
 
     /// Forgets the keys whose full burst is available again, so that memory does not grow. Call it
