@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Parts};
 use crate::auth::{
-    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
+    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_forgetting_networks,
+    keep_removing_expired,
 };
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
@@ -159,6 +160,7 @@ impl App {
                 peers: peers.clone(),
                 tls,
             }),
+            public_metrics: config.server.public_metrics,
             passwords,
             changes: Changes::new(requests.clone()),
             draining: draining.clone(),
@@ -169,6 +171,7 @@ impl App {
             body_bytes: config.limits.body_bytes,
             body_timeout: Duration::from_millis(config.server.body_timeout_ms),
             group_members: config.limits.group_members,
+            accounts: Arc::clone(&stores.accounts),
             engine: engine.clone(),
         });
         let app = Self {
@@ -224,6 +227,8 @@ impl App {
         }
         let (accounts, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         self.spawn(keep_removing_expired(accounts, clock, REMOVE_EXPIRED));
+        let (accounts, clock) = (Arc::clone(&self.stores.accounts), Arc::clone(&ports.clock));
+        self.spawn(keep_forgetting_networks(accounts, clock, REMOVE_EXPIRED));
         let accounts = Arc::clone(&self.stores.accounts);
         self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {

@@ -13,6 +13,7 @@ use pabal_core::protocol::{Batch, Problem};
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::close::token_ended;
 use crate::http::{Body, json_response};
 use crate::meter::TransportMeter;
 use crate::short_poll::{batch_body, limit};
@@ -78,7 +79,7 @@ impl ParkedPoll {
         let wait = query.number("wait_ms")?.map_or(max_wait, Duration::from_millis).min(max_wait);
         let (after, limit) = (query.after()?, limit(&attach)?);
         let after = attach.session.position(after)?;
-        let reader = attach.session.attach();
+        let reader = attach.session.attach_with(attach.grant);
         attach.session.confirm(after);
         let Attach { engine, meter, .. } = attach;
         Ok(Self { engine, reader, meter, after, limit, wait })
@@ -96,6 +97,7 @@ impl ParkedPoll {
                 reader.session().read(Some(after), limit, read)?
             }
             Ok(WakeReason::Ended(ended)) => return Err(ended.into()),
+            Ok(WakeReason::TokenEnded) => return Err(token_ended()),
             Ok(WakeReason::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
             Err(_) => empty(&meter, Batch::new(std::iter::empty(), after).timed_out()),
         };

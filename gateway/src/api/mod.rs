@@ -11,6 +11,8 @@ mod views;
 mod users;
 mod login;
 mod me;
+mod devices;
+mod password;
 mod friends;
 mod blocks;
 mod channels;
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
-use pabal_core::ports::{Delivery, Directory};
+use pabal_core::ports::{Accounts, Delivery, Directory, Revoked};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
@@ -41,11 +43,11 @@ use tokio_util::sync::CancellationToken;
 pub use caller::Caller;
 pub use changes::Changes;
 pub use problem::Failure;
-pub use request::ClientAddress;
+pub use request::{ClientAddress, DirectPeer};
 pub use router::{administration, document as openapi, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 
-use crate::auth::{Attempts, Passwords};
+use crate::auth::{Attempts, Passwords, revoke};
 use crate::config::PublicUrl;
 use crate::discovery::GeoDatabase;
 use crate::telemetry::Metrics;
@@ -55,10 +57,11 @@ use crate::telemetry::Metrics;
 pub struct Api(Arc<Parts>);
 
 /// The parts of an [`Api`].
-#[derive(Debug)]
 pub struct Parts {
     /// The routing engine, which also gives access to every port.
     pub engine: Engine,
+    /// Devices and passwords, on the store of the directory.
+    pub accounts: Arc<dyn Accounts>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,
     /// Rate limits of sign-ups and log-ins.
@@ -67,6 +70,8 @@ pub struct Parts {
     pub requests: Requests,
     /// Counts requests and renders the metrics page.
     pub metrics: Metrics,
+    /// Whether every client may see the metrics page.
+    pub public_metrics: bool,
     /// Runs changes to completion although their clients disconnect.
     pub changes: Changes,
     /// Cancelled when the node begins to drain.
@@ -87,6 +92,12 @@ pub struct Parts {
     pub group_members: usize,
 }
 
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
 impl Deref for Api {
     type Target = Parts;
 
@@ -103,6 +114,24 @@ impl Api {
 
     fn directory(&self) -> &dyn Directory {
         &*self.engine.ports().directory
+    }
+
+    /// Runs `change`, which takes access of a user back, and ends what that access gave; both to
+    /// completion, although the client disconnects.
+    async fn take_back<T: Send + 'static>(
+        &self,
+        user_id: UserId,
+        change: impl Future<Output = Result<(T, Vec<Revoked>), Problem>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let engine = self.engine.clone();
+        self.finish(async move {
+            let (outcome, revoked) = change.await?;
+            for revoked in revoked {
+                revoke(&engine, user_id, revoked).await;
+            }
+            Ok(outcome)
+        })
+        .await
     }
 
     /// See [`Changes::finish`].

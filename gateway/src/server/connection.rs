@@ -25,7 +25,7 @@ use super::cancelled::Cancelled;
 use super::host;
 use super::poll_server::PollServer;
 use super::response_headers::ResponseHeaders;
-use crate::api::ClientAddress;
+use crate::api::{ClientAddress, DirectPeer};
 use crate::config;
 use crate::tls::{Tls, chose_http2};
 
@@ -182,7 +182,7 @@ impl Connections {
         let client = self.polls.proxies.client(peer.ip(), request.headers());
         if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
             let headers = ResponseHeaders::of_read(&request, &self.polls.origins);
-            let mut response = self.respond(request, client, meter).await;
+            let mut response = self.respond(request, (peer.ip(), client), meter).await;
             if let Some(headers) = headers {
                 headers.write(response.headers_mut());
             }
@@ -196,7 +196,7 @@ impl Connections {
             let valid = host::is_valid(&request);
             let response = match valid.then(|| self.polls.origins.respond(&request)).flatten() {
                 Some(response) => response.map(Either::Left),
-                None => self.respond(request, client, meter).await,
+                None => self.respond(request, (peer.ip(), client), meter).await,
             };
             // Without the query, which may hold what only the client should know.
             tracing::debug!(%method, path = path.path(), status = response.status().as_u16());
@@ -210,7 +210,7 @@ impl Connections {
     async fn respond(
         &self,
         mut request: Request<Incoming>,
-        client: IpAddr,
+        (peer, client): (IpAddr, IpAddr),
         meter: &Arc<ConnectionMeter>,
     ) -> AnyResponse {
         if !host::is_valid(&request) {
@@ -232,6 +232,7 @@ impl Connections {
         }
         meter.claim_for_api();
         request.extensions_mut().insert(ClientAddress(client));
+        request.extensions_mut().insert(DirectPeer(peer));
         match self.router.clone().call(request).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},

@@ -12,13 +12,17 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("directory", include_str!("../migrations/sqlite/0001_directory.sql")),
         ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
+        ("networks", include_str!("../migrations/sqlite/0004_networks.sql")),
     ])
 });
 
 /// The migrations of PostgreSQL.
 #[cfg(feature = "postgres")]
 pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[("directory", include_str!("../migrations/postgres/0001_directory.sql"))])
+    migrator(&[
+        ("directory", include_str!("../migrations/postgres/0001_directory.sql")),
+        ("networks", include_str!("../migrations/postgres/0002_networks.sql")),
+    ])
 });
 
 fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
@@ -43,8 +47,9 @@ mod tests {
             };
             migrator.iter().map(of).collect()
         };
-        assert_eq!(recorded(&SQLITE), [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca)]);
+        let sqlite = [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca), (4, 0xd6e3_d4f4)];
+        assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]
-        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc)]);
+        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8bf3_8a93)]);
     }
 }

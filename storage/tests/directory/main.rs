@@ -284,6 +284,7 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX access_tokens_by_device",
         "DROP INDEX devices_by_user",
         "DROP TABLE session_endings",
+        "DROP TABLE known_networks",
         "ALTER TABLE users DROP COLUMN disabled",
         "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
     ] {

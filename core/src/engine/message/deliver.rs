@@ -111,8 +111,8 @@ impl Deliverer {
                 Delivery::ChannelEnded { channel_id } => {
                     self.interest.end_channel(channel_id).await;
                 }
-                Delivery::EndSessions { user_id, token } => {
-                    self.sessions.end_sessions(user_id, token).await;
+                Delivery::EndSessions { user_id, revoked } => {
+                    self.sessions.revoke(user_id, revoked).await;
                 }
                 Delivery::Stored { message_id, first_id } => {
                     self.acknowledger.acknowledged(message_id, first_id);
