@@ -34,7 +34,7 @@ impl Scene {
         let account = Account::new(client, Token::new("t").unwrap(), user, None);
         let (sender, jobs) = Sender::new(64, DEADLINE);
         let (route, watched) = watch::channel(Route::default());
-        tokio::spawn(Outbox::new(account, Backoff::default(), jobs, watched).run());
+        tokio::spawn(Outbox::new(account, (Backoff::default(), false), jobs, watched).run());
         Self { sender, route }
     }
 
