@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Effects, Parts};
 use crate::auth::{
-    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
+    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_forgetting_networks,
+    keep_removing_expired,
 };
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
@@ -161,6 +162,7 @@ impl App {
                 peers: peers.clone(),
                 tls,
             }),
+            public_metrics: config.server.public_metrics,
             passwords,
             changes: Changes::new(requests.clone()),
             draining: draining.clone(),
@@ -172,6 +174,7 @@ impl App {
             body_timeout: Duration::from_millis(config.server.body_timeout_ms),
             effects: Effects::new(&config.limits),
             relations: config.relation_limits(),
+            accounts: Arc::clone(&stores.accounts),
             engine: engine.clone(),
         });
         let watch = stores.watch(&config.storage)?;
@@ -235,6 +238,8 @@ impl App {
         let (directory, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         let alone = config.storage.directory.is_none();
         self.spawn(keep_removing_leftovers(directory, clock, alone));
+        let (accounts, clock) = (Arc::clone(&self.stores.accounts), Arc::clone(&ports.clock));
+        self.spawn(keep_forgetting_networks(accounts, clock, REMOVE_EXPIRED));
         let accounts = Arc::clone(&self.stores.accounts);
         self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
         self.spawn(async move {

@@ -17,6 +17,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, Directory, HistoryStore, Notification, PageFrom, PushNotifier, PushPosition,
+    RelationLimits,
 };
 use pabal_storage::directory::SqliteDirectory;
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
@@ -125,7 +126,10 @@ async fn fill_directory(directory: &SqliteDirectory) {
             created_at: Timestamp::from_millis(1_790_000_000_000),
         };
         let members = (2..=10).map(UserId::new).collect();
-        directory.create_group(group, UserId::new(1), members).await.expect("a group");
+        directory
+            .create_group(group, UserId::new(1), members, RelationLimits::DEFAULT)
+            .await
+            .expect("a group");
     }
 }
 
@@ -180,7 +184,8 @@ async fn read(store: &EmbeddedStore, directory: &SqliteDirectory) -> Result<Stri
     let mut answers = String::new();
     for channel in 1..=CHANNELS {
         let channel_id = ChannelId::new(channel);
-        let page = store.history.page(channel_id, PageFrom::After(MessageId::new(0)), 10_000).await;
+        let page =
+            store.history.page(channel_id, PageFrom::After(MessageId::new(0)), 10_000.into()).await;
         for message in page.map_err(|error| text(&error))?.messages {
             let key = message.send_key().expect("named");
             let sent = store.history.find_sent(key).await.map_err(|error| text(&error))?;

@@ -103,11 +103,14 @@ pub struct Account {
     pub username: String,
     /// The bearer token.
     pub token: String,
+    /// The device that the token belongs to.
+    pub device_id: Id,
     address: Address,
     http: Http,
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+/// The password of every account.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 impl Account {
     /// Signs a new user up, with `name` as the readable part of the username.
@@ -131,11 +134,24 @@ impl Account {
         Self::of(&json, self.username.clone(), self.address.clone())
     }
 
+    /// Another token for the same device.
+    pub async fn log_in_again(&self) -> Self {
+        let device_id = self.device_id.to_string();
+        let body = json!({
+            "username": self.username, "password": PASSWORD, "device_id": device_id,
+        });
+        let json = self.must(Method::POST, "/v1/login", Some(&body), 200).await;
+        let again = Self::of(&json, self.username.clone(), self.address.clone());
+        assert_eq!(again.device_id, self.device_id, "the device is the same");
+        again
+    }
+
     fn of(json: &Value, username: String, address: Address) -> Self {
         Self {
             user_id: id(&json["user"]["user_id"]),
             username,
             token: json["token"].as_str().expect("a token").to_owned(),
+            device_id: id(&json["device_id"]),
             address,
             http: Http::default(),
         }

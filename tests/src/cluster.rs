@@ -6,18 +6,16 @@
 //!                    → door of n2 → n2 → line of n2 ↗
 //! ```
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use pabal_servers::redis::RedisSentinel;
 use pabal_servers::{Cassandra, Missing, Postgres, Redis, Shared, spare_ports};
-use tempfile::TempDir;
 
 use crate::address::Address;
 use crate::balancer::Balancer;
 use crate::binary;
+use crate::clock::Clocks;
 use crate::node::{Node, Port};
 use crate::proxy::FaultProxy;
 use crate::wait;
@@ -28,9 +26,6 @@ pub const NODES: usize = 3;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// The number of partitions, which the nodes share.
 pub const PARTITIONS: f64 = 16.0;
-
-/// The library that sets a node's clock, if it is installed: libfaketime, a package of Debian.
-const FAKETIME: &str = "libfaketimeMT.so.1";
 
 /// The servers that are slow to start, shared by every cluster of a process.
 #[derive(Debug)]
@@ -78,47 +73,6 @@ pub struct Cluster {
     /// Their queue.
     pub queue: Queue,
     clocks: Option<Clocks>,
-}
-
-/// Wall clocks of nodes, which can be set while they run.
-#[derive(Debug)]
-struct Clocks {
-    library: PathBuf,
-    folder: TempDir,
-}
-
-impl Clocks {
-    /// `None` if the library is not installed.
-    fn installed() -> Option<Self> {
-        let folders = fs::read_dir("/usr/lib").ok()?.flatten();
-        let libraries = folders.map(|folder| folder.path().join("faketime").join(FAKETIME));
-        let library = libraries.into_iter().find(|file| file.exists())?;
-        let folder = TempDir::with_prefix("pabal-clocks-").expect("a folder for clocks");
-        Some(Self { library, folder })
-    }
-
-    fn file(&self, node: usize) -> PathBuf {
-        self.folder.path().join(node.to_string())
-    }
-
-    fn set(&self, node: usize, offset_seconds: i64) {
-        // Atomically, or the node might read an incomplete file.
-        let (file, new) = (self.file(node), self.file(node).with_extension("new"));
-        fs::write(&new, format!("{offset_seconds:+}")).expect("the folder takes a file");
-        fs::rename(new, file).expect("the folder takes a file");
-    }
-
-    /// The environment of a process whose clock can be set. Its monotonic clock is not changed.
-    fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
-        self.set(node, 0);
-        vec![
-            ("LD_PRELOAD", self.library.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.file(node).display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("NO_FAKE_STAT", "1".to_owned()),
-        ]
-    }
 }
 
 impl Cluster {

@@ -4,6 +4,7 @@
 //! server's insides, so it imports none of the other packages.
 
 pub mod binary;
+pub mod clock;
 pub mod node;
 pub mod address;
 pub mod proxy;

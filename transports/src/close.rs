@@ -6,6 +6,7 @@
 //! status of the same problem.
 
 use pabal_core::engine::EndReason;
+use pabal_core::protocol::{Problem, ProblemCode};
 
 /// Why the server closes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +20,7 @@ pub enum Close {
     Draining,
     /// A frame is not a JSON document of the protocol.
     Malformed,
-    /// The token of the session was revoked or has expired.
+    /// The token of the connection was revoked or has expired.
     TokenEnded,
     /// The session has ended, or no longer holds the events that the client asks for.
     SessionGone,
@@ -102,6 +103,11 @@ impl Close {
     pub const fn retry(self) -> bool {
         self.row().retry
     }
+}
+
+/// The problem of a request or stream that ends because its token has.
+pub(crate) fn token_ended() -> Problem {
+    Problem::new(ProblemCode::Unauthenticated, "the token has ended: log in")
 }
 
 impl From<EndReason> for Close {

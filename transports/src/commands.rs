@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{Method, Response, StatusCode};
-use pabal_core::engine::{Engine, Reservation, SendRequest, Session};
+use pabal_core::engine::{AuthorizedSession, Engine, Reservation, SendRequest, Session};
 use pabal_core::model::UserId;
 use pabal_core::protocol::{Command, Cursors, Problem, Reply, parse_commands};
 
@@ -52,12 +52,15 @@ async fn begin(
 /// `POST …/commands`: `{"commands":[…]}` → `{"replies":[…]}`, in the order of the commands.
 pub(crate) async fn post<B: RequestBody>(
     engine: Engine,
-    session: Arc<Session>,
+    authorized: AuthorizedSession,
     request: http::Request<B>,
     (body_limits, mut held): (BodyLimits, Reservation),
 ) -> Result<Response<Body>, Problem> {
     require_method(&request, &Method::POST)?;
     let body = read_held_body(request.into_body(), body_limits, &mut held).await?;
+    // The body may have taken its time, and the token may have ended meanwhile.
+    authorized.check(engine.ports().clock.now())?;
+    let session = authorized.session;
     let commands = parse_commands(&body)?;
     drop(body);
     // Before a command runs: its reply must not be refused after that.

@@ -16,6 +16,7 @@ use pabal_core::protocol::{Batch, Problem};
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::close::token_ended;
 use crate::http::{Body, json_response};
 use crate::meter::{ConnectionMeter, TransportMeter};
 use crate::short_poll::{batch_body, limit};
@@ -83,7 +84,7 @@ impl ParkedPoll {
         let wait = query.number("wait_ms")?.map_or(max_wait, Duration::from_millis).min(max_wait);
         let (after, limit) = (query.after()?, limit(&attach)?);
         let after = attach.session.position(after)?;
-        let reader = attach.session.attach();
+        let reader = attach.session.attach_with(attach.grant);
         attach.session.confirm(after);
         let Attach { engine, meter, connection, .. } = attach;
         Ok(Self { engine, reader, meter, connection, after, limit, wait })
@@ -112,6 +113,7 @@ impl ParkedPoll {
                 reader.session().read(Some(after), limit, read)??
             }
             Ok(WakeReason::Ended(ended)) => return Err(ended.into()),
+            Ok(WakeReason::TokenEnded) => return Err(token_ended()),
             Ok(WakeReason::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
             Err(_) => empty(&meter, Batch::new(std::iter::empty(), after).timed_out()),
         };

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use pabal_core::engine::{Budget, BudgetKind, Engine, Reservation, Session};
+use pabal_core::engine::{
+    AuthorizedSession, Budget, BudgetKind, Engine, Grant, Reservation, Session,
+};
 use pabal_core::model::{SessionId, UserId};
 use pabal_core::protocol::{Cursors, Problem, ProblemCode};
 
@@ -214,19 +216,17 @@ impl Transports {
                 with_allow(respond(Box::pin(self.close_session(&id, request)).await), "DELETE")
             }
             Some((id, mount)) => match self.resolve(id, mount, request.headers()).await {
-                Ok((session, Some(index))) => {
+                Ok((authorized, Some(index))) => {
                     let request = request.map(drop);
-                    match self.call(index, session, request, connection).await {
+                    match self.call(index, authorized, request, connection).await {
                         Ok(response) => with_allow(response, "GET"),
                         Err(never) => match never {},
                     }
                 }
-                Ok((session, None)) => {
+                Ok((authorized, None)) => {
                     connection.claim_for_api();
-                    with_allow(
-                        respond(Box::pin(self.commands(session, request, connection)).await),
-                        "POST",
-                    )
+                    let replies = Box::pin(self.commands(authorized, request, connection)).await;
+                    with_allow(respond(replies), "POST")
                 }
                 Err(problem) => {
                     connection.claim_for_api();
@@ -246,7 +246,7 @@ impl Transports {
         let below = request.uri().path().strip_prefix(SESSIONS).unwrap_or_default();
         let (id, mount) = below.trim_start_matches('/').split_once('/').unwrap_or_default();
         match self.resolve(id, mount, request.headers()).await {
-            Ok((session, Some(index))) => self.call(index, session, request, connection),
+            Ok((authorized, Some(index))) => self.call(index, authorized, request, connection),
             outcome => {
                 connection.claim_for_api();
                 let problem = outcome.err().unwrap_or_else(no_transport);
@@ -267,7 +267,7 @@ impl Transports {
         id: &str,
         mount: &str,
         headers: &HeaderMap,
-    ) -> Result<(Arc<Session>, Option<usize>), Problem> {
+    ) -> Result<(AuthorizedSession, Option<usize>), Problem> {
         let index = self.inner.mounted.iter().position(|mounted| mounted.mount == mount);
         if index.is_none() && mount != COMMANDS {
             return Err(no_transport());
@@ -275,7 +275,7 @@ impl Transports {
         Ok((self.session(id, headers).await?, index))
     }
 
-    async fn session(&self, id: &str, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
+    async fn session(&self, id: &str, headers: &HeaderMap) -> Result<AuthorizedSession, Problem> {
         let token = bearer::token_or_subprotocol(headers)?;
         let id: SessionId = id
             .parse()
@@ -287,35 +287,35 @@ impl Transports {
     fn call(
         &self,
         index: usize,
-        session: Arc<Session>,
+        authorized: AuthorizedSession,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> ResponseFuture {
-        (self.inner.mounted[index].call)(self.attach(index, session, request, connection))
+        (self.inner.mounted[index].call)(self.attach(index, authorized, request, connection))
     }
 
     fn attach(
         &self,
         index: usize,
-        session: Arc<Session>,
+        AuthorizedSession { session, grant }: AuthorizedSession,
         request: Request<()>,
         connection: &Arc<ConnectionMeter>,
     ) -> Attach {
         let meter = self.inner.meters.transport(index);
         let (engine, connection) = (self.inner.engine.clone(), Arc::clone(connection));
-        Attach { engine, session, request, meter, connection }
+        Attach { engine, session, grant, request, meter, connection }
     }
 
     async fn commands<B: RequestBody>(
         &self,
-        session: Arc<Session>,
+        authorized: AuthorizedSession,
         request: Request<B>,
         connection: &ConnectionMeter,
     ) -> Result<Response<Body>, Problem> {
-        self.requests().of_user(session.user_id())?;
-        let held = self.holding(connection, session.user_id())?;
-        let body = (self.body_limits(), held);
-        commands::post(self.inner.engine.clone(), session, request, body).await
+        let user_id = authorized.session.user_id();
+        self.requests().of_user(user_id)?;
+        let body = (self.body_limits(), self.holding(connection, user_id)?);
+        commands::post(self.inner.engine.clone(), authorized, request, body).await
     }
 
     async fn open_session<B: RequestBody>(
@@ -346,7 +346,7 @@ impl Transports {
         request: Request<B>,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::DELETE)?;
-        let session = self.session(id, request.headers()).await?;
+        let AuthorizedSession { session, .. } = self.session(id, request.headers()).await?;
         self.requests().of_user(session.user_id())?;
         self.inner.engine.close_session(&session).await;
         let mut response = Response::new(Body::empty());
@@ -369,7 +369,9 @@ impl Transports {
         let document = self.document(&session, request.uri(), request.headers());
         let greeting = serde_json::json!({ "session": document }).to_string();
         let (index, websocket) = &self.inner.websocket;
-        let attach = self.attach(*index, Arc::clone(&session), request, connection);
+        let authorized =
+            AuthorizedSession { session: Arc::clone(&session), grant: Grant::of(&access) };
+        let attach = self.attach(*index, authorized, request, connection);
         attach.count();
         let response = websocket.open(attach, Some(Bytes::from(greeting)));
         let opened = response.as_ref().is_ok_and(|it| !it.status().is_client_error());

@@ -71,7 +71,7 @@ fn open(attach: &Attach, keep_alive: Duration) -> Result<Response<Body>, Problem
         }
     };
     let after = attach.session.position(after)?;
-    let reader = attach.session.attach();
+    let reader = attach.session.attach_with(attach.grant);
     attach.connection.half_close().wait();
     attach.session.confirm(after);
     let mut response = Response::new(Body::stream(Events {
@@ -140,6 +140,7 @@ impl http_body::Body for Events {
                 chunk(out.into())
             }
             Poll::Ready(Streamed::Replaced) => this.close(Close::Replaced),
+            Poll::Ready(Streamed::TokenEnded) => this.close(Close::TokenEnded),
             Poll::Ready(Streamed::Ended(ended)) => this.close(ended.into()),
             Poll::Pending => {
                 if this.quiet.as_mut().poll(cx).is_pending() {

@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use pabal_core::engine::{Engine, Session};
+use pabal_core::engine::{Engine, Grant, Session};
 use pabal_core::protocol::Problem;
 use tower::Service;
 
@@ -61,13 +61,16 @@ pub struct Location<'a> {
     pub secure: bool,
 }
 
-/// A request to a session, after its token was found to be that of the session's user.
+/// A request to a session, after its token was found to be one of the session's device.
 #[derive(Debug)]
 pub struct Attach {
     /// The engine, for commands and the time.
     pub engine: Engine,
     /// The session to read from.
     pub session: Arc<Session>,
+    /// The token of the request, with which a reader is [attached](Session::attach_with): a connection
+    /// ends with the token that it was opened with.
+    pub grant: Grant,
     /// The request without its body: clients send data as commands.
     pub request: ::http::Request<()>,
     /// The counters of the transport.

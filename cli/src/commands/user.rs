@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use pabal_core::ports::{Account, Accounts};
@@ -162,9 +163,10 @@ async fn reset_password(
             (generated.clone(), format!("new password: {generated}\n"))
         }
     };
-    password_rule(&password).map_err(|problem| CommandError::Password(problem.detail))?;
+    password_rule("password", &password)
+        .map_err(|problem| CommandError::Password(problem.detail))?;
     let passwords = Passwords::new(1, 1)?;
-    let hash = passwords.hash(password).await;
+    let hash = passwords.hash(Ipv4Addr::LOCALHOST.into(), password).await;
     let hash = hash.map_err(|problem| CommandError::Password(problem.detail))?;
     accounts.change_password(account.user.user_id, hash).await?;
     Ok(format!("{} has a new password; all tokens ended\n{notice}", account.user.username))

@@ -51,14 +51,14 @@ mod connect;
 pub use account::Account;
 pub use client::{Client, ClientBuilder};
 pub use connect::{
-    Backoff, Connection, Cost, Fallback, Options, Policy, SendHandle, Sender, State, Status,
-    Transport,
+    Backoff, Connection, Cost, Fallback, Options, Policy, Renewal, SendHandle, Sender, State,
+    Status, Transport,
 };
 pub use error::{Code, Error, FieldError, Problem};
 pub use event::{ChannelAction, Event};
 pub use ids::{ChannelId, DeviceId, InvalidId, MessageId, UserId};
 pub use model::{
-    Advice, Beyond, Channel, ChannelKind, Cursors, Discovered, Friend, FriendState, Member,
+    Advice, Beyond, Channel, ChannelKind, Cursors, Device, Discovered, Friend, FriendState, Member,
     Message, Node, Notifications, Page, PageFrom, ProfileChange, Role, Settings, SettingsChange,
     Situation, User,
 };

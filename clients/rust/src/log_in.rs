@@ -17,6 +17,8 @@ struct Credentials<'a> {
     password: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<DeviceId>,
 }
 
 #[derive(Deserialize)]
@@ -41,8 +43,8 @@ impl Client {
     /// `username_taken`, `invalid`: do not retry. `rate_limited`, `unavailable`: retry. After
     /// [`Error::Unreachable`] the user may exist: a retry may fail with `username_taken`.
     pub async fn sign_up(&self, username: &str, password: &str) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: None };
-        self.enter("/v1/users", &body).await
+        let body = Credentials { username, password, device_name: None, device_id: None };
+        self.enter("/v1/users", None, &body).await
     }
 
     /// Logs a user in on a new device. Earlier log-ins stay valid.
@@ -51,8 +53,8 @@ impl Client {
     /// `unauthenticated` if there is no such user or the password is wrong: do not retry. `rate_limited`,
     /// `unavailable`, [`Error::Unreachable`]: retry.
     pub async fn log_in(&self, username: &str, password: &str) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: None };
-        self.enter("/v1/login", &body).await
+        let body = Credentials { username, password, device_name: None, device_id: None };
+        self.enter("/v1/login", None, &body).await
     }
 
     /// Logs a user in on a new device with a name, which has up to 64 characters. Otherwise the same as
@@ -66,8 +68,21 @@ impl Client {
         username: &str,
         password: &str,
     ) -> Result<Account, Error> {
-        let body = Credentials { username, password, device_name: Some(device_name) };
-        self.enter("/v1/login", &body).await
+        let body =
+            Credentials { username, password, device_name: Some(device_name), device_id: None };
+        self.enter("/v1/login", None, &body).await
+    }
+
+    /// Gets another token for the device of `account`, whose token must not have ended: the device keeps its
+    /// id and its sessions, and both tokens. If it has ended, the user is logged in on a new device.
+    ///
+    /// # Errors
+    /// As [`log_in`](Self::log_in).
+    pub async fn log_in_again(&self, account: &Account, password: &str) -> Result<Account, Error> {
+        let username = &account.user().username;
+        let device_id = account.device_id();
+        let body = Credentials { username, password, device_name: None, device_id };
+        self.enter("/v1/login", Some(account.token()), &body).await
     }
 
     /// Continues with the token of an earlier log-in, after the server has confirmed it.
@@ -79,9 +94,14 @@ impl Client {
         Ok(Account::new(self.clone(), token, me.user, None))
     }
 
-    async fn enter(&self, path: &str, body: &Credentials<'_>) -> Result<Account, Error> {
+    async fn enter(
+        &self,
+        path: &str,
+        token: Option<&Token>,
+        body: &Credentials<'_>,
+    ) -> Result<Account, Error> {
         let LoggedIn { user, token, device_id } =
-            self.call(Method::POST, path, None, Some(body)).await?;
+            self.call(Method::POST, path, token, Some(body)).await?;
         Ok(Account::new(self.clone(), token, user, Some(device_id)))
     }
 }

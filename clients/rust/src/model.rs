@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChannelId, MessageId, UserId};
+use crate::ids::{ChannelId, DeviceId, MessageId, UserId};
 use crate::time;
 
 /// For each channel the highest message id that a device holds. A device that stores these continues without
@@ -93,6 +93,21 @@ pub struct SettingsChange {
     /// Whether other members are notified how far this user has read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_read: Option<bool>,
+}
+
+/// A device on which the caller is logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Device {
+    /// Its id.
+    pub device_id: DeviceId,
+    /// The name that the log-in gave; empty if none.
+    pub name: String,
+    /// When the last of its tokens expires.
+    #[serde(deserialize_with = "time::deserialize")]
+    pub expires_at: SystemTime,
+    /// Whether it is the device of this token.
+    pub current: bool,
 }
 
 /// A friend of the caller, or a user with a friend request to or from the caller.

@@ -1,10 +1,13 @@
 //! What every [`Accounts`] must do, together with the [`Directory`] on the same store.
 
+mod devices;
+mod networks;
+
 use std::sync::Arc;
 
 use super::directory::{LIMITS, access, channel_id, direct, password_hash, people, user};
 use super::property::properties;
-use pabal_core::model::{User, UserId};
+use pabal_core::model::{DeviceId, User, UserId};
 use pabal_core::ports::{Account, Accounts, Directory, DirectoryError, Ending};
 
 /// The two ports of one store.
@@ -30,6 +33,8 @@ pub async fn run(fresh: impl AsyncFn() -> AccountsStore) {
         endings_stay_until_they_are_forgotten
         unknown_users_are_refused
     }
+    devices::run(&fresh).await;
+    networks::run(fresh).await;
 }
 
 async fn account(store: &AccountsStore, number: u64) -> Account {
@@ -160,6 +165,7 @@ async fn unknown_users_are_refused(store: AccountsStore) {
         store.accounts.set_disabled(unknown_user, true).await.map(drop),
         store.accounts.change_password(unknown_user, "new".into()).await,
         store.accounts.end_access(unknown_user).await.map(drop),
+        store.accounts.remove_device(unknown_user, DeviceId::new(1)).await.map(drop),
     ];
     for result in results {
         assert!(matches!(result, Err(DirectoryError::UnknownUser(id)) if id == unknown_user));

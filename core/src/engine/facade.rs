@@ -13,11 +13,13 @@ use super::membership_cache::MembershipCache;
 use super::message::{MessagePath, SendRequest, Sent, Submission};
 use super::partitions::LiveNodes;
 use super::publisher::Publisher;
-use super::sessions::{EndReason, Session, SessionLifecycle, SessionTable};
+use super::sessions::{AuthorizedSession, EndReason, Session, SessionLifecycle, SessionTable};
 use super::stats::{EngineStats, Stats};
 use super::tasks::Tasks;
 use crate::model::{ChannelId, Membership, MessageId, NodeId, SessionId, TokenHash, UserId};
-use crate::ports::{Access, BoxFuture, Delivery, NodeInfo, Page, PageFrom, Ports, RegistryError};
+use crate::ports::{
+    Access, BoxFuture, Delivery, NodeInfo, Page, PageFrom, Ports, RegistryError, Revoked,
+};
 use crate::protocol::{Command, Cursors, Problem};
 
 /// A running node's engine. Cheap to clone; all clones are the same engine.
@@ -207,13 +209,16 @@ impl Engine {
         Box::pin(async move { self.inner.sessions.open(access, cursors).await })
     }
 
-    /// The session `id`, for the holder of `token`: the token that opened it, or another token of the
-    /// same user.
+    /// The session `id`, for the holder of `token`: one of the device that opened it.
     ///
     /// # Errors
-    /// `unauthenticated`, `session_gone`, `forbidden` for another user's session: do not retry.
+    /// `unauthenticated`, `session_gone`, `not_found` for the session of another device: do not retry.
     /// `unavailable`: retry.
-    pub async fn session(&self, id: &SessionId, token: TokenHash) -> Result<Arc<Session>, Problem> {
+    pub async fn session(
+        &self,
+        id: &SessionId,
+        token: TokenHash,
+    ) -> Result<AuthorizedSession, Problem> {
         self.inner.sessions.find(id, token).await
     }
 
@@ -246,10 +251,11 @@ impl Engine {
         })
     }
 
-    /// Ends the sessions of a token, or all of a user's, on this node.
-    pub fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) -> BoxFuture<'_, ()> {
+    /// Ends on this node what a user's revoked access gave: sessions, or the readers of one token.
+    /// [`publish`](Self::publish) a [`Delivery::EndSessions`] for the other nodes.
+    pub fn revoke(&self, user_id: UserId, revoked: Revoked) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.inner.sessions.end_sessions(user_id, token).await;
+            self.inner.sessions.revoke(user_id, revoked).await;
         })
     }
 }

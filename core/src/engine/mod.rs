@@ -35,6 +35,8 @@ pub use limits::Limits;
 pub use message::{SendRequest, Sent, Submission};
 pub use partitions::partition_owner;
 pub use rate_limiter::RateLimiter;
-pub use sessions::{EndReason, Reader, Session, Streamed, View, WakeReason};
+pub use sessions::{
+    AuthorizedSession, EndReason, Grant, Reader, Session, Streamed, View, WakeReason,
+};
 pub use stats::EngineStats;
 pub use wiring::{EngineConfig, StartError};

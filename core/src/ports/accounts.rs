@@ -1,20 +1,29 @@
-//! Accounts as an operator changes them, while nodes run on the same store.
+//! Accounts as their users and an operator change them: passwords, devices and all access that they give.
+//! Operators work while nodes run on the same store.
+
+use std::net::IpAddr;
 
 use super::BoxFuture;
 use super::directory::{Access, DirectoryError};
-use crate::model::{User, UserId};
+use super::node_inbox::Revoked;
+use crate::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
 
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// What an operator does with accounts, on the store of the [`Directory`](super::Directory). Every
+/// What users and operators do with accounts, on the store of the [`Directory`](super::Directory). Every
 /// method is one transaction, durable on return and visible to every later call on every node.
 ///
 /// # Sessions
-/// The caller is not a node and has no access to sessions. A change that revokes the access of a user
-/// therefore enters the user, in the same transaction, into a list of sessions to end. Every running
-/// cluster has a node that reads the list ([`endings`](Self::endings)), ends the sessions on all
+/// An operator's process is not a node and has no access to sessions. A change that revokes all access
+/// of a user therefore enters the user, in the same transaction, into a list of sessions to end. Every
+/// running cluster has a node that reads the list ([`endings`](Self::endings)), ends the sessions on all
 /// nodes, and then removes the entry ([`forget_endings`](Self::forget_endings)): at least once, even
-/// if a node dies in between.
+/// if a node dies in between. The changes that users make return what they revoked instead: the calling
+/// node ends it.
+///
+/// # Devices
+/// A device has one token, and two after [`log_in_again`](Self::log_in_again). It is removed with the
+/// last of them.
 ///
 /// # Errors
 /// All methods return [`DirectoryError::Unavailable`] if the store does not respond in time: retry,
@@ -59,6 +68,69 @@ pub trait Accounts: Send + Sync + 'static {
     /// Revokes all access: every token, with its device. Returns how many tokens there were.
     fn end_access(&self, user_id: UserId) -> DirectoryFuture<'_, usize>;
 
+    /// Up to `limit` devices of a user whose ids are above `after`, by id. Includes those whose tokens
+    /// have expired, until they are removed.
+    fn devices_after(
+        &self,
+        user_id: UserId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> DirectoryFuture<'_, Vec<DeviceAccess>>;
+
+    /// Removes a device of a user with its tokens. Returns what that revoked; nothing if the user has no
+    /// such device.
+    fn remove_device(
+        &self,
+        user_id: UserId,
+        device_id: DeviceId,
+    ) -> DirectoryFuture<'_, Option<Revoked>>;
+
+    /// Adds the token of `access` to its device, for a user who has shown the password and `known`, a
+    /// token of that device that has not expired at `now`. The device takes the name of `access`, if
+    /// that is not empty. It keeps these two tokens; returns what the removal of others revoked.
+    ///
+    /// Returns `None`, and changes nothing, if `known` is not such a token.
+    ///
+    /// # Errors
+    /// [`DirectoryError::UserDisabled`]. [`DirectoryError::IdTaken`] if the new token exists: retry with
+    /// another one.
+    fn log_in_again(
+        &self,
+        known: TokenHash,
+        access: Access,
+        now: Timestamp,
+    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>>;
+
+    /// Replaces the hash of the password of a token's user, and revokes all other tokens, with the
+    /// devices that have no token then. Returns what that revoked.
+    ///
+    /// Returns `None`, and changes nothing, if there is no token `keep`, or the hash is not `old_hash`
+    /// any more, with which the old password was compared: of two changes with the same old password
+    /// one succeeds.
+    fn replace_password(
+        &self,
+        keep: TokenHash,
+        old_hash: &str,
+        new_hash: String,
+    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>>;
+
+    /// When a user last logged in from `network`, as far as that is known. A network is an IPv4 address,
+    /// or the first address of an IPv6 /64.
+    fn seen_from(&self, user_id: UserId, network: IpAddr)
+    -> DirectoryFuture<'_, Option<Timestamp>>;
+
+    /// A user has logged in from `network`. Of each user the 32 networks are kept that were seen last.
+    fn note_seen_from(
+        &self,
+        user_id: UserId,
+        network: IpAddr,
+        at: Timestamp,
+    ) -> DirectoryFuture<'_, ()>;
+
+    /// Forgets the networks that were seen last before `before`; at most `at_most` of them, so that no
+    /// call takes long. Returns how many; if that is `at_most`, there may be more.
+    fn forget_seen(&self, before: Timestamp, at_most: usize) -> DirectoryFuture<'_, usize>;
+
     /// Up to `limit` users whose sessions must end, the earliest entries first.
     fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>>;
 
@@ -75,6 +147,18 @@ pub struct Account {
     pub disabled: bool,
     /// How many devices have a token.
     pub devices: u64,
+}
+
+/// How many networks are kept of a user, see [`Accounts::note_seen_from`].
+pub const KNOWN_NETWORKS: usize = 32;
+
+/// A device, and until when it has access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceAccess {
+    /// The device.
+    pub device: Device,
+    /// When the last of its tokens expires.
+    pub expires_at: Timestamp,
 }
 
 /// A user whose sessions must end, on all nodes.

@@ -73,7 +73,7 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::IdTaken`].
     fn log_in(&self, access: Access) -> DirectoryFuture<'_, ()>;
 
-    /// Removes a token with its device. Returns whether the token existed.
+    /// Removes the device of a token, with all its tokens. Returns whether the token existed.
     fn log_out(&self, token: TokenHash) -> DirectoryFuture<'_, bool>;
 
     /// The credentials of a username, compared without case, to check a password.
@@ -83,8 +83,8 @@ pub trait Directory: Send + Sync + 'static {
     /// compares the time.
     fn access(&self, token: TokenHash) -> DirectoryFuture<'_, Option<Access>>;
 
-    /// Removes tokens that expired at `now` or earlier, with their devices: the earliest to expire,
-    /// at most `at_most` of them, so that no call takes long. Returns how many; if that is `at_most`,
+    /// Removes tokens that expired at `now` or earlier, with the devices that have no token then: the
+    /// earliest to expire, at most `at_most` of them, so that no call takes long. Returns how many; if that is `at_most`,
     /// there may be more. Idempotent.
     fn remove_expired(&self, now: Timestamp, at_most: usize) -> DirectoryFuture<'_, usize>;
 

@@ -31,7 +31,7 @@ mod accounts;
 mod push_notifier;
 mod node_registry;
 
-pub use accounts::{Account, Accounts, Ending};
+pub use accounts::{Account, Accounts, DeviceAccess, Ending, KNOWN_NETWORKS};
 pub use clock::Clock;
 pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
@@ -42,7 +42,9 @@ pub use history_store::{
 };
 pub use interest::{Interest, InterestError};
 pub use message_log::{LogEntry, LogError, MessageLog, Origin, Sequenced};
-pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};
+pub use node_inbox::{
+    Audience, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox, Revoked,
+};
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};

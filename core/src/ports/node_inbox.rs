@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{BoxFuture, Trace};
-use crate::model::{ChannelId, Message, MessageId, NodeId, Timestamp, TokenHash, UserId};
+use crate::model::{ChannelId, DeviceId, Message, MessageId, NodeId, Timestamp, TokenHash, UserId};
 
 /// An ordered queue to each node.
 ///
@@ -122,12 +122,12 @@ pub enum Delivery {
         /// The channel.
         channel_id: ChannelId,
     },
-    /// End the sessions of a token, or all sessions of a user.
+    /// End what the revoked access of a user gave: sessions, or the connections of one token.
     EndSessions {
         /// The user.
         user_id: UserId,
-        /// Only the sessions that this token opened; all if absent.
-        token: Option<TokenHash>,
+        /// What was revoked.
+        revoked: Revoked,
     },
     /// A message that this node accepted is durable: acknowledge it to its sender.
     Stored {
@@ -136,6 +136,24 @@ pub enum Delivery {
         /// The id of the message that holds the send: a lower one if it was a repeat.
         first_id: MessageId,
     },
+}
+
+/// Access of a user that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// Every device with its tokens: all sessions of the user end.
+    All,
+    /// A device with its tokens: its sessions end.
+    Device {
+        /// The device.
+        device_id: DeviceId,
+        /// One of its tokens, for nodes of an earlier version: they end the sessions which that token
+        /// opened.
+        token: TokenHash,
+    },
+    /// A token whose device has another one: its connections end, and the sessions of the device wait
+    /// for the other token.
+    Token(TokenHash),
 }
 
 /// The sessions that receive an event.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pabal_core::engine::{Engine, Reader, SendRequest};
 use pabal_core::model::{ChannelId, MessageId, Seq, UserId};
-use pabal_core::ports::Access;
+use pabal_core::ports::{Access, Revoked};
 use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -227,7 +227,7 @@ impl Run {
             // The user has abandoned as many sessions as allowed.
             Err(problem) => {
                 assert_eq!(problem.code, ProblemCode::RateLimited);
-                self.engine.end_sessions(device.access.device.user_id, None).await;
+                self.engine.revoke(device.access.device.user_id, Revoked::All).await;
                 return;
             }
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pabal_core::engine::{EndReason, Streamed, WakeReason};
 use pabal_core::model::{Seq, TokenHash};
-use pabal_core::ports::{Delivery, Directory, Presence};
+use pabal_core::ports::{Clock, Delivery, Directory, Presence, Revoked};
 use pabal_core::protocol::ProblemCode;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -152,28 +152,103 @@ async fn a_close_whose_caller_was_dropped_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_requires_its_user_and_a_valid_token() {
+async fn a_session_requires_its_device_and_a_valid_token() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let engine = world.start().await;
     let (access, other) = (world.log_in(ann).await, world.log_in(ann).await);
+    let again = world.log_in_again(&access).await;
     let session = engine.open_session(&access, None).await.expect("opens");
-    for token in [access.token, other.token] {
+    for token in [access.token, again.token, access.token] {
         assert!(engine.session(session.id(), token).await.is_ok());
     }
     let stranger = world.log_in(ben).await.token;
-    assert_eq!(code(engine.session(session.id(), stranger).await), ProblemCode::Forbidden);
+    for token in [other.token, stranger] {
+        assert_eq!(code(engine.session(session.id(), token).await), ProblemCode::NotFound);
+    }
     let unknown = TokenHash::of("unknown");
     assert_eq!(code(engine.session(session.id(), unknown).await), ProblemCode::Unauthenticated);
     world.clock.set(access.expires_at);
-    for token in [access.token, other.token] {
+    for token in [access.token, again.token, other.token] {
         assert_eq!(code(engine.session(session.id(), token).await), ProblemCode::Unauthenticated);
         assert_eq!(code(engine.authenticate(token).await), ProblemCode::Unauthenticated);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_out_ends_the_sessions_of_its_token_and_no_others() {
+async fn a_reader_ends_with_its_token_and_the_session_waits_for_another_one_of_the_device() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let short = world.log_in(ann).await;
+    let session = engine.open_session(&short, None).await.expect("opens");
+    let reader = session.attach();
+    let waiting = tokio::spawn(async move { (reader.wait(START).await, reader) });
+    settle().await;
+    let long = world.log_in_until(&short, short.expires_at.plus(Duration::from_secs(3_600))).await;
+    world.clock.set(short.expires_at);
+    // A command that comes before the reader has noticed is refused, too.
+    let (reason, reader) =
+        timeout(Duration::from_secs(1), waiting).await.expect("ends").expect("no panic");
+    assert_eq!(reason, WakeReason::TokenEnded);
+    assert!(reader.token_ended(world.clock.now()));
+    send_hello(&engine, ann, group).await;
+    assert_eq!(stream(&reader, 0, 1_000), Some(Err(Streamed::TokenEnded)));
+    assert_eq!(session.ended(), None);
+    assert_eq!(code(engine.session(session.id(), short.token).await), ProblemCode::Unauthenticated);
+    // The device continues where it was.
+    let authorized = engine.session(session.id(), long.token).await.expect("is the device's");
+    let second = authorized.session.attach_with(authorized.grant);
+    assert_eq!(second.wait(START).await, WakeReason::Events);
+    assert!(!second.token_ended(world.clock.now()));
+    drop((reader, second));
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(session.ended(), Some(EndReason::Expired), "the resume window has passed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_after_the_expiry_is_refused_before_the_reader_has_ended() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let engine = world.start().await;
+    let access = world.log_in(ann).await;
+    let session = engine.open_session(&access, None).await.expect("opens");
+    let reader = session.attach();
+    let authorized = engine.session(session.id(), access.token).await.expect("is the device's");
+    assert!(!reader.token_ended(world.clock.now()) && authorized.check(world.clock.now()).is_ok());
+    world.clock.set(access.expires_at);
+    assert!(reader.token_ended(world.clock.now()));
+    assert_eq!(code(authorized.check(world.clock.now())), ProblemCode::Unauthenticated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_ends_its_reader_and_a_token_that_remains_continues() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let engine = world.start().await;
+    let old = world.log_in(ann).await;
+    let session = engine.open_session(&old, None).await.expect("opens");
+    let new = world.log_in_again(&old).await;
+    let reader = session.attach();
+    let authorized = engine.session(session.id(), old.token).await.expect("was looked up");
+    let token = Revoked::Token(old.token);
+    engine.publish(Delivery::EndSessions { user_id: ann, revoked: token }).await;
+    settle().await;
+    assert_eq!(reader.wait(START).await, WakeReason::TokenEnded);
+    assert!(reader.token_ended(world.clock.now()));
+    assert_eq!(session.ended(), None);
+    let continued = engine.session(session.id(), new.token).await.expect("is the device's");
+    let second = continued.session.attach_with(continued.grant);
+    // A request that had been authorised attaches too late, and replaces no reader.
+    let late = authorized.session.attach_with(authorized.grant);
+    assert_eq!(late.wait(START).await, WakeReason::TokenEnded);
+    assert_eq!(code(authorized.check(world.clock.now())), ProblemCode::Unauthenticated);
+    assert_eq!(stream(&second, 0, 1_000), None, "waits for events");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_out_ends_the_sessions_of_its_device_and_no_others() {
     let world = World::new();
     let (ann, ben) = (world.user("ann").await, world.user("ben").await);
     let engine = world.start().await;
@@ -181,18 +256,24 @@ async fn a_log_out_ends_the_sessions_of_its_token_and_no_others() {
     let ending = engine.open_session(&out, None).await.expect("opens");
     let staying = engine.open_session(&stays, None).await.expect("opens");
     let strange = engine.open_session(&world.log_in(ben).await, None).await.expect("opens");
-    let reader = ending.attach();
+    let again = world.log_in_again(&out).await;
+    let authorized = engine.session(ending.id(), again.token).await.expect("is the device's");
+    let reader = ending.attach_with(authorized.grant);
     let waiting = tokio::spawn(async move { reader.wait(START).await });
     settle().await;
     let before = Instant::now();
     world.directory.log_out(out.token).await.expect("logs out");
-    engine.publish(Delivery::EndSessions { user_id: ann, token: Some(out.token) }).await;
+    let device = Revoked::Device { device_id: out.device.device_id, token: out.token };
+    engine.publish(Delivery::EndSessions { user_id: ann, revoked: device }).await;
     assert_eq!(waiting.await.expect("no panic"), WakeReason::Ended(EndReason::LoggedOut));
     assert_eq!(before.elapsed(), Duration::ZERO, "at once");
     assert_eq!(code(read(&ending, 0, 1)), ProblemCode::Unauthenticated);
-    assert_eq!(code(engine.session(ending.id(), out.token).await), ProblemCode::Unauthenticated);
+    for token in [out.token, again.token] {
+        let refused = engine.session(ending.id(), token).await;
+        assert_eq!(code(refused), ProblemCode::Unauthenticated);
+    }
     assert!(read(&staying, 0, 1).is_ok() && read(&strange, 0, 1).is_ok());
-    engine.publish(Delivery::EndSessions { user_id: ann, token: None }).await;
+    engine.publish(Delivery::EndSessions { user_id: ann, revoked: Revoked::All }).await;
     settle().await;
     assert_eq!(staying.ended(), Some(EndReason::LoggedOut));
     assert_eq!(strange.ended(), None);
@@ -207,7 +288,8 @@ async fn a_session_that_opens_during_the_log_out_does_not_outlive_it() {
     // The token is valid when the request arrives. Then it is revoked, before the node has a session
     // to end.
     world.directory.log_out(access.token).await.expect("logs out");
-    engine.publish(Delivery::EndSessions { user_id: ann, token: Some(access.token) }).await;
+    let device = Revoked::Device { device_id: access.device.device_id, token: access.token };
+    engine.publish(Delivery::EndSessions { user_id: ann, revoked: device }).await;
     assert_eq!(code(engine.open_session(&access, None).await), ProblemCode::Unauthenticated);
     settle().await;
     assert_eq!(engine.stats().sessions, 0);

@@ -4,7 +4,7 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use pabal_core::engine::Holder;
-use pabal_core::model::UserId;
+use pabal_core::model::{TokenHash, UserId};
 use pabal_core::ports::Access;
 use pabal_transports::http::bearer;
 
@@ -33,8 +33,13 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer::token(&parts.headers)?;
         let access = api.engine.authenticate(token).await?;
         api.requests.of_user(access.device.user_id)?;
+        parts.extensions.insert(CheckedToken(token));
         let bytes = parts.extensions.get::<RequestBytes>().cloned().unwrap_or_default();
         bytes.of_user(access.device.user_id);
         Ok(Self { access, holder: bytes.holder() })
     }
 }
+
+/// The token of a request whose caller was found, for those who read the body after that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckedToken(pub(super) TokenHash);

@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use axum::Json as Reply;
 use axum::extract::State;
-use http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as Reply};
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, FORWARDED, HeaderName};
 use pabal_core::model::{ChannelId, UserId};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::problem::unknown_path;
+use super::request::DirectPeer;
 use super::{Api, Failure};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How long the readiness check waits for the stores. Shorter than the usual timeout of a probe, so
 /// that the probe receives the reason.
@@ -68,18 +74,65 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Reply<Health>, Failu
 }
 
 /// Get metrics for Prometheus, in the OpenMetrics text format
+///
+/// On the administration listener always. On the listener for clients only for a process on the same
+/// machine that connects directly, so without `Forwarded` and `X-Forwarded-For`, unless
+/// `server.public_metrics` is set.
 #[utoipa::path(get, path = "/metrics", tag = "operation", security(()),
-    responses((status = 200, description = "The metrics", body = String,
-        content_type = "application/openmetrics-text")))]
+    responses(
+        (status = 200, description = "The metrics", body = String,
+            content_type = "application/openmetrics-text"),
+        (status = 404, description = "`not_found`: the metrics are not for this client"),
+    ))]
+pub(super) async fn metrics_for_client(
+    api: State<Api>,
+    peer: Option<Extension<DirectPeer>>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let local = peer.is_some_and(|Extension(peer)| is_local(peer, &headers));
+    if api.public_metrics || local {
+        return metrics(api).await.map(IntoResponse::into_response);
+    }
+    Err(unknown_path().await)
+}
+
+/// Whether a request comes from this machine, by no proxy that names a client. A proxy on this machine
+/// passes on the requests of others.
+fn is_local(DirectPeer(peer): DirectPeer, headers: &HeaderMap) -> bool {
+    let forwarded = headers.contains_key(FORWARDED) || headers.contains_key(X_FORWARDED_FOR);
+    peer.to_canonical().is_loopback() && !forwarded
+}
+
+/// The metrics, on the administration listener.
 pub(super) async fn metrics(
     State(api): State<Api>,
-) -> Result<([(http::HeaderName, &'static str); 1], String), Failure> {
+) -> Result<([(HeaderName, &'static str); 1], String), Failure> {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match api.metrics.render() {
         Ok(page) => Ok(([(CONTENT_TYPE, TYPE)], page)),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be rendered");
             Err(Problem::new(ProblemCode::Internal, "the metrics cannot be rendered").into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_this_machine_has_a_loopback_peer_and_names_no_client() {
+        let local = |peer: &str, header: Option<HeaderName>| {
+            let headers = header.map(|name| (name, http::HeaderValue::from_static("x")));
+            is_local(DirectPeer(peer.parse().expect("an address")), &headers.into_iter().collect())
+        };
+        for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert!(local(peer, None), "{peer}");
+            assert!(!local(peer, Some(FORWARDED)) && !local(peer, Some(X_FORWARDED_FOR)), "{peer}");
+        }
+        for peer in ["192.0.2.1", "10.0.0.1", "::ffff:10.0.0.1", "2001:db8::1"] {
+            assert!(!local(peer, None), "{peer}");
         }
     }
 }

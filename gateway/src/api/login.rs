@@ -1,19 +1,25 @@
 //! `/v1/login` and `/v1/logout`: issuing and revoking tokens.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json as Reply;
 use axum::extract::State;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pabal_core::model::{Device, DeviceId, TokenHash, UserId};
-use pabal_core::ports::{Access, Delivery, DirectoryError};
+use pabal_core::ports::{Access, DirectoryError, Revoked};
 use pabal_core::protocol::{Problem, ProblemCode};
+use pabal_transports::http::bearer;
+use pabal_transports::network;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Caller;
 use super::request::{ClientAddress, Json};
-use super::views::LoggedIn;
+use super::views::{IdSchema, LoggedIn};
 use super::{Api, Failure, rules};
-use crate::auth::new_token;
+use crate::auth::{NETWORK_KNOWN_FOR, new_token};
 
 /// A log-in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -24,24 +30,32 @@ pub(super) struct LogIn {
     password: String,
     /// The name of this device: up to 64 characters.
     device_name: Option<String>,
+    /// This device, if it has a token that has not ended, which goes into `Authorization`. The device then
+    /// keeps its id and its sessions, and gets another token. Without such a token the log-in creates a
+    /// device.
+    #[schema(value_type = Option<IdSchema>)]
+    device_id: Option<DeviceId>,
 }
 
 /// Log in on a device
 ///
-/// Every log-in creates a device with a token of its own; earlier tokens stay valid.
-#[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()), request_body = LogIn,
+/// A log-in creates a device with a token of its own; earlier tokens stay valid. With `device_id` and a
+/// token of that device, the device gets another token; it keeps these two, and its others end.
+#[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()),
+    request_body = LogIn,
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
         (status = 401, description = "`unauthenticated`: no such user, or a wrong password"),
         (status = 403, description = "`forbidden`: an operator has disabled the account"),
         (status = 422, description = "`invalid`"),
-        (status = 429, description = "`rate_limited`: too many attempts from this address or for this
-            username"),
+        (status = 429, description = "`rate_limited`: too many attempts from this address, or too many
+            wrong passwords for this username"),
         (status = 503, description = "`unavailable`: too many passwords are waiting to be checked"),
     ))]
 pub(super) async fn log_in(
     State(api): State<Api>,
     ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
     Json(body): Json<LogIn>,
 ) -> Result<Reply<LoggedIn>, Failure> {
     let device_name = rules::device_name(body.device_name.as_deref().unwrap_or_default())?;
@@ -52,29 +66,90 @@ pub(super) async fn log_in(
         return Err(wrong().into());
     };
     api.attempts.from_address(address)?;
-    api.attempts.for_username(&username)?;
-    rules::password(&body.password).map_err(|_| wrong())?;
     let credentials = api.directory().credentials(&username).await?;
     let (user, stored) = match credentials {
         Some(credentials) => (Some(credentials.user), Some(credentials.password_hash)),
         None => (None, None),
     };
-    let fits = api.passwords.verify(body.password, stored).await?;
+    // An unknown name costs the same calls.
+    let user_id = user.as_ref().map_or(UserId::default(), |user| user.user_id);
+    let known = known_network(&api, user_id, address).await?;
+    let attempt = api.attempts.for_username(&username, known)?;
+    rules::password("password", &body.password).map_err(|_| wrong())?;
+    let fits = match api.passwords.verify(address, body.password, stored).await {
+        Ok(fits) => fits,
+        Err(problem) => {
+            attempt.withdraw();
+            return Err(problem.into());
+        }
+    };
     let user = user.filter(|_| fits).ok_or_else(wrong)?;
+    attempt.withdraw();
+    note_seen_from(&api, user.user_id, address).await;
+    let again = body.device_id.zip(bearer::token(&headers).ok());
+    if let Some((device_id, known)) = again
+        && let Some((token, access)) =
+            log_in_again(&api, known, user.user_id, device_id, &device_name).await?
+    {
+        return Ok(Reply(LoggedIn::new(user, token, &access)));
+    }
     for _ in 0..3 {
         let (token, access) = new_access(&api, user.user_id, device_name.clone());
         match api.directory().log_in(access.clone()).await {
             Err(DirectoryError::IdTaken) => continue,
             outcome => outcome?,
         }
-        return Ok(Reply(LoggedIn {
-            user: user.into(),
-            token,
-            expires_at: access.expires_at,
-            device_id: access.device.device_id,
-        }));
+        return Ok(Reply(LoggedIn::new(user, token, &access)));
     }
     Err(DirectoryError::IdTaken.into())
+}
+
+/// A further token for a device of a user, if `known` is a token of it that has not ended.
+async fn log_in_again(
+    api: &Api,
+    known: TokenHash,
+    user_id: UserId,
+    device_id: DeviceId,
+    device_name: &str,
+) -> Result<Option<(String, Access)>, Failure> {
+    let (token, mut access) = new_access(api, user_id, device_name.to_owned());
+    access.device.device_id = device_id;
+    let (accounts, added) = (Arc::clone(&api.accounts), access.clone());
+    let now = api.engine.ports().clock.now();
+    let added = api.take_back(user_id, async move {
+        let revoked = accounts.log_in_again(known, added, now).await?;
+        Ok((revoked.is_some(), revoked.unwrap_or_default()))
+    });
+    Ok(added.await?.then_some((token, access)))
+}
+
+/// How old the time of a known network becomes before it is written again.
+const NOTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The network of `address`, if the user has logged in from there within [`NETWORK_KNOWN_FOR`].
+pub(super) async fn known_network(
+    api: &Api,
+    user_id: UserId,
+    address: IpAddr,
+) -> Result<Option<IpAddr>, Failure> {
+    let (network, now) = (network(address), api.engine.ports().clock.now());
+    let seen = api.accounts.seen_from(user_id, network).await?;
+    Ok(seen.is_some_and(|seen| now < seen.plus(NETWORK_KNOWN_FOR)).then_some(network))
+}
+
+/// Notes that a user has logged in from the network of `address`. The log-in succeeds without it, too.
+pub(super) async fn note_seen_from(api: &Api, user_id: UserId, address: IpAddr) {
+    let (network, now) = (network(address), api.engine.ports().clock.now());
+    let noted = async {
+        let seen = api.accounts.seen_from(user_id, network).await?;
+        if seen.is_none_or(|seen| now >= seen.plus(NOTED_FOR)) {
+            api.accounts.note_seen_from(user_id, network, now).await?;
+        }
+        Ok::<(), DirectoryError>(())
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%error, "the network of a log-in was not noted");
+    }
 }
 
 /// A new token for a new device of a user, and the record of it for the directory.
@@ -89,21 +164,40 @@ pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, A
     (token, access)
 }
 
+/// Which devices to log out.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct LogOut {
+    /// Whether to log out every device of the user; only this one by default.
+    #[serde(default)]
+    everywhere: bool,
+}
+
 /// Log out
 ///
-/// On return the token is invalid on every node. The sessions opened with it are closed.
-#[utoipa::path(post, path = "/v1/logout", tag = "accounts",
-    responses((status = 204, description = "Logged out")))]
-pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Failure> {
+/// On return the tokens of the device, or of every device of the user, are invalid on every node. Their
+/// sessions and connections are closed. The body may be empty.
+#[utoipa::path(post, path = "/v1/logout", tag = "accounts", request_body = Option<LogOut>,
+    responses(
+        (status = 204, description = "Logged out"),
+        (status = 422, description = "`invalid`"),
+    ))]
+pub(super) async fn log_out(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(body): Json<LogOut>,
+) -> Result<StatusCode, Failure> {
     let (user_id, token) = (caller.user_id(), caller.access.token);
-    let engine = api.engine.clone();
-    api.finish(async move {
-        engine.ports().directory.log_out(token).await?;
-        // On this node at once; on other nodes through their inboxes.
-        engine.end_sessions(user_id, Some(token)).await;
-        let token = Some(token);
-        engine.publish(Delivery::EndSessions { user_id, token }).await;
-        Ok(StatusCode::NO_CONTENT)
+    let device_id = caller.access.device.device_id;
+    let (accounts, engine) = (Arc::clone(&api.accounts), api.engine.clone());
+    api.take_back(user_id, async move {
+        let revoked = if body.everywhere {
+            accounts.end_access(user_id).await?;
+            Revoked::All
+        } else {
+            engine.ports().directory.log_out(token).await?;
+            Revoked::Device { device_id, token }
+        };
+        Ok((StatusCode::NO_CONTENT, vec![revoked]))
     })
     .await
 }

@@ -13,6 +13,8 @@ mod views;
 mod users;
 mod login;
 mod me;
+mod devices;
+mod password;
 mod friends;
 mod blocks;
 mod channels;
@@ -35,7 +37,7 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
-use pabal_core::ports::{Delivery, Directory, RelationLimits};
+use pabal_core::ports::{Accounts, Delivery, Directory, RelationLimits, Revoked};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
@@ -45,11 +47,11 @@ pub use changes::Changes;
 pub use effects::Effects;
 pub use held::RequestBytes;
 pub use problem::Failure;
-pub use request::ClientAddress;
+pub use request::{ClientAddress, DirectPeer};
 pub use router::{administration, document as openapi, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 
-use crate::auth::{Attempts, Passwords};
+use crate::auth::{Attempts, Passwords, revoke};
 use crate::config::PublicUrl;
 use crate::discovery::GeoDatabase;
 use crate::stores::SendGate;
@@ -60,10 +62,11 @@ use crate::telemetry::Metrics;
 pub struct Api(Arc<Parts>);
 
 /// The parts of an [`Api`].
-#[derive(Debug)]
 pub struct Parts {
     /// The routing engine, which also gives access to every port.
     pub engine: Engine,
+    /// Devices and passwords, on the store of the directory.
+    pub accounts: Arc<dyn Accounts>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,
     /// Rate limits of sign-ups and log-ins.
@@ -72,6 +75,8 @@ pub struct Parts {
     pub requests: Requests,
     /// Counts requests and renders the metrics page.
     pub metrics: Metrics,
+    /// Whether every client may see the metrics page.
+    pub public_metrics: bool,
     /// Runs changes to completion although their clients disconnect.
     pub changes: Changes,
     /// Whether sends are accepted.
@@ -96,6 +101,12 @@ pub struct Parts {
     pub relations: RelationLimits,
 }
 
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
 impl Deref for Api {
     type Target = Parts;
 
@@ -112,6 +123,24 @@ impl Api {
 
     fn directory(&self) -> &dyn Directory {
         &*self.engine.ports().directory
+    }
+
+    /// Runs `change`, which takes access of a user back, and ends what that access gave; both to
+    /// completion, although the client disconnects.
+    async fn take_back<T: Send + 'static>(
+        &self,
+        user_id: UserId,
+        change: impl Future<Output = Result<(T, Vec<Revoked>), Problem>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let engine = self.engine.clone();
+        self.finish(async move {
+            let (outcome, revoked) = change.await?;
+            for revoked in revoked {
+                revoke(&engine, user_id, revoked).await;
+            }
+            Ok(outcome)
+        })
+        .await
     }
 
     /// See [`Changes::finish`].

@@ -113,6 +113,7 @@ pub(super) fn open_session() {}
     params(("session_id" = String, Path, description = "The session")),
     responses(
         (status = 204, description = "Ended"),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
     ))]
 pub(super) fn end_session() {}
@@ -126,6 +127,7 @@ pub(super) fn end_session() {}
     ),
     responses(
         (status = 200, description = "A batch, perhaps empty", body = Batch),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
         (status = 422, description = "`invalid`: below what was confirmed"),
     ))]
@@ -141,6 +143,7 @@ pub(super) fn poll() {}
     responses(
         (status = 200, description = "A batch; at the deadline an empty one with `timeout`",
             body = Batch),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
         (status = 422, description = "`invalid`: below what was confirmed"),
     ))]
@@ -157,6 +160,7 @@ pub(super) fn long_poll() {}
     ),
     responses(
         (status = 101, description = "Switched to WebSocket"),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
     ))]
 pub(super) fn websocket() {}
@@ -171,6 +175,7 @@ pub(super) fn websocket() {}
     responses(
         (status = 200, description = "A stream of batches", body = String,
             content_type = "text/event-stream"),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
     ))]
 pub(super) fn events() {}
@@ -181,6 +186,7 @@ pub(super) fn events() {}
     request_body = Commands,
     responses(
         (status = 200, description = "A reply to each", body = Replies),
+        (status = 404, description = "`not_found`: not a session of this device"),
         (status = 410, description = "`session_gone`"),
         (status = 422, description = "`invalid`: the body as a whole"),
     ))]

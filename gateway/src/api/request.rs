@@ -2,10 +2,12 @@
 //! a problem that names the field. Bodies and JSON are read by the module that the transports use, too.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
+use http_body::Body as _;
 use pabal_core::engine::BudgetKind;
 use pabal_core::model::InvalidId;
 use pabal_core::protocol::{Problem, ProblemCode};
@@ -13,8 +15,12 @@ use pabal_transports::http::json;
 use pabal_transports::{BodyLimits, read_held_body};
 use serde::de::DeserializeOwned;
 
+use super::caller::CheckedToken;
 use super::{Api, Failure, RequestBytes};
 use crate::config::PublicUrl;
+
+/// A caller whose body takes longer to arrive is looked up again: the token may have ended meanwhile.
+const TOKEN_CHECK_LASTS: Duration = Duration::from_millis(100);
 
 /// A JSON body. Unknown fields are ignored, as the contract says. An empty body counts as `{}`.
 #[derive(Debug)]
@@ -25,14 +31,23 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
         let declared = request.headers().get(CONTENT_TYPE);
-        if !declared.is_none_or(|value| value.to_str().is_ok_and(is_json)) {
+        let other = !declared.is_none_or(|value| value.to_str().is_ok_and(is_json));
+        // Some clients name a type without sending a body.
+        if other && !request.body().is_end_stream() {
             let detail = "send the body as application/json";
             return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail).into());
         }
         let limits = BodyLimits { bytes: api.body_bytes, timeout: api.body_timeout };
         let bytes = request.extensions().get::<RequestBytes>().cloned().unwrap_or_default();
         let mut held = api.engine.budget().reserve(BudgetKind::Bodies, bytes.holder(), 0)?;
+        let checked = request.extensions().get::<CheckedToken>().copied();
+        let begun = Instant::now();
         let body = read_held_body(request.into_body(), limits, &mut held).await?;
+        if let Some(CheckedToken(token)) = checked
+            && begun.elapsed() > TOKEN_CHECK_LASTS
+        {
+            api.engine.authenticate(token).await?;
+        }
         bytes.keep_body(held);
         Ok(Self(json::parse(&body)?))
     }
@@ -125,6 +140,11 @@ impl Parameters {
         }
     }
 }
+
+/// The other end of the connection that a request came on: the client, or the last proxy. The server that
+/// accepted the connection puts it into the extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectPeer(pub IpAddr);
 
 /// The address of the client, for rate limits and the log. The server that accepted the request puts it
 /// into the extensions.

@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::problem::{unknown_method, unknown_path};
 use super::{
-    Api, blocks, channels, discover, friends, health, landing, login, me, members, messages,
-    openapi, sync, users,
+    Api, blocks, channels, devices, discover, friends, health, landing, login, me, members,
+    messages, openapi, password, sync, users,
 };
 
 /// Every path with its handler and its description.
@@ -25,6 +25,9 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(login::log_out))
         .routes(routes!(me::show, me::change))
         .routes(routes!(me::show_settings, me::change_settings))
+        .routes(routes!(password::change))
+        .routes(routes!(devices::list))
+        .routes(routes!(devices::delete))
         .routes(routes!(friends::list))
         .routes(routes!(friends::put, friends::delete))
         .routes(routes!(blocks::list))
@@ -39,7 +42,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(discover::discover))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
+        .routes(routes!(health::metrics_for_client))
 }
 
 /// The OpenAPI document of everything that is served over HTTP.

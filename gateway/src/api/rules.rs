@@ -32,15 +32,15 @@ pub fn username_prefix(text: &str) -> String {
     text.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }
 
-/// Checks a new password: 8 to 256 bytes of any content.
+/// Checks the password in `field`: 8 to 256 bytes of any content.
 ///
 /// # Errors
 /// `invalid`. Do not retry.
-pub fn password(text: &str) -> Result<(), Problem> {
+pub fn password(field: &str, text: &str) -> Result<(), Problem> {
     if (8..=256).contains(&text.len()) {
         return Ok(());
     }
-    Err(Problem::invalid("password", "must have 8 to 256 bytes"))
+    Err(Problem::invalid(field, "must have 8 to 256 bytes"))
 }
 
 /// The name that other users see: 1 to 64 characters on one line.
@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn the_length_of_a_password_is_in_bytes() {
-        assert!(password("1234567").is_err());
-        assert!(password("12345678").is_ok());
-        assert!(password("비밀번호").is_ok(), "twelve bytes");
-        assert!(password(&"x".repeat(257)).is_err());
+        assert!(password("password", "1234567").is_err());
+        assert!(password("password", "12345678").is_ok());
+        assert!(password("password", "비밀번호").is_ok(), "twelve bytes");
+        assert!(password("password", &"x".repeat(257)).is_err());
     }
 
     #[test]

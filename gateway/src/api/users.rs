@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Caller;
-use super::login::new_access;
+use super::login::{new_access, note_seen_from};
 use super::request::{ClientAddress, Json, Parameters, PathId};
 use super::views::{LoggedIn, UserAnswer, UserView, page};
 use super::{Api, Failure, rules};
@@ -46,13 +46,13 @@ pub(super) async fn sign_up(
     Json(body): Json<SignUp>,
 ) -> Result<(StatusCode, Reply<LoggedIn>), Failure> {
     let username = rules::username(&body.username)?;
-    rules::password(&body.password)?;
+    rules::password("password", &body.password)?;
     let display_name = match &body.display_name {
         Some(name) => rules::display_name(name)?,
         None => body.username.trim().to_owned(),
     };
     api.attempts.from_address(address)?;
-    let password_hash = api.passwords.hash(body.password).await?;
+    let password_hash = api.passwords.hash(address, body.password).await?;
     // A generated id collides with another one of the same millisecond once in millions.
     for _ in 0..3 {
         let now = api.engine.ports().clock.now();
@@ -71,13 +71,8 @@ pub(super) async fn sign_up(
             Err(DirectoryError::IdTaken) => continue,
             outcome => outcome?,
         }
-        let reply = LoggedIn {
-            user: user.into(),
-            token,
-            expires_at: access.expires_at,
-            device_id: access.device.device_id,
-        };
-        return Ok((StatusCode::CREATED, Reply(reply)));
+        note_seen_from(&api, user.user_id, address).await;
+        return Ok((StatusCode::CREATED, Reply(LoggedIn::new(user, token, &access))));
     }
     Err(DirectoryError::IdTaken.into())
 }

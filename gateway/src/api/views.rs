@@ -4,6 +4,7 @@ use pabal_core::model::{
     ChannelId, ChannelKind, DeviceId, Membership, MessageId, NotificationLevel, Role, Settings,
     Timestamp, User, UserId,
 };
+use pabal_core::ports::Access;
 use pabal_core::protocol::{MessageView, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -69,6 +70,14 @@ pub(super) struct LoggedIn {
     /// The device that the token belongs to.
     #[schema(value_type = IdSchema)]
     pub(super) device_id: DeviceId,
+}
+
+impl LoggedIn {
+    /// The result for `user`, who got `token`.
+    pub(super) fn new(user: User, token: String, access: &Access) -> Self {
+        let (expires_at, device_id) = (access.expires_at, access.device.device_id);
+        Self { user: user.into(), token, expires_at, device_id }
+    }
 }
 
 /// The settings of a user.

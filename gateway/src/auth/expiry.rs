@@ -1,12 +1,33 @@
-//! Removes expired tokens and their devices from the directory.
+//! Removes expired tokens and their devices from the directory, and networks from which users have not
+//! logged in for long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pabal_core::ports::{Clock, Directory, DirectoryError};
+use pabal_core::ports::{Accounts, Clock, Directory, DirectoryError};
 
 /// How many tokens one transaction removes. Other writers wait for it.
 const BATCH: usize = 500;
+
+/// How long a network is known after the last log-in from there.
+pub const NETWORK_KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Forgets the networks of old log-ins with a pause of `every`. Never returns.
+pub async fn keep_forgetting_networks(
+    accounts: Arc<dyn Accounts>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+) {
+    loop {
+        let before = clock.now().minus(NETWORK_KNOWN_FOR);
+        match accounts.forget_seen(before, BATCH).await {
+            Ok(BATCH) => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot forget old networks; retrying later"),
+        }
+        tokio::time::sleep(every).await;
+    }
+}
 
 /// Removes expired tokens with a pause of `every`. Never returns.
 pub async fn keep_removing_expired(

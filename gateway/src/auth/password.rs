@@ -2,8 +2,9 @@
 //! passes, one lane.
 //!
 //! A hash takes about 20 ms of one core and 19 MiB. Hashes are computed on blocking threads, one
-//! per core at a time, and the number of waiting calls is bounded.
+//! per core at a time; [`hash_queue`](super::hash_queue) bounds the waiting calls and orders them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use pabal_core::protocol::{Problem, ProblemCode};
-use tokio::sync::Semaphore;
+
+use super::hash_queue::{Busy, HashQueue, Purpose};
 
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -21,10 +23,7 @@ const LANES: u32 = 1;
 /// share the bounds.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    /// A permit per hash that is being computed.
-    running: Arc<Semaphore>,
-    /// A permit per call that is running or waiting.
-    admitted: Arc<Semaphore>,
+    queue: HashQueue,
     /// The hash that the password of an unknown user is compared with.
     placeholder: Arc<str>,
     /// How many passwords were compared with a hash, the placeholder included.
@@ -45,35 +44,38 @@ pub enum PasswordError {
 }
 
 impl Passwords {
-    /// Runs up to `cores` hashes at a time, while up to `waiting` more calls wait. Takes the time
-    /// of one hash.
+    /// Runs up to `cores` hashes at a time, while up to `waiting` more calls wait for each purpose. Takes
+    /// the time of one hash.
     ///
     /// # Errors
     /// [`PasswordError`]; do not retry.
     pub fn new(cores: usize, waiting: usize) -> Result<Self, PasswordError> {
-        let cores = cores.max(1);
         Ok(Self {
-            running: Arc::new(Semaphore::new(cores)),
-            admitted: Arc::new(Semaphore::new(cores + waiting)),
+            queue: HashQueue::new(cores.max(1), waiting),
             placeholder: hash(&super::new_token())?.into(),
             verified: Arc::default(),
         })
     }
 
-    /// The hash to store for `password`, in PHC string format.
+    /// The hash to store for `password` of a client at `from`, in PHC string format.
     ///
     /// # Errors
     /// `unavailable` when too many calls are waiting; retry.
-    pub async fn hash(&self, password: String) -> Result<String, Problem> {
-        self.run(move || hash(&password)).await
+    pub async fn hash(&self, from: IpAddr, password: String) -> Result<String, Problem> {
+        self.run((Purpose::SignUp, from), move || hash(&password)).await
     }
 
-    /// Whether `stored` is a hash of `password`. Without a stored hash it returns false after the
+    /// Whether `stored` is a hash of `password` of a client at `from`. Without a stored hash it returns false after the
     /// same time, so that the time does not reveal which users exist.
     ///
     /// # Errors
     /// `unavailable` when too many calls are waiting; retry.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
+    pub async fn verify(
+        &self,
+        from: IpAddr,
+        password: String,
+        stored: Option<String>,
+    ) -> Result<bool, Problem> {
         let exists = stored.is_some();
         let (placeholder, verified) = (Arc::clone(&self.placeholder), Arc::clone(&self.verified));
         let work = move || {
@@ -81,7 +83,7 @@ impl Passwords {
             verified.fetch_add(1, Ordering::Relaxed);
             same
         };
-        Ok(self.run(work).await? && exists)
+        Ok(self.run((Purpose::LogIn, from), work).await? && exists)
     }
 
     /// How many passwords were verified, those of unknown users included.
@@ -91,19 +93,17 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
+        (purpose, from): (Purpose, IpAddr),
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let busy = || {
+        let turn = self.queue.turn(purpose, from).await.map_err(|Busy| {
             Problem::new(ProblemCode::Unavailable, "too many log-ins are waiting; retry later")
                 .retry_after(Duration::from_secs(1))
-        };
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
-        // The permits move into the task: if the caller is dropped, they stay taken until the work
-        // ends.
+        })?;
+        // The turn moves into the task: if the caller is dropped, it stays taken until the work ends.
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
-            drop((running, admitted));
+            drop(turn);
             done
         });
         let failed = |error: &dyn std::error::Error| {
@@ -142,25 +142,28 @@ fn verify(password: &str, stored: &str) -> Result<bool, PasswordError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
     async fn only_the_same_password_is_accepted() {
         let passwords = Passwords::new(2, 8).expect("parameters");
-        let stored = passwords.hash("correct horse".into()).await.expect("hash");
+        let stored = passwords.hash(HERE, "correct horse".into()).await.expect("hash");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        let fits = |password: &str| passwords.verify(password.into(), Some(stored.clone()));
+        let fits = |password: &str| passwords.verify(HERE, password.into(), Some(stored.clone()));
         assert!(fits("correct horse").await.expect("checked"));
         assert!(!fits("correct house").await.expect("checked"));
-        assert!(!passwords.verify("any".into(), None).await.expect("checked"));
+        assert!(!passwords.verify(HERE, "any".into(), None).await.expect("checked"));
     }
 
     #[tokio::test]
     async fn a_call_beyond_the_bound_is_refused_with_a_time_to_retry() {
-        let passwords = Passwords::new(1, 1).expect("parameters");
-        let _running = passwords.running.acquire().await.expect("open");
-        let _waiting = passwords.admitted.acquire_many(2).await.expect("open");
-        let refused = passwords.hash("whatever".into()).await.expect_err("no permit left");
+        let passwords = Passwords::new(1, 0).expect("parameters");
+        let _turn = passwords.queue.turn(Purpose::LogIn, HERE).await.expect("free");
+        let refused = passwords.hash(HERE, "whatever".into()).await.expect_err("no turn left");
         assert_eq!(refused.code, ProblemCode::Unavailable);
         assert!(refused.retry_after.is_some());
     }

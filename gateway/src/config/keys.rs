@@ -91,6 +91,9 @@ section! {
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
         /// Address and port of a second listener, for health and metrics. Disabled by default.
         admin_listen: Option<SocketAddr> = None,
+        /// Shows `/metrics` on the listener for clients to every client. By default only a process on
+        /// this machine that connects directly, not through a proxy, sees it there.
+        public_metrics: bool = false,
         /// URL by which clients reach the node. By default the host name that a request uses. For a
         /// node after a TLS proxy, the `https://` URL of the proxy.
         public_url: Option<PublicUrl> = None,
@@ -213,13 +216,16 @@ section! {
     Auth {
         /// Lifetime of a token.
         token_lifetime_days: u32 = 30,
-        /// Maximum number of password checks that wait, at about 20 ms of a core each. Further
-        /// log-ins return `unavailable`.
+        /// Maximum number of log-ins, and of sign-ups, that wait for a password hash, at about 20 ms
+        /// of a core each. Both take turns, and so do the addresses of clients. At the limit, the
+        /// address with the most waiting gets `unavailable`.
         waiting_hashes: usize = 256,
         /// Sustained rate of sign-ups and log-ins from one address. The burst is thirty times the
         /// rate (GCRA).
         attempts_per_address_per_second: u32 = 20,
-        /// Sustained rate of log-ins for one username. The burst is as large (GCRA).
+        /// Sustained rate of wrong passwords for one username: from each address from which the user
+        /// logged in within 90 days, and from all other addresses together. The burst is as large
+        /// (GCRA).
         attempts_per_username_per_minute: u32 = 60,
     }
 }

@@ -30,7 +30,7 @@ use super::poll_server::PollServer;
 use super::request_body::RequestBody;
 use super::response_headers::ResponseHeaders;
 use super::transfer_coding;
-use crate::api::{ClientAddress, RequestBytes};
+use crate::api::{ClientAddress, DirectPeer, RequestBytes};
 use crate::config;
 use crate::tls::{Tls, chose_http2};
 
@@ -196,7 +196,7 @@ impl Connections {
         let client = self.polls.proxies.client(peer.ip(), request.headers());
         if self.polls.serves(request.uri().path()) && request.method() == Method::GET {
             let headers = ResponseHeaders::of_read(&request, &self.polls.origins);
-            let mut response = self.respond(request, client, meter).await;
+            let mut response = self.respond(request, (peer.ip(), client), meter).await;
             if let Some(headers) = headers {
                 headers.write(response.headers_mut());
             }
@@ -210,7 +210,7 @@ impl Connections {
             let valid = host::is_valid(&request) && transfer_coding::is_known(&request);
             let response = match valid.then(|| self.polls.origins.respond(&request)).flatten() {
                 Some(response) => response.map(Either::Left),
-                None => self.respond(request, client, meter).await,
+                None => self.respond(request, (peer.ip(), client), meter).await,
             };
             // Without the query, which may hold what only the client should know.
             tracing::debug!(%method, path = path.path(), status = response.status().as_u16());
@@ -224,7 +224,7 @@ impl Connections {
     async fn respond(
         &self,
         mut request: Request<RequestBody>,
-        client: IpAddr,
+        (peer, client): (IpAddr, IpAddr),
         meter: &Arc<ConnectionMeter>,
     ) -> AnyResponse {
         if !host::is_valid(&request) {
@@ -251,6 +251,7 @@ impl Connections {
         }
         meter.claim_for_api();
         request.extensions_mut().insert(ClientAddress(client));
+        request.extensions_mut().insert(DirectPeer(peer));
         if !request.uri().path().starts_with("/v1/") {
             // Health and metrics must respond at the limit, too. Pages are not copied.
             return call(&self.router, request).await.map(Either::Right);

@@ -119,6 +119,25 @@ async fn the_administration_listener_serves_only_health_and_metrics() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn metrics_are_shown_to_no_client_of_a_proxy() {
+    for public in [false, true] {
+        let node = Node::start_with(|config| config.server.public_metrics = public).await;
+        for header in ["forwarded", "x-forwarded-for"] {
+            let url = format!("{}/metrics", node.url);
+            let request = node.http.get(url).header(header, "for=192.0.2.1");
+            let response = crate::support::reply(request).await;
+            if public {
+                response.is(200);
+            } else {
+                response.problem(404, "not_found");
+            }
+        }
+        node.get("/metrics").await.is(200);
+        node.stop().await;
+    }
+}
+
 /// The names of all series on a metrics page, from its `# TYPE` lines, which also name series without a
 /// value.
 fn series(page: &str) -> BTreeSet<String> {

@@ -7,6 +7,7 @@ mod certificate;
 mod users;
 mod login;
 mod me;
+mod devices;
 mod friends;
 mod blocks;
 mod channels;

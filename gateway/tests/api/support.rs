@@ -116,6 +116,7 @@ impl Node {
         Person {
             id: text(&response["user"]["user_id"]),
             token: text(&response["token"]),
+            device_id: text(&response["device_id"]),
             url: self.url.clone(),
             http: self.http.clone(),
         }
@@ -126,6 +127,7 @@ impl Node {
 pub(crate) struct Person {
     pub(crate) id: String,
     pub(crate) token: String,
+    pub(crate) device_id: String,
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
 }

@@ -13,7 +13,8 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
         ("limits", include_str!("../migrations/sqlite/0004_limits.sql")),
-        ("second copies", include_str!("../migrations/sqlite/0005_second_copies.sql")),
+        ("networks", include_str!("../migrations/sqlite/0005_networks.sql")),
+        ("second copies", include_str!("../migrations/sqlite/0006_second_copies.sql")),
     ])
 });
 
@@ -23,6 +24,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
     migrator(&[
         ("directory", include_str!("../migrations/postgres/0001_directory.sql")),
         ("limits", include_str!("../migrations/postgres/0002_limits.sql")),
+        ("networks", include_str!("../migrations/postgres/0003_networks.sql")),
     ])
 });
 
@@ -48,9 +50,16 @@ mod tests {
             };
             migrator.iter().map(of).collect()
         };
-        let sqlite = [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca), (4, 0xb1de_7460)];
+        let sqlite = [
+            (1, 0x69bd_fe62),
+            (2, 0xea75_1304),
+            (3, 0xa1c9_a2ca),
+            (4, 0xb1de_7460),
+            (5, 0xd6e3_d4f4),
+            (6, 0),
+        ];
         assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]
-        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8b76_a427)]);
+        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8b76_a427), (3, 0x8bf3_8a93)]);
     }
 }

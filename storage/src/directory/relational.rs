@@ -3,20 +3,25 @@
 
 mod checks;
 mod admission;
+mod devices;
 mod accounts;
 mod people;
 mod channels;
 mod groups;
 mod members;
 mod operator;
+mod networks;
+
+use std::net::IpAddr;
 
 use pabal_core::model::{
-    Channel, ChannelId, Friend, FriendState, Member, Membership, MessageId, Role, Settings,
-    Timestamp, TokenHash, User, UserId,
+    Channel, ChannelId, DeviceId, Friend, FriendState, Member, Membership, MessageId, Role,
+    Settings, Timestamp, TokenHash, User, UserId,
 };
 use pabal_core::ports::{
-    Access, Account, Accounts, BoxFuture, Credentials, Directory, DirectoryError, Ending,
-    ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, SettingsChange,
+    Access, Account, Accounts, BoxFuture, Credentials, DeviceAccess, Directory, DirectoryError,
+    Ending, ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, Revoked,
+    SettingsChange,
 };
 
 use super::error::Failure;
@@ -274,6 +279,61 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
 
     fn end_access(&self, user_id: UserId) -> CallFuture<'_, usize> {
         self.run(move |store| operator::end_access(store, user_id))
+    }
+
+    fn devices_after(
+        &self,
+        user_id: UserId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> CallFuture<'_, Vec<DeviceAccess>> {
+        self.run(move |store| devices::devices_after(store, user_id, after, limit))
+    }
+
+    fn remove_device(
+        &self,
+        user_id: UserId,
+        device_id: DeviceId,
+    ) -> CallFuture<'_, Option<Revoked>> {
+        self.run(move |store| devices::remove(store, user_id, device_id))
+    }
+
+    fn log_in_again(
+        &self,
+        known: TokenHash,
+        access: Access,
+        now: Timestamp,
+    ) -> CallFuture<'_, Option<Vec<Revoked>>> {
+        self.run(move |store| devices::log_in_again(store, known, access.clone(), now))
+    }
+
+    fn replace_password(
+        &self,
+        keep: TokenHash,
+        old_hash: &str,
+        new_hash: String,
+    ) -> CallFuture<'_, Option<Vec<Revoked>>> {
+        let old_hash = old_hash.to_owned();
+        self.run(move |store| {
+            devices::replace_password(store, keep, old_hash.clone(), new_hash.clone())
+        })
+    }
+
+    fn seen_from(&self, user_id: UserId, network: IpAddr) -> CallFuture<'_, Option<Timestamp>> {
+        self.run(move |store| networks::seen_from(store, user_id, network))
+    }
+
+    fn note_seen_from(
+        &self,
+        user_id: UserId,
+        network: IpAddr,
+        at: Timestamp,
+    ) -> CallFuture<'_, ()> {
+        self.run(move |store| networks::note_seen_from(store, user_id, network, at))
+    }
+
+    fn forget_seen(&self, before: Timestamp, at_most: usize) -> CallFuture<'_, usize> {
+        self.run(move |store| networks::forget_seen(store, before, at_most))
     }
 
     fn endings(&self, limit: usize) -> CallFuture<'_, Vec<Ending>> {

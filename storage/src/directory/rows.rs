@@ -73,7 +73,7 @@ pub(super) fn user_id(raw: i64) -> Conversion<UserId> {
     unsigned(raw).map(UserId::new)
 }
 
-fn moment(raw: i64) -> Conversion<Timestamp> {
+pub(super) fn moment(raw: i64) -> Conversion<Timestamp> {
     unsigned(raw).map(Timestamp::from_micros)
 }
 
@@ -95,6 +95,12 @@ macro_rules! words {
 words!(Role, role_word, role: Member = "member" Admin = "admin" Owner = "owner");
 words!(ChannelKind, kind_word, kind: Direct = "direct" Group = "group");
 words!(NotificationLevel, level_word, level: All = "all" Mentions = "mentions" None = "none");
+
+pub(super) fn token_hash(raw: Vec<u8>) -> Conversion<TokenHash> {
+    let length = raw.len();
+    let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
+    raw.try_into().map(TokenHash::from_bytes).map_err(wrong)
+}
 
 pub(super) struct UserRow {
     user_id: i64,
@@ -141,12 +147,17 @@ row!(AccessRow: device_id, user_id, name, expires_at);
 
 impl AccessRow {
     pub(super) fn read(self, token: TokenHash) -> Conversion<Access> {
+        let (device, expires_at) = self.device()?;
+        Ok(Access { token, device, expires_at })
+    }
+
+    pub(super) fn device(self) -> Conversion<(Device, Timestamp)> {
         let device = Device {
             device_id: DeviceId::new(unsigned(self.device_id)?),
             user_id: user_id(self.user_id)?,
             name: self.name,
         };
-        Ok(Access { token, device, expires_at: moment(self.expires_at)? })
+        Ok((device, moment(self.expires_at)?))
     }
 }
 
@@ -159,10 +170,7 @@ row!(DeviceAccessRow: token_hash | access);
 
 impl DeviceAccessRow {
     pub(super) fn read(self) -> Conversion<Access> {
-        let length = self.token_hash.len();
-        let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
-        let token = self.token_hash.try_into().map(TokenHash::from_bytes).map_err(wrong)?;
-        self.access.read(token)
+        self.access.read(token_hash(self.token_hash)?)
     }
 }
 

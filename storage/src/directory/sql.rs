@@ -51,9 +51,8 @@ pub(super) const ADD_DEVICE: &str = "\
 pub(super) const ADD_TOKEN: &str = "\
     INSERT INTO access_tokens (token_hash, device_id, expires_at) VALUES ($1, $2, $3)";
 
-/// $1 hash → its device, if there is such a token.
-pub(super) const REMOVE_TOKEN: &str = "\
-    DELETE FROM access_tokens WHERE token_hash = $1 RETURNING device_id";
+/// $1 hash.
+pub(super) const REMOVE_TOKEN: &str = "DELETE FROM access_tokens WHERE token_hash = $1";
 
 /// $1 now, $2 limit → the devices of the removed tokens, in order of expiry.
 pub(super) const REMOVE_EXPIRED: &str = "\
@@ -63,8 +62,40 @@ pub(super) const REMOVE_EXPIRED: &str = "\
     )
     RETURNING device_id";
 
-/// $1 device id, which has no token.
-pub(super) const REMOVE_DEVICE: &str = "DELETE FROM devices WHERE device_id = $1";
+/// $1 device id → a row, if there is such a device.
+pub(super) const DEVICE_EXISTS: &str = "SELECT 1 FROM devices WHERE device_id = $1";
+
+/// $1 device id, which is removed if it has no token.
+pub(super) const REMOVE_DEVICE: &str = "\
+    DELETE FROM devices WHERE device_id = $1 AND NOT EXISTS (
+        SELECT 1 FROM access_tokens WHERE access_tokens.device_id = devices.device_id
+    )";
+
+/// $1 user id, $2 device id → the hash of one of its tokens, if that is the user's device.
+pub(super) const TOKEN_OF_DEVICE: &str = "\
+    SELECT access_tokens.token_hash
+    FROM devices JOIN access_tokens ON access_tokens.device_id = devices.device_id
+    WHERE devices.device_id = $2 AND devices.user_id = $1 LIMIT 1";
+
+/// $1 device id.
+pub(super) const REMOVE_TOKENS_OF_DEVICE: &str = "\
+    DELETE FROM access_tokens WHERE device_id = $1";
+
+/// $1 user id, $2 id to begin after, $3 limit → [`super::rows::AccessRow`]s by device, each with the end
+/// of its last token.
+pub(super) const DEVICES: &str = "\
+    SELECT device_id, user_id, name, COALESCE((
+        SELECT MAX(expires_at) FROM access_tokens
+        WHERE access_tokens.device_id = devices.device_id
+    ), 0) AS expires_at
+    FROM devices WHERE user_id = $1 AND device_id > $2 ORDER BY device_id LIMIT $3";
+
+/// $1 device id, $2 name.
+pub(super) const NAME_DEVICE: &str = "UPDATE devices SET name = $2 WHERE device_id = $1";
+
+/// $1 user id → the hash of the user's password.
+pub(super) const PASSWORD_HASH: &str = "\
+    SELECT password_hash FROM credentials WHERE user_id = $1";
 
 /// $1 hash → [`super::rows::AccessRow`].
 pub(super) const ACCESS: &str = "\
@@ -378,6 +409,28 @@ pub(super) const ENDINGS: &str = "\
 /// $1 number.
 pub(super) const FORGET_ENDING: &str = "DELETE FROM session_endings WHERE number = $1";
 
+/// $1 user id, $2 network → when the user was seen from it.
+pub(super) const SEEN_FROM: &str = "\
+    SELECT seen_at FROM known_networks WHERE user_id = $1 AND network = $2";
+
+/// $1 user id, $2 network, $3 time.
+pub(super) const NOTE_SEEN: &str = "\
+    INSERT INTO known_networks (user_id, network, seen_at) VALUES ($1, $2, $3)
+    ON CONFLICT (user_id, network) DO UPDATE SET seen_at = excluded.seen_at";
+
+/// $1 user id, $2 how many networks to keep, $3 a limit: removes the others, which were seen earlier.
+pub(super) const KEEP_LAST_SEEN: &str = "\
+    DELETE FROM known_networks WHERE user_id = $1 AND network IN (
+        SELECT network FROM known_networks
+        WHERE user_id = $1 ORDER BY seen_at DESC, network LIMIT $3 OFFSET $2
+    )";
+
+/// $1 time, $2 limit: removes networks that were seen before.
+pub(super) const FORGET_SEEN: &str = "\
+    DELETE FROM known_networks WHERE (user_id, network) IN (
+        SELECT user_id, network FROM known_networks WHERE seen_at < $1 ORDER BY seen_at LIMIT $2
+    )";
+
 /// All statements that look up rows.
 #[cfg(test)]
 pub(super) const BY_KEY: &[&str] = &[
@@ -385,7 +438,13 @@ pub(super) const BY_KEY: &[&str] = &[
     USERNAME_EXISTS,
     REMOVE_TOKEN,
     REMOVE_EXPIRED,
+    DEVICE_EXISTS,
     REMOVE_DEVICE,
+    TOKEN_OF_DEVICE,
+    REMOVE_TOKENS_OF_DEVICE,
+    DEVICES,
+    NAME_DEVICE,
+    PASSWORD_HASH,
     ACCESS,
     CREDENTIALS,
     USER,
@@ -433,4 +492,7 @@ pub(super) const BY_KEY: &[&str] = &[
     REMOVE_TOKENS,
     REMOVE_DEVICES,
     FORGET_ENDING,
+    SEEN_FROM,
+    KEEP_LAST_SEEN,
+    FORGET_SEEN,
 ];

@@ -9,12 +9,13 @@
 //! - 3 user event: number of users 4, each user 8, the event.
 //! - 4 membership: channel_id 8, user_id 8, 1 if joined.
 //! - 5 channel ended: channel_id 8.
-//! - 6 end sessions: user_id 8, then 0, or 1 and the token's hash 32.
+//! - 6 end sessions: user_id 8, then 0 for all of the user, or 1 and a token's hash 32; for all of a
+//!   device also the device_id 8, which nodes that know only tokens do not read.
 //! - 7 stored: message_id 8, first_id 8.
 
 use bytes::Bytes;
-use pabal_core::model::{ChannelId, MessageId, Timestamp, TokenHash, UserId};
-use pabal_core::ports::{Audience, Delivery, Trace};
+use pabal_core::model::{ChannelId, DeviceId, MessageId, Timestamp, TokenHash, UserId};
+use pabal_core::ports::{Audience, Delivery, Revoked, Trace};
 
 use crate::codec::{DecodeError, decode_message, encode_message};
 
@@ -53,10 +54,16 @@ pub(super) fn encode(delivery: &Delivery) -> Vec<u8> {
             value.push(5);
             value.extend(channel_id.get().to_be_bytes());
         }
-        Delivery::EndSessions { user_id, token } => {
+        Delivery::EndSessions { user_id, revoked } => {
             value.push(6);
             value.extend(user_id.get().to_be_bytes());
+            let (token, device_id) = match revoked {
+                Revoked::All => (None, None),
+                Revoked::Device { device_id, token } => (Some(token), Some(device_id)),
+                Revoked::Token(token) => (Some(token), None),
+            };
             option(&mut value, token.map(|token| *token.as_bytes()));
+            value.extend(device_id.into_iter().flat_map(|it| it.get().to_be_bytes()));
         }
         Delivery::Stored { message_id, first_id } => {
             value.push(7);
@@ -105,10 +112,15 @@ pub(super) fn decode(value: &[u8]) -> Result<Delivery, DecodeError> {
             joined: rest.take()? == [1],
         },
         5 => Delivery::ChannelEnded { channel_id: ChannelId::new(rest.number()?) },
-        6 => Delivery::EndSessions {
-            user_id: UserId::new(rest.number()?),
-            token: rest.option()?.map(TokenHash::from_bytes),
-        },
+        6 => {
+            let user_id = UserId::new(rest.number()?);
+            let revoked = match rest.option()?.map(TokenHash::from_bytes) {
+                None => Revoked::All,
+                Some(token) if rest.0.is_empty() => Revoked::Token(token),
+                Some(token) => Revoked::Device { device_id: DeviceId::new(rest.number()?), token },
+            };
+            Delivery::EndSessions { user_id, revoked }
+        }
         7 => Delivery::Stored {
             message_id: MessageId::new(rest.number()?),
             first_id: MessageId::new(rest.number()?),
@@ -178,8 +190,13 @@ mod tests {
         let membership = Delivery::Membership { channel_id, user_id, joined: true };
         assert_eq!(hex(&membership), "01040000000000000002000000000000000101");
         assert_eq!(hex(&Delivery::ChannelEnded { channel_id }), "01050000000000000002");
-        let end = Delivery::EndSessions { user_id, token: None };
-        assert_eq!(hex(&end), "0106000000000000000100");
+        let end = |revoked| hex(&Delivery::EndSessions { user_id, revoked });
+        assert_eq!(end(Revoked::All), "0106000000000000000100");
+        let token = TokenHash::from_bytes([7; 32]);
+        let of_token = format!("0106000000000000000101{}", "07".repeat(32));
+        assert_eq!(end(Revoked::Token(token)), of_token);
+        let device = Revoked::Device { device_id: DeviceId::new(9), token };
+        assert_eq!(end(device), of_token + "0000000000000009");
     }
 
     proptest! {

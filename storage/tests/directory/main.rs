@@ -296,6 +296,7 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX members_held",
         "ALTER TABLE channels DROP COLUMN hidden",
         "ALTER TABLE members DROP COLUMN by_stranger",
+        "DROP TABLE known_networks",
         "ALTER TABLE users DROP COLUMN disabled",
         "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
     ] {

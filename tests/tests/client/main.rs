@@ -61,6 +61,8 @@ on_every_transport! {
     kept_cursors: away::kept_cursors,
     connect_while_unavailable: away::connect_while_unavailable,
     logout: ending::logout,
+    renewed_token: ending::renewed_token,
+    refused_renewal: ending::refused_renewal,
     drain: ending::drain,
     drop_ends_everything: ending::drop_ends_everything,
     deadline_of_a_send: bounds::deadline_of_a_send,

@@ -15,7 +15,13 @@ use tokio::time::Instant;
 use crate::stage::{cast, finish, listen, open, read_events, read_to_the_end, refusal};
 
 /// How a line on this transport reports the end of its session.
-fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16, code: &str) {
+pub(crate) fn expect_end(
+    transport: Transport,
+    broken: &Break,
+    close_code: u16,
+    status: u16,
+    code: &str,
+) {
     match (transport, broken) {
         (Transport::WebSocket, Break::Closed { code: closed, said }) => {
             assert_eq!(*closed, close_code, "{broken}");
@@ -31,7 +37,7 @@ fn expect_end(transport: Transport, broken: &Break, close_code: u16, status: u16
 }
 
 /// A line that waits for events while something is done.
-async fn while_waiting(
+pub(crate) async fn while_waiting(
     transport: Transport,
     account: &Account,
     session: &Session,
@@ -105,7 +111,7 @@ pub(crate) async fn deleted_session(plan: TransportPlan) {
     assert_eq!((again.status.as_u16(), again.code()), (410, "session_gone"));
     let stranger = ann.open(None).await;
     let refused = refusal(transport, &bob, &stranger, 0).await;
-    assert!(matches!(refused, Break::Refused(response) if response.status == 403), "not one's own");
+    assert!(matches!(refused, Break::Refused(response) if response.status == 404), "not one's own");
 
     let ledger = Ledger::default();
     let device = listen(&bob, plan, channel, &ledger).await;

@@ -11,6 +11,7 @@ mod broken;
 mod overflow;
 mod repeating;
 mod ending;
+mod tokens;
 mod waiting;
 mod positions;
 mod sockets;
@@ -74,6 +75,12 @@ on_every_transport! {
     repeated_send_after_a_crash: repeating::after_a_crash,
     logout_in_mid_session: ending::logout,
     deleted_session: ending::deleted_session,
+    replaced_token: tokens::replaced_token,
+    expired_token: tokens::expired_token,
+    session_of_another_device: tokens::session_of_another_device,
+    device_logged_out: tokens::device_logged_out,
+    password_changed: tokens::password_changed,
+    logout_everywhere: tokens::logout_everywhere,
     second_reader: ending::second_reader,
     deadline_without_news: waiting::deadline_without_news,
     quiet_reader_keeps_its_session: waiting::a_quiet_reader_keeps_its_session,

@@ -53,7 +53,7 @@ fn open(attach: &Attach) -> Result<Response<Body>, Problem> {
     // A position that the session does not hold is refused, and the present reader stays.
     let after = attach.session.position(attach.query().after()?)?;
     // From here on this is the one reader of the session. The reader before it is notified.
-    let reader = attach.session.attach();
+    let reader = attach.session.attach_with(attach.grant);
     attach.session.confirm(after);
     Ok(Response::new(Body::stream(Lines { reader, after })))
 }
@@ -81,7 +81,7 @@ impl http_body::Body for Lines {
                 self.after = next;
                 Poll::Ready(Some(Ok(Frame::data(line.into()))))
             }
-            Streamed::Replaced | Streamed::Ended(_) => Poll::Ready(None),
+            Streamed::Replaced | Streamed::TokenEnded | Streamed::Ended(_) => Poll::Ready(None),
         }
     }
 }

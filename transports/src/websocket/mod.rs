@@ -41,7 +41,7 @@ const SUBPROTOCOL: &str = "pabal.v1";
 
 /// `GET …/websocket?after=<seq>`.
 ///
-/// A socket is closed when its session ends, when another reader attaches, and when the client breaks
+/// A socket is closed when its session or its token ends, when another reader attaches, and when the client breaks
 /// the protocol or exceeds a limit; [`Close`](crate::close::Close) lists the codes.
 #[derive(Clone, Debug)]
 pub struct WebSocket {
@@ -89,9 +89,9 @@ impl WebSocket {
         };
         let upgrade = hyper::upgrade::on(&mut attach.request);
         let open = attach.request.extensions_mut().remove::<WhileOpen>();
-        let Attach { engine, session, meter, connection, .. } = attach;
+        let Attach { engine, session, grant, meter, connection, .. } = attach;
         // Attached before the response: a client that changes transport has one reader at every moment.
-        let reader = session.attach();
+        let reader = session.attach_with(grant);
         session.confirm(after);
         let this = self.clone();
         self.sockets.spawn(async move {

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::arrival::Arrival;
 use super::outgoing::Outgoing;
 use super::{WebSocket, WhileOpen};
-use crate::close::Close;
+use crate::close::{Close, token_ended};
 use crate::commands::{Job, Work};
 use crate::lingering::linger;
 use crate::meter::{Attached, ConnectionMeter, TransportMeter};
@@ -213,6 +213,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Reads what the client sent, while the limit of open jobs allows.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Some(waker) = self.arrival.take(cx) else { return Poll::Pending };
+        if self.token_ended() {
+            // What the client sends by now, the token gives it no right to.
+            return Poll::Ready(End::Close(Close::TokenEnded, Some(token_ended())));
+        }
         let cx = &mut Context::from_waker(&waker);
         while self.work.as_ref().is_none_or(|work| !work.is_full()) {
             let polled = self.stream.poll_next_unpin(cx);
@@ -256,6 +260,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Poll::Pending
     }
 
+    fn token_ended(&self) -> bool {
+        self.reader.token_ended(self.engine.ports().clock.now())
+    }
+
     fn take(&mut self, frame: &str) -> Result<(), Problem> {
         let frame = parse_client_frame(frame)?;
         if let Some(ack) = frame.ack {
@@ -278,6 +286,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn poll_replies(&mut self, cx: &mut Context<'_>) {
+        if self.work.is_none() || self.token_ended() {
+            // Commands that were read before the end and not begun are not carried out after it.
+            return;
+        }
         let Some(work) = &mut self.work else { return };
         let was_full = work.is_full();
         while self.stream.get_ref().waiting() < FRAME_BYTES
@@ -314,6 +326,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 if more { Poll::Ready(None) } else { Poll::Pending }
             }
             Poll::Ready(Streamed::Replaced) => Poll::Ready(Some(End::Close(Close::Replaced, None))),
+            Poll::Ready(Streamed::TokenEnded) => {
+                Poll::Ready(Some(End::Close(Close::TokenEnded, Some(token_ended()))))
+            }
             Poll::Ready(Streamed::Ended(ended)) => {
                 let close = Close::from(ended);
                 // The event `draining` went before, and says more than a problem would.

@@ -50,6 +50,7 @@ list! {
     UsersResponse { users: crate::model::User }
     FriendsResponse { friends: crate::model::Friend }
     BlocksResponse { blocks: Blocked }
+    DevicesResponse { devices: crate::model::Device }
     ChannelsResponse { channels: crate::model::Channel }
     MembersResponse { members: crate::model::Member }
     MessagesResponse { messages: crate::model::Message }

@@ -39,7 +39,7 @@ use crate::model::Cursors;
 /// - **Memory is bounded** by [`Options::events`] and [`Options::sends`]. While the caller takes no events,
 ///   no more are read; the server keeps them, or the client fetches them later.
 /// - The connection retries as long as that can help. It ends only with an error that a retry cannot
-///   mend, such as `unauthenticated`; after that error the stream ends.
+///   mend, such as `unauthenticated` without [`Options::renewal`]; after that error the stream ends.
 ///
 /// Two tasks serve a connection and end when it is dropped. The server then ends the session by its
 /// timeout; [`close`](Self::close) ends it at once.
@@ -101,7 +101,8 @@ impl Connection {
         let (routes, route) = watch::channel(Route::default());
         let (policy, policies) = watch::channel(options.transports);
         let (sender, jobs) = Sender::new(options.sends, options.send_deadline);
-        let outbox = Outbox::new(account.clone(), options.backoff, jobs, route.clone());
+        let renews = options.renewal.is_some();
+        let outbox = Outbox::new(account.clone(), (options.backoff, renews), jobs, route.clone());
         let driver = Driver::new(account.clone(), &options, yielded, states, routes, policies);
         let (ready, opened) = oneshot::channel();
         let tasks = [Task::spawn(driver.run(ready)), Task::spawn(outbox.run())];
@@ -185,11 +186,11 @@ impl Connection {
         for Task(task) in &tasks {
             task.abort();
         }
-        let session = route.borrow().session.clone();
+        let Route { session, token, .. } = route.borrow().clone();
         drop(tasks);
         if let Some(session) = session {
-            let (client, token) = (&account.client, Some(&account.token));
-            client.request(Method::DELETE, session.url()?, token, None::<&()>).await?;
+            let (client, token) = (&account.client, token.as_ref().unwrap_or(&account.token));
+            client.request(Method::DELETE, session.url()?, Some(token), None::<&()>).await?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use super::held::Held;
 use super::ladder::{Fall, Ladder};
 use super::line::{Broken, Line, Reader};
 use super::nodes::Nodes;
-use super::options::{Options, Policy, Transport};
+use super::options::{Options, Policy, Renewal, Transport};
 use super::probe::{Position, Probe, probe};
 use super::recovery::{NodeChange, Remedy, Retry};
 use super::route::Route;
@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::event::{Arrived, Batch, ChannelAction, Event};
 use crate::ids::{ChannelId, Seq};
 use crate::model::{Cursors, Message, PageFrom};
+use crate::token::Token;
 
 /// How long to avoid a node that is about to stop and names no time.
 const DRAINING: Duration = Duration::from_secs(1);
@@ -57,6 +58,9 @@ pub(crate) struct Driver {
     channels_per_request: usize,
     /// Whether a session was opened before.
     opened_before: bool,
+    renewal: Option<Renewal>,
+    /// The token of the last renewal.
+    renewed: Option<Token>,
     /// What a node has announced that is about to stop: for how long to avoid it, and another node.
     draining: Option<(Duration, Option<String>)>,
 }
@@ -100,6 +104,8 @@ impl Driver {
             position: Position::default(),
             channels_per_request: session::CHANNELS,
             opened_before: false,
+            renewal: options.renewal.clone(),
+            renewed: None,
             draining: None,
         }
     }
@@ -297,7 +303,7 @@ impl Driver {
                         return Ok(());
                     }
                 }
-                Err(error) if error.is_unauthenticated() => return Err(End::Fatal(error)),
+                Err(error) if error.is_unauthenticated() => self.renew(error).await?,
                 // The user has left the channel.
                 Err(Error::Problem(problem)) if matches!(problem.status, 403 | 404) => {
                     return Ok(());
@@ -350,6 +356,7 @@ impl Driver {
     async fn apply(&mut self, remedy: Remedy, settled: bool) -> Result<(), End> {
         let retry = match remedy {
             Remedy::Resume => return Ok(()),
+            Remedy::End(error) if error.is_unauthenticated() => return self.renew(error).await,
             Remedy::End(error) => return Err(End::Fatal(error)),
             Remedy::Retry(retry) => retry,
         };
@@ -381,6 +388,28 @@ impl Driver {
         }
         self.wait(why, retry_after).await;
         Ok(())
+    }
+
+    /// Gets another token, because the server has refused the present one with `refused`. The session stays:
+    /// it waits for a token of the same device.
+    async fn renew(&mut self, refused: Error) -> Result<(), End> {
+        let Some(renewal) = self.renewal.clone() else { return Err(End::Fatal(refused)) };
+        // Commands wait, too: whose session it is shows when the next line opens.
+        self.route.send_replace(Route::default());
+        self.state.send_replace(State::Connecting);
+        match renewal.renew().await {
+            Ok(token) => {
+                self.account.token = token.clone();
+                self.reader.token = token.clone();
+                self.renewed = Some(token);
+                Ok(())
+            }
+            Err(error) if error.retryable() => {
+                self.wait(error.to_string(), error.retry_after()).await;
+                Ok(())
+            }
+            Err(error) => Err(End::Fatal(error)),
+        }
     }
 
     /// Leaves a node that is about to stop. Returns for how long to avoid it.
@@ -446,7 +475,8 @@ impl Driver {
     /// Publishes how commands reach the server from now on.
     fn publish_route(&self, line: Option<&Line>) {
         let socket = line.and_then(Line::socket);
-        self.route.send_replace(Route { session: self.session.clone(), socket, ended: None });
+        let (session, token) = (self.session.clone(), self.renewed.clone());
+        self.route.send_replace(Route { session, token, socket, ended: None });
     }
 }
 

@@ -23,6 +23,6 @@ mod connection;
 
 pub use self::backoff::Backoff;
 pub use self::connection::Connection;
-pub use self::options::{Fallback, Options, Policy, Transport};
+pub use self::options::{Fallback, Options, Policy, Renewal, Transport};
 pub use self::sender::{SendHandle, Sender};
 pub use self::status::{Cost, State, Status};

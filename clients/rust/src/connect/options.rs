@@ -1,9 +1,15 @@
 //! How a connection is configured.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::backoff::Backoff;
+use crate::error::Error;
 use crate::model::Cursors;
+use crate::token::Token;
 
 /// How events travel from the server to the client. Every transport delivers the same events; they differ
 /// in latency and cost.
@@ -58,6 +64,9 @@ pub struct Options {
     /// The time between two requests of short polling; 1 s by default. The server's minimum interval
     /// applies if it is longer.
     pub poll_interval: Duration,
+    /// Where the connection gets another token when its token has ended; `None`, the default: it ends with
+    /// `unauthenticated` then.
+    pub renewal: Option<Renewal>,
     /// How long to wait before another attempt.
     pub backoff: Backoff,
     /// When to change to another transport.
@@ -73,9 +82,39 @@ impl Default for Options {
             sends: 256,
             send_deadline: Duration::from_secs(60),
             poll_interval: Duration::from_secs(1),
+            renewal: None,
             backoff: Backoff::default(),
             fallback: Fallback::default(),
         }
+    }
+}
+
+/// Returns another token for a device whose token has ended, such as one of
+/// [`Client::log_in_again`](crate::Client::log_in_again) that was fetched before the end. It is asked once
+/// each time the server refuses the token. With a token of the same device the connection continues its
+/// session; with one of another device it opens a session at its cursors. No message is lost either way.
+///
+/// An error that a retry cannot mend, such as that of a user who does not log in, ends the connection.
+#[derive(Clone)]
+pub struct Renewal(Arc<dyn Fn() -> BoxFuture<'static, Result<Token, Error>> + Send + Sync>);
+
+impl Renewal {
+    /// Asks `renew`.
+    pub fn new<F>(renew: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Token, Error>> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(renew())))
+    }
+
+    pub(crate) async fn renew(&self) -> Result<Token, Error> {
+        (self.0)().await
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewal(…)")
     }
 }
 

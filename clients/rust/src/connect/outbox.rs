@@ -68,6 +68,8 @@ pub(crate) struct Outbox {
     backoff: Backoff,
     /// How long a reply may take.
     reply_within: Duration,
+    /// Whether the connection gets another token when its token ends.
+    renews: bool,
     jobs: mpsc::Receiver<Job>,
     route: watch::Receiver<Route>,
     queues: BTreeMap<ChannelId, ChannelQueue>,
@@ -79,7 +81,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(
         account: Account,
-        backoff: Backoff,
+        (backoff, renews): (Backoff, bool),
         jobs: mpsc::Receiver<Job>,
         route: watch::Receiver<Route>,
     ) -> Self {
@@ -88,6 +90,7 @@ impl Outbox {
             account,
             backoff,
             reply_within,
+            renews,
             jobs,
             route,
             queues: BTreeMap::new(),
@@ -104,6 +107,9 @@ impl Outbox {
             let route = self.route.borrow_and_update().clone();
             if let Some(error) = route.ended {
                 return self.fail(&error);
+            }
+            if let Some(token) = &route.token {
+                self.account.token.clone_from(token);
             }
             self.dispatch(&route);
             let wake = self.wake();
@@ -274,7 +280,7 @@ impl Outbox {
             return;
         }
         match outcome {
-            Err(failure) if is_temporary(&failure) => {
+            Err(failure) if self.renews && is_ended_token(&failure) || is_temporary(&failure) => {
                 read.in_flight = false;
                 let wait = read.backoff.next_wait(retry_after(&failure));
                 read.not_before = Instant::now() + wait;
@@ -298,7 +304,7 @@ impl Outbox {
             return;
         }
         let outcome = match outcome {
-            Err(failure) if is_temporary(&failure) => {
+            Err(failure) if self.renews && is_ended_token(&failure) || is_temporary(&failure) => {
                 return queue.retry(retry_after(&failure), now);
             }
             Ok(Some(message_id)) => Ok(message_id),
@@ -347,6 +353,11 @@ async fn post(
         (about, outcome)
     };
     commands.into_iter().map(|(about, _, _)| about).map(outcome).collect()
+}
+
+/// Whether the command was refused because the token has ended.
+fn is_ended_token(failure: &Failure) -> bool {
+    matches!(failure, Failure::Problem(problem) if problem.code == Code::Unauthenticated)
 }
 
 /// Whether the same command may succeed later, on this route or another one.

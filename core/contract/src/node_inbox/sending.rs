@@ -7,8 +7,8 @@ use super::{
     spawn_receive,
 };
 use crate::property::{assert_waits, node, properties, result_of};
-use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, TokenHash, UserId};
-use pabal_core::ports::{Audience, Delivery, Trace};
+use pabal_core::model::{ChannelId, DeviceId, Message, MessageId, Timestamp, TokenHash, UserId};
+use pabal_core::ports::{Audience, Delivery, Revoked, Trace};
 
 pub(super) async fn run(fresh: impl AsyncFn() -> Inbox) {
     properties! { fresh() =>
@@ -107,14 +107,16 @@ fn every_kind() -> Vec<Delivery> {
         Audience::Users(vec![user_id, UserId::new(0), UserId::new(i64::MAX as u64)]),
     ];
     let accepted_at = Timestamp::from_micros(1_800_000_000_123_456);
-    let token = Some(TokenHash::of("a token"));
+    let token = TokenHash::of("a token");
+    let device_id = DeviceId::new(i64::MAX as u64);
+    let revoked = [Revoked::All, Revoked::Device { device_id, token }, Revoked::Token(token)];
     [message, named]
         .map(|message| Delivery::Message { message, accepted_at, trace: Trace::default() })
         .into_iter()
         .chain(audiences.map(|audience| Delivery::Event { audience, event: event.clone() }))
         .chain([true, false].map(|joined| Delivery::Membership { channel_id, user_id, joined }))
         .chain([Delivery::ChannelEnded { channel_id }])
-        .chain([None, token].map(|token| Delivery::EndSessions { user_id, token }))
+        .chain(revoked.map(|revoked| Delivery::EndSessions { user_id, revoked }))
         .chain([delivery(0), delivery(i64::MAX as u64)])
         .chain([Delivery::Stored { message_id: MessageId::new(5), first_id: MessageId::new(3) }])
         .collect()

@@ -97,8 +97,8 @@ impl Deliverer {
     async fn take(&self, entries: Vec<InboxEntry>, turns: &mut Turns) {
         for delivery in entries.into_iter().map(|entry| entry.delivery) {
             match delivery {
-                Delivery::EndSessions { user_id, token } => {
-                    self.sessions.end_sessions(user_id, token).await;
+                Delivery::EndSessions { user_id, revoked } => {
+                    self.sessions.revoke(user_id, revoked).await;
                 }
                 Delivery::Stored { message_id, first_id } => {
                     self.acknowledger.acknowledged(message_id, first_id);

@@ -21,7 +21,7 @@ impl From<EndReason> for Problem {
     fn from(reason: EndReason) -> Self {
         match reason {
             EndReason::LoggedOut => {
-                Self::new(ProblemCode::Unauthenticated, "the token was revoked")
+                Self::new(ProblemCode::Unauthenticated, "the token has ended: log in")
             }
             EndReason::Draining => Self::new(
                 ProblemCode::SessionGone,

@@ -11,14 +11,14 @@ use super::end_reason::EndReason;
 use super::mailbox::MailboxLimits;
 use super::mailbox_budget::MailboxBudget;
 use super::node_interest::NodeInterest;
-use super::session::Session;
+use super::session::{Grant, Session};
 use super::session_table::SessionTable;
 use super::user_presence::UserPresence;
 use crate::engine::limits::Limits;
 use crate::engine::stats::Stats;
 use crate::engine::tasks::Tasks;
-use crate::model::{NodeId, SessionId, TokenHash, UserId};
-use crate::ports::{Access, Clock, Directory};
+use crate::model::{NodeId, SessionId, Timestamp, TokenHash, UserId};
+use crate::ports::{Access, Clock, Directory, Revoked};
 use crate::protocol::{Cursors, Problem, ProblemCode, event};
 
 /// How often the engine looks for sessions that were not read.
@@ -78,7 +78,7 @@ impl SessionLifecycle {
         if self.draining.is_cancelled() {
             return Err(EndReason::Draining.into());
         }
-        self.subscribe(&session).await?;
+        self.subscribe(&session, access.token).await?;
         if let Some((catch_ups, reserved)) = catch_ups.zip(reserved) {
             self.catch_up.finish(&session, catch_ups, Ok(reserved)).await;
         }
@@ -87,11 +87,11 @@ impl SessionLifecycle {
         Ok(session)
     }
 
-    async fn subscribe(&self, session: &Arc<Session>) -> Result<(), Problem> {
+    async fn subscribe(&self, session: &Arc<Session>, token: TokenHash) -> Result<(), Problem> {
         // Presence comes first: a change of a membership or of a token that happens after the calls
         // below is sent to the nodes of the user, so this node must be one of them by then.
         self.presence.join(session).await?;
-        if self.directory.access(session.token()).await?.is_none() {
+        if self.directory.access(token).await?.is_none() {
             return Err(EndReason::LoggedOut.into());
         }
         let memberships = self.directory.memberships(session.user_id()).await?;
@@ -105,20 +105,24 @@ impl SessionLifecycle {
         &self,
         id: &SessionId,
         token: TokenHash,
-    ) -> Result<Arc<Session>, Problem> {
+    ) -> Result<AuthorizedSession, Problem> {
         let session = self.table.session(id);
         if let Some(session) = &session
-            && session.token() == token
-            && self.clock.now() < session.expires_at()
+            && let Some(grant) = session.granted(token, self.clock.now())
         {
-            return Ok(Arc::clone(session));
+            return Ok(AuthorizedSession { session: Arc::clone(session), grant });
         }
         let access = self.authenticate(token).await?;
-        match session {
-            Some(session) if session.user_id() == access.device.user_id => Ok(session),
-            Some(_) => Err(Problem::new(ProblemCode::Forbidden, "this is another user's session")),
-            None => Err(EndReason::Expired.into()),
+        let Some(session) = session else { return Err(EndReason::Expired.into()) };
+        if session.device_id() != access.device.device_id {
+            let detail = "this device has no such session";
+            return Err(Problem::new(ProblemCode::NotFound, detail));
         }
+        let grant = Grant::of(&access);
+        if !session.admit(grant) {
+            return Err(EndReason::LoggedOut.into());
+        }
+        Ok(AuthorizedSession { session, grant })
     }
 
     /// See [`Engine::authenticate`](crate::engine::Engine::authenticate).
@@ -147,11 +151,15 @@ impl SessionLifecycle {
         }
     }
 
-    /// See [`Engine::end_sessions`](crate::engine::Engine::end_sessions).
-    pub(in crate::engine) async fn end_sessions(&self, user_id: UserId, token: Option<TokenHash>) {
+    /// See [`Engine::revoke`](crate::engine::Engine::revoke).
+    pub(in crate::engine) async fn revoke(&self, user_id: UserId, revoked: Revoked) {
         for session in self.table.of_user(user_id) {
-            if token.is_none_or(|token| session.token() == token) {
-                self.end(&session, EndReason::LoggedOut).await;
+            match revoked {
+                Revoked::Device { device_id, .. } if session.device_id() != device_id => {}
+                Revoked::Token(token) => session.end_token(token),
+                Revoked::All | Revoked::Device { .. } => {
+                    self.end(&session, EndReason::LoggedOut).await;
+                }
             }
         }
     }
@@ -186,13 +194,17 @@ impl SessionLifecycle {
         }
     }
 
-    /// Ends the sessions that were not read for the length of the resume window. Never returns.
+    /// Ends readers whose token has expired, and sessions that were not read for the length of the
+    /// resume window. Never returns.
+    ///
+    /// Tokens expire by the wall clock, which may jump, so no timer is set for the moment.
     pub(in crate::engine) async fn expire(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
-            let now = Instant::now();
+            let (now, today) = (Instant::now(), self.clock.now());
             for session in self.table.all() {
-                if session.idle_for(now).is_some_and(|idle| idle > self.limits.resume_window) {
+                let idle = session.sweep(now, today);
+                if idle.is_some_and(|idle| idle > self.limits.resume_window) {
                     self.stats.sessions_expired.add(1);
                     self.end(&session, EndReason::Expired).await;
                 }
@@ -224,6 +236,31 @@ impl SessionLifecycle {
         // All end before the first is removed, which may take a while.
         let ended = self.end_all(EndReason::Draining);
         self.remove(ended).await;
+    }
+}
+
+/// A session that a request may use.
+#[derive(Clone, Debug)]
+pub struct AuthorizedSession {
+    /// The session.
+    pub session: Arc<Session>,
+    /// The right of the request, which a reader is [attached with](Session::attach_with).
+    pub grant: Grant,
+}
+
+impl AuthorizedSession {
+    /// Whether the request may still use the session.
+    ///
+    /// # Errors
+    /// `unauthenticated` if the token has ended, `session_gone` if the session has: do not retry.
+    pub fn check(&self, now: Timestamp) -> Result<(), Problem> {
+        if let Some(ended) = self.session.ended() {
+            return Err(ended.into());
+        }
+        if self.grant.expires_at <= now || !self.session.admit(self.grant) {
+            return Err(EndReason::LoggedOut.into());
+        }
+        Ok(())
     }
 }
 

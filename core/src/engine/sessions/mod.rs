@@ -22,7 +22,8 @@ mod lifecycle;
 mod node_leases;
 
 pub use end_reason::EndReason;
-pub use session::{Reader, Session, Streamed, View, WakeReason};
+pub use lifecycle::AuthorizedSession;
+pub use session::{Grant, Reader, Session, Streamed, View, WakeReason};
 
 pub(super) use catch_up::CatchUpReader;
 pub(super) use channel_gates::MessageEvent;

@@ -1,8 +1,10 @@
 //! A session: a device's live stream of events on this node.
 //!
 //! It outlives connections and changes of transport. The engine appends events, and transports read
-//! them. What a session does with a message, its [`ChannelGates`] decide.
+//! them. What a session does with a message, its [`ChannelGates`] decide. It belongs to a device, and each
+//! reader to the token that it was attached with, which its [`Holder`] keeps.
 
+mod holder;
 mod reader;
 mod view;
 
@@ -12,8 +14,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use holder::Grant;
 pub use reader::{Reader, Streamed, WakeReason};
 pub use view::View;
+
+use holder::Holder;
 
 use super::channel_gates::{CatchUp, ChannelGates, MessageEvent};
 use super::end_reason::EndReason;
@@ -38,13 +43,16 @@ const READ_BYTES: usize = 2 * 1024 * 1024;
 /// It holds [`Limits::mailbox_events`](crate::engine::Limits::mailbox_events) events and
 /// [`Limits::mailbox_bytes`](crate::engine::Limits::mailbox_bytes) bytes that are not confirmed. It
 /// ends after [`Limits::resume_window`](crate::engine::Limits::resume_window) without a read.
+///
+/// # Permission
+/// The session belongs to its device and ends when the device is logged out. A reader belongs to the
+/// token that it was attached with and ends with it; the session then waits for the resume window, for
+/// a reader with another token of the same device.
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
     user_id: UserId,
     device_id: DeviceId,
-    token: TokenHash,
-    expires_at: Timestamp,
     limits: MailboxLimits,
     state: Mutex<State>,
 }
@@ -53,6 +61,7 @@ pub struct Session {
 struct State {
     mailbox: Mailbox,
     gates: ChannelGates,
+    holder: Holder,
     /// The number of the attached reader; 0 if none is attached.
     reader: u64,
     /// How many readers were attached so far: the number of the newest.
@@ -74,12 +83,11 @@ impl Session {
             id,
             user_id: access.device.user_id,
             device_id: access.device.device_id,
-            token: access.token,
-            expires_at: access.expires_at,
             limits,
             state: Mutex::new(State {
                 mailbox: Mailbox::new(Arc::clone(pool)),
                 gates: ChannelGates::default(),
+                holder: Holder::new(Grant::of(access)),
                 reader: 0,
                 readers: 0,
                 waker: None,
@@ -102,16 +110,6 @@ impl Session {
     /// The device that the session serves.
     pub fn device_id(&self) -> DeviceId {
         self.device_id
-    }
-
-    /// The hash of the token that opened the session.
-    pub fn token(&self) -> TokenHash {
-        self.token
-    }
-
-    /// When that token expires.
-    pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
     }
 
     /// The position before the first event that is held: where a reader starts that names none.
@@ -306,10 +304,47 @@ impl Session {
         true
     }
 
-    /// For how long the session was not read; absent while a reader is attached.
-    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
-        let state = self.lock();
-        (state.reader == 0).then(|| now.saturating_duration_since(state.idle_since))
+    /// Whether a request with `token` may use the session, as far as the session knows: its reader, or
+    /// the last one, has the same token. Otherwise the directory decides, and
+    /// [`admit`](Self::admit) follows.
+    pub(super) fn granted(&self, token: TokenHash, now: Timestamp) -> Option<Grant> {
+        self.lock().holder.granted(token, now)
+    }
+
+    /// Takes note of a token of the same device with which the session is used from now on. Returns
+    /// false if the token has been revoked meanwhile.
+    pub(super) fn admit(&self, grant: Grant) -> bool {
+        let mut state = self.lock();
+        // The holder is the token of the reader while there is one.
+        if state.reader == 0 {
+            state.holder.take_over(grant)
+        } else {
+            !state.holder.knows_ended(grant)
+        }
+    }
+
+    /// A token was revoked: ends the reader that has it, and admits none with it any more.
+    pub(super) fn end_token(&self, token: TokenHash) {
+        let waker = {
+            let mut state = self.lock();
+            let holds = state.holder.revoke(token);
+            if holds && state.reader != 0 { state.end_reader() } else { None }
+        };
+        wake(waker);
+    }
+
+    /// Ends the reader if its token has expired by `today`. Returns for how long the session was not read;
+    /// absent while a reader is attached.
+    pub(super) fn sweep(&self, now: Instant, today: Timestamp) -> Option<Duration> {
+        let (idle, waker) = {
+            let mut state = self.lock();
+            let ends = state.reader != 0 && state.holder.has_expired(today);
+            let waker = if ends { state.end_reader() } else { None };
+            let idle = (state.reader == 0).then(|| now.saturating_duration_since(state.idle_since));
+            (idle, waker)
+        };
+        wake(waker);
+        idle
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -357,6 +392,16 @@ impl State {
     #[must_use = "the reader waits until it is woken"]
     fn announce_overflow_and_take_waker(&mut self, limits: MailboxLimits) -> Option<Waker> {
         self.gates.announce_overflow(&mut self.mailbox, limits);
+        self.waker.take()
+    }
+
+    /// Detaches the reader because its token has ended. Returns its waker. The resume window starts.
+    #[must_use = "the reader waits until it is woken"]
+    fn end_reader(&mut self) -> Option<Waker> {
+        debug_assert!(self.reader > 0, "only an attached reader has a token that can end");
+        self.holder.end(self.reader);
+        self.reader = 0;
+        self.idle_since = Instant::now();
         self.waker.take()
     }
 

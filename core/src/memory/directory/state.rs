@@ -3,6 +3,7 @@
 //! it changes anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::{Bound, RangeBounds};
 
 use crate::model::{
@@ -20,7 +21,7 @@ pub(super) struct State {
     pub(super) accounts: HashMap<UserId, Account>,
     /// By case-folded username, in the order of code points.
     pub(super) usernames: BTreeMap<String, UserId>,
-    devices: HashMap<DeviceId, Device>,
+    pub(super) devices: HashMap<DeviceId, Device>,
     pub(super) tokens: HashMap<TokenHash, (DeviceId, Timestamp)>,
     /// The state as the first user of the pair sees it. The reverse pair has the other user's view.
     friends: BTreeMap<(UserId, UserId), FriendState>,
@@ -30,6 +31,8 @@ pub(super) struct State {
     /// The direct channel of a pair, smaller id first.
     pub(super) direct: HashMap<[UserId; 2], ChannelId>,
     pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
+    /// When a user was last seen from a network.
+    pub(super) seen: BTreeMap<(UserId, IpAddr), Timestamp>,
     /// The users whose sessions must end, by number of the entry.
     pub(super) endings: BTreeMap<u64, UserId>,
     pub(super) last_ending: u64,
@@ -86,8 +89,18 @@ impl State {
     }
 
     pub(super) fn log_out(&mut self, token: TokenHash) -> bool {
-        let ended = self.tokens.remove(&token);
-        ended.and_then(|(device_id, _)| self.devices.remove(&device_id)).is_some()
+        let Some(&(device_id, _)) = self.tokens.get(&token) else { return false };
+        self.tokens.retain(|_, (of, _)| *of != device_id);
+        self.devices.remove(&device_id).is_some()
+    }
+
+    /// Removes a token, with its device if that has no other.
+    pub(super) fn remove_token(&mut self, token: TokenHash) {
+        if let Some((device_id, _)) = self.tokens.remove(&token)
+            && !self.tokens.values().any(|(of, _)| *of == device_id)
+        {
+            self.devices.remove(&device_id);
+        }
     }
 
     pub(super) fn remove_expired(&mut self, now: Timestamp, at_most: usize) -> usize {
@@ -96,7 +109,7 @@ impl State {
         expired.sort_unstable_by_key(|(expires_at, _)| *expires_at);
         expired.truncate(at_most);
         for (_, token) in &expired {
-            self.log_out(*token);
+            self.remove_token(*token);
         }
         expired.len()
     }

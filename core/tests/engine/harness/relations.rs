@@ -222,6 +222,13 @@ macro_rules! delegate {
     )+};
 }
 
+impl TestDirectory {
+    /// The accounts of the same users.
+    pub(crate) fn accounts(&self) -> &dyn Accounts {
+        &self.inner
+    }
+}
+
 impl Directory for TestDirectory {
     fn memberships(&self, user_id: UserId) -> DirectoryFuture<'_, Vec<Membership>> {
         Box::pin(async move {

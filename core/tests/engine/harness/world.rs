@@ -144,6 +144,21 @@ impl World {
         access
     }
 
+    /// Another token for the device of `access`.
+    pub(crate) async fn log_in_again(&self, access: &Access) -> Access {
+        self.log_in_until(access, access.expires_at).await
+    }
+
+    /// Another token for the device of `access`, with another end.
+    pub(crate) async fn log_in_until(&self, access: &Access, expires_at: Timestamp) -> Access {
+        let token = self.new_access(access.device.user_id).token;
+        let again = Access { token, expires_at, ..access.clone() };
+        let (known, now) = (access.token, self.clock.now());
+        let added = self.directory.accounts().log_in_again(known, again.clone(), now).await;
+        assert!(added.expect("logs in").is_some(), "the first token lives");
+        again
+    }
+
     fn new_access(&self, user_id: UserId) -> Access {
         let number = self.number();
         let name = String::new();

@@ -7,6 +7,7 @@ use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, Sett
 
 use super::channels::ROWS_AT_ONCE;
 use super::checks::{require_enabled, require_user};
+use super::devices::{lock_access, remove_device};
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
 use crate::directory::rows::{
@@ -14,7 +15,7 @@ use crate::directory::rows::{
     stored_limit, stored_moment, username_key,
 };
 use crate::directory::sql;
-use crate::directory::store::{Backend, Store, Writer};
+use crate::directory::store::{Backend, Store, Writer, with_lock};
 
 pub(super) async fn sign_up<DB: Backend>(
     store: &Store<DB>,
@@ -76,13 +77,10 @@ pub(super) async fn log_out<DB: Backend>(
     token: TokenHash,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let removal = query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
-    let device = removal.first::<(i64,)>(&mut tx).await?;
-    if let Some((device_id,)) = device {
-        query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut tx).await?;
-    }
+    let Some(access) = lock_access(&mut tx, token).await? else { return Ok(false) };
+    remove_device(&mut tx, access.device.device_id).await?;
     tx.commit().await?;
-    Ok(device.is_some())
+    Ok(true)
 }
 
 pub(super) async fn remove_expired<DB: Backend>(
@@ -97,6 +95,8 @@ pub(super) async fn remove_expired<DB: Backend>(
         .all::<(i64,)>(&mut tx)
         .await?;
     for &(device_id,) in &devices {
+        // A device that gets another token at this moment is removed by neither call.
+        query(with_lock::<DB>(sql::DEVICE_EXISTS)).bind(device_id).exists(&mut tx).await?;
         query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut tx).await?;
     }
     tx.commit().await?;

@@ -34,14 +34,14 @@ impl Scene {
         let account = Account::new(client, Token::new("t").unwrap(), user, None);
         let (sender, jobs) = Sender::new(64, DEADLINE);
         let (route, watched) = watch::channel(Route::default());
-        tokio::spawn(Outbox::new(account, Backoff::default(), jobs, watched).run());
+        tokio::spawn(Outbox::new(account, (Backoff::default(), false), jobs, watched).run());
         Self { sender, route }
     }
 
     fn open_line(&self) -> OpenLine {
         let (socket, written) = Socket::unconnected();
         let session = Some(Arc::new(Session::detached()));
-        self.route.send_replace(Route { session, socket: Some(socket.clone()), ended: None });
+        self.route.send_replace(Route { session, socket: Some(socket.clone()), ..Route::default() });
         OpenLine { socket, written }
     }
 

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::super::end_reason::EndReason;
 use super::view::View;
-use super::{Session, wake};
-use crate::model::Seq;
+use super::{Grant, Session, wake};
+use crate::model::{Seq, Timestamp};
 
 /// Why a waiting reader was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub enum WakeReason {
     Events,
     /// Another reader was attached to the session.
     Replaced,
+    /// The token of the reader has expired or was revoked. The session waits for a reader with another
+    /// token of the same device.
+    TokenEnded,
     /// The session has ended.
     Ended(EndReason),
 }
@@ -33,11 +36,14 @@ pub enum Streamed {
     },
     /// Another reader was attached to the session.
     Replaced,
+    /// As [`WakeReason::TokenEnded`].
+    TokenEnded,
     /// The session has ended.
     Ended(EndReason),
 }
 
-/// The one attached reader of a session. When it is dropped, the resume window starts.
+/// The one attached reader of a session. When it is dropped, or its token ends, the resume window
+/// starts.
 #[derive(Debug)]
 pub struct Reader {
     session: Arc<Session>,
@@ -45,16 +51,34 @@ pub struct Reader {
 }
 
 impl Session {
-    /// Attaches a reader. A session has one reader: the previous one is woken with
-    /// [`WakeReason::Replaced`]. While a reader is attached, the resume window does not run.
+    /// Attaches a reader with the token that the session was used with last.
+    ///
+    /// A session has one reader: the previous one is woken with [`WakeReason::Replaced`]. While a
+    /// reader is attached, the resume window does not run.
     pub fn attach(self: &Arc<Self>) -> Reader {
+        self.attach_holder(None)
+    }
+
+    /// Attaches a reader as [`attach`](Self::attach) does, with the token of `grant`. A token that was
+    /// revoked since it was looked up replaces no reader: the new one has [ended](WakeReason::TokenEnded).
+    pub fn attach_with(self: &Arc<Self>, grant: Grant) -> Reader {
+        self.attach_holder(Some(grant))
+    }
+
+    fn attach_holder(self: &Arc<Self>, grant: Option<Grant>) -> Reader {
         let (number, previous) = {
             let mut state = self.lock();
             state.readers += 1;
-            state.reader = state.readers;
-            let start = state.mailbox.start();
-            state.mailbox.rewind(start);
-            (state.reader, state.waker.take())
+            let number = state.readers;
+            if grant.is_none_or(|grant| state.holder.take_over(grant)) {
+                state.reader = number;
+                let start = state.mailbox.start();
+                state.mailbox.rewind(start);
+                (number, state.waker.take())
+            } else {
+                state.holder.end(number);
+                (number, None)
+            }
         };
         wake(previous);
         debug_assert!(number > 0, "0 means that no reader is attached");
@@ -68,14 +92,26 @@ impl Reader {
         &self.session
     }
 
-    /// Waits until there are events after `after`, the session ends, or another reader replaces this
-    /// one. Removes nothing. Cancel-safe.
+    /// Whether a command that comes through this reader is to be refused, because the token has ended.
+    /// A reader that was only replaced, or whose session has ended otherwise, still has its token.
+    pub fn token_ended(&self, now: Timestamp) -> bool {
+        let state = self.session.lock();
+        let attached = state.reader == self.number;
+        (attached && state.holder.has_expired(now))
+            || state.holder.has_ended(self.number)
+            || state.ended == Some(EndReason::LoggedOut)
+    }
+
+    /// Waits until there are events after `after`, the session or the token ends, or another reader
+    /// replaces this one. Removes nothing. Cancel-safe.
     pub async fn wait(&self, after: Seq) -> WakeReason {
         std::future::poll_fn(|cx| {
             let mut state = self.session.lock();
             state.mailbox.number_moments(self.session.limits);
             if let Some(ended) = state.ended {
                 Poll::Ready(WakeReason::Ended(ended))
+            } else if state.holder.has_ended(self.number) {
+                Poll::Ready(WakeReason::TokenEnded)
             } else if state.reader != self.number {
                 Poll::Ready(WakeReason::Replaced)
             } else if state.mailbox.last() > after {
@@ -106,7 +142,8 @@ impl Reader {
         let mut state = self.session.lock();
         // Checked before the end of the session: the reader that replaced this one reports that.
         if state.reader != self.number {
-            return Poll::Ready(Streamed::Replaced);
+            let ended = state.holder.has_ended(self.number);
+            return Poll::Ready(if ended { Streamed::TokenEnded } else { Streamed::Replaced });
         }
         if state.mailbox.outran(after) {
             // The client cannot resume here, as with an expired session: it opens a new one.
