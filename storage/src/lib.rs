@@ -5,6 +5,8 @@
 pub mod error;
 mod send_window;
 mod codec;
+mod mark;
+pub mod disk;
 pub mod embedded;
 pub mod directory;
 pub mod history;

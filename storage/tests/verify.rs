@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, Timestamp, UserId};
 use pabal_core::ports::{HistoryStore, Notification, PushNotifier};
 use pabal_storage::embedded::{
-    EmbeddedConfig, EmbeddedStore, Finding, OpenError, StoreReport, verify,
+    EmbeddedConfig, EmbeddedStore, Finding, OpenError, StoreReport, repair, verify,
 };
 use tempfile::TempDir;
 
@@ -132,8 +132,8 @@ async fn a_folder_in_use_cannot_be_checked() {
     assert_eq!(found(folder.path()), (vec![], vec![]));
 }
 
-#[tokio::test]
-async fn a_torn_journal_is_a_note_and_bit_rot_is_an_error() {
+/// A closed folder with its journal, and where the last two batches of it begin and end.
+async fn with_two_more_batches() -> (TempDir, PathBuf, [usize; 3]) {
     let folder = filled().await;
     let store = open(folder.path());
     append(&store, vec![message(1, 5_000)]).await;
@@ -142,34 +142,158 @@ async fn a_torn_journal_is_a_note_and_bit_rot_is_an_error() {
     let path = journal(folder.path());
     let sound = fs::read(&path).expect("a journal");
     let end = sound.iter().rposition(|&byte| byte != 0).expect("something") + 1;
-
-    // As after a crash: the last batch is incomplete.
-    let mut torn = sound.clone();
-    torn.truncate(end - 30);
-    fs::write(&path, &torn).expect("written");
-    let (wrong, notes) = found(folder.path());
-    assert_eq!(wrong, [] as [String; 0]);
-    assert!(notes[0].contains("in the middle of a batch"), "{notes:?}");
-
-    // The start tag of the batch before the last: fjall would open the store without both batches.
     let is_start = |at: &usize| sound[*at] == 1 && sound[..*at].ends_with(b"FJL\x03");
     let starts: Vec<_> = (4..end).filter(is_start).collect();
-    let start = starts[starts.len() - 2];
-    let mut rotten = sound.clone();
-    rotten[start] ^= 0x40;
-    fs::write(&path, &rotten).expect("written");
-    let (wrong, _) = found(folder.path());
-    let name = path.file_name().expect("a name").display().to_string();
-    assert!(wrong[0].contains(&format!("{name} is invalid after byte {start}")), "{wrong:?}");
+    let [.., first, second] = starts[..] else { panic!("{starts:?}") };
+    (folder, path, [first, second, end])
+}
 
-    // A byte of a text: fjall refuses to open.
-    let mut rotten = sound.clone();
-    let words = sound[start..].windows(10).position(|bytes| bytes == &WORDS.as_bytes()[..10]);
-    rotten[start + words.expect("words") + 3] ^= 1;
-    fs::write(&path, &rotten).expect("written");
-    let (wrong, notes) = found(folder.path());
-    assert!(wrong[0].contains("does not open"), "{wrong:?}");
-    assert!(notes[0].contains("checksum"), "{notes:?}");
+/// The folder is refused with this text, also by a check, and its journal stays as it is.
+fn assert_refused(folder: &Path, journal: &Path, expected: &str) {
+    let before = fs::read(journal).expect("a journal");
+    let Err(error) = EmbeddedStore::open(folder, &config()) else { panic!("opened: {expected}") };
+    let error = error.to_string();
+    let name = journal.file_name().expect("a name").display().to_string();
+    for part in [expected, &name, "pabal repair --keep DIR"] {
+        assert!(error.contains(part), "{error}, expected {part}");
+    }
+    assert!(fs::read(journal).expect("a journal") == before, "the evidence stays");
+    let (wrong, _) = found(folder);
+    assert!(wrong[0].contains(expected), "{wrong:?}, expected {expected}");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_of_any_byte_of_a_batch_is_refused() {
+    let (folder, path, [first, second, end]) = with_two_more_batches().await;
+    let sound = fs::read(&path).expect("a journal");
+    // Every field of the batch before the last, and some bytes of its rows.
+    let mut places: Vec<_> = (first..first + 40).collect();
+    places.extend((first + 40..second - 13).step_by(23));
+    places.extend(second - 13..second);
+    for at in places {
+        let mut rotten = sound.clone();
+        rotten[at] ^= 1 << (at % 8);
+        fs::write(&path, &rotten).expect("written");
+        // A low bit of the sequence number may change nothing, or contradict the batch that follows.
+        let sequence = (first + 5..first + 7).contains(&at);
+        match EmbeddedStore::open(folder.path(), &config()) {
+            Ok(_) => assert!(sequence, "byte {at} of {first}"),
+            Err(_) if sequence => assert_refused(folder.path(), &path, "at byte"),
+            Err(_) => assert_refused(folder.path(), &path, &format!("at byte {first}")),
+        }
+    }
+    // The last batch: nothing follows it but the mark.
+    for at in (second..end).step_by(7) {
+        let mut rotten = sound.clone();
+        rotten[at] ^= 0x80;
+        fs::write(&path, &rotten).expect("written");
+        let expected = "1 acknowledged batches that were written after it are missing";
+        if EmbeddedStore::open(folder.path(), &config()).is_err() {
+            assert_refused(folder.path(), &path, &format!("at byte {second}: {expected}"));
+        } else {
+            assert!((second + 5..second + 7).contains(&at), "byte {at} of {second}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_was_cut_is_refused() {
+    let (folder, path, [first, second, end]) = with_two_more_batches().await;
+    let sound = fs::read(&path).expect("a journal");
+    for (length, at) in [(end - 1, second), (end - 100, second), (second, second), (first, first)] {
+        fs::write(&path, &sound[..length]).expect("written");
+        let lost = if at == first { 2 } else { 1 };
+        let expected = format!("at byte {at}: {lost} acknowledged batches");
+        assert_refused(folder.path(), &path, &expected);
+    }
+    fs::write(&path, &sound[..0]).expect("written");
+    let Err(error) = EmbeddedStore::open(folder.path(), &config()) else { panic!("opened") };
+    assert!(error.to_string().contains("was acknowledged"), "{error}");
+    assert!(found(folder.path()).0[0].contains("was acknowledged"));
+    fs::write(&path, &sound).expect("written");
+    assert_eq!(found(folder.path()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_write_torn_after_the_mark_is_kept_aside_and_the_store_goes_on() {
+    let (folder, path, [first, second, end]) = with_two_more_batches().await;
+    let sound = fs::read(&path).expect("a journal");
+    // What a crash leaves: the start of a write, or all of it with a part missing.
+    let start_only = sound[first..first + 60].to_vec();
+    let mut with_a_hole = sound[second..end].to_vec();
+    with_a_hole[40..80].fill(0);
+    for torn in [start_only, with_a_hole, vec![0xff; 9]] {
+        fs::write(&path, [&sound[..end], &torn].concat()).expect("written");
+        let (wrong, notes) = found(folder.path());
+        assert_eq!(wrong, [] as [String; 0]);
+        assert!(
+            notes[0].contains(&format!("in the middle of a write, at byte {end}")),
+            "{notes:?}"
+        );
+        drop(open(folder.path()));
+        assert_eq!(fs::read(&path).expect("a journal").len(), end);
+        let name = format!("torn/{}-{end}", path.file_name().expect("a name").display());
+        assert_eq!(fs::read(folder.path().join(name)).expect("kept aside"), torn);
+    }
+    let store = open(folder.path());
+    append(&store, vec![message(1, 5_002)]).await;
+    drop(store);
+    assert_eq!(checked(folder.path()).messages, 1_003);
+}
+
+#[tokio::test]
+async fn a_mark_that_is_gone_or_unreadable_is_refused() {
+    let folder = filled().await;
+    let mark = folder.path().join("mark");
+    let sound = fs::read(&mark).expect("a mark");
+    fs::write(&mark, vec![0; sound.len()]).expect("written");
+    let Err(error) = EmbeddedStore::open(folder.path(), &config()) else { panic!("opened") };
+    assert!(error.to_string().contains("mark is damaged"), "{error}");
+    fs::remove_file(&mark).expect("removed");
+    let Err(error) = EmbeddedStore::open(folder.path(), &config()) else { panic!("opened") };
+    assert!(error.to_string().contains("mark is gone"), "{error}");
+    assert!(found(folder.path()).0[0].contains("mark is gone"));
+    fs::write(&mark, sound).expect("written");
+    assert_eq!(found(folder.path()), (vec![], vec![]));
+}
+
+/// A folder as releases wrote it that had neither chain nor mark: one message, and its position.
+fn old_folder() -> TempDir {
+    let folder = folder();
+    let fjall = fjall::Database::builder(folder.path().join("fjall")).open().expect("opens");
+    let keyspaces = ["messages", "positions", "sent", "push"]
+        .map(|name| fjall.keyspace(name, Default::default).expect("a keyspace"));
+    let message = Message { client_message_id: None, ..message(1, 5) };
+    let id = message.message_id.get().to_be_bytes();
+    let mut batch = fjall.batch();
+    let value = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, 7], "hello".as_bytes()].concat();
+    batch.insert(&keyspaces[0], [1u64.to_be_bytes(), id].concat(), value);
+    let partition = message.message_id.partition().get().to_be_bytes();
+    batch.insert(&keyspaces[1], partition, id);
+    batch.commit().expect("written");
+    fjall.persist(fjall::PersistMode::SyncAll).expect("durable");
+    drop((keyspaces, fjall));
+    fs::write(folder.path().join("pabal-store"), "pabal-store 1\npartitions 4\n").expect("written");
+    folder
+}
+
+#[tokio::test]
+async fn a_folder_of_an_older_release_is_opened_once_and_gets_a_chain() {
+    let folder = old_folder();
+    assert_eq!(checked(folder.path()).messages, 1);
+    let store = open(folder.path());
+    append(&store, vec![message(1, 6)]).await;
+    drop(store);
+    let marker = fs::read_to_string(folder.path().join("pabal-store")).expect("a marker");
+    assert!(marker.starts_with("pabal-store 2\npartitions 4\nsecret "), "{marker}");
+    assert_eq!(found(folder.path()), (vec![], vec![]));
+    assert_eq!(checked(folder.path()).messages, 2);
+    // From now on the end of the journal is known.
+    let path = journal(folder.path());
+    let bytes = fs::read(&path).expect("a journal");
+    let end = bytes.iter().rposition(|&byte| byte != 0).expect("something") + 1;
+    fs::write(&path, &bytes[..end - 1]).expect("written");
+    assert_refused(folder.path(), &path, " acknowledged");
 }
 
 #[tokio::test]
@@ -189,7 +313,8 @@ async fn a_damaged_table_reports_the_unreadable_messages() {
 async fn missing_files_and_a_wrong_number_of_partitions_are_reported() {
     let folder = filled().await;
     let marker = folder.path().join("pabal-store");
-    fs::write(&marker, "pabal-store 1\npartitions 8\n").expect("written");
+    let recorded = fs::read_to_string(&marker).expect("a marker");
+    fs::write(&marker, recorded.replace("partitions 4", "partitions 8")).expect("written");
     let (wrong, _) = found(folder.path());
     assert!(wrong.iter().any(|what| what.contains("has an id of partition")), "{wrong:?}");
     fs::remove_file(&marker).expect("removed");
@@ -220,8 +345,17 @@ async fn contradicting_rows_are_reported() {
     sent.remove(first).expect("removed");
     push.insert(0u64.to_be_bytes(), 1u64.to_be_bytes()).expect("written");
     push.insert(2u64.to_be_bytes(), [7]).expect("written");
-    fjall.persist(fjall::PersistMode::SyncAll).expect("durable");
+    // In tables only: a journal has nothing but batches of the chain.
+    for keyspace in [&messages, &positions, &sent, &push] {
+        keyspace.rotate_memtable_and_wait().expect("a flush");
+    }
     drop((messages, positions, sent, push, fjall));
+    for entry in fs::read_dir(folder.path().join("fjall")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|it| it == "jnl") {
+            fs::write(path, "").expect("emptied");
+        }
+    }
     let (wrong, _) = found(folder.path());
     for expected in [
         "of channel 1: its version is 9",
@@ -233,4 +367,60 @@ async fn contradicting_rows_are_reported() {
     ] {
         assert!(wrong.iter().any(|what| what.contains(expected)), "{expected}: {wrong:#?}");
     }
+}
+
+#[tokio::test]
+async fn ids_from_the_future_are_named() {
+    let folder = filled().await;
+    let store = open(folder.path());
+    let years = 50 * 366 * 24 * 60 * 60 * 1_000;
+    append(&store, vec![message(1, years)]).await;
+    drop(store);
+    let (wrong, notes) = found(folder.path());
+    assert_eq!(wrong, [] as [String; 0]);
+    assert!(notes[0].contains("of channel 1 is of 207"), "{notes:?}");
+    assert!(notes[1].contains("1 messages have ids from the future"), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_repair_keeps_every_whole_batch_and_says_what_is_gone() {
+    let (folder, path, [first, second, end]) = with_two_more_batches().await;
+    let sound = fs::read(&path).expect("a journal");
+    let mut rotten = sound.clone();
+    rotten[second - 20] ^= 1;
+    fs::write(&path, &rotten[..end]).expect("written");
+    assert!(EmbeddedStore::open(folder.path(), &config()).is_err());
+    let report = repair(folder.path(), PARTITIONS).expect("is repaired");
+    assert_eq!((report.messages, report.lost_messages), (1_001, 1));
+    let said: Vec<_> = report.findings.named().iter().map(ToString::to_string).collect();
+    let said = said.join("\n");
+    let gone = message(1, 5_000).message_id;
+    for part in
+        [&format!("at byte {first}"), "with 1 acknowledged", &format!("{gone} of channel 1")]
+    {
+        assert!(said.contains(part), "{said}, expected {part}");
+    }
+    let (wrong, _) = found(folder.path());
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let store = open(folder.path());
+    append(&store, vec![message(1, 6_000)]).await;
+    drop(store);
+    assert_eq!(checked(folder.path()).messages, 1_002);
+}
+
+#[tokio::test]
+async fn a_repair_steps_over_the_unreadable_part_of_a_table() {
+    let folder = filled().await;
+    let tables = fs::read_dir(folder.path().join("fjall/keyspaces/1/tables")).expect("tables");
+    let table = tables.map(|entry| entry.expect("one").path()).min().expect("a table");
+    let mut bytes = fs::read(&table).expect("a table");
+    let words = bytes.windows(WORDS.len()).position(|it| it == WORDS.as_bytes()).expect("words");
+    bytes[words + 3] ^= 1;
+    fs::write(&table, bytes).expect("written");
+    let report = repair(folder.path(), PARTITIONS).expect("is repaired");
+    assert!((500..1_000).contains(&report.messages), "{report:?}");
+    let said = format!("{:?}", report.findings.named());
+    assert!(said.contains("rows of messages after"), "{said}");
+    let read = checked(folder.path()).messages;
+    assert_eq!(read, report.messages);
 }

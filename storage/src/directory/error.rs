@@ -170,6 +170,11 @@ impl OpenError {
         self
     }
 
+    /// The file system failed.
+    pub(super) fn system(path: &Path, error: &io::Error) -> Self {
+        Self::Unavailable { path: path.to_owned(), detail: error.to_string() }
+    }
+
     pub(super) fn connect(path: PathBuf, error: sqlx::Error) -> Self {
         let said = error.to_string();
         let by_disk = matches!(&error, sqlx::Error::Database(cause) if is_disk(&**cause));

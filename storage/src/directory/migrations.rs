@@ -12,6 +12,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("directory", include_str!("../migrations/sqlite/0001_directory.sql")),
         ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
+        ("second copies", include_str!("../migrations/sqlite/0004_second_copies.sql")),
     ])
 });
 
@@ -43,7 +44,10 @@ mod tests {
             };
             migrator.iter().map(of).collect()
         };
-        assert_eq!(recorded(&SQLITE), [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca)]);
+        assert_eq!(
+            recorded(&SQLITE),
+            [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca), (4, 0x4895_00cd)]
+        );
         #[cfg(feature = "postgres")]
         assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc)]);
     }

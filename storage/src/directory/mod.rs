@@ -18,4 +18,4 @@ pub use error::OpenError;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresDirectory;
 pub use relational::RelationalDirectory;
-pub use sqlite::{DirectoryReport, SqliteDirectory};
+pub use sqlite::{Changes, DirectoryReport, SqliteDirectory};

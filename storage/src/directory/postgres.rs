@@ -22,6 +22,7 @@ use super::error::{connect_error, migrate_error};
 use super::migrations::POSTGRES;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
+use crate::disk::WriteGate;
 use crate::error::{ConnectError, ConnectFailure};
 
 /// The deadline of a call.
@@ -58,6 +59,11 @@ impl Backend for Postgres {
     // As strong as the lock of an UPDATE; rows that reference the locked row can still be added.
     const ROW_LOCK: &'static str = "FOR NO KEY UPDATE";
     const TIMEOUT: Duration = CALL_TIMEOUT;
+
+    async fn count_change(_: &mut PgConnection) -> Result<u32, sqlx::Error> {
+        // A server keeps no mark in a data folder.
+        Ok(0)
+    }
 }
 
 impl PostgresDirectory {
@@ -100,7 +106,14 @@ impl PostgresDirectory {
                 // A connection that hangs is closed instead of returned to the pool.
                 .after_release(|connection, _| Box::pin(alive(connection)))
                 .connect_lazy_with(options);
-            Ok(Self { store: Store { readers: pool.clone(), writers: pool } })
+            Ok(Self {
+                store: Store {
+                    readers: pool.clone(),
+                    writers: pool,
+                    changes: None,
+                    gate: WriteGate::default(),
+                },
+            })
         })
     }
 

@@ -74,6 +74,11 @@ impl Query {
         self
     }
 
+    /// Whether the statement can change rows.
+    pub(super) fn writes(&self) -> bool {
+        !self.statement.starts_with("SELECT")
+    }
+
     /// All rows.
     pub(super) async fn all<R: Readable>(self, on: &mut impl Session) -> Result<Vec<R>, Failure> {
         Ok(on.rows(self).await?)

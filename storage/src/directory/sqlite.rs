@@ -7,23 +7,36 @@
 //! thanks to the write-ahead log. Every read is one statement and therefore one snapshot.
 //!
 //! `synchronous=FULL` makes a commit durable before the call returns (invariant I1).
+//!
+//! SQLite loses changes silently when its log is damaged, and does not notice a changed letter. So the
+//! file is looked at before SQLite opens it ([`wal`], [`changes`]), and each row has a second copy in
+//! an index over all columns, which is compared when a node starts. A change costs one more page in
+//! the log for the counter of changes, and one for each copy.
 
+mod wal;
+mod changes;
 mod verify;
+mod repair;
 
 use std::cmp::Ordering;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pabal_core::ports::{BoxFuture, DirectoryError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, Sqlite, SqliteConnection, SqlitePool,
+};
 
+pub use changes::Changes;
 pub use verify::DirectoryReport;
 
 use super::error::OpenError;
 use super::migrations::SQLITE;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
+use crate::disk::WriteGate;
 
 /// The number of reading connections, each with its own thread.
 const READERS: u32 = 4;
@@ -46,6 +59,13 @@ impl Backend for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const ROW_LOCK: &'static str = "";
     const TIMEOUT: Duration = Duration::from_secs(30);
+
+    async fn count_change(connection: &mut SqliteConnection) -> Result<u32, sqlx::Error> {
+        let change = change(&mut *connection).await?.wrapping_add(1);
+        let raise = AssertSqlSafe(format!("PRAGMA user_version = {}", change.cast_signed()));
+        sqlx::query(raise).persistent(false).execute(connection).await?;
+        Ok(change)
+    }
 }
 
 impl SqliteDirectory {
@@ -58,6 +78,7 @@ impl SqliteDirectory {
         Box::pin(async move {
             let path = path.as_path();
             let unusable = |error| OpenError::connect(path.to_owned(), error);
+            look(path).await?;
             let file = SqliteConnectOptions::new()
                 .filename(path)
                 .foreign_keys(true)
@@ -68,17 +89,20 @@ impl SqliteDirectory {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full);
             let writer = connections(1).connect_with(writing).await.map_err(unusable)?;
-            if let Err(error) = SQLITE.run(&writer).await {
+            let opened = async {
+                refuse_damaged(path, &writer).await?;
+                let migrated = SQLITE.run(&writer).await;
+                migrated.map_err(|error| OpenError::migrate(path.to_owned(), error))?;
+                let changes = Changes::start(path, change(&writer).await.map_err(unusable)?)?;
+                let readers = connections(READERS).connect_with(file.read_only(true)).await;
+                let (readers, writers) = (readers.map_err(unusable)?, writer.clone());
+                Ok(Self { store: Store::on_file(readers, writers, changes) })
+            };
+            let opened = opened.await;
+            if opened.is_err() {
                 writer.close().await;
-                return Err(OpenError::migrate(path.to_owned(), error));
             }
-            match connections(READERS).connect_with(file.read_only(true)).await {
-                Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
-                Err(error) => {
-                    writer.close().await;
-                    Err(unusable(error))
-                }
-            }
+            opened
         })
     }
 
@@ -92,6 +116,7 @@ impl SqliteDirectory {
         Box::pin(async move {
             let path = path.as_path();
             let unusable = |error| OpenError::connect(path.to_owned(), error);
+            look(path).await?;
             let file = SqliteConnectOptions::new()
                 .filename(path)
                 .foreign_keys(true)
@@ -109,10 +134,12 @@ impl SqliteDirectory {
                         return Err(OpenError::Newer { path: path.to_owned(), version });
                     }
                 }
-                connections(1).connect_with(file.read_only(true)).await.map_err(unusable)
+                let changes = Changes::start(path, change(&writer).await.map_err(unusable)?)?;
+                let readers = connections(1).connect_with(file.read_only(true)).await;
+                Ok(Store::on_file(readers.map_err(unusable)?, writer.clone(), changes))
             };
             match checked.await {
-                Ok(readers) => Ok(Self { store: Store { readers, writers: writer } }),
+                Ok(store) => Ok(Self { store }),
                 Err(error) => {
                     writer.close().await;
                     Err(error)
@@ -138,8 +165,15 @@ impl SqliteDirectory {
                 sqlx::query("VACUUM INTO $1").bind(&*to).execute(&mut connection).await?;
                 connection.close().await
             };
-            copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))
+            copied.await.map_err(|error| DirectoryError::Unavailable(error.to_string()))?;
+            let marked = changes::mark_copy(path);
+            marked.map_err(|error| DirectoryError::Unavailable(error.to_string()))
         })
+    }
+
+    /// The gate that refuses changes with [`DirectoryError::Unavailable`] while it is closed.
+    pub fn gate(&self) -> WriteGate {
+        self.store.gate.clone()
     }
 
     /// Waits until running calls have finished, writes the write-ahead log back and closes the
@@ -151,6 +185,58 @@ impl SqliteDirectory {
             self.store.writers.close().await;
         })
     }
+}
+
+impl Store<Sqlite> {
+    fn on_file(readers: SqlitePool, writers: SqlitePool, changes: Changes) -> Self {
+        Self { readers, writers, changes: Some(changes), gate: WriteGate::default() }
+    }
+}
+
+/// Looks at the file before SQLite opens it.
+async fn look(path: &Path) -> Result<(), OpenError> {
+    let file = path.to_owned();
+    let looked = tokio::task::spawn_blocking(move || changes::look(&file, &file)).await;
+    let found = looked.map_err(|error| OpenError::system(path, &io::Error::other(error)))??;
+    if let Some(at) = found.torn_at {
+        tracing::warn!(
+            file = %wal::log_of(path).display(), at,
+            "a crash has torn the last change of the directory, which was not acknowledged"
+        );
+    }
+    if let Some(no_mark) = found.no_mark {
+        tracing::warn!(
+            file = %path.display(), reason = no_mark,
+            "the directory was opened as it is, because nothing says how far it was acknowledged; \
+             from now on that is recorded"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a file whose pages, rows and second copies of rows do not agree.
+async fn refuse_damaged(path: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
+    let lines =
+        integrity(pool).await.map_err(|error| OpenError::connect(path.to_owned(), error))?;
+    match lines.first() {
+        None => Ok(()),
+        Some(first) => {
+            let detail = format!("{first} ({} findings); {}", lines.len(), changes::WHAT_TO_DO);
+            Err(OpenError::Damaged { path: path.to_owned(), detail })
+        }
+    }
+}
+
+/// What SQLite finds wrong, up to a hundred lines.
+async fn integrity(pool: &SqlitePool) -> Result<Vec<String>, sqlx::Error> {
+    let lines = sqlx::query_scalar::<_, String>("PRAGMA integrity_check").fetch_all(pool).await?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// The number of the last change.
+async fn change<'c>(on: impl Executor<'c, Database = Sqlite>) -> Result<u32, sqlx::Error> {
+    let change: i32 = sqlx::query_scalar("PRAGMA user_version").fetch_one(on).await?;
+    Ok(change.cast_unsigned())
 }
 
 /// The schema version of this program.
@@ -184,7 +270,7 @@ fn connections(at_most: u32) -> SqlitePoolOptions {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{AssertSqlSafe, Row};
+    use sqlx::Row;
 
     use super::*;
     use crate::directory::sql;
@@ -198,7 +284,7 @@ mod tests {
     async fn every_connection_has_the_documented_settings() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
-        let Store { readers, writers: writer } = &directory.store;
+        let Store { readers, writers: writer, .. } = &directory.store;
         // 2 is FULL: each commit is synced.
         assert_eq!(pragma(writer, "synchronous").await, 2);
         assert_eq!(writer.options().get_max_connections(), 1);
@@ -224,6 +310,33 @@ mod tests {
             assert!(steps.iter().all(|step| !step.contains("SCAN")), "{statement}: {steps:#?}");
             let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
             assert_eq!(sorts, *statement == sql::SUCCESSOR, "{statement}: {steps:#?}");
+        }
+    }
+
+    /// Without it a changed letter would not be noticed: see `0004_second_copies.sql`.
+    #[tokio::test]
+    async fn every_table_has_a_second_copy_of_all_its_columns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = SqliteDirectory::open(folder.path().join("d.db")).await.expect("opens");
+        let names = async |text: String| -> Vec<String> {
+            let rows = sqlx::query_scalar(AssertSqlSafe(text));
+            rows.fetch_all(&directory.store.readers).await.expect("names")
+        };
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' \
+            ESCAPE '\\' AND name NOT LIKE 'sqlite%'";
+        for table in names(tables.into()).await {
+            let mut columns = names(format!("SELECT name FROM pragma_table_info('{table}')")).await;
+            columns.sort();
+            let indexes =
+                names(format!("SELECT name FROM pragma_index_list('{table}') WHERE origin = 'c'"));
+            let mut complete = false;
+            for index in indexes.await {
+                let mut covered =
+                    names(format!("SELECT name FROM pragma_index_info('{index}')")).await;
+                covered.sort();
+                complete |= covered == columns;
+            }
+            assert!(complete, "{table} has no index over {columns:?}");
         }
     }
 }

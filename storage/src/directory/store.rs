@@ -11,6 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::error::Failure;
 use super::query::{Query, Readable, Session};
+use super::sqlite::Changes;
+use crate::disk::WriteGate;
 
 /// The number of attempts of a call that conflicts with another or loses its connection.
 const ATTEMPTS: u32 = 6;
@@ -37,6 +39,12 @@ pub trait Backend: Database<Connection: Session> {
 
     /// The deadline of a call, including waits and retries.
     const TIMEOUT: Duration;
+
+    /// Raises the counter of changes within a transaction, and returns it. Only called for a
+    /// directory that keeps a mark of them.
+    fn count_change(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<u32, sqlx::Error>> + Send;
 }
 
 /// The connections of a directory.
@@ -44,11 +52,20 @@ pub trait Backend: Database<Connection: Session> {
 pub(super) struct Store<DB: Backend> {
     pub(super) readers: Pool<DB>,
     pub(super) writers: Pool<DB>,
+    /// Notes acknowledged changes; absent on a server, which looks after its own disk.
+    pub(super) changes: Option<Changes>,
+    /// Whether changes are accepted.
+    pub(super) gate: WriteGate,
 }
 
 impl<DB: Backend> Clone for Store<DB> {
     fn clone(&self) -> Self {
-        Self { readers: self.readers.clone(), writers: self.writers.clone() }
+        Self {
+            readers: self.readers.clone(),
+            writers: self.writers.clone(),
+            changes: self.changes.clone(),
+            gate: self.gate.clone(),
+        }
     }
 }
 
@@ -60,7 +77,11 @@ impl<DB: Backend> Store<DB> {
 
     /// Begins a writing transaction.
     pub(super) async fn write(&self) -> Result<Writer<DB>, Failure> {
-        Ok(Writer(self.writers.begin_with(DB::BEGIN).await?))
+        if let Some(reason) = self.gate.closed() {
+            return Err(DirectoryError::Unavailable(reason).into());
+        }
+        let transaction = self.writers.begin_with(DB::BEGIN).await?;
+        Ok(Writer { transaction, changes: self.changes.clone(), changed: false })
     }
 
     /// Runs a call. Retries it if nothing was changed and a retry may help, up to [`ATTEMPTS`]
@@ -101,29 +122,50 @@ pub(super) struct Reader<DB: Backend>(PoolConnection<DB>);
 
 /// A writing transaction. Without [`commit`](Self::commit) it is rolled back, also if the call is
 /// dropped.
-pub(super) struct Writer<DB: Backend>(Transaction<'static, DB>);
+pub(super) struct Writer<DB: Backend> {
+    transaction: Transaction<'static, DB>,
+    changes: Option<Changes>,
+    /// A statement has changed rows.
+    changed: bool,
+}
 
 impl<DB: Backend> Writer<DB> {
     /// Makes the transaction durable.
-    pub(super) async fn commit(self) -> Result<(), Failure> {
+    pub(super) async fn commit(mut self) -> Result<(), Failure> {
+        let noted = match self.changes.take_if(|_| self.changed) {
+            Some(changes) => Some((changes, DB::count_change(&mut self.transaction).await?)),
+            None => None,
+        };
         // If the connection broke, the transaction may have been committed: no retry.
-        self.0.commit().await.map_err(Failure::of_commit)
+        self.transaction.commit().await.map_err(Failure::of_commit)?;
+        if let Some((changes, change)) = noted {
+            changes.note(change);
+        }
+        Ok(())
     }
 }
 
-/// Both run queries on the connection that they own.
-macro_rules! session {
-    ($holder:ident) => {
-        impl<DB: Backend> Session for $holder<DB> {
-            async fn rows<R: Readable>(&mut self, query: Query) -> Result<Vec<R>, sqlx::Error> {
-                (*self.0).rows(query).await
-            }
+impl<DB: Backend> Session for Reader<DB> {
+    async fn rows<R: Readable>(&mut self, query: Query) -> Result<Vec<R>, sqlx::Error> {
+        (*self.0).rows(query).await
+    }
 
-            async fn changed(&mut self, query: Query) -> Result<u64, sqlx::Error> {
-                (*self.0).changed(query).await
-            }
-        }
-    };
+    async fn changed(&mut self, query: Query) -> Result<u64, sqlx::Error> {
+        (*self.0).changed(query).await
+    }
 }
-session!(Reader);
-session!(Writer);
+
+impl<DB: Backend> Session for Writer<DB> {
+    async fn rows<R: Readable>(&mut self, query: Query) -> Result<Vec<R>, sqlx::Error> {
+        let writes = query.writes();
+        let rows = (*self.transaction).rows(query).await?;
+        self.changed |= writes && !rows.is_empty();
+        Ok(rows)
+    }
+
+    async fn changed(&mut self, query: Query) -> Result<u64, sqlx::Error> {
+        let changed = (*self.transaction).changed(query).await?;
+        self.changed |= changed > 0;
+        Ok(changed)
+    }
+}

@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fjall::OwnedWriteBatch;
 use pabal_core::model::{Message, MessageId, Partition};
 use pabal_core::ports::Appended;
 
+use super::chain::ChainedBatch;
 use super::database::{Database, ReadError};
 use crate::codec::{self, MessageKey, SentKey};
 use crate::send_window::within_window;
@@ -99,7 +99,7 @@ impl AppendStage {
     }
 
     /// Adds the staged writes to `batch`.
-    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    pub(super) fn write(&mut self, database: &Database, batch: &mut ChainedBatch<'_>) {
         for (key, value) in self.messages.drain(..) {
             batch.insert(&database.messages, key, value);
         }

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
+use super::chain::Reached;
 use super::config::EmbeddedConfig;
 use super::database::{Database, ReadError};
 use super::error::OpenError;
+use super::folder;
+use crate::mark;
 
 /// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +68,11 @@ impl Database {
             exported.rows += copy_keyspace(&durable, from, to, stopped)?;
         }
         copy.fjall.persist(PersistMode::SyncAll)?;
+        copy.publish();
+        // The copy continues the chain of the original, whose rows it has.
+        let reached = Reached::of(&copy).map_err(|error| ExportError::Row(error.to_string()))?;
         drop(copy);
+        mark::create(&folder::mark_path(folder), &reached.encode())?;
         sync_folders(folder)?;
         Ok(exported)
     }
@@ -99,7 +106,7 @@ fn copy_keyspace(
 }
 
 /// Makes the files survive a loss of power.
-fn sync_folders(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folders(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

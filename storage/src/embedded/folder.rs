@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! <folder>/pabal-store     the marker, written last when a store is created
+//! <folder>/mark            how far writes were acknowledged
 //! <folder>/fjall/          fjall's database
 //! <folder>/fjall.new/      a database whose creation has not finished
+//! <folder>/torn/           what crashes left of writes that were not acknowledged, the newest eight
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -15,7 +17,24 @@ use std::path::{Path, PathBuf};
 use super::error::OpenError;
 
 const MARKER: &str = "pabal-store";
-const FORMAT: &str = "pabal-store 1";
+/// The format with a chain over the batches and a mark.
+const FORMAT: &str = "pabal-store 2";
+/// The format of releases that wrote neither.
+const FORMAT_WITHOUT_CHAIN: &str = "pabal-store 1";
+
+/// What the marker of a store says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recorded {
+    /// The number of partitions that the store was created for.
+    pub(super) partitions: u16,
+    /// The secret of the checksums of its chain; absent in a store that has no chain yet.
+    pub(super) secret: Option<u64>,
+}
+
+/// The file that says how far writes were acknowledged.
+pub(super) fn mark_path(folder: &Path) -> PathBuf {
+    folder.join("mark")
+}
 
 /// The folder of fjall's files.
 pub(super) fn database_path(folder: &Path) -> PathBuf {
@@ -59,9 +78,8 @@ pub(super) fn rename(folder: &Path, from: &Path, to: &Path) -> Result<(), OpenEr
     renamed.map_err(|error| OpenError::unavailable(folder, error))
 }
 
-/// The number of partitions that the store in `folder` was created for; `None` if its creation
-/// never finished.
-pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenError> {
+/// What the marker of the store in `folder` says; `None` if its creation never finished.
+pub(super) fn recorded(folder: &Path) -> Result<Option<Recorded>, OpenError> {
     let marker = match fs::read_to_string(folder.join(MARKER)) {
         Ok(marker) => marker,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -70,24 +88,31 @@ pub(super) fn recorded_partitions(folder: &Path) -> Result<Option<u16>, OpenErro
         }
         Err(error) => return Err(OpenError::unavailable(folder, error)),
     };
-    let partitions = marker
-        .strip_prefix(FORMAT)
-        .and_then(|rest| rest.strip_prefix("\npartitions "))
-        .and_then(|rest| rest.strip_suffix('\n'))
-        .and_then(|number| number.parse().ok());
     let unknown = || {
         let first = marker.lines().next().unwrap_or_default();
         OpenError::damaged(folder, format!("{MARKER} contains {first:?}, expected {FORMAT:?}"))
     };
-    partitions.map(Some).ok_or_else(unknown)
+    parse(&marker).map(Some).ok_or_else(unknown)
 }
 
-/// Marks the store in `folder` as completely created.
-pub(super) fn record_partitions(folder: &Path, partitions: u16) -> Result<(), OpenError> {
+fn parse(marker: &str) -> Option<Recorded> {
+    let mut lines = marker.strip_suffix('\n')?.split('\n');
+    let format = lines.next()?;
+    let partitions = lines.next()?.strip_prefix("partitions ")?.parse().ok()?;
+    let secret = match format {
+        FORMAT => Some(u64::from_str_radix(lines.next()?.strip_prefix("secret ")?, 16).ok()?),
+        FORMAT_WITHOUT_CHAIN => None,
+        _ => return None,
+    };
+    lines.next().is_none().then_some(Recorded { partitions, secret })
+}
+
+/// Marks the store in `folder` as completely created, with a chain.
+pub(super) fn record(folder: &Path, partitions: u16, secret: u64) -> Result<(), OpenError> {
     let unfinished = folder.join("pabal-store.new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
-        write!(file, "{FORMAT}\npartitions {partitions}\n")?;
+        write!(file, "{FORMAT}\npartitions {partitions}\nsecret {secret:016x}\n")?;
         file.sync_all()
     };
     write().map_err(|error| OpenError::unavailable(folder, error))?;

@@ -8,6 +8,7 @@ use fjall::{Guard, Iter, Readable, Snapshot};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom};
 
+use super::chain;
 use super::database::{Database, ReadError, yield_between_rows};
 use super::export::{ExportError, Exported};
 use super::writer::{Request, Stopped, Writer};
@@ -62,9 +63,31 @@ impl FjallHistoryStore {
         let database = self.writer.database()?;
         let mut first = database.durable().iter(&database.messages);
         match first.next().map(Guard::key).transpose() {
-            Ok(first) => Ok(first.is_none()),
+            Ok(first) => Ok(first.is_none_or(|key| *key == chain::KEY)),
             Err(error) => Err(ReadError::from(error).into()),
         }
+    }
+
+    /// The senders of the oldest message of up to `channels` channels, for a comparison with the
+    /// directory.
+    ///
+    /// # Errors
+    /// As [`HistoryStore::page`].
+    pub async fn some_senders(&self, channels: usize) -> Result<Vec<UserId>, HistoryError> {
+        let database = self.writer.database()?;
+        let durable = database.durable();
+        let (mut senders, mut from) = (Vec::new(), codec::message_key(ChannelId::new(0), FIRST));
+        for row in 0..channels {
+            let range = (Bound::Included(from.to_vec()), Bound::Excluded(chain::KEY.to_vec()));
+            let Some(first) = durable.range(&database.messages, range).next() else { break };
+            let (key, value) = first.into_inner().map_err(ReadError::from)?;
+            let damaged = |error| HistoryError::Damaged(format!("message {key:02x?}: {error}"));
+            senders.push(codec::decode_message_from(&value).map_err(damaged)?);
+            let channel = key.first_chunk().map_or(u64::MAX, |id| u64::from_be_bytes(*id));
+            from = codec::message_key(ChannelId::new(channel.saturating_add(1)), FIRST);
+            yield_between_rows(row).await;
+        }
+        Ok(senders)
     }
 
     /// One snapshot of a channel, for all reads of a call.
@@ -273,7 +296,9 @@ mod tests {
     fn sends_after_merging(database: &Database) -> usize {
         database.sent.rotate_memtable_and_wait().expect("a flush");
         database.sent.major_compact().expect("a merge");
-        database.sent.len().expect("a count")
+        let rows = database.sent.len().expect("a count");
+        // One of them is of the chain.
+        rows - 1
     }
 
     #[tokio::test]

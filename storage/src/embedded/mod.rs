@@ -11,7 +11,11 @@ use pabal_core::ports::HistoryError;
 
 mod config;
 mod error;
+mod chain;
 mod folder;
+mod journal;
+mod look;
+mod mirror;
 mod positions;
 mod expiry;
 mod database;
@@ -22,10 +26,10 @@ mod export;
 mod history_store;
 mod push_notifier;
 mod findings;
-mod journal;
 mod verify_history;
 mod verify_push;
 mod verify;
+mod repair;
 
 pub use config::EmbeddedConfig;
 pub use error::OpenError;
@@ -33,6 +37,7 @@ pub use export::{ExportError, Exported};
 pub use findings::{Finding, Findings, StoreReport};
 pub use history_store::FjallHistoryStore;
 pub use push_notifier::FjallPushNotifier;
+pub use repair::{RepairReport, repair};
 pub use verify::{Held, hold, verify};
 
 use database::Database;
@@ -64,7 +69,7 @@ impl EmbeddedStore {
             return Err(OpenError::ImpossiblePartitions { asked: config.partitions });
         }
         let database = Arc::new(Database::open(folder, config)?);
-        let writer = Writer::start(database, config).map_err(|error| error.at(folder))?;
+        let writer = Writer::start(database, folder, config).map_err(|error| error.at(folder))?;
         let writer = Arc::new(writer);
         Ok(Self {
             history: Arc::new(FjallHistoryStore::new(Arc::clone(&writer))),

@@ -8,6 +8,7 @@ use pabal_core::ports::{
     BoxFuture, Notification, PushError, PushNotifier, PushPosition, QueuedNotification,
 };
 
+use super::chain;
 use super::database::{ReadError, yield_between_rows};
 use super::writer::{Request, Writer};
 use crate::codec::notification as codec;
@@ -39,9 +40,10 @@ impl FjallPushNotifier {
         limit: usize,
     ) -> Result<Vec<QueuedNotification>, PushError> {
         let database = self.writer.database()?;
-        // The range excludes key 0, which holds the last position.
-        let from = Bound::Excluded(after.0.to_be_bytes());
-        let rows = database.durable().range(&database.push, (from, Bound::Unbounded));
+        // The range excludes key 0, which holds the last position, and the key of the chain.
+        let from = Bound::Excluded(after.0.to_be_bytes().to_vec());
+        let to = Bound::Excluded(chain::KEY.to_vec());
+        let rows = database.durable().range(&database.push, (from, to));
         let mut pending = Vec::new();
         for (row, guard) in rows.take(limit).enumerate() {
             let (key, value) = guard.into_inner().map_err(ReadError::from)?;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use fjall::{OwnedWriteBatch, Readable};
+use fjall::Readable;
 use pabal_core::ports::{Notification, PushPosition};
 use tokio::sync::watch;
 
+use super::chain::{self, ChainedBatch};
 use super::database::{Database, ReadError};
 use crate::codec::notification as codec;
 
@@ -35,6 +36,9 @@ impl PushStage {
         let damaged = |error| ReadError::Damaged(format!("push queue: {error}"));
         for row in database.durable().iter(&database.push) {
             let (key, value) = row.into_inner()?;
+            if *key == chain::KEY {
+                continue;
+            }
             if *key == codec::LAST_GIVEN {
                 last = codec::decode_position(&value).map_err(damaged)?;
             } else {
@@ -90,7 +94,7 @@ impl PushStage {
     }
 
     /// Adds the staged writes to `batch`.
-    pub(super) fn write(&mut self, database: &Database, batch: &mut OwnedWriteBatch) {
+    pub(super) fn write(&mut self, database: &Database, batch: &mut ChainedBatch<'_>) {
         for (position, value) in self.added.drain(..) {
             batch.insert(&database.push, position.to_be_bytes(), value);
         }

@@ -3,17 +3,19 @@
 //! small files and links to the tables.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use pabal_core::memory::SystemClock;
+use pabal_core::ports::Clock;
+
 use super::config::EmbeddedConfig;
-use super::database::Database;
+use super::database::{Database, read_mark};
 use super::error::OpenError;
 use super::findings::{Findings, StoreReport};
-use super::journal::{self, JournalEnd};
-use super::{folder, verify_history, verify_push};
+use super::folder::{self, Recorded};
+use super::look::{self, Damage, LookError};
+use super::{mirror, verify_history, verify_push};
 
 /// Reads every row of the store in `folder`, using the empty folder `scratch`. No process can open
 /// the store meanwhile. Blocks on the disk while it reads all data.
@@ -24,37 +26,36 @@ use super::{folder, verify_history, verify_push};
 pub fn verify(folder: &Path, scratch: &Path) -> Result<StoreReport, OpenError> {
     let mut report = StoreReport::default();
     let _held = hold(folder)?;
-    let partitions = match check_files(folder) {
-        Ok(partitions) => partitions,
+    let recorded = match check_files(folder) {
+        Ok(recorded) => recorded,
         Err(OpenError::Damaged { reason, .. }) => {
             report.findings.wrong(format!("history: {reason}"));
             return Ok(report);
         }
         Err(error) => return Err(error),
     };
-    report.partitions = partitions;
-    let unavailable = |error| OpenError::unavailable(folder, error);
-    inspect_journals(&folder::database_path(folder), &mut report.findings).map_err(unavailable)?;
-    mirror(folder, scratch).map_err(unavailable)?;
-    let config = EmbeddedConfig { partitions, ..EmbeddedConfig::default() };
+    report.partitions = recorded.partitions;
+    match prepare_copy(folder, scratch, recorded, &mut report.findings) {
+        Ok(true) => {}
+        Ok(false) => return Ok(report),
+        Err(OpenError::Damaged { reason, .. }) => {
+            report.findings.wrong(format!("history: {reason}"));
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    }
+    let config = EmbeddedConfig { partitions: recorded.partitions, ..EmbeddedConfig::default() };
     // fjall has assertions that fail on some damaged files.
     let read = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::open(scratch, &config)?;
-        verify_history::verify(&database, &mut report);
+        verify_history::verify(&database, SystemClock.now(), &mut report);
         verify_push::verify(&database, &mut report);
         Ok(())
     }));
     match read {
         Ok(Ok(())) => {}
         Ok(Err(OpenError::Damaged { reason, .. })) => {
-            let findings = &mut report.findings;
-            findings.wrong(format!("history: it does not open: {reason}"));
-            if reason.contains("JournalRecovery") {
-                findings.note(
-                    "history: a batch of the journal has a wrong checksum. If power was lost \
-                     during the write, no request in it was acknowledged; otherwise it is bit rot",
-                );
-            }
+            report.findings.wrong(format!("history: it does not open: {reason}"));
         }
         Ok(Err(error)) => return Err(error),
         Err(_) => report.findings.wrong("history: its files were changed after they were written"),
@@ -84,51 +85,53 @@ pub fn hold(folder: &Path) -> Result<Held, OpenError> {
     }
 }
 
-/// The number of partitions, if the store was created completely and has all required files.
-fn check_files(folder: &Path) -> Result<u16, OpenError> {
-    let recorded = folder::recorded_partitions(folder)?;
-    let partitions =
+/// What the marker says, if the store was created completely and has all required files.
+fn check_files(folder: &Path) -> Result<Recorded, OpenError> {
+    let recorded = folder::recorded(folder)?;
+    let recorded =
         recorded.ok_or_else(|| OpenError::damaged(folder, "there is no pabal-store in it"))?;
     folder::check_complete(folder)?;
-    Ok(partitions)
+    Ok(recorded)
 }
 
-fn inspect_journals(database: &Path, findings: &mut Findings) -> io::Result<()> {
-    for entry in fs::read_dir(database)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "jnl") {
-            continue;
+/// Looks at the journals and the mark, and copies the store to `scratch`, without a torn write.
+/// False if it is damaged.
+fn prepare_copy(
+    folder: &Path,
+    scratch: &Path,
+    recorded: Recorded,
+    findings: &mut Findings,
+) -> Result<bool, OpenError> {
+    let database = folder::database_path(folder);
+    let unavailable = |error| OpenError::unavailable(folder, error);
+    let marked = read_mark(folder, recorded.secret)?;
+    let look = look::look(&database, recorded.secret.unwrap_or_default(), marked.counter);
+    let torn = match look {
+        Ok(look) => look.torn,
+        Err(LookError::Io(error)) => return Err(unavailable(error)),
+        Err(LookError::Damaged(damage)) => {
+            let Damage { file, at, what } = &damage;
+            findings.wrong(format!("history: {} at byte {at}: {what}", file.display()));
+            return Ok(false);
         }
-        let name = path.file_name().unwrap_or_default().display().to_string();
-        match journal::inspect(&fs::read(&path)?) {
-            JournalEnd::Clean => {}
-            JournalEnd::Torn { at } => findings.note(format!(
-                "history: journal {name} ends in the middle of a batch, at byte {at}, as after a \
-                 crash: its requests were not acknowledged"
-            )),
-            JournalEnd::Broken { at } => findings.wrong(format!(
-                "history: journal {name} is invalid after byte {at}, but whole batches follow, \
-                 which would be lost"
-            )),
-        }
+    };
+    if let Some(torn) = &torn {
+        let (name, at) = (torn.journal.display(), torn.at);
+        findings.note(format!(
+            "history: {name} ends in the middle of a write, at byte {at}, as after a crash: {}",
+            match recorded.secret {
+                Some(_) => "its requests were not acknowledged, or in the last 100 ms",
+                None => "an older release wrote it, so nothing says whether it was acknowledged",
+            }
+        ));
     }
-    Ok(())
-}
-
-/// Copies `folder` to `scratch`, with links to the tables.
-fn mirror(folder: &Path, scratch: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), scratch.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            fs::create_dir(&to)?;
-            mirror(&from, &to)?;
-        } else if folder.ends_with("tables") {
-            // A table is never changed once it is written.
-            symlink(fs::canonicalize(&from)?, &to)?;
-        } else {
-            fs::copy(&from, &to)?;
-        }
-    }
-    Ok(())
+    let copied = fs::copy(folder.join("pabal-store"), scratch.join("pabal-store"))
+        .and_then(|_| match recorded.secret {
+            Some(_) => fs::copy(folder::mark_path(folder), folder::mark_path(scratch)).map(drop),
+            None => Ok(()),
+        })
+        .and_then(|()| fs::create_dir(folder::database_path(scratch)))
+        .and_then(|()| mirror::database(&database, &folder::database_path(scratch), torn.as_ref()));
+    copied.map_err(unavailable)?;
+    Ok(true)
 }

@@ -1,18 +1,31 @@
 //! Checks that every row of a history is readable and consistent with the others.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use fjall::Readable;
-use pabal_core::model::{ChannelId, Message, MessageId, Partition};
+use pabal_core::model::{ChannelId, Message, MessageId, Partition, Timestamp};
 
+use super::chain;
 use super::database::Database;
 use super::findings::StoreReport;
 use crate::codec;
 
-/// Checks messages, stored positions and send keys.
-pub(super) fn verify(database: &Database, report: &mut StoreReport) {
+/// How far an id may be ahead of the clock without a note: clocks of nodes differ.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
+/// How many ids from the future are named.
+const NAMED_AHEAD: u64 = 10;
+
+/// Checks messages, stored positions and send keys. Names ids that are ahead of `now`.
+pub(super) fn verify(database: &Database, now: Timestamp, report: &mut StoreReport) {
     positions(database, report);
-    messages(database, report);
+    let ahead = messages(database, now, report);
+    if ahead > 0 {
+        report.findings.note(format!(
+            "history: {ahead} messages have ids from the future: the clock was wrong when they were \
+             sent, or is wrong now ({now})"
+        ));
+    }
     sends(database, report);
 }
 
@@ -24,6 +37,9 @@ fn positions(database: &Database, report: &mut StoreReport) {
                 return report.findings.wrong(format!("stored positions: cannot be read: {error}"));
             }
         };
+        if *key == chain::KEY {
+            continue;
+        }
         let read = codec::decode_position_key(&key)
             .and_then(|partition| Ok((partition, codec::decode_id(&value)?)));
         match read {
@@ -38,7 +54,9 @@ fn positions(database: &Database, report: &mut StoreReport) {
     }
 }
 
-fn messages(database: &Database, report: &mut StoreReport) {
+/// Returns how many messages have ids from the future.
+fn messages(database: &Database, now: Timestamp, report: &mut StoreReport) -> u64 {
+    let mut ahead = 0;
     let durable = database.durable();
     let mut last: Option<(ChannelId, MessageId)> = None;
     for row in durable.iter(&database.messages) {
@@ -53,6 +71,9 @@ fn messages(database: &Database, report: &mut StoreReport) {
                 break;
             }
         };
+        if *key == chain::KEY {
+            continue;
+        }
         let Some((channel_id, message_id)) = ids(&key) else {
             report.findings.wrong(format!("message with the key {key:02x?}: it is not a key"));
             continue;
@@ -70,6 +91,15 @@ fn messages(database: &Database, report: &mut StoreReport) {
             head(database, last, report);
         }
         last = Some((channel_id, message_id));
+        if message_id.created_at() > now.plus(AHEAD) {
+            ahead += 1;
+            if ahead <= NAMED_AHEAD {
+                let moment = message_id.created_at();
+                report.findings.note(format!(
+                    "history: message {message_id} of channel {channel_id} is of {moment}"
+                ));
+            }
+        }
         match codec::decode_message(channel_id, message_id, &value) {
             Ok(message) => {
                 report.messages += 1;
@@ -81,6 +111,7 @@ fn messages(database: &Database, report: &mut StoreReport) {
         }
     }
     head(database, last, report);
+    ahead
 }
 
 /// Checks that a message has the right partition and matches the other keyspaces.
@@ -131,6 +162,7 @@ fn head(database: &Database, last: Option<(ChannelId, MessageId)>, report: &mut 
 fn sends(database: &Database, report: &mut StoreReport) {
     for row in database.durable().iter(&database.sent) {
         match row.into_inner() {
+            Ok((key, _)) if *key == chain::KEY => {}
             Ok((key, value)) => match codec::decode_id(&value) {
                 Ok(_) if key.len() == size_of::<codec::SentKey>() => report.sends += 1,
                 Ok(_) => report.findings.wrong(format!("send {key:02x?}: it is not a key")),

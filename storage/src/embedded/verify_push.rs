@@ -2,6 +2,7 @@
 
 use fjall::Readable;
 
+use super::chain;
 use super::database::Database;
 use super::findings::StoreReport;
 use crate::codec::notification as codec;
@@ -16,6 +17,9 @@ pub(super) fn verify(database: &Database, report: &mut StoreReport) {
                 return report.findings.wrong(format!("the push queue cannot be read: {error}"));
             }
         };
+        if *key == chain::KEY {
+            continue;
+        }
         if *key == codec::LAST_GIVEN {
             match codec::decode_position(&value) {
                 Ok(position) => last_given = Some(position),

@@ -17,10 +17,13 @@ use pabal_core::ports::{Appended, HistoryError, Notification, PushError, PushPos
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::append_stage::AppendStage;
+use super::chain::{ChainedBatch, Reached};
 use super::config::EmbeddedConfig;
 use super::database::{Database, ReadError};
 use super::error::OpenError;
+use super::folder;
 use super::push_stage::PushStage;
+use crate::mark::Marker;
 
 /// A request to the writer.
 pub(crate) enum Request {
@@ -42,6 +45,8 @@ pub(crate) struct Writer {
     thread: Option<JoinHandle<()>>,
     /// The position of the newest notification.
     arrived: watch::Receiver<u64>,
+    /// Ends after the thread, whose last note it writes.
+    _marker: Arc<Marker>,
     database: Arc<Database>,
 }
 
@@ -63,14 +68,14 @@ impl From<Stopped> for PushError {
 
 /// Why the writer did not start.
 pub(super) enum StartError {
-    Push(ReadError),
+    Rows(ReadError),
     Thread(io::Error),
 }
 
 impl StartError {
     pub(super) fn at(self, folder: &Path) -> OpenError {
         match self {
-            Self::Push(error) => OpenError::damaged(folder, error),
+            Self::Rows(error) => OpenError::damaged(folder, error),
             Self::Thread(error) => OpenError::unavailable(folder, error),
         }
     }
@@ -79,9 +84,15 @@ impl StartError {
 impl Writer {
     pub(super) fn start(
         database: Arc<Database>,
+        folder: &Path,
         config: &EmbeddedConfig,
     ) -> Result<Self, StartError> {
-        let push = PushStage::load(&database, config.push_capacity).map_err(StartError::Push)?;
+        let push = PushStage::load(&database, config.push_capacity).map_err(StartError::Rows)?;
+        let reached = Reached::of(&database).map_err(StartError::Rows)?;
+        let marker = Marker::start(folder::mark_path(folder)).map_err(StartError::Thread)?;
+        let marker = Arc::new(marker);
+        // What was found on the disk is durable, even if a crash came before the mark.
+        marker.note(reached.encode());
         let arrived = push.arrived();
         let (requests, waiting) = mpsc::channel(config.waiting_requests.max(1));
         let (written, groups) = group_channel();
@@ -92,6 +103,8 @@ impl Writer {
             push,
             max_messages: config.group_messages.max(1),
             max_bytes: config.group_bytes.max(1),
+            reached,
+            marker: Arc::clone(&marker),
             database: Arc::clone(&database),
         };
         let thread = thread::Builder::new()
@@ -100,7 +113,13 @@ impl Writer {
             .map_err(StartError::Thread)?;
         // Ends with the thread, which owns the only sender.
         let _replies = tokio::spawn(send_replies(groups));
-        Ok(Self { requests: Some(requests), thread: Some(thread), arrived, database })
+        Ok(Self {
+            requests: Some(requests),
+            thread: Some(thread),
+            arrived,
+            _marker: marker,
+            database,
+        })
     }
 
     /// The database, unless it is poisoned.
@@ -154,6 +173,9 @@ struct GroupWriter {
     push: PushStage,
     max_messages: usize,
     max_bytes: usize,
+    /// How far the store is written.
+    reached: Reached,
+    marker: Arc<Marker>,
     database: Arc<Database>,
 }
 
@@ -235,15 +257,21 @@ impl GroupWriter {
 
     /// Makes the staged writes durable, then visible.
     fn commit(&mut self) -> Result<(), Failure> {
-        let mut batch = self.database.fjall.batch().durability(Some(PersistMode::SyncData));
+        let batch = self.database.fjall.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = ChainedBatch::after(&self.reached, &self.database, batch);
         self.append.write(&self.database, &mut batch);
         self.push.write(&self.database, &mut batch);
         // With an empty batch all requests were already known, and known requests are durable.
         if !batch.is_empty() {
-            if let Err(error) = batch.commit() {
-                self.database.poison(error.to_string());
-                return Err(Failure::Poisoned(error.to_string()));
+            match batch.commit() {
+                Ok(reached) => self.reached = reached,
+                Err(error) => {
+                    self.database.poison(error.to_string());
+                    return Err(Failure::Poisoned(error.to_string()));
+                }
             }
+            // The mark follows on its own thread.
+            self.marker.note(self.reached.encode());
             self.database.publish();
         }
         self.append.committed(&self.database);
@@ -361,6 +389,7 @@ mod tests {
         let config =
             EmbeddedConfig { group_messages: 3, group_bytes: 100, ..EmbeddedConfig::default() };
         let database = Arc::new(Database::open(folder.path(), &config).expect("opens"));
+        let marker = Marker::start(folder::mark_path(folder.path())).expect("a mark");
         let (requests, waiting) = mpsc::channel(10);
         let (written, _groups) = group_channel();
         let mut writer = GroupWriter {
@@ -370,6 +399,8 @@ mod tests {
             push: PushStage::load(&database, 1).expect("loads"),
             max_messages: config.group_messages,
             max_bytes: config.group_bytes,
+            reached: Reached::default(),
+            marker: Arc::new(marker),
             database,
         };
         for (number, bytes) in (0..).zip([1, 1, 1, 100, 1]) {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::SqliteDirectory;
+use super::changes::{self, Look};
+use super::{SqliteDirectory, integrity, wal};
 use crate::directory::error::{Failure, OpenError};
 use crate::embedded::Findings;
 
@@ -27,6 +28,27 @@ impl SqliteDirectory {
     /// report.
     pub async fn verify(copy: &Path, original: &Path) -> Result<DirectoryReport, OpenError> {
         let mut report = DirectoryReport::default();
+        match changes::look(copy, original) {
+            Ok(Look { torn_at, no_mark }) => {
+                if let Some(at) = torn_at {
+                    let log = wal::log_of(original);
+                    report.findings.note(format!(
+                        "directory: {} ends in the middle of a change, at byte {at}, as after a \
+                         crash: it was not acknowledged, or in the last 100 ms",
+                        log.display()
+                    ));
+                }
+                if let Some(no_mark) = no_mark {
+                    let what = "nothing says how far changes were acknowledged";
+                    report.findings.note(format!("directory: {what}: {no_mark}"));
+                }
+            }
+            Err(error @ OpenError::Damaged { .. }) => {
+                report.findings.wrong(format!("directory: {error}"));
+                return Ok(report);
+            }
+            Err(error) => return Err(error),
+        }
         let directory = match Self::open_existing(copy).await.map_err(|error| error.of(original)) {
             Ok(directory) => directory,
             Err(error @ OpenError::Unavailable { .. }) => return Err(error),
@@ -45,9 +67,7 @@ impl SqliteDirectory {
 
     async fn check(&self, report: &mut DirectoryReport) -> Result<(), Failure> {
         let reader = &self.store.readers;
-        let lines: Vec<String> =
-            sqlx::query_scalar("PRAGMA integrity_check").fetch_all(reader).await?;
-        for line in lines.iter().filter(|line| *line != "ok") {
+        for line in integrity(reader).await? {
             report.findings.wrong(format!("directory: {line}"));
         }
         let orphans: Vec<(String, Option<i64>, String, i64)> =
