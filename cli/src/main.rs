@@ -68,6 +68,8 @@ fn main() -> ExitCode {
         Command::Migrate(migrate) => on_runtime(migrate.run()),
         Command::User(user) => on_runtime(user.run()),
         Command::Check(check) => on_runtime(check.run()),
+        Command::Repair(repair) => on_runtime(repair.run()),
+        Command::Clock(clock) => on_runtime(clock.run()),
         Command::Backup(backup) => on_runtime(backup.run()),
         Command::Restore(restore) => on_runtime(restore.run()),
         #[cfg(feature = "chat")]

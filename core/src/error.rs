@@ -24,7 +24,12 @@ fn failed(error: &dyn Error, port: &str) -> Problem {
 
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
-        tracing::warn!(%error, "a send was refused");
+        match error {
+            LogError::Exhausted(_) => {
+                tracing::error!(%error, "a send was refused; see docs/reliability.md");
+            }
+            _ => tracing::warn!(%error, "a send was refused"),
+        }
         Self::new(ProblemCode::Unavailable, "the message cannot be accepted now")
             .retry_after(RETRY_SEND_AFTER)
     }

@@ -151,6 +151,7 @@ impl App {
         let api = Api::new(Parts {
             requests: transports.requests().clone(),
             attempts: Attempts::new(&config.limits, &config.auth),
+            sends: stores.sends.clone(),
             metrics: Metrics::new(Sources {
                 engine: engine.clone(),
                 transports: transports.clone(),
@@ -171,6 +172,7 @@ impl App {
             group_members: config.limits.group_members,
             engine: engine.clone(),
         });
+        let watch = stores.watch(&config.storage)?;
         let app = Self {
             services: Services {
                 transports,
@@ -189,10 +191,14 @@ impl App {
         };
         let info = discovery::node_info(engine, &config.node, &url, &peer_url);
         app.start_background(config, api, info).await?;
+        if let Some(watch) = watch {
+            app.spawn(watch.run());
+        }
         if let Some(backup) = app.stores.backup.clone() {
             match Control::bind(&config.storage.data_dir) {
                 Ok(control) => {
-                    app.background.spawn(control.run(backup, app.stop.clone()));
+                    let clock = app.stores.clock.clone();
+                    app.background.spawn(control.run(backup, clock, app.stop.clone()));
                 }
                 // The node works without it.
                 Err(error) => {

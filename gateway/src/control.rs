@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::Backup;
+use crate::stores::ClockGuard;
 
 /// The longest line: a path and its JSON.
 const LINE_BYTES: u64 = 16 * 1024;
@@ -29,6 +30,8 @@ const RETRY: Duration = Duration::from_millis(100);
 pub enum Request {
     /// Write a backup into this folder, which exists and is empty.
     Backup(PathBuf),
+    /// Accept the clock as it is, although it has jumped.
+    AcceptClock,
 }
 
 /// The outcome of a request.
@@ -66,14 +69,14 @@ impl Control {
 
     /// Serves one request at a time until `stop` is cancelled, which also cancels a backup in
     /// progress.
-    pub async fn run(self, backup: Backup, stop: CancellationToken) {
+    pub async fn run(self, backup: Backup, clock: ClockGuard, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
             let served = match accepted {
-                Ok((stream, _)) => serve(stream, &backup, &stop).await,
+                Ok((stream, _)) => serve(stream, &backup, &clock, &stop).await,
                 Err(error) => {
                     tokio::time::sleep(RETRY).await;
                     Err(error)
@@ -93,7 +96,12 @@ impl Drop for Control {
     }
 }
 
-async fn serve(stream: UnixStream, backup: &Backup, stop: &CancellationToken) -> io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    backup: &Backup,
+    clock: &ClockGuard,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let line = tokio::select! {
         line = timeout(LINE_TIMEOUT, line(&mut stream)) => line??,
@@ -107,6 +115,10 @@ async fn serve(stream: UnixStream, backup: &Backup, stop: &CancellationToken) ->
                 Reply::Failed(error.to_string())
             }
         },
+        Ok(Request::AcceptClock) => {
+            clock.accept();
+            Reply::Done
+        }
         Err(error) => Reply::Failed(format!("unknown request: {error}")),
     };
     timeout(LINE_TIMEOUT, send(&mut stream, &reply)).await?

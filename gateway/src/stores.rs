@@ -2,6 +2,10 @@
 //! Redis, Cassandra and PostgreSQL. Besides the commands of the program, only this module names
 //! backends. A build can leave out the drivers of the servers.
 
+mod send_gate;
+mod clock_guard;
+mod folder_watch;
+mod agreement;
 #[cfg(feature = "cluster")]
 mod cluster;
 #[cfg(not(feature = "cluster"))]
@@ -17,18 +21,27 @@ use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pabal_core::memory::{
     MemoryInterest, MemoryMessageLog, MemoryNodeInbox, MemoryNodeRegistry, MemoryPresence,
     SystemClock,
 };
+use pabal_core::model::{MessageId, Partition, Timestamp};
 use pabal_core::ports::{
     Accounts, BoxFuture, Clock, Directory, HistoryError, HistoryStore, Interest, MessageLog,
     NodeInbox, NodeRegistry, Ports, Presence, PushNotifier,
 };
 use pabal_storage::directory::{OpenError, SqliteDirectory};
+use pabal_storage::disk::OpenFiles;
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 
+pub use self::clock_guard::{ClockGuard, write_clock_mark};
+pub use self::send_gate::SendGate;
+
+use self::clock_guard::{last_written, too_far_ahead};
+use self::folder_watch::FolderWatch;
+use self::send_gate::GatedLog;
 use crate::backup::Backup;
 use crate::config::{Config, Storage};
 use crate::push::NoPush;
@@ -54,6 +67,37 @@ pub enum StoresError {
         folder: PathBuf,
         /// The part that is missing.
         lost: &'static str,
+    },
+    /// History has messages of users whom the directory does not know. Do not retry.
+    #[error(
+        "the data folder {folder} is damaged: history has messages in {channels} of its channels, and \
+         directory.sqlite knows none of their senders; restore a backup with `pabal restore`, or \
+         continue with what is left with `pabal repair --keep DIR`"
+    )]
+    Disagree {
+        /// The folder.
+        folder: PathBuf,
+        /// How many channels were looked at.
+        channels: usize,
+    },
+    /// The clock is far ahead of everything that is stored. Set it right, or accept it.
+    #[error(
+        "the clock says {now}, {days} days after the newest that is stored; ids of a wrong time cannot \
+         be taken back. Set the clock right, or accept it with `pabal clock accept`"
+    )]
+    Clock {
+        /// The time of the clock.
+        now: Timestamp,
+        /// How far it is ahead.
+        days: u64,
+    },
+    /// The files of the data folder cannot be looked at.
+    #[error("cannot look at the files of the data folder {path}: {source}")]
+    Files {
+        /// The folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
     },
     /// History cannot be read.
     #[error(transparent)]
@@ -91,6 +135,10 @@ pub struct Stores {
     pub accounts: Arc<dyn Accounts>,
     /// The source of a backup, if all durable data is in the data folder.
     pub backup: Option<Backup>,
+    /// Whether sends are accepted.
+    pub sends: SendGate,
+    /// Compares the clock with the time since the machine started.
+    pub clock: ClockGuard,
     directory: OpenDirectory,
 }
 
@@ -206,6 +254,7 @@ impl Stores {
         Box::pin(async move {
             let storage = &config.storage;
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let last_written = last_written(&storage.data_dir);
             let Servers { queues, history: remote, directory } =
                 servers::connect(storage, &clock).await?;
             let local = open_folder(storage, queues.is_some()).await?;
@@ -223,7 +272,13 @@ impl Stores {
                 }
                 _ => None,
             };
-            let history = remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
+            if let Some(Backup { directory, history }) = &backup {
+                agreement::check(&storage.data_dir, directory, history).await?;
+            }
+            let history: Option<Arc<dyn HistoryStore>> =
+                remote.or_else(|| Some(Arc::clone(&local.as_ref()?.history) as _));
+            let history = history.ok_or(StoresError::Interrupted)?;
+            check_clock(&*clock, &*history, storage.partitions, last_written).await?;
             let queues = queues.unwrap_or_else(|| Queues::in_memory(storage, &clock));
             let push: Arc<dyn PushNotifier> = match (&config.push.webhook_url, queues.push, local) {
                 (None, ..) => Arc::new(NoPush),
@@ -231,25 +286,70 @@ impl Stores {
                 (Some(_), None, Some(local)) => local.push,
                 (Some(_), None, None) => return Err(StoresError::Interrupted),
             };
+            let sends = SendGate::default();
+            let max_jump = Duration::from_millis(config.node.max_clock_jump_ms);
+            let guard = ClockGuard::new(Arc::clone(&clock), max_jump, sends.clone());
+            let log = GatedLog { log: queues.log, gate: sends.clone(), clock: guard.clone() };
             let ports = Ports {
-                log: queues.log,
+                log: Arc::new(log),
                 inbox: queues.inbox,
                 presence: queues.presence,
                 interest: queues.interest,
                 registry: queues.registry,
-                history: history.ok_or(StoresError::Interrupted)?,
+                history,
                 directory: Arc::clone(&directory.directory),
                 push,
                 clock,
             };
             let accounts = Arc::clone(&directory.accounts);
-            Ok((ports, Self { accounts, backup, directory }))
+            Ok((ports, Self { accounts, backup, sends, clock: guard, directory }))
         })
+    }
+
+    /// The watch of the data folder, if this node has one: a task that ends when it is dropped.
+    ///
+    /// # Errors
+    /// [`StoresError::Files`].
+    pub(crate) fn watch(&self, storage: &Storage) -> Result<Option<FolderWatch>, StoresError> {
+        let folder = storage.data_dir.clone();
+        let on_servers = [&storage.history, &storage.directory, &storage.queue];
+        if on_servers.iter().all(|url| url.is_some()) {
+            return Ok(None);
+        }
+        let files = OpenFiles::of(&folder)
+            .map_err(|source| StoresError::Files { path: folder.clone(), source })?;
+        Ok(Some(FolderWatch {
+            folder,
+            files,
+            reserve_bytes: storage.reserve_bytes,
+            sends: self.sends.clone(),
+            changes: self.backup.as_ref().map_or_else(Default::default, |it| it.directory.gate()),
+            clock: self.clock.clone(),
+        }))
     }
 
     /// Closes connections and files. Idempotent.
     pub async fn close(&self) {
         self.directory.close().await;
+    }
+}
+
+/// Refuses a clock that is more than a year ahead of everything that is stored.
+async fn check_clock(
+    clock: &dyn Clock,
+    history: &dyn HistoryStore,
+    partitions: u16,
+    last_written: Option<Timestamp>,
+) -> Result<(), StoresError> {
+    let mut newest = MessageId::default();
+    for partition in Partition::all(partitions) {
+        newest = newest.max(history.stored_position(partition).await?);
+    }
+    let stored = (newest != MessageId::default()).then(|| newest.created_at());
+    let now = clock.now();
+    match too_far_ahead(now, stored.max(last_written)) {
+        Some(ahead) => Err(StoresError::Clock { now, days: ahead.as_secs() / (24 * 60 * 60) }),
+        None => Ok(()),
     }
 }
 

@@ -123,6 +123,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
     // Fails if a node has the folder open: it is then a data folder in use, not a backup.
     let _held = hold(&history)?;
     copy_file(&from.join("directory.sqlite"), &to.join("directory.sqlite"))?;
+    let mark = from.join("directory.mark");
+    // A backup of an older release has none.
+    if mark.try_exists()? {
+        copy_file(&mark, &to.join("directory.mark"))?;
+    }
     copy_folder(&history, &to.join("history"))?;
     Ok(File::open(to)?.sync_all()?)
 }

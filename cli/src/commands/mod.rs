@@ -4,7 +4,9 @@ mod data;
 mod config;
 mod user;
 mod check;
+mod clock;
 mod backup;
+mod repair;
 mod migrate;
 mod not_built;
 
@@ -17,9 +19,11 @@ use pabal_gateway::config::ServeFlags;
 
 pub(crate) use self::backup::{BackupCommand, RestoreCommand};
 pub(crate) use self::check::CheckCommand;
+pub(crate) use self::clock::ClockCommand;
 pub(crate) use self::config::ConfigCommand;
 pub(crate) use self::migrate::MigrateCommand;
 pub(crate) use self::not_built::NotBuilt;
+pub(crate) use self::repair::RepairCommand;
 pub(crate) use self::user::UserCommand;
 
 /// A text chat server with interchangeable transports, and its tools.
@@ -45,10 +49,15 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Check the data folder of a stopped node for damage
     Check(CheckCommand),
+    /// Accept the clock of this machine, after it jumped or before a node starts
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Back up a data folder, also while the node runs, and check the copy
     Backup(BackupCommand),
     /// Restore a data folder from a backup, and check it
     Restore(RestoreCommand),
+    /// Copy a damaged data folder aside, and continue with what is left of it
+    Repair(RepairCommand),
     /// Open the terminal chat client
     #[cfg(feature = "chat")]
     Chat(pabal_terminal::Flags),
@@ -119,6 +128,12 @@ pub(crate) enum CommandError {
     /// No user has this name.
     #[error("no user {0:?}; `pabal user list` lists the names")]
     NoUser(String),
+    /// History or the directory is missing, so nothing is left to continue with.
+    #[error("{} lacks history or the directory; restore a backup with `pabal restore`", .0.display())]
+    Beyond(PathBuf),
+    /// The running node did not accept the clock.
+    #[error("the node refused: {0}")]
+    Clock(String),
     /// The new password is invalid.
     #[error("the password {0}")]
     Password(String),

@@ -158,6 +158,8 @@ async fn start(data: &Path) -> (Child, String) {
     let mut command = pabal(data, &LISTEN);
     // Longer than any test waits: a send that cannot succeed must be refused at once.
     command.env("PABAL_LIMITS_CONFIRM_WITHIN_MS", "60000");
+    // The disks of these tests are smaller than the reserve.
+    command.env("PABAL_STORAGE_RESERVE_BYTES", "0");
     ready(&mut command).await
 }
 
@@ -302,6 +304,44 @@ async fn a_full_or_read_only_disk_is_reported_at_the_start() {
 }
 
 #[tokio::test]
+async fn sends_are_refused_below_the_reserve_and_come_back_by_themselves() {
+    if !may_mount("disk::sends_are_refused_below_the_reserve_and_come_back_by_themselves") {
+        return;
+    }
+    let disk = Disk::mount("64m");
+    let mut command = pabal(&disk.data(), &LISTEN);
+    command.env("PABAL_STORAGE_RESERVE_BYTES", (16 << 20).to_string());
+    let (child, url) = ready(&mut command).await;
+    let mut ann = Client::new(url);
+    let messages = ann.set_up().await;
+    let mut acknowledged = vec!["first".to_owned()];
+    assert_eq!(ann.send(&messages, "first").await.unwrap().0, 201);
+    disk.fill();
+    // Refused once the node has looked; what was accepted before is stored.
+    let refused = loop {
+        let name = format!("m{}", acknowledged.len());
+        let (status, problem) = ann.send(&messages, &name).await.unwrap();
+        match status {
+            StatusCode::CREATED => acknowledged.push(name),
+            _ => break (status, problem),
+        }
+        assert!(acknowledged.len() < 10_000, "sends are not refused");
+    };
+    assert_eq!((refused.0.as_u16(), &refused.1["code"]), (503, &json!("unavailable")));
+    assert_eq!(ann.sent(&messages).await, acknowledged, "reading goes on");
+    disk.free_space();
+    let mut tries = 0;
+    while ann.send(&messages, "again").await.unwrap().0 != StatusCode::CREATED {
+        tries += 1;
+        assert!(tries < 1_000, "sends do not come back");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    acknowledged.push("again".to_owned());
+    assert_eq!(ann.sent(&messages).await, acknowledged);
+    stop(child).await;
+}
+
+#[tokio::test]
 async fn a_folder_with_missing_parts_is_not_treated_as_new() {
     let folder = tempfile::tempdir().unwrap();
     let (data, aside) = (folder.path().join("data"), folder.path().join("aside"));
@@ -348,7 +388,24 @@ async fn a_damaged_folder_is_refused_with_the_reason() {
     fs::write(&journal, damaged).unwrap();
     assert_refuses(&data, "is damaged").await;
     let (sound, report) = check(&data).await;
-    assert!(!sound && report.contains("wrong: history: it does not open"), "{report}");
+    assert!(!sound && report.contains("wrong: history: ") && report.contains(".jnl at byte"));
+    // What is left is kept, and the damaged files are too.
+    let (kept, copy) = (folder.path().join("kept"), folder.path().join("copy"));
+    let copied = std::process::Command::new("cp").arg("-r").args([&data, &copy]).status().unwrap();
+    assert!(copied.success());
+    let mut repair = Command::new(env!("CARGO_BIN_EXE_pabal"));
+    repair.arg("repair").arg("--data").arg(&copy).arg("--keep").arg(&kept);
+    captured(&mut repair);
+    let (code, out, err) = end(repair.spawn().unwrap()).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("2 messages are kept, 1 acknowledged messages are gone"), "{out}");
+    let name = journal.file_name().unwrap();
+    let evidence = fs::read(kept.join("history/fjall").join(name)).unwrap();
+    assert!(evidence == fs::read(&journal).unwrap());
+    let (child, url) = start(&copy).await;
+    let ann = Client { token: account.1.clone(), ..Client::new(url) };
+    assert_eq!(ann.sent(&account.0).await, ["b", "c"]);
+    stop(child).await;
 
     // The beginning of another batch, as a crash leaves it: no send in it was acknowledged.
     let mut torn = sound_journal.clone();
@@ -357,7 +414,7 @@ async fn a_damaged_folder_is_refused_with_the_reason() {
     torn.extend([1, 1, 0, 0, 0]);
     fs::write(&journal, torn).unwrap();
     let (sound, report) = check(&data).await;
-    assert!(sound && report.contains("in the middle of a batch"), "{report}");
+    assert!(sound && report.contains("in the middle of a write"), "{report}");
     assert_serves(&data, &account).await;
 
     // The file is no longer a database.

@@ -84,6 +84,12 @@ impl Engine {
         self.inner.stats.read(self.inner.table.count(), self.inner.nodes.owned_partitions())
     }
 
+    /// How far the newest message id is ahead of the clock: the clock went back, or was wrong when
+    /// the message was accepted. New messages get times from the id on until the clock is there.
+    pub fn clock_ahead(&self) -> Duration {
+        self.inner.path.sequencer.ahead()
+    }
+
     /// Completes when the engine cannot continue, because history cannot make a write durable. The
     /// process must stop and recover from disk.
     pub async fn failed(&self) {

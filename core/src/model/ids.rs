@@ -110,6 +110,8 @@ const SEQUENCE_BITS: u32 = 12;
 const PARTITION_BITS: u32 = 10;
 const MAX_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
 const MAX_MS: u64 = (1 << 41) - 1;
+/// The last milliseconds of ids, of which none is assigned.
+const LAST_MS: u64 = 60_000;
 
 /// How many partitions a message id can name.
 pub const MAX_PARTITIONS: u16 = 1 << PARTITION_BITS;
@@ -146,6 +148,12 @@ impl MessageId {
     /// if the clock went back between two messages: the id is then ahead of the clock.
     pub const fn created_at(self) -> Timestamp {
         Timestamp::from_millis(self.ms() + EPOCH_MS)
+    }
+
+    /// Whether so few ids are left above this one that no further one may be assigned: it is in the
+    /// last minute before 2^63. No batch in flight can use up the ids of that minute.
+    pub const fn is_at_the_end(self) -> bool {
+        self.ms() >= MAX_MS - LAST_MS
     }
 
     /// The partition that assigned this id.

@@ -151,6 +151,11 @@ pub enum LogError {
     /// The log holds as many entries as allowed. Retry after the owner has stored some.
     #[error("the message log is full")]
     Full,
+    /// The ids of the partition are used up, up to 2^63 − 1: the clock is in 2093, or it was once and
+    /// a message got an id of then. Retry once the clock is right; if a message has such an id, its
+    /// partition accepts no more.
+    #[error("the ids of partition {0} are used up: the clock is, or was, in the year 2093")]
+    Exhausted(u16),
     /// The log is unreachable. Retry; a send may have been appended.
     #[error("the message log is unreachable: {0}")]
     Unavailable(String),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::memory::ManualClock;
-use pabal_core::model::{ChannelId, MessageId, UserId};
+use pabal_core::model::{ChannelId, MessageId, Timestamp, UserId};
+use pabal_core::ports::Clock;
 use pabal_core::protocol::{Cursors, ProblemCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -253,4 +254,42 @@ async fn ids_rise_above_what_another_owner_stored() {
     client.poll_all();
     assert_eq!(client.received(group), world.stored(group).await);
     assert_rising(&world.history.visible(group), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_id_passes_the_last_one_and_sends_come_back_with_the_clock() {
+    let world = World::new();
+    let ann = world.user("ann").await;
+    let group = world.group(&[ann]).await;
+    let engine = world.start().await;
+    let now = world.clock.now();
+    // A minute before the last millisecond that an id can name.
+    let end = Timestamp::from_millis(1_704_067_200_000 + (1 << 41) - 1 - 60_000);
+    for late in [end, end.plus(HOUR), end.plus(HOUR * 24 * 366 * 70)] {
+        world.clock.set(late);
+        let refused = engine.submit(ann, text(group, "late")).await;
+        assert_eq!(code(refused), ProblemCode::Unavailable, "{late}");
+    }
+    world.clock.set(now);
+    send_hello(&engine, ann, group).await;
+    assert_eq!(engine.clock_ahead(), Duration::ZERO);
+    // The last id that is given; after it the ids go on from there, whatever the clock says.
+    world.clock.set(end.plus(HOUR));
+    world.clock.step_back(HOUR + Duration::from_millis(1));
+    send_hello(&engine, ann, group).await;
+    world.clock.set(now);
+    assert!(engine.clock_ahead() > HOUR * 24 * 365 * 60);
+    let mut refused = 0;
+    for _ in 0..5_000 {
+        match engine.submit(ann, text(group, "more")).await {
+            Ok(sent) => assert!(sent.message.message_id.get() <= i64::MAX as u64),
+            Err(problem) => {
+                assert_eq!(problem.code, ProblemCode::Unavailable);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "the partition is used up");
+    let stored = world.stored(group).await;
+    assert!(stored.iter().all(|id| id.get() <= i64::MAX as u64));
 }

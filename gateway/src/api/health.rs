@@ -34,7 +34,8 @@ pub(super) async fn alive() -> Reply<Health> {
 
 /// Check that the node can serve clients
 ///
-/// The directory and history must be available, and the node must not be draining.
+/// The directory and history must be available, the files of the data folder must be in place, and
+/// the node must not be draining.
 #[utoipa::path(get, path = "/readyz", tag = "operation", security(()),
     responses(
         (status = 200, description = "Ready", body = Health),
@@ -43,6 +44,11 @@ pub(super) async fn alive() -> Reply<Health> {
 pub(super) async fn ready(State(api): State<Api>) -> Result<Reply<Health>, Failure> {
     if api.draining.is_cancelled() {
         return Err(Problem::new(ProblemCode::Draining, "this node is stopping").into());
+    }
+    if let Some(reason) = api.sends.folder_gone() {
+        tracing::warn!(%reason, "not ready");
+        let detail = "the data folder of this node is gone";
+        return Err(Problem::new(ProblemCode::Unavailable, detail).into());
     }
     let ports = api.engine.ports();
     let no_channel = [ChannelId::new(0)];

@@ -48,6 +48,7 @@ pub use rules::{password as password_rule, username_prefix as username_form};
 use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;
 use crate::discovery::GeoDatabase;
+use crate::stores::SendGate;
 use crate::telemetry::Metrics;
 
 /// The state that handlers share. Cloning is cheap.
@@ -69,6 +70,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Runs changes to completion although their clients disconnect.
     pub changes: Changes,
+    /// Whether sends are accepted.
+    pub sends: SendGate,
     /// Cancelled when the node begins to drain.
     pub draining: CancellationToken,
     /// The URL by which clients reach this node, if configured.

@@ -156,6 +156,9 @@ section! {
         /// with another number a channel would be in another partition, and the order of its ids
         /// would break.
         partitions: u16 = 16,
+        /// Free space of the data folder below which sends return `unavailable`, before anything is
+        /// written. Reading goes on, and sends come back by themselves.
+        reserve_bytes: u64 = 64 << 20,
         /// Memory for the read cache of history.
         cache_bytes: u64 = 64 << 20,
         /// Maximum number of messages of a partition that wait to become durable. Further sends
@@ -198,6 +201,10 @@ section! {
         /// remain assigned to it after the last renewal. A shorter lease moves the partitions of a
         /// crashed node sooner; a longer lease lets a slow node keep its sessions.
         lease_ms: u64 = 10_000,
+        /// Largest jump of the clock, forward or back, that is accepted while the node runs: beyond
+        /// it sends return `unavailable` until the clock is back, or an operator accepts it with
+        /// `pabal clock accept`. A message id has the time in it and cannot be taken back.
+        max_clock_jump_ms: u64 = 86_400_000,
     }
 }
 

@@ -2,7 +2,9 @@
 //! PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use pabal_core::model::Timestamp;
 use pabal_core::ports::{BoxFuture, Clock, HistoryStore};
 use pabal_storage::directory::PostgresDirectory;
 use pabal_storage::error::ConnectFailure;
@@ -12,6 +14,9 @@ use pabal_storage::redis::{ConnectError, InvalidRedisUrl, RedisConfig, RedisStor
 use super::{OpenDirectory, Queues, Servers, StoresError};
 use crate::config::Storage;
 
+/// How far the clocks of a node and of a server may be apart when the node starts.
+const MAX_APART: Duration = Duration::from_secs(60);
+
 /// Connects to every server that `storage` names.
 pub(super) fn connect<'a>(
     storage: &'a Storage,
@@ -20,7 +25,14 @@ pub(super) fn connect<'a>(
     Box::pin(async move {
         let queues = match &storage.queue {
             Some(url) => {
-                Some(queues(&connect_redis(url, storage.partitions).await?, storage, clock))
+                let redis = connect_redis(url, storage.partitions).await?;
+                let theirs = redis.time().await;
+                let theirs = theirs.map_err(|error| StoresError::Server {
+                    key: "storage.queue",
+                    why: error.to_string(),
+                })?;
+                agree_on_time("storage.queue", clock.now(), theirs)?;
+                Some(queues(&redis, storage, clock))
             }
             None => None,
         };
@@ -28,7 +40,18 @@ pub(super) fn connect<'a>(
             Some(url) => Some(Arc::new(connect_cassandra(url, storage.partitions).await?)),
             None => None,
         };
-        let directory = connect_directory(storage, storage.directory_connections).await?;
+        let directory = match &storage.directory {
+            Some(url) => {
+                let store = connect_postgres(url, storage.directory_connections).await?;
+                let theirs = store.time().await.map_err(|error| StoresError::Server {
+                    key: "storage.directory",
+                    why: error.to_string(),
+                })?;
+                agree_on_time("storage.directory", clock.now(), theirs)?;
+                Some(open_directory(store))
+            }
+            None => None,
+        };
         Ok(Servers { queues, history, directory })
     })
 }
@@ -40,11 +63,29 @@ pub(super) fn connect_directory(
 ) -> BoxFuture<'_, Result<Option<OpenDirectory>, StoresError>> {
     Box::pin(async move {
         let Some(url) = &storage.directory else { return Ok(None) };
-        let opened = PostgresDirectory::connect(url, connections).await;
-        let store = opened.map_err(unusable("storage.directory"))?;
-        let close = |store: PostgresDirectory| async move { store.close().await };
-        Ok(Some(OpenDirectory::new(store, close)))
+        Ok(Some(open_directory(connect_postgres(url, connections).await?)))
     })
+}
+
+async fn connect_postgres(url: &str, connections: u32) -> Result<PostgresDirectory, StoresError> {
+    let opened = PostgresDirectory::connect(url, connections).await;
+    opened.map_err(unusable("storage.directory"))
+}
+
+fn open_directory(store: PostgresDirectory) -> OpenDirectory {
+    OpenDirectory::new(store, |store: PostgresDirectory| async move { store.close().await })
+}
+
+/// Refuses a clock that differs from that of a server by more than [`MAX_APART`].
+fn agree_on_time(key: &'static str, ours: Timestamp, theirs: Timestamp) -> Result<(), StoresError> {
+    let apart = ours.since(theirs).max(theirs.since(ours));
+    if apart <= MAX_APART {
+        return Ok(());
+    }
+    let why = format!(
+        "the clock of the server says {theirs}, and the one of this machine {ours}: set both right"
+    );
+    Err(StoresError::Server { key, why })
 }
 
 /// See [`migrate`](super::migrate).
@@ -106,4 +147,20 @@ async fn connect_cassandra(
         _ => unusable("storage.history")(error),
     })?;
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_may_be_a_minute_apart() {
+        let ours = Timestamp::from_millis(1_800_000_000_000);
+        let agree = |theirs| agree_on_time("storage.queue", ours, theirs);
+        assert!(agree(ours.plus(MAX_APART)).is_ok());
+        for millis in [1_800_000_060_001, 1_799_999_939_999] {
+            let error = agree(Timestamp::from_millis(millis)).expect_err("is too far");
+            assert!(error.to_string().starts_with("storage.queue: the clock of the server"));
+        }
+    }
 }

@@ -108,6 +108,9 @@ impl Collector for Sources {
         gauge(&mut encoder, "pabal_sessions", "Open sessions", None, stats.sessions)?;
         let owned = "Partitions that this node owns";
         gauge(&mut encoder, "pabal_partitions", owned, None, stats.partitions)?;
+        let ahead = "Time by which the newest message id is ahead of the clock";
+        let (unit, seconds) = (Some(&Unit::Seconds), self.engine.clock_ahead().as_secs());
+        gauge(&mut encoder, "pabal_clock_ahead", ahead, unit, seconds)?;
         let counters = [
             ("messages_stored", "Messages stored durably", stats.messages_stored),
             (

@@ -1,12 +1,13 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::certificate::Certificate;
 use crate::line::Line;
-use crate::support::Node;
+use crate::support::{Node, Person};
 use crate::tls;
 
 #[tokio::test]
@@ -26,6 +27,39 @@ async fn a_node_is_alive_and_ready_until_it_drains() {
     node.stop().await;
 }
 
+/// Repeats a send until its status is `status`.
+async fn send_until(mina: &Person, path: &str, status: u16) {
+    let tries = async {
+        while mina.post(path, json!({"content": "again"})).await.status != status {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), tries).await.expect("the status changes");
+}
+
+#[tokio::test]
+async fn a_node_whose_files_are_gone_refuses_changes_and_goes_on_reading() {
+    let node = Node::start().await;
+    let mina = node.sign_up("mina").await;
+    let group = mina.group("Notes", &[]).await;
+    let path = format!("/v1/channels/{group}/messages");
+    mina.post(&path, json!({"content": "first"})).await.is(201);
+    let aside = node.data().with_extension("aside");
+    for part in ["", "history/fjall", "directory.sqlite"] {
+        let part = if part.is_empty() { node.data() } else { node.data().join(part) };
+        std::fs::rename(&part, &aside).unwrap();
+        send_until(&mina, &path, 503).await;
+        node.get("/readyz").await.problem(503, "unavailable");
+        mina.post("/v1/channels", json!({"name": "More"})).await.problem(503, "unavailable");
+        mina.get(&path).await.is(200);
+        mina.get("/v1/me").await.is(200);
+        std::fs::rename(&aside, &part).unwrap();
+        send_until(&mina, &path, 201).await;
+        node.get("/readyz").await.is(200);
+    }
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn metrics_have_values_units_and_help() {
     let node = Node::start().await;
@@ -40,6 +74,7 @@ async fn metrics_have_values_units_and_help() {
     let lines: Vec<&str> = page.text.lines().collect();
     let has = |line: &str| assert!(lines.contains(&line), "{line} is missing in\n{}", page.text);
     has("pabal_sessions 1");
+    has("pabal_clock_ahead_seconds 0");
     has("pabal_messages_stored_total 1");
     has("pabal_sessions_opened_total 1");
     has(r#"pabal_transport_requests_total{transport="long_polling"} 1"#);

@@ -12,13 +12,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use pabal_core::ports::BoxFuture;
+use pabal_core::model::Timestamp;
+use pabal_core::ports::{BoxFuture, DirectoryError};
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Postgres};
 use tokio::time::timeout;
 
-use super::error::{connect_error, migrate_error};
+use super::error::{Failure, connect_error, migrate_error};
 use super::migrations::POSTGRES;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
@@ -114,6 +115,20 @@ impl PostgresDirectory {
                     gate: WriteGate::default(),
                 },
             })
+        })
+    }
+
+    /// The wall-clock time of the server.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unavailable`]; retry.
+    pub fn time(&self) -> BoxFuture<'_, Result<Timestamp, DirectoryError>> {
+        Box::pin(async move {
+            let read = sqlx::query_scalar::<_, i64>(
+                "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint",
+            );
+            let micros = read.fetch_one(&self.store.readers).await.map_err(Failure::from)?;
+            Ok(Timestamp::from_micros(micros.unsigned_abs()))
         })
     }
 

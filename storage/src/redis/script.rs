@@ -24,6 +24,7 @@ macro_rules! scripts {
 
 scripts! {
     REQUIRE_PARTITIONS = "require_partitions.lua";
+    TIME = "time.lua";
     APPEND = "append.lua";
     TRIM = "trim.lua";
     INBOX_OPEN = "inbox_open.lua";

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pabal_core::model::Timestamp;
 use pabal_core::ports::{BoxFuture, Clock};
 
-use super::error::ConnectError;
+use super::error::{CallError, ConnectError};
 use super::keyspace::Keyspace;
-use super::script::REQUIRE_PARTITIONS;
+use super::script::{REQUIRE_PARTITIONS, TIME};
 use super::servers::Servers;
 use super::stream;
 use super::url::RedisUrl;
@@ -79,6 +80,23 @@ impl RedisStore {
                 return Err(ConnectError::Partitions { address, recorded, asked: partitions });
             }
             Ok(())
+        })
+    }
+
+    /// The wall-clock time of a server, to the second.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub fn time(&self) -> BoxFuture<'_, Result<Timestamp, ConnectError>> {
+        Box::pin(async move {
+            let (key, servers) = (self.keyspace.key("log", "partitions"), &self.keyspace.servers);
+            let at = |error| ConnectError::at(servers.first_host(), &error);
+            let reply = servers.call(&TIME, &[&key], &[]).await.map_err(at)?;
+            let text = stream::text(reply.value).map_err(at)?;
+            let seconds: u64 = text.parse().map_err(|_| {
+                at(CallError::UnexpectedReply(format!("{text:?} instead of a time")))
+            })?;
+            Ok(Timestamp::from_millis(seconds.saturating_mul(1_000)))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pabal_core::model::{MessageId, Partition, UserId};
-use pabal_core::ports::{Delivery, InboxPosition, MessageLog, NodeInbox, Presence};
+use pabal_core::ports::{Clock, Delivery, InboxPosition, MessageLog, NodeInbox, Presence};
 use pabal_servers::redis::RedisSentinel;
 use pabal_servers::{Redis, spare_ports, started};
 use pabal_storage::redis::{ConnectError, RedisConfig, RedisStore};
@@ -29,6 +29,8 @@ async fn refusal(url: &str) -> String {
 }
 
 async fn assert_works(store: &RedisStore) {
+    let (theirs, ours) = (store.time().await.expect("a time"), system_clock().now());
+    assert!(ours.since(theirs).max(theirs.since(ours)) < Duration::from_secs(60), "one machine");
     let (presence, node) = (store.presence(), "a".parse().expect("a name"));
     presence.begin(&node, Duration::from_secs(60)).await.expect("begins");
     assert!(presence.join(&node, UserId::new(1)).await.expect("joins"));

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::model::{Draft, Message, MessageId, NodeId, Partition};
 use crate::ports::{Clock, LogError, MessageLog, Origin, Sequenced, Trace};
@@ -43,6 +44,9 @@ impl Sequencer {
         let partition = self.partition(&draft);
         let floor = self.floor(partition);
         let (node, accepted_at) = (self.node.clone(), self.clock.now());
+        if floor.is_at_the_end() || MessageId::first_at(accepted_at, partition).is_at_the_end() {
+            return Err(LogError::Exhausted(partition.get()));
+        }
         let origin = Origin { node, accepted_at, trace: trace.clone() };
         let (message_id, repeat) =
             match self.log.append(partition, floor, draft.clone(), origin).await? {
@@ -60,6 +64,13 @@ impl Sequencer {
         trace.identify(draft.channel_id, message_id);
         self.raise_floor(message_id);
         Ok(SequencedMessage { message: draft.at(message_id), repeat })
+    }
+
+    /// How far the newest id that this node has seen is ahead of the clock.
+    pub(in crate::engine) fn ahead(&self) -> Duration {
+        let floors = self.floors.iter().map(|floor| floor.load(Ordering::Relaxed));
+        let newest = floors.max().map_or_else(MessageId::default, MessageId::new);
+        newest.created_at().since(self.clock.now())
     }
 
     fn partition(&self, draft: &Draft) -> Partition {
