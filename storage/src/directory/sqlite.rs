@@ -251,11 +251,12 @@ async fn schema_version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
         .await
 }
 
-/// Up to `at_most` connections, which stay open: connections to a file do not break.
-fn connections(at_most: u32) -> SqlitePoolOptions {
+/// A fixed number of connections, which stay open: connections to a file do not break. All are opened
+/// at once, so that reading goes on if the file is moved or deleted later.
+fn connections(count: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
-        .max_connections(at_most)
-        .min_connections(1)
+        .max_connections(count)
+        .min_connections(count)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
