@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pabal_core::model::{MessageId, Partition, UserId};
-use pabal_core::ports::{Clock, Delivery, InboxPosition, MessageLog, NodeInbox, Presence};
+use pabal_core::ports::{Delivery, InboxPosition, MessageLog, NodeInbox, Presence};
 use pabal_servers::redis::RedisSentinel;
 use pabal_servers::{Redis, spare_ports, started};
 use pabal_storage::redis::{ConnectError, RedisConfig, RedisStore};
