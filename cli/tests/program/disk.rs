@@ -316,8 +316,8 @@ async fn sends_are_refused_below_the_reserve_and_come_back_by_themselves() {
     let messages = ann.set_up().await;
     let mut acknowledged = vec!["first".to_owned()];
     assert_eq!(ann.send(&messages, "first").await.unwrap().0, 201);
-    disk.fill();
-    // Refused once the node has looked; what was accepted before is stored.
+    // Less than the reserve is left, but enough for what is accepted until the node has looked.
+    fs::write(disk.filler(), vec![1; 52 << 20]).unwrap();
     let refused = loop {
         let name = format!("m{}", acknowledged.len());
         let (status, problem) = ann.send(&messages, &name).await.unwrap();

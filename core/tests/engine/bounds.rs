@@ -255,7 +255,14 @@ async fn a_refused_send_states_the_reason() {
     let (group, direct) = (world.group(&[ben]).await, world.direct(ann, ben).await);
     let engine = world.start().await;
     assert_eq!(code(engine.submit(ann, text(group, "hello")).await), ProblemCode::NotAMember);
-    pabal_core::ports::Directory::block(&*world.directory, ben, ann).await.expect("blocks");
+    pabal_core::ports::Directory::block(
+        &*world.directory,
+        ben,
+        ann,
+        pabal_core::ports::RelationLimits::DEFAULT,
+    )
+    .await
+    .expect("blocks");
     assert_eq!(code(engine.submit(ann, text(direct, "hello")).await), ProblemCode::Blocked);
     send_hello(&engine, ben, direct).await;
 }

@@ -61,8 +61,10 @@ pub fn repair(folder: &Path, partitions: u16) -> Result<RepairReport, OpenError>
     let config = EmbeddedConfig { partitions: recorded.partitions, ..EmbeddedConfig::default() };
     // The rows of the chain, if there are any, say how far what is left reaches.
     let recorded = Recorded { secret: recorded.secret, ..recorded };
-    let copied = Database::open_at(&scratch, folder, &config, Some(recorded))
-        .and_then(|database| copy_rows(&database, folder, &new, &config, &mut report));
+    let copied =
+        Database::open_at(&scratch, folder, &config, Some(recorded)).and_then(|database| {
+            copy_rows(&database, folder, &new, &config, marked(folder, recorded), &mut report)
+        });
     mirror::remove(&scratch).map_err(unavailable)?;
     if let Err(error) = copied {
         mirror::remove(&new).map_err(unavailable)?;
@@ -123,8 +125,7 @@ fn keep_whole_batches(
             ));
         }
     }
-    let marked = recorded.secret.and_then(|_| mark::read(&folder::mark_path(folder)).ok()?);
-    if let (Some(marked), Some(row)) = (marked.as_ref().map(Reached::decode), last) {
+    if let (Some(marked), Some(row)) = (marked(folder, recorded), last) {
         let lost = marked.messages.saturating_sub(row.messages);
         if marked.counter > row.counter {
             report.lost_messages += lost;
@@ -136,6 +137,12 @@ fn keep_whole_batches(
         }
     }
     Ok(())
+}
+
+/// What the mark of the damaged store says, if it can be read.
+fn marked(folder: &Path, recorded: Recorded) -> Option<Reached> {
+    recorded.secret?;
+    mark::read(&folder::mark_path(folder)).ok()?.as_ref().map(Reached::decode)
 }
 
 /// The whole batches of a journal, and its first unreadable part.
@@ -209,6 +216,7 @@ fn copy_rows(
     folder: &Path,
     to: &Path,
     config: &EmbeddedConfig,
+    marked: Option<Reached>,
     report: &mut RepairReport,
 ) -> Result<(), OpenError> {
     let damaged = |error: &dyn std::fmt::Display| OpenError::damaged(folder, error);
@@ -230,6 +238,10 @@ fn copy_rows(
     copy.publish();
     let reached = Reached::of(&copy).map_err(|error| damaged(&error))?;
     drop(copy);
+    // Exact in a store that had a chain from its first batch on; in an older one, which has more
+    // messages than the chain counts, the gaps say it.
+    let counted = marked.map_or(0, |marked| marked.messages).max(reached.messages);
+    report.lost_messages = report.lost_messages.max(counted.saturating_sub(report.messages));
     mark::create(&folder::mark_path(to), &reached.encode())
         .and_then(|()| super::export::sync_folders(to))
         .map_err(|error| OpenError::unavailable(folder, error))

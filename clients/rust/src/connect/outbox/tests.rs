@@ -41,7 +41,11 @@ impl Scene {
     fn open_line(&self) -> OpenLine {
         let (socket, written) = Socket::unconnected();
         let session = Some(Arc::new(Session::detached()));
-        self.route.send_replace(Route { session, socket: Some(socket.clone()), ..Route::default() });
+        self.route.send_replace(Route {
+            session,
+            socket: Some(socket.clone()),
+            ..Route::default()
+        });
         OpenLine { socket, written }
     }
 
