@@ -55,8 +55,8 @@ mod tests {
             (2, 0xea75_1304),
             (3, 0xa1c9_a2ca),
             (4, 0xb1de_7460),
-            (5, 0xd6e3_d4f4),
-            (6, 0),
+            (5, 0xc0cc_f121),
+            (6, 0x6a0c_8d5a),
         ];
         assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]

@@ -8,4 +8,4 @@ CREATE TABLE known_networks (
 ) STRICT, WITHOUT ROWID;
 
 -- They are forgotten by age.
-CREATE INDEX known_networks_by_age ON known_networks (seen_at);
+CREATE INDEX known_networks_by_age ON known_networks (seen_at, user_id, network);

@@ -1,7 +1,6 @@
 -- A second copy of every row, as an index over all columns of its table, on other pages. The pages of SQLite
 -- carry no checksum; with the copy, `PRAGMA integrity_check` finds a changed letter in either of the two.
--- friends has friends_by_friend, which covers both of its columns; known_networks has known_networks_by_age, which
--- holds the primary key, too.
+-- friends has friends_by_friend and known_networks has known_networks_by_age, which cover all of their columns.
 
 CREATE INDEX users_copy ON users
     (user_id, username, username_key, display_name, status_text, avatar_url, created_at, disabled);
