@@ -1,12 +1,20 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run chat cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
+.PHONY: help run dist chat cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
 
 run: ## Start one node on http://127.0.0.1:8080 with its data in ./data
 	cargo run --release --locked -p pabal-cli --no-default-features -- serve --listen 127.0.0.1:8080 --data data
+
+PACKAGE = $(or $(CARGO_TARGET_DIR),target)/package
+
+dist: ## The program for packages and images, its line tables in a file beside it: target/package/pabal, pabal.debug
+	cargo build --profile dist --locked -p pabal-cli
+	mkdir -p $(PACKAGE)
+	objcopy --only-keep-debug --compress-debug-sections $(PACKAGE)/../dist/pabal $(PACKAGE)/pabal.debug
+	objcopy --strip-debug --add-gnu-debuglink=$(PACKAGE)/pabal.debug $(PACKAGE)/../dist/pabal $(PACKAGE)/pabal
 
 chat: ## The terminal client on that node: make chat ARGS="--user ann --sign-up"
 	cargo run --release --locked -p pabal-cli --no-default-features --features chat -- chat $(ARGS)
@@ -17,7 +25,7 @@ cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, un
 
 faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATION=60s (without: each kind once)
 	cargo run --locked -p pabal-tests --bin faults -- $(if $(SEED),--seed $(SEED)) \
-		$(if $(DURATION),--duration $(DURATION)) $(if $(LIE),--lie $(LIE))
+		$(if $(DURATION),--duration $(DURATION)) $(if $(CORRUPTION),--corruption $(CORRUPTION))
 
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do), k6
 	tests/servers/install.sh

@@ -68,3 +68,19 @@ fn the_systems_of_the_readme_have_the_figures_of_the_peers_document() {
     assert!(checked >= 15, "{checked} figures in the table of systems");
     assert_eq!(unknown, Vec::<&str>::new(), "not in benches/lab/peers/README.md");
 }
+
+#[test]
+fn other_documents_have_the_published_figures_of_a_cell() {
+    const CELLS: [&str; 3] = ["`measure fanout`", "`measure long-poll`", "`measure idle`"];
+    let (scale, benches) = (document("docs/scale.md"), document("benches/README.md"));
+    let results = block(&benches, RESULTS).expect("benches/README.md has a block of results");
+    let published: BTreeSet<_> = rows(results).concat().into_iter().flat_map(figures).collect();
+    for cell in CELLS {
+        let row = scale.lines().find(|line| line.contains(cell)).expect("a row of the cell");
+        let measured: Vec<_> = figures(row).into_iter().filter(|it| it.contains('.')).collect();
+        assert!(!measured.is_empty(), "{row}");
+        for figure in measured {
+            assert!(published.contains(figure), "{figure} is not published: {row}");
+        }
+    }
+}

@@ -126,6 +126,9 @@
 pub mod model;
 pub mod protocol;
 pub mod engine;
+mod backoff;
 mod error;
 pub mod ports;
 pub mod memory;
+
+pub use self::backoff::Backoff;

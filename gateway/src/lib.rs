@@ -17,7 +17,6 @@ pub mod backup;
 pub mod control;
 pub mod server;
 pub mod tls;
-mod backoff;
 mod descriptors;
 mod https;
 mod peers;

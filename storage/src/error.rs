@@ -8,13 +8,13 @@ use std::fmt;
 pub struct ConnectError {
     /// Host, port and database, without user and password.
     location: String,
-    why: Why,
+    failure: ConnectFailure,
 }
 
 /// The cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum ConnectFailure {
     /// The address is invalid. Do not retry; correct it.
     Address(String),
     /// The server rejects the connection or the request: wrong password, unknown database, missing
@@ -33,18 +33,18 @@ pub enum Why {
 }
 
 impl ConnectError {
-    pub(crate) fn new(url: &str, why: Why) -> Self {
-        Self { location: location(url).to_owned(), why }
+    pub(crate) fn new(url: &str, failure: ConnectFailure) -> Self {
+        Self { location: location(url).to_owned(), failure }
     }
 
     /// The cause.
-    pub const fn why(&self) -> &Why {
-        &self.why
+    pub const fn failure(&self) -> &ConnectFailure {
+        &self.failure
     }
 
     /// Whether the same call may succeed later.
     pub const fn retryable(&self) -> bool {
-        matches!(self.why, Why::Unreachable(_))
+        matches!(self.failure, ConnectFailure::Unreachable(_))
     }
 }
 
@@ -52,27 +52,31 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let location = &self.location;
         let one_line = |detail: &str| detail.split_whitespace().collect::<Vec<_>>().join(" ");
-        match &self.why {
-            Why::Address(detail) => write!(f, "the address cannot be used: {}", one_line(detail)),
-            Why::Refused(detail) => write!(f, "{location} refuses: {}", one_line(detail)),
-            Why::Unreachable(detail) => {
+        match &self.failure {
+            ConnectFailure::Address(detail) => {
+                write!(f, "the address cannot be used: {}", one_line(detail))
+            }
+            ConnectFailure::Refused(detail) => {
+                write!(f, "{location} refuses: {}", one_line(detail))
+            }
+            ConnectFailure::Unreachable(detail) => {
                 write!(f, "{location} cannot be reached: {}", one_line(detail))
             }
-            Why::Newer(version) => {
+            ConnectFailure::Newer(version) => {
                 write!(
                     f,
                     "{location} was created by a newer release: it has schema version {version}"
                 )
             }
-            Why::Older(version) => {
+            ConnectFailure::Older(version) => {
                 write!(f, "{location} has schema version {version}: run `pabal migrate`")
             }
-            Why::Partitions(recorded, asked) => write!(
+            ConnectFailure::Partitions(recorded, asked) => write!(
                 f,
                 "{location} was created for {recorded} partitions and cannot be used with {asked}: a \
                  channel would change its partition and its order"
             ),
-            Why::Altered(version) => {
+            ConnectFailure::Altered(version) => {
                 write!(
                     f,
                     "{location} has schema version {version}, which differs from the one of this release"
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line() {
-        let why = Why::Refused("a line\nand another".to_owned());
+        let why = ConnectFailure::Refused("a line\nand another".to_owned());
         let error = ConnectError::new("postgres://ann:secret@h/chat", why);
         assert_eq!(error.to_string(), "h/chat refuses: a line and another");
     }

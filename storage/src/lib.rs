@@ -3,7 +3,6 @@
 
 #[cfg(any(feature = "cassandra", feature = "postgres"))]
 pub mod error;
-mod backoff;
 mod send_window;
 mod codec;
 pub mod embedded;

@@ -11,7 +11,7 @@ use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, Timestamp, UserId};
 use pabal_core::ports::{Appended, HistoryStore, PageFrom};
 use pabal_servers::{Cassandra, Missing, Shared, started};
-use pabal_storage::error::Why;
+use pabal_storage::error::ConnectFailure;
 use pabal_storage::history::CassandraHistoryStore;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -425,9 +425,9 @@ async fn another_number_of_partitions_is_refused() {
     let url = location(server).await;
     for _ in 0..2 {
         let history = connect(&url).await;
-        history.keep_to(&url, 16).await.unwrap();
-        let error = history.keep_to(&url, 32).await.unwrap_err();
-        assert_eq!(*error.why(), Why::Partitions(16, 32));
+        history.require_partitions(&url, 16).await.unwrap();
+        let error = history.require_partitions(&url, 32).await.unwrap_err();
+        assert_eq!(*error.failure(), ConnectFailure::Partitions(16, 32));
         let line = error.to_string();
         assert!(
             line.contains("was created for 16 partitions and cannot be used with 32"),
@@ -440,7 +440,8 @@ async fn another_number_of_partitions_is_refused() {
     // If two nodes start concurrently, one of them decides.
     let url = location(server).await;
     let history = connect(&url).await;
-    let (first, second) = tokio::join!(history.keep_to(&url, 16), history.keep_to(&url, 32));
+    let (first, second) =
+        tokio::join!(history.require_partitions(&url, 16), history.require_partitions(&url, 32));
     assert!(first.is_ok() != second.is_ok(), "{first:?} and {second:?}");
 }
 
@@ -449,7 +450,7 @@ async fn an_unusable_address_gives_a_one_line_error() {
     let server = started!(server());
     let url = server.keyspace();
     let error = CassandraHistoryStore::connect(&url).await.map(drop).unwrap_err();
-    assert_eq!(*error.why(), Why::Older(0));
+    assert_eq!(*error.failure(), ConnectFailure::Older(0));
     assert!(error.to_string().ends_with("has schema version 0: run `pabal migrate`"), "{error}");
     for _ in 0..2 {
         CassandraHistoryStore::migrate(&url).await.unwrap();
@@ -461,7 +462,7 @@ async fn an_unusable_address_gives_a_one_line_error() {
         CassandraHistoryStore::connect(&url).await.map(drop).unwrap_err(),
         CassandraHistoryStore::migrate(&url).await.unwrap_err(),
     ] {
-        assert_eq!(*error.why(), Why::Newer(9_000));
+        assert_eq!(*error.failure(), ConnectFailure::Newer(9_000));
     }
     let unused_port = pabal_servers::spare_ports(1)[0];
     let unreachable = format!("cassandra://ann:secret@127.0.0.1:{unused_port}/chat");

@@ -14,7 +14,7 @@ const DOCUMENTS: [&str; 6] = [
     "docs/operations.md",
 ];
 /// Folders at the top level, with which the name of a file begins.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "benches/",
     "cli/",
     "clients/",
@@ -24,6 +24,7 @@ const FOLDERS: [&str; 10] = [
     "docs/",
     "gateway/",
     "storage/",
+    "tests/",
     "transports/",
 ];
 

@@ -16,6 +16,7 @@ mod sse;
 pub mod close;
 mod commands;
 mod sessions;
+mod mounted;
 pub mod layers;
 pub mod http;
 mod admission;

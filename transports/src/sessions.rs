@@ -17,8 +17,9 @@ use crate::http::{
     require_method, with_allow,
 };
 use crate::meter::{ConnectionMeter, Meters};
+use crate::mounted::Mounted;
 use crate::requests::Requests;
-use crate::transport::{Attach, Location, Mounted, ResponseFuture, Transport, respond};
+use crate::transport::{Attach, Location, ResponseFuture, Transport, respond};
 use crate::websocket::HandshakeKind;
 use crate::{LongPolling, ServerSentEvents, ShortPolling, WebSocket, commands};
 

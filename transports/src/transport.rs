@@ -21,12 +21,10 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use pabal_core::engine::{Engine, Session};
 use pabal_core::protocol::Problem;
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::http::{Body, Query, problem_response};
-use crate::layers::{MeterLayer, RateLimitLayer, TraceLayer};
 use crate::meter::{ConnectionMeter, TransportMeter};
-use crate::requests::Requests;
 
 /// A way to read from a session. Clones share their state and are cheap: each request is served by one.
 pub trait Transport:
@@ -101,37 +99,6 @@ impl Attach {
 
 /// The future of a transport's response. Dropping it detaches the reader and loses nothing.
 pub type ResponseFuture = BoxFuture<'static, Result<::http::Response<Body>, Infallible>>;
-type Call = Box<dyn Fn(Attach) -> ResponseFuture + Send + Sync>;
-type Describe = Box<dyn Fn(&Location<'_>) -> serde_json::Value + Send + Sync>;
-
-/// A transport within its layers, as an entry of the table of mounted ones. Here its type is erased, so
-/// that the table holds any transport; the box of the future is the only allocation per request.
-pub(crate) struct Mounted {
-    pub(crate) name: &'static str,
-    pub(crate) mount: &'static str,
-    pub(crate) reads: bool,
-    pub(crate) waits: bool,
-    pub(crate) describe: Describe,
-    pub(crate) call: Call,
-}
-
-impl Mounted {
-    pub(crate) fn new<T: Transport>(transport: T, requests: &Requests) -> Self {
-        let described = transport.clone();
-        let metered = MeterLayer.layer(transport);
-        let limited = RateLimitLayer::new(requests.clone()).layer(metered);
-        let service = TraceLayer::new(T::NAME).layer(limited);
-        Self {
-            name: T::NAME,
-            mount: T::MOUNT,
-            reads: T::READS,
-            waits: T::WAITS,
-            describe: Box::new(move |at| described.describe(at)),
-            // The contract says that `poll_ready` is ready at once, so the call needs no poll before it.
-            call: Box::new(move |attach| Box::pin(service.clone().call(attach))),
-        }
-    }
-}
 
 /// The response of a handler: its own, or the one for its problem.
 pub fn respond(result: Result<::http::Response<Body>, Problem>) -> ::http::Response<Body> {

@@ -372,9 +372,9 @@ fn a_figure_that_pabal_lacks_is_named() {
 fn a_cell_that_lost_a_message_is_shown_and_drawn_nowhere() {
     let mut records = whole();
     let socket = records.iter().position(|one| one.cell.plan.transport == Transport::WebSocket);
-    let spoiled = &mut records[socket.expect("there is one")];
-    spoiled.verdict.lost = 3;
-    let name = spoiled.cell.name();
+    let faulty = &mut records[socket.expect("there is one")];
+    faulty.verdict.lost = 3;
+    let name = faulty.cell.name();
     let missing = vec![("sse/odd".to_owned(), "interrupted".to_owned())];
     let findings = Findings::new(origin(), records, missing, Vec::new());
     assert!(!findings.is_clean());

@@ -62,41 +62,39 @@ fn one(
         users
     };
     let server = Server::pabal(&setting.pabal, folder.path(), &[])?;
-    let Opened { mut swarm, before, steps, last: opened } =
-        Opened::sessions(&server, &users, transport, sessions, SETTLE)?;
-    let a_session = |from: u64, to: u64, sessions: usize| {
-        to.saturating_sub(from) as f64 / 1024.0 / sessions as f64
-    };
-    let thousands = steps.windows(2).map(|step| figure(a_session(step[0], step[1], 1000)));
+    let mut opened = Opened::sessions(&server, &users, transport, sessions, SETTLE)?;
+    let thousands = opened.steps.windows(2).map(|step| figure(a_session(step[0], step[1], 1000)));
     report.note(format!(
         "{transport:?}: {} MiB before; KiB a session, thousand by thousand: {}",
-        figure(before as f64 / 1024.0 / 1024.0),
+        figure(opened.before as f64 / 1024.0 / 1024.0),
         thousands.collect::<Vec<_>>().join(" ")
     ));
-    // The first sessions reuse free memory of the allocator, so the later half is reported, too.
-    let half = steps.len() / 2;
-    let later = a_session(steps[half], opened, (steps.len() - 1 - half) * 1000);
-    let mut kib = a_session(before, opened, sessions);
+    let (all, later) = (opened.over_all(), opened.over_the_later_half());
+    let mut kib = opened.a_session();
     report.note(format!(
         "{transport:?}: {} KiB a session over all, {} over the later half",
-        figure(kib),
+        figure(all),
         figure(later)
     ));
-    kib = kib.max(later);
     if !setting.quick {
         let cpu = server.cpu()?;
-        settle(&mut swarm, PINGED)?;
+        settle(&mut opened.swarm, PINGED)?;
         let cpu = (server.cpu()? - cpu).as_secs_f64() * 1e6 / PINGED.as_secs_f64();
         let waited = server.rss()?;
         report.note(format!(
             "{transport:?}: {} KiB a session over all after {} s; {} µs of CPU a second and session",
-            figure(a_session(before, waited, sessions)),
+            figure(a_session(opened.before, waited, sessions)),
             PINGED.as_secs(),
             figure(cpu / sessions as f64)
         ));
-        kib = kib.max(a_session(before, waited, sessions));
+        kib = kib.max(a_session(opened.before, waited, sessions));
     }
     Ok(kib)
+}
+
+/// KiB for each of `sessions` that were opened while the memory changed from `from` to `to` bytes.
+fn a_session(from: u64, to: u64, sessions: usize) -> f64 {
+    to.saturating_sub(from) as f64 / 1024.0 / sessions as f64
 }
 
 /// Idle sessions on a server, and its resident memory in bytes while they were opened.
@@ -146,6 +144,21 @@ impl Opened {
         let last = server.rss()?;
         steps.push(last);
         Ok(Self { swarm, before, steps, last })
+    }
+
+    /// KiB a session. The first sessions reuse free memory of the allocator, so this is the larger of
+    /// the figures over all sessions and over the later half of them.
+    pub fn a_session(&self) -> f64 {
+        self.over_all().max(self.over_the_later_half())
+    }
+
+    fn over_all(&self) -> f64 {
+        a_session(self.before, self.last, (self.steps.len() - 1) * 1000)
+    }
+
+    fn over_the_later_half(&self) -> f64 {
+        let half = self.steps.len() / 2;
+        a_session(self.steps[half], self.last, (self.steps.len() - 1 - half) * 1000)
     }
 }
 

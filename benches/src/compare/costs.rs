@@ -52,9 +52,9 @@ pub struct Size {
 
 impl Size {
     /// About 15 s a program and pair for all cells.
-    pub const QUICK: Self = Self { span_ms: 1_000, settle_ms: 500, idle_sessions: 3_000 };
+    pub const QUICK: Self = Self { span_ms: 1_000, settle_ms: 500, idle_sessions: 8_000 };
     /// About 30 s a program and pair for all cells.
-    pub const FULL: Self = Self { span_ms: 3_000, settle_ms: 2_000, idle_sessions: 5_000 };
+    pub const FULL: Self = Self { span_ms: 3_000, settle_ms: 2_000, idle_sessions: 12_000 };
 
     fn users(self) -> usize {
         let idle = (self.idle_sessions + FIRST).div_ceil(SESSIONS_PER_USER);
@@ -129,7 +129,11 @@ impl Subject {
         Client::connect(server.address())?.group(&members[0], &members[1..])?;
         let settling = Duration::from_millis(self.size.settle_ms);
         let opened = Opened::sessions(&server, members, transport, sessions, settling)?;
-        Ok(opened.last.saturating_sub(opened.before) as f64 / 1024.0 / sessions as f64)
+        let kib = opened.a_session();
+        if kib == 0.0 {
+            return Err(format!("{sessions} sessions fit into free memory: measure more").into());
+        }
+        Ok(kib)
     }
 
     fn sends(&self) -> Outcome<Vec<Cost>> {

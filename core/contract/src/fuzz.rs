@@ -28,7 +28,7 @@ const MAX_BYTES: usize = 256 << 10;
 /// # Panics
 /// If the property does not hold, with the smallest failing input; if `PABAL_FUZZ_SECONDS` is not a
 /// number.
-pub fn for_a_while<S: Strategy>(
+pub fn run_for_budget<S: Strategy>(
     source: &'static str,
     strategy: S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
@@ -106,7 +106,7 @@ impl Mutation {
 
 /// Inputs of `strategy` with up to four mutations: flipped bits; removed, repeated or replaced
 /// pieces; truncation; inserted `tokens` and random bytes. One in five inputs is unchanged.
-pub fn spoiled(
+pub fn mutated(
     strategy: impl Strategy<Value = Vec<u8>>,
     tokens: &'static [&'static [u8]],
 ) -> impl Strategy<Value = Vec<u8>> {

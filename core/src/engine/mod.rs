@@ -12,7 +12,6 @@
 mod limits;
 mod stats;
 mod rate_limiter;
-mod backoff;
 mod tasks;
 mod node_inboxes;
 mod membership_cache;

@@ -3,11 +3,11 @@
 use pabal_core::model::MAX_PARTITIONS;
 #[cfg(feature = "cluster")]
 use pabal_storage::redis::RedisUrl;
-use tracing_subscriber::EnvFilter;
 
 use super::ConfigError;
 use super::keys::Config;
 use super::values::is_http;
+use crate::telemetry::parse_filter;
 
 /// The largest count. It serves as "no limit", and a sum of a few such counts does not overflow.
 const MOST: usize = 1_000_000_000;
@@ -31,9 +31,7 @@ impl Config {
         if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
             return wrong("telemetry.sample_ratio", "must be 0 to 1");
         }
-        if let Err(error) = EnvFilter::try_new(&log.filter) {
-            return wrong("log.filter", &error.to_string());
-        }
+        parse_filter(&log.filter)?;
         match (node.latitude, node.longitude) {
             (None, None) => {}
             (Some(latitude), Some(longitude)) => {

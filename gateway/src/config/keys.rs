@@ -286,8 +286,9 @@ section! {
 section! {
     /// Log lines on standard error.
     Log {
-        /// Log filter in the syntax of `tracing`, such as `info` or `pabal_core=debug,warn`. By
-        /// default the lines of the embedded store are reduced to warnings.
+        /// Log levels for everything, or for targets by prefix, such as `info` or
+        /// `pabal_core=debug,warn`. By default the lines of the embedded store are reduced to
+        /// warnings.
         filter: String = "info,fjall=warn,lsm_tree=warn".into(),
         /// Format of log lines.
         format: LogFormat = LogFormat::Text,

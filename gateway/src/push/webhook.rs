@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use pabal_core::Backoff;
 use pabal_core::model::{Timestamp, UserId};
 use pabal_core::ports::{Clock, Notification, PushNotifier, PushPosition, QueuedNotification};
 use pabal_core::protocol::MessageView;
@@ -17,12 +18,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, ClientError};
-use crate::backoff::Backoff;
 use crate::config;
 
 /// The waits while the queue is unavailable.
-const QUEUE_BACKOFF: Backoff =
-    Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+const QUEUE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 /// How many notifications are read from the queue at a time.
 const BATCH: usize = 64;
 
@@ -80,10 +79,10 @@ impl Webhook {
             client,
             posts: Arc::new(Semaphore::new(push.concurrent_posts)),
             max_in_progress: push.waiting_retries,
-            backoff: Backoff {
-                first: Duration::from_millis(push.first_retry_ms),
-                longest: Duration::from_millis(push.longest_retry_ms),
-            },
+            backoff: Backoff::new(
+                Duration::from_millis(push.first_retry_ms),
+                Duration::from_millis(push.longest_retry_ms),
+            ),
             give_up_after: Duration::from_secs(u64::from(push.give_up_after_hours) * 3_600),
         })
     }
@@ -92,7 +91,7 @@ impl Webhook {
     pub async fn run(self, stop: CancellationToken) {
         let mut in_progress: JoinSet<()> = JoinSet::new();
         let work = async {
-            let (mut position, mut failures) = (PushPosition::default(), 0);
+            let (mut position, mut backoff) = (PushPosition::default(), QUEUE_BACKOFF);
             loop {
                 while in_progress.len() >= self.max_in_progress {
                     in_progress.join_next().await;
@@ -101,7 +100,7 @@ impl Webhook {
                 let capacity = (self.max_in_progress - in_progress.len()).min(BATCH);
                 match self.queue.pending(position, capacity).await {
                     Ok(entries) => {
-                        failures = 0;
+                        backoff.reset();
                         position = entries.last().map_or(position, |entry| entry.position);
                         for entry in entries {
                             in_progress.spawn(self.clone().deliver(entry));
@@ -109,8 +108,7 @@ impl Webhook {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot read the push queue; retrying");
-                        failures += 1;
-                        tokio::time::sleep(QUEUE_BACKOFF.wait(failures, None)).await;
+                        tokio::time::sleep(backoff.next_jittered(rand::random(), None)).await;
                     }
                 }
             }
@@ -126,7 +124,7 @@ impl Webhook {
     /// queue.
     async fn deliver(self, entry: QueuedNotification) {
         let QueuedNotification { position, notification } = entry;
-        let mut failures = 0;
+        let mut backoff = self.backoff;
         loop {
             let age = self.clock.now().since(notification.queued_at);
             if age >= self.give_up_after {
@@ -143,18 +141,16 @@ impl Webhook {
                     break;
                 }
                 Outcome::Retry(requested) => {
-                    failures += 1;
                     let left = self.give_up_after.saturating_sub(age);
-                    let wait = self.backoff.wait(failures, requested).min(left);
-                    tokio::time::sleep(wait).await;
+                    let wait = backoff.next_jittered(rand::random(), requested);
+                    tokio::time::sleep(wait.min(left)).await;
                 }
             }
         }
-        let mut failures = 0;
+        let mut backoff = QUEUE_BACKOFF;
         while let Err(error) = self.queue.confirm(&[position]).await {
             tracing::warn!(%error, "cannot remove a notification from the push queue; retrying");
-            failures += 1;
-            tokio::time::sleep(QUEUE_BACKOFF.wait(failures, None)).await;
+            tokio::time::sleep(backoff.next_jittered(rand::random(), None)).await;
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pabal_core::ports::{BoxFuture, Clock, HistoryStore};
 use pabal_storage::directory::PostgresDirectory;
-use pabal_storage::error::Why;
+use pabal_storage::error::ConnectFailure;
 use pabal_storage::history::CassandraHistoryStore;
 use pabal_storage::redis::{ConnectError, InvalidRedisUrl, RedisConfig, RedisStore, RedisUrl};
 
@@ -91,7 +91,7 @@ async fn connect_redis(url: &str, partitions: u16) -> Result<RedisStore, StoresE
         StoresError::Server { key, why }
     })?;
     let store = RedisStore::connect(&url, &RedisConfig::default()).await.map_err(unusable)?;
-    store.keep_to(partitions).await.map_err(unusable)?;
+    store.require_partitions(partitions).await.map_err(unusable)?;
     Ok(store)
 }
 
@@ -100,9 +100,9 @@ async fn connect_cassandra(
     partitions: u16,
 ) -> Result<CassandraHistoryStore, StoresError> {
     let store = CassandraHistoryStore::connect(url).await.map_err(unusable("storage.history"))?;
-    let kept = store.keep_to(url, partitions).await;
-    kept.map_err(|error| match error.why() {
-        Why::Partitions(..) => unusable("storage.partitions")(error),
+    let kept = store.require_partitions(url, partitions).await;
+    kept.map_err(|error| match error.failure() {
+        ConnectFailure::Partitions(..) => unusable("storage.partitions")(error),
         _ => unusable("storage.history")(error),
     })?;
     Ok(store)

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{FilterExt, Targets};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, ParseError, Targets};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use super::export::{ExportError, Exporter};
 use crate::config::{Config, ConfigError, LogFormat};
@@ -57,7 +57,7 @@ pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, TelemetryEr
     // A line needs both filters: the configured one cannot enable lower levels of these libraries.
     let silenced = SILENCED.map(|part| (part, LevelFilter::INFO));
     let allowed = Targets::new().with_default(LevelFilter::TRACE).with_targets(silenced);
-    let lines = lines.with_filter(filter(&config.log.filter)?.and(allowed));
+    let lines = lines.with_filter(parse_filter(&config.log.filter)?.and(allowed));
     let telemetry = &config.telemetry;
     let start =
         |url: &String| Exporter::start(url, telemetry, config.node.name.as_str(), runtime.clone());
@@ -81,9 +81,33 @@ impl Telemetry {
     }
 }
 
-fn filter(text: &str) -> Result<EnvFilter, ConfigError> {
-    EnvFilter::try_new(text).map_err(|error| ConfigError::Value {
+/// Reads `log.filter`: levels for everything, or for targets by prefix, separated by commas. Filters
+/// of spans and fields, which need regular expressions, are not part of it.
+pub(crate) fn parse_filter(text: &str) -> Result<Targets, ConfigError> {
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::ERROR));
+    }
+    parts.join(",").parse().map_err(|error: ParseError| ConfigError::Value {
         key: "log.filter".to_owned(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_sets_levels_for_everything_and_for_targets() {
+        let filter = parse_filter(" warn, pabal_core=debug,").expect("is valid");
+        assert!(filter.would_enable("pabal_core::engine", &Level::DEBUG));
+        assert!(filter.would_enable("fjall", &Level::WARN));
+        assert!(!filter.would_enable("fjall", &Level::INFO));
+        assert!(parse_filter("").expect("is valid").would_enable("fjall", &Level::ERROR));
+        assert!(parse_filter("a=b=c").is_err());
+        assert!(parse_filter("pabal_core=loud").is_err());
+    }
 }

@@ -7,5 +7,6 @@ mod metrics;
 mod process;
 
 pub use export::ExportError;
+pub(crate) use log::parse_filter;
 pub use log::{Telemetry, TelemetryError, start};
 pub use metrics::{Metrics, Sources};

@@ -1,4 +1,4 @@
-//! Fuzz target of WebSocket input: frames of a client, spoiled, through a real connection into the engine,
+//! Fuzz target of WebSocket input: frames of a client, mutated, through a real connection into the engine,
 //! while another client listens.
 
 mod readers;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
-use pabal_contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{mutated, run_for_budget};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -269,15 +269,15 @@ fn websocket() {
         let witness = Witness::listen(&node, &bob).await;
         (node, ann, channel_id, witness)
     });
-    // The channel is written in before anything is spoiled.
+    // The channel is written in before anything is mutated.
     let frames = pieces().prop_map(move |pieces| {
         pieces.iter().flat_map(|piece| piece.frames(&channel_id)).collect::<Vec<u8>>()
     });
     let chunk = prop_oneof![2 => Just(usize::MAX), 1 => 1..40_usize];
     let sent = Cell::new(0);
     // Several at once, beside each other.
-    let clients = vec((spoiled(frames, TOKENS), chunk), 1..9);
-    for_a_while(file!(), clients, |clients| {
+    let clients = vec((mutated(frames, TOKENS), chunk), 1..9);
+    run_for_budget(file!(), clients, |clients| {
         runtime.block_on(async {
             let met = clients.iter().map(async |(bytes, chunk)| {
                 meets(Raw::open(&node, &ann).await, bytes, *chunk).await

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use clap::Parser;
-use pabal_contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{mutated, run_for_budget};
 use pabal_gateway::config::{Config, ConfigError, ServeFlags, Source, Sources, print};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -194,7 +194,7 @@ fn names_a_setting(
 
 #[test]
 fn configuration_of_a_file() {
-    for_a_while(file!(), settings(), |settings| {
+    run_for_budget(file!(), settings(), |settings| {
         let text = written(&settings);
         let given = file(&text);
         let flags = ServeFlags { config: Some(given.path.clone()), ..ServeFlags::default() };
@@ -233,7 +233,7 @@ fn configuration_of_a_file() {
 
 #[test]
 fn configuration_of_the_environment() {
-    for_a_while(file!(), settings(), |settings| {
+    run_for_budget(file!(), settings(), |settings| {
         let name = |section: &str, key: &str| format!("PABAL_{section}_{key}").to_uppercase();
         let variables: Vec<_> = settings
             .iter()
@@ -313,7 +313,7 @@ fn configuration_of_flags() {
         4 => (select(FLAGS), select(GIVEN)).prop_map(|(flag, value)| vec![flag, value]),
         1 => select(FLAGS).prop_map(|flag| vec![flag]),
     ];
-    for_a_while(file!(), vec(argument, 0..6), |arguments| {
+    run_for_budget(file!(), vec(argument, 0..6), |arguments| {
         let all = ["serve"].into_iter().chain(arguments.concat());
         let Ok(Serve { flags }) = Serve::try_parse_from(all) else {
             return Ok(());
@@ -332,7 +332,7 @@ fn configuration_of_flags() {
 #[test]
 fn configuration_of_a_corrupted_file() {
     let whole = settings().prop_map(|settings| written(&settings).into_bytes());
-    for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
+    run_for_budget(file!(), mutated(whole, TOKENS), |bytes| {
         let given = file("");
         std::fs::write(&given.path, &bytes).unwrap();
         let flags = ServeFlags { config: Some(given.path.clone()), ..ServeFlags::default() };

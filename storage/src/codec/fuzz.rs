@@ -1,6 +1,6 @@
 //! Fuzz targets of stored messages, positions, keys and notifications, valid and mutated.
 
-use pabal_contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{mutated, run_for_budget};
 use pabal_core::model::{ChannelId, Message, MessageId, Timestamp, UserId};
 use pabal_core::ports::Notification;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ fn wrong(value: &[u8]) -> Option<DecodeError> {
 #[test]
 fn stored_messages() {
     let value = any_message().prop_map(|message| encoded(&message));
-    for_a_while(file!(), spoiled(value, TOKENS), |value| {
+    run_for_budget(file!(), mutated(value, TOKENS), |value| {
         let (channel_id, message_id) = (ChannelId::new(7), MessageId::new(9));
         match decode_message(channel_id, message_id, &value) {
             Ok(message) => {
@@ -100,7 +100,7 @@ fn stored_keys() {
     let key = any::<(u64, u64)>().prop_map(|(channel, id)| {
         message_key(ChannelId::new(channel), MessageId::new(id)).to_vec()
     });
-    for_a_while(file!(), spoiled(key, TOKENS), |key| {
+    run_for_budget(file!(), mutated(key, TOKENS), |key| {
         let number =
             |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         match decode_id(&key) {
@@ -125,7 +125,7 @@ fn stored_notifications() {
         let (user_id, queued_at) = (UserId::new(user_id), Timestamp::from_micros(queued_at));
         notification::encode(&Notification { user_id, message, queued_at })
     });
-    for_a_while(file!(), spoiled(value, TOKENS), |value| {
+    run_for_budget(file!(), mutated(value, TOKENS), |value| {
         match notification::decode(&value) {
             Ok(notification) => prop_assert!(notification::encode(&notification) == value),
             Err(error) => {

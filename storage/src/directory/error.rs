@@ -12,7 +12,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 #[cfg(feature = "postgres")]
-use crate::error::{ConnectError, Why};
+use crate::error::{ConnectError, ConnectFailure};
 
 /// The name of PostgreSQL's constraint that usernames are unique.
 const USERNAME_CONSTRAINT: &str = "users_have_different_names";
@@ -224,12 +224,12 @@ pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
             let code = cause.code().unwrap_or_default();
             let passing = ["08", "53", "57"].iter().any(|class| code.starts_with(class));
             let said = cause.message().to_owned();
-            if passing { Why::Unreachable(said) } else { Why::Refused(said) }
+            if passing { ConnectFailure::Unreachable(said) } else { ConnectFailure::Refused(said) }
         }
-        sqlx::Error::Tls(cause) => Why::Refused(format!("TLS: {cause}")),
-        sqlx::Error::Configuration(cause) => Why::Address(cause.to_string()),
-        sqlx::Error::Io(cause) => Why::Unreachable(cause.to_string()),
-        other => Why::Unreachable(other.to_string()),
+        sqlx::Error::Tls(cause) => ConnectFailure::Refused(format!("TLS: {cause}")),
+        sqlx::Error::Configuration(cause) => ConnectFailure::Address(cause.to_string()),
+        sqlx::Error::Io(cause) => ConnectFailure::Unreachable(cause.to_string()),
+        other => ConnectFailure::Unreachable(other.to_string()),
     };
     ConnectError::new(url, why)
 }
@@ -238,12 +238,12 @@ pub(super) fn connect_error(url: &str, error: sqlx::Error) -> ConnectError {
 #[cfg(feature = "postgres")]
 pub(super) fn migrate_error(url: &str, error: MigrateError) -> ConnectError {
     let why = match error {
-        MigrateError::VersionMissing(version) => Why::Newer(version),
-        MigrateError::VersionMismatch(version) => Why::Altered(version),
+        MigrateError::VersionMissing(version) => ConnectFailure::Newer(version),
+        MigrateError::VersionMismatch(version) => ConnectFailure::Altered(version),
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
             return connect_error(url, cause);
         }
-        other => Why::Refused(other.to_string()),
+        other => ConnectFailure::Refused(other.to_string()),
     };
     ConnectError::new(url, why)
 }

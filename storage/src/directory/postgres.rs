@@ -22,7 +22,7 @@ use super::error::{connect_error, migrate_error};
 use super::migrations::POSTGRES;
 use super::relational::RelationalDirectory;
 use super::store::{Backend, Store};
-use crate::error::{ConnectError, Why};
+use crate::error::{ConnectError, ConnectFailure};
 
 /// The deadline of a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ impl PostgresDirectory {
 async fn first_connection(url: &str) -> Result<(PgConnectOptions, PgConnection), ConnectError> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if !matches!(scheme, Some("postgres" | "postgresql")) {
-        let why = Why::Address("it does not begin with postgres://".to_owned());
+        let why = ConnectFailure::Address("it does not begin with postgres://".to_owned());
         return Err(ConnectError::new(url, why));
     }
     let options = PgConnectOptions::from_str(url);
@@ -131,7 +131,8 @@ async fn first_connection(url: &str) -> Result<(PgConnectOptions, PgConnection),
         Ok(Ok(connection)) => Ok((options, connection)),
         Ok(Err(error)) => Err(connect_error(url, error)),
         Err(_) => {
-            let why = Why::Unreachable(format!("no response within {CONNECT_TIMEOUT:?}"));
+            let why =
+                ConnectFailure::Unreachable(format!("no response within {CONNECT_TIMEOUT:?}"));
             Err(ConnectError::new(url, why))
         }
     }
@@ -152,8 +153,8 @@ async fn check_schema(url: &str, connection: &mut PgConnection) -> Result<(), Co
         .map_err(failed)?,
     };
     match version {
-        version if version < known => Err(ConnectError::new(url, Why::Older(version))),
-        version if version > known => Err(ConnectError::new(url, Why::Newer(version))),
+        version if version < known => Err(ConnectError::new(url, ConnectFailure::Older(version))),
+        version if version > known => Err(ConnectError::new(url, ConnectFailure::Newer(version))),
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use pabal_core::Backoff;
 use pabal_core::ports::DirectoryError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool, Transaction};
@@ -10,7 +11,6 @@ use tokio::time::{sleep, timeout};
 
 use super::error::Failure;
 use super::query::{Query, Readable, Session};
-use crate::backoff::Backoff;
 
 /// The number of attempts of a call that conflicts with another or loses its connection.
 const ATTEMPTS: u32 = 6;
@@ -73,7 +73,7 @@ impl<DB: Backend> Store<DB> {
             let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
             for _ in 1..ATTEMPTS {
                 match call().await {
-                    Err(failure) if failure.retry() => sleep(backoff.next_pause()).await,
+                    Err(failure) if failure.retry() => sleep(backoff.next_wait()).await,
                     result => return result,
                 }
             }

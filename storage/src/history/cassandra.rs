@@ -81,7 +81,7 @@ impl CassandraHistoryStore {
             let session = schema::session(url, &address).await?;
             Box::pin(schema::check(url, &address, &session)).await?;
             let statements = Box::pin(Statements::prepare(&session)).await.map_err(|error| {
-                ConnectError::new(url, crate::error::Why::Refused(error.to_string()))
+                ConnectError::new(url, crate::error::ConnectFailure::Refused(error.to_string()))
             })?;
             let known_buckets = KnownBuckets::default();
             Ok(Self { client: Arc::new(Client { session, statements, known_buckets }) })
@@ -92,10 +92,10 @@ impl CassandraHistoryStore {
     /// be that of `url`, or checks the recorded number. The first node decides.
     ///
     /// # Errors
-    /// [`ConnectError`] with [`Why::Partitions`](crate::error::Why::Partitions) if another number
+    /// [`ConnectError`] with [`ConnectFailure::Partitions`](crate::error::ConnectFailure::Partitions) if another number
     /// is recorded; otherwise as for [`connect`](Self::connect).
-    pub async fn keep_to(&self, url: &str, partitions: u16) -> Result<(), ConnectError> {
-        Box::pin(schema::keep_to(url, &self.client.session, partitions)).await
+    pub async fn require_partitions(&self, url: &str, partitions: u16) -> Result<(), ConnectError> {
+        Box::pin(schema::require_partitions(url, &self.client.session, partitions)).await
     }
 }
 

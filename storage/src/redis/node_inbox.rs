@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pabal_core::Backoff;
 use pabal_core::model::NodeId;
 use pabal_core::ports::{BoxFuture, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use super::keyspace::Keyspace;
 use super::script::{INBOX_CONFIRM, INBOX_FORGET, INBOX_OPEN, INBOX_SEND};
 use super::server::ServerInfo;
 use super::stream;
-use crate::backoff::Backoff;
 
 /// The most deliveries in one call: a script blocks the server while it runs.
 const MAX_DELIVERIES: usize = 128;
@@ -105,7 +105,7 @@ impl NodeInbox for RedisNodeInbox {
                     return Ok(());
                 }
                 if count == 0 {
-                    sleep(backoff.next_pause()).await;
+                    sleep(backoff.next_wait()).await;
                 } else {
                     backoff.reset();
                 }

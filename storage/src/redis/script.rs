@@ -23,7 +23,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    KEEP_TO = "keep_to.lua";
+    REQUIRE_PARTITIONS = "require_partitions.lua";
     APPEND = "append.lua";
     TRIM = "trim.lua";
     INBOX_OPEN = "inbox_open.lua";

@@ -7,7 +7,7 @@ use pabal_core::ports::{BoxFuture, Clock};
 
 use super::error::ConnectError;
 use super::keyspace::Keyspace;
-use super::script::KEEP_TO;
+use super::script::REQUIRE_PARTITIONS;
 use super::servers::Servers;
 use super::stream;
 use super::url::RedisUrl;
@@ -63,14 +63,14 @@ impl RedisStore {
     /// # Errors
     /// [`ConnectError::Partitions`] if another number is recorded; otherwise as for
     /// [`connect`](Self::connect).
-    pub fn keep_to(&self, partitions: u16) -> BoxFuture<'_, Result<(), ConnectError>> {
+    pub fn require_partitions(&self, partitions: u16) -> BoxFuture<'_, Result<(), ConnectError>> {
         Box::pin(async move {
             let (key, asked) = (self.keyspace.key("log", "partitions"), partitions.to_string());
             let at = |error| ConnectError::at(self.keyspace.servers.first_host(), &error);
             let reply = self
                 .keyspace
                 .servers
-                .call(&KEEP_TO, &[&key], &[asked.as_bytes()])
+                .call(&REQUIRE_PARTITIONS, &[&key], &[asked.as_bytes()])
                 .await
                 .map_err(at)?;
             let recorded = stream::text(reply.value).map_err(at)?;

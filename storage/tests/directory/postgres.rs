@@ -10,7 +10,7 @@ use pabal_core::model::{ChannelId, ChannelKind, FriendState, UserId};
 use pabal_core::ports::{Directory, DirectoryError};
 use pabal_servers::{Missing, Postgres, Shared, started};
 use pabal_storage::directory::PostgresDirectory;
-use pabal_storage::error::Why;
+use pabal_storage::error::ConnectFailure;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
 
@@ -251,7 +251,7 @@ async fn nodes_that_start_concurrently_create_the_tables_once() {
     let url = server.database().await;
     let too_early = PostgresDirectory::connect(&url, 1).await;
     let error = too_early.expect_err("there are no tables");
-    assert_eq!(*error.why(), Why::Older(0), "{error:?}");
+    assert_eq!(*error.failure(), ConnectFailure::Older(0), "{error:?}");
     assert!(error.to_string().ends_with("has schema version 0: run `pabal migrate`"), "{error}");
     let nodes: Vec<_> = (0..8)
         .map(|_| {
@@ -282,7 +282,7 @@ async fn tables_of_another_release_are_refused_and_not_changed() {
         PostgresDirectory::connect(&url, 1).await.map(drop).expect_err("newer"),
         PostgresDirectory::migrate(&url).await.expect_err("newer"),
     ] {
-        assert_eq!(*error.why(), Why::Newer(9000), "{error:?}");
+        assert_eq!(*error.failure(), ConnectFailure::Newer(9000), "{error:?}");
     }
     sqlx::raw_sql(
         "DELETE FROM _sqlx_migrations WHERE version = 9000;
@@ -292,7 +292,7 @@ async fn tables_of_another_release_are_refused_and_not_changed() {
     .await
     .unwrap();
     let error = PostgresDirectory::migrate(&url).await.expect_err("altered");
-    assert_eq!(*error.why(), Why::Altered(1), "{error:?}");
+    assert_eq!(*error.failure(), ConnectFailure::Altered(1), "{error:?}");
 }
 
 #[tokio::test]

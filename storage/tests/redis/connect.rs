@@ -93,15 +93,18 @@ async fn users_and_passwords_are_checked() {
 async fn another_number_of_partitions_is_refused() {
     let redis = started!(Redis::start());
     let store = connect(&redis.url()).await.expect("connects");
-    let keep_to = |partitions| store.keep_to(partitions);
-    let (first, second) = tokio::join!(keep_to(16), keep_to(32));
+    let require_partitions = |partitions| store.require_partitions(partitions);
+    let (first, second) = tokio::join!(require_partitions(16), require_partitions(32));
     let (kept, refused) = if first.is_ok() { ([16, 32], second) } else { ([32, 16], first) };
     for _ in 0..2 {
-        keep_to(kept[0]).await.expect("is the same");
+        require_partitions(kept[0]).await.expect("is the same");
         redis.restart().await;
-        pabal_servers::until("the server responds", async || keep_to(kept[0]).await.ok()).await;
+        pabal_servers::until("the server responds", async || {
+            require_partitions(kept[0]).await.ok()
+        })
+        .await;
     }
-    for refused in [refused, keep_to(kept[1]).await] {
+    for refused in [refused, require_partitions(kept[1]).await] {
         let line = refused.expect_err("another number").to_string();
         let [recorded, asked] = kept;
         let said =
@@ -109,7 +112,7 @@ async fn another_number_of_partitions_is_refused() {
         assert!(line.contains(&said) && !line.contains('\n'), "{line}");
     }
     // Other namespaces share the server.
-    store_in(&redis.url(), "other").await.keep_to(64).await.expect("is the first");
+    store_in(&redis.url(), "other").await.require_partitions(64).await.expect("is the first");
 }
 
 #[tokio::test]

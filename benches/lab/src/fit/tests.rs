@@ -137,8 +137,8 @@ fn every_quarter_is_judged_by_the_other_three() {
     let outlier = records.iter().position(|one| one.cell.plan.transport == Transport::LongPolling);
     let outlier = outlier.expect("there is one");
     records[outlier].server_cpu_us *= 3.0;
-    let spoiled = check(&records.iter().collect::<Vec<_>>(), PACE, 1);
-    let (before, after) = (exact.held[outlier], spoiled.held[outlier]);
+    let faulty = check(&records.iter().collect::<Vec<_>>(), PACE, 1);
+    let (before, after) = (exact.held[outlier], faulty.held[outlier]);
     assert_eq!(after.cpu_us, before.cpu_us * 3.0);
     assert_eq!(
         after.cpu_us_predicted, before.cpu_us_predicted,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
 
-use pabal_contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{mutated, run_for_budget};
 use pabal_core::model::{ChannelId, MessageId, Seq};
 use pabal_core::protocol::*;
 
@@ -295,7 +295,7 @@ fn commands() {
     // Occasionally more commands than one body may have.
     let copies = prop_oneof![80 => Just(1_usize), 1 => 60..120_usize];
     let input = (vec(sample(), 0..4), copies, any::<u8>());
-    for_a_while(file!(), input, |(sample, copies, style)| {
+    run_for_budget(file!(), input, |(sample, copies, style)| {
         let sample = vec![sample; copies].concat();
         let list: Vec<_> = sample.iter().map(|sample| sample.write(style, &[])).collect();
         let list = format!("[{}]", list.join(","));
@@ -345,7 +345,7 @@ fn commands_with_cursors() {
     ];
     let invalid = prop_oneof![4 => Just(None), 1 => select(INVALID).prop_map(Some)];
     let input = (prop::option::of(sample()), field(ids()), channels, invalid, any::<u8>());
-    for_a_while(file!(), input, |(sample, ack, channels, invalid, style)| {
+    run_for_budget(file!(), input, |(sample, ack, channels, invalid, style)| {
         let nothing = || FIELDS.into_iter().map(|name| (name, Field::Absent)).collect();
         let command = sample.unwrap_or_else(|| Sample { fields: nothing(), duplicated: None });
         let mut more = Vec::new();
@@ -399,7 +399,7 @@ fn commands_spoiled() {
         }
         .into_bytes()
     });
-    for_a_while(file!(), spoiled(whole, TOKENS), |bytes| {
+    run_for_budget(file!(), mutated(whole, TOKENS), |bytes| {
         match parse_commands(&bytes) {
             Err(problem) => is_valid_refusal(&problem)?,
             Ok(commands) => {

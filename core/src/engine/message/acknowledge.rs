@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::pending_sends::PendingSends;
 use super::sequence::SequencedMessage;
 use super::store::StoredBatch;
+use crate::Backoff;
 use crate::engine::node_inboxes::NodeInboxes;
 use crate::engine::stats::Stats;
 use crate::model::{Message, MessageId, NodeId};
@@ -28,6 +29,9 @@ pub struct Sent {
     /// The send was a repeat: the message was stored by an earlier one, and nothing was stored now.
     pub repeat: bool,
 }
+
+/// The waits between two looks into history for a send that may be stored already.
+const POLL_HISTORY: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(100));
 
 /// A sequenced message whose sender waits for the acknowledgement.
 pub(super) struct PendingSend {
@@ -100,7 +104,7 @@ impl Acknowledger {
         }
         // The first send may have been accepted by another node, or be stored already: then no
         // acknowledgement comes, and only history knows.
-        let mut pause = Duration::from_millis(2);
+        let mut backoff = POLL_HISTORY;
         loop {
             let (channel_id, first_id) = (message.channel_id, message.message_id);
             if let Some(first) = self.history.get(channel_id, first_id).await? {
@@ -110,12 +114,11 @@ impl Acknowledger {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            let next = (Instant::now() + pause).min(deadline);
+            let next = (Instant::now() + backoff.next_wait()).min(deadline);
             if let Ok(Ok(first_id)) = timeout_at(next, &mut stored).await {
                 let sent = self.sent(message, first_id).await?;
                 return Ok(Some(Sent { repeat: true, ..sent }));
             }
-            pause = (pause * 2).min(Duration::from_millis(100));
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
-use pabal_contract::fuzz::{for_a_while, spoiled};
+use pabal_contract::fuzz::{mutated, run_for_budget};
 use pabal_gateway::app::App;
 use pabal_gateway::config::{Config, ServeFlags};
 use pabal_gateway::server::{Listeners, Readers, Server};
@@ -325,8 +325,8 @@ fn readers_agree_on_any_bytes_cut_anywhere() {
     let cuts = prop_oneof![1 => Just(Vec::new()), 2 => vec(any::<Index>(), 1..5)];
     let (served, streamed, refused) = (Cell::new(0), Cell::new(0), Cell::new(0));
     // Several at once, beside each other.
-    let inputs = vec((spoiled(input, TOKENS), cuts, any::<bool>()), 1..9);
-    for_a_while(file!(), inputs, |inputs| {
+    let inputs = vec((mutated(input, TOKENS), cuts, any::<bool>()), 1..9);
+    run_for_budget(file!(), inputs, |inputs| {
         runtime.block_on(async {
             // HTTP/2 from the first byte on is served by hyper on both listeners, in frames that depend on
             // timing.

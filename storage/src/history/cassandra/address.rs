@@ -2,7 +2,7 @@
 
 use scylla::statement::Consistency;
 
-use crate::error::{ConnectError, Why};
+use crate::error::{ConnectError, ConnectFailure};
 
 /// The default replication factor of a new keyspace.
 const REPLICAS: u8 = 3;
@@ -23,7 +23,7 @@ pub(super) struct Address {
 
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, ConnectError> {
-        parse(url).map_err(|why| ConnectError::new(url, Why::Address(why)))
+        parse(url).map_err(|why| ConnectError::new(url, ConnectFailure::Address(why)))
     }
 }
 

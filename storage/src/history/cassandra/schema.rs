@@ -14,7 +14,7 @@ use scylla::statement::unprepared::Statement;
 use tokio::time::timeout;
 
 use super::address::Address;
-use crate::error::{ConnectError, Why};
+use crate::error::{ConnectError, ConnectFailure};
 
 /// The deadline of opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(super) async fn session(url: &str, address: &Address) -> Result<Session, Con
     let session = connect(url, address).await?;
     // Without the keyspace there are no tables.
     let used = session.use_keyspace(&address.keyspace, true).await;
-    used.map_err(|_| ConnectError::new(url, Why::Older(0)))?;
+    used.map_err(|_| ConnectError::new(url, ConnectFailure::Older(0)))?;
     Ok(session)
 }
 
@@ -69,22 +69,23 @@ async fn connect(url: &str, address: &Address) -> Result<Session, ConnectError> 
     let limit = CONNECT_TIMEOUT * (1 + u32::try_from(address.hosts.len()).unwrap_or(u32::MAX - 1));
     match timeout(limit, builder.build()).await {
         Ok(session) => session.map_err(|error| ConnectError::new(url, why_no_session(&error))),
-        Err(_) => {
-            Err(ConnectError::new(url, Why::Unreachable(format!("no response within {limit:?}"))))
-        }
+        Err(_) => Err(ConnectError::new(
+            url,
+            ConnectFailure::Unreachable(format!("no response within {limit:?}")),
+        )),
     }
 }
 
-fn why_no_session(error: &NewSessionError) -> Why {
+fn why_no_session(error: &NewSessionError) -> ConnectFailure {
     match error {
         // The server responded and refused the connection.
         NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
             ConnectionPoolError::Broken {
                 last_connection_error: ConnectionError::ConnectionSetupRequestError(refusal),
             },
-        )) => Why::Refused(refusal.to_string()),
-        NewSessionError::IllegalConfig(what) => Why::Address(what.to_string()),
-        other => Why::Unreachable(other.to_string()),
+        )) => ConnectFailure::Refused(refusal.to_string()),
+        NewSessionError::IllegalConfig(what) => ConnectFailure::Address(what.to_string()),
+        other => ConnectFailure::Unreachable(other.to_string()),
     }
 }
 
@@ -95,15 +96,15 @@ pub(super) async fn check(
     session: &Session,
 ) -> Result<(), ConnectError> {
     let why = match version(address, session).await? {
-        version if version < KNOWN => Why::Older(version),
-        version if version > KNOWN => Why::Newer(version),
+        version if version < KNOWN => ConnectFailure::Older(version),
+        version if version > KNOWN => ConnectFailure::Newer(version),
         _ => return Ok(()),
     };
     Err(ConnectError::new(url, why))
 }
 
 /// Records the number of partitions, or checks the recorded one. The first caller decides.
-pub(super) async fn keep_to(
+pub(super) async fn require_partitions(
     url: &str,
     session: &Session,
     partitions: u16,
@@ -120,10 +121,13 @@ pub(super) async fn keep_to(
     }
     match recorded.map(u16::try_from) {
         Some(Ok(recorded)) if recorded == partitions => Ok(()),
-        Some(Ok(recorded)) => Err(ConnectError::new(url, Why::Partitions(recorded, partitions))),
+        Some(Ok(recorded)) => {
+            Err(ConnectError::new(url, ConnectFailure::Partitions(recorded, partitions)))
+        }
         invalid => {
-            let why =
-                Why::Refused(format!("the recorded number of partitions is invalid: {invalid:?}"));
+            let why = ConnectFailure::Refused(format!(
+                "the recorded number of partitions is invalid: {invalid:?}"
+            ));
             Err(ConnectError::new(url, why))
         }
     }
@@ -144,20 +148,20 @@ async fn number(url: &str, session: &Session, query: &str) -> Result<Option<i64>
         ))) => return Ok(None),
         Err(error) => return Err(ConnectError::new(url, why_failed(&error))),
     };
-    let refused = |detail: String| ConnectError::new(url, Why::Refused(detail));
+    let refused = |detail: String| ConnectError::new(url, ConnectFailure::Refused(detail));
     let rows = response.into_rows_result().map_err(|error| refused(error.to_string()))?;
     let row = rows.maybe_first_row::<(i64,)>().map_err(|error| refused(error.to_string()))?;
     Ok(row.map(|(number,)| number))
 }
 
-fn why_failed(error: &ExecutionError) -> Why {
+fn why_failed(error: &ExecutionError) -> ConnectFailure {
     match error {
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(cause, detail))
             if !cause.can_speculative_retry() =>
         {
-            Why::Refused(detail.clone())
+            ConnectFailure::Refused(detail.clone())
         }
-        other => Why::Unreachable(other.to_string()),
+        other => ConnectFailure::Unreachable(other.to_string()),
     }
 }
 
@@ -176,11 +180,11 @@ pub(super) async fn migrate(url: &str, address: &Address) -> Result<(), ConnectE
     )
     .await?;
     let used = session.use_keyspace(keyspace, true).await;
-    used.map_err(|error| ConnectError::new(url, Why::Refused(error.to_string())))?;
+    used.map_err(|error| ConnectError::new(url, ConnectFailure::Refused(error.to_string())))?;
     change(url, &session, VERSION_TABLE).await?;
     let found = version(address, &session).await?;
     if found > KNOWN {
-        return Err(ConnectError::new(url, Why::Newer(found)));
+        return Err(ConnectError::new(url, ConnectFailure::Newer(found)));
     }
     for (text, version) in MIGRATIONS.iter().zip(1..) {
         if version <= found {
