@@ -197,6 +197,10 @@ mod tests {
         assert_eq!(end(Revoked::Token(token)), of_token);
         let device = Revoked::Device { device_id: DeviceId::new(9), token };
         assert_eq!(end(device), of_token + "0000000000000009");
+        for revoked in [Revoked::All, Revoked::Token(token), device] {
+            let end = Delivery::EndSessions { user_id, revoked };
+            assert_eq!(decode(&encode(&end)).expect("is read"), end);
+        }
     }
 
     proptest! {
