@@ -138,7 +138,7 @@ async fn a_catch_up_beyond_the_budget_is_refused_before_history_is_read() {
     client.poll_all();
     assert_eq!(client.received(group).len(), 1);
     let resyncs = session.read(None, 10, |view| view.len()).expect("reads");
-    assert_eq!(resyncs, 1, "the session was told to fetch the channel");
+    assert_eq!(resyncs, 1, "the session gets a resync of the channel");
 }
 
 #[tokio::test(start_paused = true)]

@@ -289,7 +289,8 @@ async fn call(router: &Router, request: Request<RequestBody>) -> Response<axum::
     }
 }
 
-/// Takes out of a response what counts its bytes: whoever writes them has to keep it so long.
+/// Takes out of a response what counts its bytes. The writer of the response keeps it until they are
+/// written.
 pub(super) fn take_held(response: &mut AnyResponse) -> Option<Arc<Reservation>> {
     match response.body_mut() {
         Either::Left(body) => body.take_held().map(Arc::new),

@@ -176,6 +176,12 @@ impl Mailbox {
         self.slots = 0;
     }
 
+    /// How many events it holds.
+    #[cfg(test)]
+    pub(super) fn held_events(&self) -> usize {
+        self.events.len()
+    }
+
     /// The bytes that it holds, with those of its slots.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes + self.slots * SLOT
@@ -340,8 +346,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ChannelId, UserId};
-    use crate::protocol::event;
 
     const LIMITS: MailboxLimits = MailboxLimits { events: 4, bytes: 100 };
 
@@ -414,47 +418,6 @@ mod tests {
             "a window holds at least one event"
         );
         assert_eq!(mailbox.window(Seq::new(3), 10, 22).len(), 0);
-    }
-
-    /// A moment of channel 7 whose user has this one-digit id.
-    fn typing(user: u64) -> Event {
-        let payload = event::typing(ChannelId::new(7), UserId::new(user));
-        Event { payload, accepted_at: Timestamp::default() }
-    }
-
-    #[test]
-    fn moments_take_no_place_of_events_and_come_behind_them() {
-        let limits = MailboxLimits { events: 4, bytes: 1_000 };
-        let mut mailbox = empty();
-        for user in 0..1_536 {
-            mailbox.append_moment(typing(user % 8));
-        }
-        mailbox.number_moments(limits);
-        assert_eq!(mailbox.last(), Seq::new(8), "the newest of each user");
-        for _ in 0..4 {
-            assert!(mailbox.append(event(1), limits).is_ok());
-        }
-        mailbox.append_moment(typing(9));
-        assert!(mailbox.append(event(1), limits).is_err());
-        assert_eq!(mailbox.last(), Seq::new(12), "a moment is numbered when it is read");
-        mailbox.number_moments(limits);
-        assert_eq!(mailbox.last(), Seq::new(13));
-        mailbox.confirm(Seq::new(13));
-        assert_eq!(mailbox.room(limits), Room { events: 4, bytes: 1_000 });
-    }
-
-    #[test]
-    fn moments_that_a_stream_has_written_are_evicted_like_events() {
-        let mut mailbox = empty();
-        for round in 0..100 {
-            for user in 0..8 {
-                mailbox.append_moment(typing(user));
-            }
-            mailbox.number_moments(LIMITS);
-            assert_eq!(mailbox.last(), Seq::new(8 * (round + 1)), "none is held back");
-            mailbox.streamed(mailbox.last());
-            assert!(mailbox.events.len() <= LIMITS.events + MOMENTS);
-        }
     }
 
     #[test]

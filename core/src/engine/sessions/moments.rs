@@ -56,3 +56,60 @@ impl Moments {
         self.waiting.is_empty() && self.numbered.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::budget::Pool;
+    use crate::engine::sessions::mailbox::{Mailbox, MailboxLimits};
+    use crate::model::{ChannelId, Seq, Timestamp, UserId};
+
+    const LIMITS: MailboxLimits = MailboxLimits { events: 4, bytes: 100 };
+
+    fn event(size: usize) -> Event {
+        Event { payload: vec![b'x'; size].into(), accepted_at: Timestamp::default() }
+    }
+
+    /// A moment of channel 7 whose user has this one-digit id.
+    fn typing(user: u64) -> Event {
+        let payload = event::typing(ChannelId::new(7), UserId::new(user));
+        Event { payload, accepted_at: Timestamp::default() }
+    }
+
+    #[test]
+    fn moments_take_no_place_of_events_and_come_behind_them() {
+        let limits = MailboxLimits { events: 4, bytes: 1_000 };
+        let mut mailbox = Mailbox::new(Arc::new(Pool::new(1 << 20)));
+        for user in 0..1_536 {
+            mailbox.append_moment(typing(user % 8));
+        }
+        mailbox.number_moments(limits);
+        assert_eq!(mailbox.last(), Seq::new(8), "the newest of each user");
+        for _ in 0..4 {
+            assert!(mailbox.append(event(1), limits).is_ok());
+        }
+        mailbox.append_moment(typing(9));
+        assert!(mailbox.append(event(1), limits).is_err());
+        assert_eq!(mailbox.last(), Seq::new(12), "a moment is numbered when it is read");
+        mailbox.number_moments(limits);
+        assert_eq!(mailbox.last(), Seq::new(13));
+        mailbox.confirm(Seq::new(13));
+        assert_eq!(mailbox.room(limits), Room { events: 4, bytes: 1_000 });
+    }
+
+    #[test]
+    fn moments_that_a_stream_has_written_are_evicted_like_events() {
+        let mut mailbox = Mailbox::new(Arc::new(Pool::new(1 << 20)));
+        for round in 0..100 {
+            for user in 0..8 {
+                mailbox.append_moment(typing(user));
+            }
+            mailbox.number_moments(LIMITS);
+            assert_eq!(mailbox.last(), Seq::new(8 * (round + 1)), "none is held back");
+            mailbox.streamed(mailbox.last());
+            assert!(mailbox.held_events() <= LIMITS.events + MOMENTS);
+        }
+    }
+}
