@@ -3,9 +3,15 @@
 
 use std::sync::Arc;
 
+use tokio::time::sleep_until;
+
 use super::limits::Limits;
 use super::membership_cache::MembershipCache;
+use super::moment_pace::{MomentPace, Turn};
 use super::publisher::Publisher;
+use super::sessions::SessionTable;
+use super::stats::Stats;
+use super::tasks::Tasks;
 use crate::model::{ChannelId, MessageId, UserId};
 use crate::ports::{Audience, Delivery, Directory, HistoryStore, Page, PageFrom, PageLimit};
 use crate::protocol::{Problem, event};
@@ -17,6 +23,10 @@ pub(super) struct ChannelQueries {
     pub(super) history: Arc<dyn HistoryStore>,
     pub(super) memberships: Arc<MembershipCache>,
     pub(super) publisher: Arc<Publisher>,
+    pub(super) table: Arc<SessionTable>,
+    pub(super) pace: Arc<MomentPace>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) tasks: Tasks,
 }
 
 impl ChannelQueries {
@@ -45,6 +55,11 @@ impl ChannelQueries {
         channel_id: ChannelId,
     ) -> Result<(), Problem> {
         self.memberships.require(user_id, channel_id).await?;
+        let place = (user_id, channel_id);
+        if !self.pace.typing(place) {
+            return Ok(());
+        }
+        self.pace.spend(place, self.reach(channel_id))?;
         let audience = Audience::Channel { channel_id, except: Some(user_id) };
         let event = event::typing(channel_id, user_id);
         self.publisher.publish(Delivery::Event { audience, event }).await;
@@ -53,12 +68,15 @@ impl ChannelQueries {
 
     /// See [`Engine::read`](super::Engine::read).
     pub(super) async fn mark_read(
-        &self,
+        self: &Arc<Self>,
         user_id: UserId,
         channel_id: ChannelId,
         message_id: MessageId,
     ) -> Result<(), Problem> {
         self.memberships.require(user_id, channel_id).await?;
+        // Each is recorded, also those that others never learn of.
+        let place = (user_id, channel_id);
+        self.pace.spend(place, 1)?;
         let heads = self.history.heads(&[channel_id]).await?;
         if message_id > heads.first().copied().unwrap_or_default() {
             return Err(Problem::invalid("message_id", "is beyond the newest message"));
@@ -66,13 +84,47 @@ impl ChannelQueries {
         if !self.directory.mark_read(channel_id, user_id, message_id).await? {
             return Ok(());
         }
+        match self.pace.read(place, message_id) {
+            Turn::Now => self.announce_read(place, message_id).await,
+            Turn::At(moment) => {
+                let queries = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    sleep_until(moment).await;
+                    if let Some(newest) = queries.pace.due(place)
+                        && let Err(problem) = queries.announce_read(place, newest).await
+                    {
+                        tracing::debug!(detail = problem.detail, "read position not announced");
+                    }
+                });
+                Ok(())
+            }
+            Turn::Merged => Ok(()),
+        }
+    }
+
+    /// Notifies those who may know how far a user has read. It is recorded by now.
+    async fn announce_read(
+        &self,
+        (user_id, channel_id): (UserId, ChannelId),
+        message_id: MessageId,
+    ) -> Result<(), Problem> {
         let event = event::read(channel_id, user_id, message_id);
         let audience = if self.directory.settings(user_id).await?.share_read {
+            if self.pace.spend((user_id, channel_id), self.reach(channel_id)).is_err() {
+                self.stats.events_dropped.add(1);
+                return Ok(());
+            }
             Audience::Channel { channel_id, except: None }
         } else {
             Audience::Users(vec![user_id])
         };
         self.publisher.publish(Delivery::Event { audience, event }).await;
         Ok(())
+    }
+
+    /// How many sessions an event of a channel reaches: those of this node, as an estimate for the
+    /// others.
+    fn reach(&self, channel_id: ChannelId) -> usize {
+        self.table.of_channel(channel_id).map_or(1, |sessions| sessions.len())
     }
 }

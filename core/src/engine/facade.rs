@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::channel_queries::ChannelQueries;
 use super::channel_sync::Synced;
 use super::limits::Limits;
@@ -33,7 +34,7 @@ use crate::protocol::{Command, Cursors, Problem};
 ///
 /// # Cancellation
 /// A future may be dropped. What it began and must not leave half done (the end of a session, a
-/// catch-up, a publication) continues in a task of the engine.
+/// publication) continues in a task of the engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: Arc<Inner>,
@@ -47,7 +48,8 @@ pub(super) struct Inner {
     pub(super) path: Arc<MessagePath>,
     pub(super) table: Arc<SessionTable>,
     pub(super) sessions: Arc<SessionLifecycle>,
-    pub(super) queries: ChannelQueries,
+    pub(super) queries: Arc<ChannelQueries>,
+    pub(super) budget: Budget,
     pub(super) memberships: Arc<MembershipCache>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) nodes: LiveNodes,
@@ -73,6 +75,11 @@ impl Engine {
     /// The limits of this node.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// What the node holds for its clients, in bytes.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
     }
 
     /// The ports with which the engine was started.
@@ -184,8 +191,8 @@ impl Engine {
     ///
     /// # Errors
     /// `invalid` for too many channels, `unauthenticated` if the token was revoked meanwhile: do not
-    /// retry. `rate_limited` if the user has as many sessions as allowed, `draining`, `unavailable`:
-    /// retry.
+    /// retry. `rate_limited` if the user has as many sessions or bytes in flight as allowed,
+    /// `draining`, `unavailable`: retry.
     pub fn open_session<'a>(
         &'a self,
         access: &'a Access,
@@ -214,9 +221,8 @@ impl Engine {
 
     /// Delivers what channels hold above `cursors`, as ordinary events of a session. A channel gets
     /// one `resync` instead if it holds more than the mailbox has capacity for, if the session has
-    /// already received later messages of it, or if history is unavailable.
-    ///
-    /// Continues if the caller is dropped, because live messages of these channels wait for the end.
+    /// already received later messages of it, if history is unavailable, if too many bytes are in
+    /// flight, or if the caller is dropped before its turn came.
     pub fn catch_up<'a>(
         &'a self,
         session: &'a Arc<Session>,

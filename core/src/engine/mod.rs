@@ -10,8 +10,10 @@
 //! neither each other nor `message/`. No stage imports the facade or the wiring.
 
 mod limits;
+mod budget;
 mod stats;
 mod rate_limiter;
+mod moment_pace;
 mod tasks;
 mod node_inboxes;
 mod membership_cache;
@@ -24,6 +26,9 @@ mod channel_sync;
 mod facade;
 mod wiring;
 
+pub use budget::{
+    Budget, BudgetKind, BudgetLimits, BudgetReading, ConnectionBytes, Holder, Reservation,
+};
 pub use channel_sync::{ChannelSync, Synced};
 pub use facade::Engine;
 pub use limits::Limits;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::channel_queries::ChannelQueries;
 use super::facade::{Engine, Inner};
 use super::limits::Limits;
@@ -14,12 +15,13 @@ use super::message::{
     Acknowledger, Authorizer, Deliverer, MessagePath, PushQueue, PushReceiver, PushStage, Router,
     Sequencer, Store,
 };
+use super::moment_pace::MomentPace;
 use super::node_inboxes::NodeInboxes;
 use super::partitions::{ClaimsConfig, LiveNodes, PartitionAssignment, PartitionClaims};
 use super::publisher::Publisher;
 use super::sessions::{
-    CatchUpReader, NodeInterest, NodeLeases, PresenceLock, SessionLifecycle, SessionTable,
-    UserPresence,
+    CatchUpReader, MailboxBudget, NodeInterest, NodeLeases, PresenceLock, SessionLifecycle,
+    SessionTable, UserPresence,
 };
 use super::stats::Stats;
 use super::tasks::Tasks;
@@ -120,6 +122,7 @@ impl Engine {
 struct Shared {
     config: EngineConfig,
     ports: Ports,
+    budget: Budget,
     stats: Arc<Stats>,
     tasks: Tasks,
     draining: CancellationToken,
@@ -146,6 +149,7 @@ impl Shared {
             tasks.clone(),
         ));
         Self {
+            budget: Budget::new(config.limits.budget),
             config,
             ports,
             stats,
@@ -205,6 +209,7 @@ impl Shared {
                 acknowledger: Arc::clone(&acknowledger),
                 memberships: Arc::clone(&self.memberships),
                 table: Arc::clone(table),
+                mailboxes: Arc::clone(&sessions.mailboxes),
                 interest: Arc::clone(&sessions.interest),
                 sessions: Arc::clone(sessions),
                 stats: Arc::clone(&self.stats),
@@ -240,12 +245,15 @@ impl Shared {
             lock: PresenceLock::default(),
             tasks: self.tasks.clone(),
         });
-        let catch_up = Arc::new(CatchUpReader {
+        let mailboxes = Arc::new(MailboxBudget::new(self.budget.clone(), Arc::clone(table)));
+        let catch_up = CatchUpReader {
             directory: Arc::clone(&ports.directory),
             history: Arc::clone(&ports.history),
             clock: Arc::clone(&ports.clock),
-            tasks: self.tasks.clone(),
-        });
+            limits: self.config.limits.clone(),
+            budget: self.budget.clone(),
+            mailboxes: Arc::clone(&mailboxes),
+        };
         Arc::new(SessionLifecycle {
             node: node.clone(),
             limits: self.config.limits.clone(),
@@ -255,6 +263,7 @@ impl Shared {
             interest,
             presence,
             catch_up,
+            mailboxes,
             stats: Arc::clone(&self.stats),
             tasks: self.tasks.clone(),
             draining: self.draining.clone(),
@@ -293,13 +302,19 @@ impl Shared {
         assignment: watch::Receiver<PartitionAssignment>,
     ) -> Engine {
         let (node, limits) = (self.config.node.clone(), self.config.limits.clone());
-        let queries = ChannelQueries {
+        let pace = MomentPace::new(limits.moments_per_second);
+        self.tasks.spawn(Arc::clone(&pace).keep_tidy());
+        let queries = Arc::new(ChannelQueries {
             limits: limits.clone(),
             directory: Arc::clone(&self.ports.directory),
             history: Arc::clone(&self.ports.history),
             memberships: Arc::clone(&self.memberships),
             publisher: Arc::clone(&self.publisher),
-        };
+            table: Arc::clone(&table),
+            pace,
+            stats: Arc::clone(&self.stats),
+            tasks: self.tasks.clone(),
+        });
         let registry = Arc::clone(&self.ports.registry);
         let nodes = LiveNodes { node: node.clone(), registry, assignment };
         Engine {
@@ -311,6 +326,7 @@ impl Shared {
                 table,
                 sessions,
                 queries,
+                budget: self.budget.clone(),
                 memberships: Arc::clone(&self.memberships),
                 publisher: Arc::clone(&self.publisher),
                 nodes,

@@ -122,6 +122,23 @@ pub fn message(message: &Message) -> Bytes {
     json(&Event::Message { message: message.into() }, 288 + message.content.len())
 }
 
+/// What makes a newer event take the place of this one, if it is a moment: an event that is only of use
+/// until the next of its kind (`typing`, `read`, `presence`). Absent for any other event.
+///
+/// It is read from the document itself, so that nodes of all versions agree.
+pub fn moment(event: &[u8]) -> Option<&[u8]> {
+    let before = |field: &str| {
+        let mut starts = event.windows(field.len());
+        starts.position(|part| part == field.as_bytes()).map(|at| &event[..at])
+    };
+    if event.starts_with(br#"{"type":"read","#) {
+        return before(",\"message_id\":");
+    }
+    // Of presence only the very same is replaced: friends see each change.
+    let whole = [&br#"{"type":"typing","#[..], br#"{"type":"presence","#];
+    whole.iter().any(|start| event.starts_with(start)).then_some(event)
+}
+
 /// A member has read up to a message.
 pub fn read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> Bytes {
     json(&Event::Read { channel_id, user_id, message_id }, 128)
@@ -188,6 +205,21 @@ mod tests {
             prop_assert!(view.max_bytes() >= written);
             prop_assert!(view.max_bytes() <= written + 160, "{} bytes, {written}", view.max_bytes());
         }
+    }
+
+    #[test]
+    fn a_moment_is_replaced_by_the_next_of_its_kind() {
+        let (channel, user) = (ChannelId::new(7), UserId::new(1));
+        let [first, second, other] = [(7, 1), (7, 2), (8, 2)]
+            .map(|(id, upto)| read(ChannelId::new(id), user, MessageId::new(upto)));
+        assert!(moment(&first).is_some());
+        assert_eq!(moment(&first), moment(&second));
+        assert_ne!(moment(&first), moment(&other));
+        assert!(moment(&presence(user, true)).is_some());
+        assert_ne!(moment(&presence(user, true)), moment(&presence(user, false)));
+        assert_eq!(moment(&typing(channel, user)), moment(&typing(channel, user)));
+        assert_ne!(moment(&typing(channel, user)), moment(&typing(channel, UserId::new(2))));
+        assert_eq!(moment(&resync(channel, MessageId::new(1))), None);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pabal_core::memory::MemoryPushNotifier;
 use pabal_core::model::{ChannelId, Partition, UserId};
-use pabal_core::ports::{PushNotifier, PushPosition};
-use pabal_core::protocol::ProblemCode;
+use pabal_core::ports::{Audience, Delivery, PushNotifier, PushPosition};
+use pabal_core::protocol::{ProblemCode, event};
 use tokio::time::timeout;
 
 use crate::harness::{Client, TestInbox, World, code, send_hello, sending, settle, text};
@@ -91,36 +91,38 @@ async fn events_that_cannot_be_routed_are_bounded_and_end_at_shutdown() {
     let group = world.group(&[ann, ben]).await;
     let engine = world.start().await;
     let mut client = Client::open(&engine, &world.log_in(ben).await).await;
-    let typing = |count: usize| {
-        let typing = (0..count).map(|_| {
+    let publishing = |count: usize| {
+        let publishing = (0..count).map(|_| {
             let engine = engine.clone();
-            tokio::spawn(async move { engine.typing(ann, group).await })
+            let event = event::member(group, ann, true, None);
+            let audience = Audience::Channel { channel_id: group, except: Some(ann) };
+            tokio::spawn(async move { engine.publish(Delivery::Event { audience, event }).await })
         });
-        typing.collect::<Vec<_>>()
+        publishing.collect::<Vec<_>>()
     };
     world.interest.unavailable_for(Some(group));
-    let callers = typing(EVENTS);
+    let callers = publishing(EVENTS);
     settle().await;
     // The events still wait although their callers were dropped, so there is no permit.
     callers.iter().for_each(|caller| caller.abort());
-    for caller in typing(10) {
-        caller.await.expect("no panic").expect("is dropped");
+    for caller in publishing(10) {
+        caller.await.expect("no panic");
     }
     assert_eq!(engine.stats().events_dropped, 10);
     world.interest.unavailable_for(None);
     // Longer than the backoff of routing.
     tokio::time::sleep(Duration::from_secs(3)).await;
     client.poll_all();
-    assert_eq!(client.events("typing").len(), EVENTS);
+    assert_eq!(client.events("member").len(), EVENTS);
     world.interest.unavailable_for(Some(group));
-    let callers = typing(10);
+    let callers = publishing(10);
     settle().await;
     assert_eq!(engine.stats().events_dropped, 10, "there are permits again");
     timeout(Duration::from_secs(1), engine.shutdown())
         .await
         .expect("the shutdown does not wait for events");
     for caller in callers {
-        caller.await.expect("no panic").expect("ends");
+        caller.await.expect("no panic");
     }
 }
 

@@ -18,6 +18,8 @@ mod sessions;
 mod presence;
 mod push;
 mod events;
+mod moments;
+mod budget;
 mod sync;
 mod seeded;
 mod imports;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, MessageId, Seq, UserId};
-use pabal_core::ports::{Delivery, HistoryStore, NodeInbox, Trace};
-use pabal_core::protocol::{Cursors, ProblemCode};
+use pabal_core::ports::{Audience, Delivery, HistoryStore, NodeInbox, Trace};
+use pabal_core::protocol::{Cursors, ProblemCode, event};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -147,7 +147,7 @@ async fn a_live_session_may_catch_up_at_any_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_catch_up_whose_caller_was_dropped_completes() {
+async fn a_catch_up_whose_caller_was_dropped_ends_in_a_resync() {
     let world = World::new();
     let ann = world.user("ann").await;
     let group = world.group(&[ann]).await;
@@ -164,11 +164,15 @@ async fn a_catch_up_whose_caller_was_dropped_completes() {
     send_hello(&engine, ann, group).await;
     settle().await;
     catch_up.abort();
+    settle().await;
+    assert_eq!(world.history.after_page.waiting(), 0, "it reads no further");
+    assert_eq!(engine.budget().reading().catch_ups, 0);
     world.history.after_page.open();
     settle().await;
     send_hello(&engine, ann, group).await;
     settle().await;
     client.poll_all();
+    assert_eq!(client.resyncs(group), 1);
     client.fetch(&world).await;
     assert_eq!(client.all(group), world.stored(group).await);
 }
@@ -207,7 +211,7 @@ async fn an_event_that_does_not_fit_does_not_break_a_catch_up() {
     let (group, other) = (world.group(&[ann, ben]).await, world.group(&[ann, ben]).await);
     let engine = world.start().await;
     send_hello(&engine, ann, group).await;
-    let newest = send_hello(&engine, ann, group).await;
+    send_hello(&engine, ann, group).await;
     let mut client = Client::open(&engine, &world.log_in(ann).await).await;
     world.history.after_page.close();
     let catch_up = tokio::spawn({
@@ -219,7 +223,9 @@ async fn an_event_that_does_not_fit_does_not_break_a_catch_up() {
         send_hello(&engine, ann, other).await;
     }
     // This event, about the channel that is catching up, does not fit into the mailbox.
-    engine.read(ben, group, newest).await.expect("is recorded");
+    let event = event::member(group, ben, true, None);
+    let audience = Audience::Channel { channel_id: group, except: None };
+    engine.publish(Delivery::Event { audience, event }).await;
     settle().await;
     client.poll_all();
     world.history.after_page.open();

@@ -1,30 +1,38 @@
 //! Stage deliver: from this node's inbox into the mailboxes of its sessions.
 //!
-//! Consecutive messages of one channel are delivered together: each message is serialised once, and
-//! each session is locked and woken once.
+//! Messages of one channel are delivered together: each message is serialised once, and each session is
+//! locked and woken once. Channels take [turns](super::turns).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::poll_immediate;
 use tracing::Span;
 
 use super::acknowledge::Acknowledger;
 use super::sequence::Sequencer;
+use super::turns::Turns;
 use crate::engine::membership_cache::MembershipCache;
 use crate::engine::sessions::{
-    EndReason, Event, MessageEvent, NodeInterest, Session, SessionLifecycle, SessionTable,
+    EndReason, MailboxBudget, MessageEvent, NodeInterest, Session, SessionLifecycle, SessionTable,
 };
 use crate::engine::stats::Stats;
 use crate::model::{ChannelId, NodeId};
 use crate::ports::{
     Audience, Clock, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox, Stage, Trace,
 };
+use crate::protocol::event;
 
 /// How long the deliverer waits before it calls an inbox again that failed.
 const RETRY: Duration = Duration::from_millis(100);
 /// After how many sessions other tasks may run. Not after each message: the events of several
 /// channels should leave a session in one write.
 const YIELD_AFTER: usize = 256;
+/// How many messages a turn delivers, one for each session, while other channels wait; one message at
+/// least.
+const TURN: usize = 1_024;
+/// How many batches of the inbox may be taken and not delivered.
+const TAKEN: usize = 4;
 
 /// Delivers what arrives in this node's inbox.
 pub(in crate::engine) struct Deliverer {
@@ -37,27 +45,73 @@ pub(in crate::engine) struct Deliverer {
     pub(in crate::engine) acknowledger: Arc<Acknowledger>,
     pub(in crate::engine) memberships: Arc<MembershipCache>,
     pub(in crate::engine) table: Arc<SessionTable>,
+    pub(in crate::engine) mailboxes: Arc<MailboxBudget>,
     pub(in crate::engine) interest: Arc<NodeInterest>,
     pub(in crate::engine) sessions: Arc<SessionLifecycle>,
     pub(in crate::engine) stats: Arc<Stats>,
 }
 
 impl Deliverer {
-    /// Waits for deliveries after `position`, and moves it to the last of them.
-    pub(super) async fn receive(&self, position: &mut InboxPosition) -> Vec<InboxEntry> {
+    /// Delivers what arrives in the inbox. Never returns.
+    ///
+    /// Entries are taken from the inbox before those that were taken earlier are delivered, up to a
+    /// limit: else a busy channel would hide the others. A crash loses none that matters, because the
+    /// sessions of a process end with it.
+    pub(super) async fn run(&self) {
+        let (mut turns, mut since_yield) = (Turns::default(), 0);
+        let mut receiving = Box::pin(self.receive(InboxPosition::default()));
         loop {
-            match self.inbox.receive(&self.node, *position, self.batch).await {
+            if turns.waiting() < TAKEN * self.batch {
+                let received = match turns.is_empty() {
+                    true => Some(receiving.as_mut().await),
+                    false => poll_immediate(receiving.as_mut()).await,
+                };
+                if let Some((entries, position)) = received {
+                    receiving = Box::pin(self.receive(position));
+                    self.take(entries, &mut turns).await;
+                }
+            }
+            self.deliver(&mut turns, &mut since_yield).await;
+        }
+    }
+
+    /// Waits for deliveries after `position`. Returns them with the position of the last.
+    async fn receive(&self, mut position: InboxPosition) -> (Vec<InboxEntry>, InboxPosition) {
+        loop {
+            match self.inbox.receive(&self.node, position, self.batch).await {
                 Ok(entries) => {
                     if let Some(last) = entries.last() {
-                        debug_assert!(last.position > *position, "an inbox is read forward");
-                        *position = last.position;
+                        debug_assert!(last.position > position, "an inbox is read forward");
+                        position = last.position;
                     }
-                    return entries;
+                    return (entries, position);
                 }
-                Err(InboxError::UnknownNode(_)) => *position = self.reopen_inbox().await,
+                Err(InboxError::UnknownNode(_)) => position = self.reopen_inbox().await,
                 Err(error) => tracing::warn!(%error, "inbox of this node unavailable"),
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Does at once what concerns no channel, and gives the rest its turn.
+    async fn take(&self, entries: Vec<InboxEntry>, turns: &mut Turns) {
+        for delivery in entries.into_iter().map(|entry| entry.delivery) {
+            match delivery {
+                Delivery::EndSessions { user_id, token } => {
+                    self.sessions.end_sessions(user_id, token).await;
+                }
+                Delivery::Stored { message_id, first_id } => {
+                    self.acknowledger.acknowledged(message_id, first_id);
+                }
+                delivery => {
+                    if let Delivery::Message { message, .. } = &delivery {
+                        self.sequencer.raise_floor(message.message_id);
+                    }
+                    if turns.push(delivery) {
+                        self.stats.events_dropped.add(1);
+                    }
+                }
+            }
         }
     }
 
@@ -78,30 +132,21 @@ impl Deliverer {
         InboxPosition::default()
     }
 
-    /// Delivers to the sessions concerned. Never waits for a session: a session whose mailbox is
-    /// full gets a `resync`.
-    pub(super) async fn deliver(&self, entries: Vec<InboxEntry>) {
-        let mut entries = entries.into_iter().map(|entry| entry.delivery).peekable();
-        let mut run: Vec<MessageEvent> = Vec::new();
+    /// Delivers one turn to the sessions concerned. Never waits for a session: a session whose mailbox
+    /// is full gets a `resync`. `since_yield` counts the sessions since other tasks could run.
+    async fn deliver(&self, turns: &mut Turns, since_yield: &mut usize) {
+        let sessions = |channel_id| self.table.of_channel(channel_id).map_or(1, |all| all.len());
+        let turn = turns.next(|channel_id| TURN / sessions(channel_id).max(1));
+        let mut messages: Vec<MessageEvent> = Vec::with_capacity(turn.len());
         // Each span lasts until its message was delivered to all sessions.
         let mut spans: Vec<Span> = Vec::new();
-        let mut since_yield = 0;
-        while let Some(delivery) = entries.next() {
+        let mut channel = None;
+        for delivery in turn {
             match delivery {
                 Delivery::Message { message, accepted_at, trace } => {
-                    let channel_id = message.channel_id;
-                    run.push(MessageEvent::new(&message, accepted_at));
+                    channel = Some(message.channel_id);
+                    messages.push(self.mailboxes.message(&message, accepted_at));
                     spans.extend(Trace::stages(std::iter::once(&trace), Stage::Deliver));
-                    let continues = matches!(
-                        entries.peek(),
-                        Some(Delivery::Message { message, .. }) if message.channel_id == channel_id
-                    );
-                    if !continues {
-                        self.sequencer.raise_floor(message.message_id);
-                        self.fan_out(channel_id, &run, &mut since_yield).await;
-                        run.clear();
-                        spans.clear();
-                    }
                 }
                 Delivery::Event { audience, event } => self.deliver_event(&audience, event),
                 Delivery::Membership { channel_id, user_id, joined } => {
@@ -111,13 +156,13 @@ impl Deliverer {
                 Delivery::ChannelEnded { channel_id } => {
                     self.interest.end_channel(channel_id).await;
                 }
-                Delivery::EndSessions { user_id, token } => {
-                    self.sessions.end_sessions(user_id, token).await;
-                }
-                Delivery::Stored { message_id, first_id } => {
-                    self.acknowledger.acknowledged(message_id, first_id);
+                Delivery::EndSessions { .. } | Delivery::Stored { .. } => {
+                    debug_assert!(false, "what concerns no channel has no turn");
                 }
             }
+        }
+        if let Some(channel_id) = channel {
+            self.fan_out(channel_id, &messages, since_yield).await;
         }
     }
 
@@ -145,10 +190,16 @@ impl Deliverer {
 
     /// Events that are no messages are few, so they are delivered without a pause.
     fn deliver_event(&self, audience: &Audience, payload: bytes::Bytes) {
-        let event = Event { payload, accepted_at: self.clock.now() };
+        let is_moment = event::moment(&payload).is_some();
+        let event = self.mailboxes.event(payload, self.clock.now());
         let mut delivered = 0;
-        let mut append = |session: &Arc<Session>, channel_id| {
-            session.append_event(event.clone(), channel_id);
+        let mut append = |session: &Session, channel_id| {
+            match &event {
+                Some(event) if is_moment => session.append_moment(event.clone()),
+                // It is only of use at its moment.
+                None if is_moment => {}
+                _ => session.append_event(event.clone(), channel_id),
+            }
             delivered += 1;
         };
         match audience {

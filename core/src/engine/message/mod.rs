@@ -21,6 +21,7 @@ mod store;
 mod acknowledge;
 mod pending_sends;
 mod route;
+mod turns;
 mod deliver;
 mod push;
 
@@ -42,7 +43,7 @@ pub(super) use store::Store;
 
 use super::partitions::OwnerLease;
 use crate::model::{Partition, UserId};
-use crate::ports::{InboxPosition, Stage, Trace};
+use crate::ports::{Stage, Trace};
 use crate::protocol::Problem;
 
 /// How often the stages forget what is no longer of use.
@@ -107,11 +108,7 @@ impl MessagePath {
     /// The task of this node's inbox: delivers what the owners of all partitions have routed to it.
     /// Never returns.
     pub(super) async fn deliver(self: Arc<Self>) {
-        let mut position = InboxPosition::default();
-        loop {
-            let entries = self.deliverer.receive(&mut position).await;
-            self.deliverer.deliver(entries).await;
-        }
+        self.deliverer.run().await;
     }
 
     /// The task of push: notifies offline members of what the owners on this node have routed.

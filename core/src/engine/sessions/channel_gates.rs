@@ -9,22 +9,15 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 
 use super::mailbox::{Event, Mailbox, MailboxLimits};
-use crate::model::{ChannelId, Message, MessageId, Timestamp};
+use crate::model::{ChannelId, MessageId, Seq};
 use crate::protocol::event;
 
 /// The event of a message, with the id that orders it.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct MessageEvent {
     pub(in crate::engine) message_id: MessageId,
-    pub(in crate::engine) event: Event,
-}
-
-impl MessageEvent {
-    /// Serialises a stored message, once for all sessions that receive it.
-    pub(in crate::engine) fn new(message: &Message, accepted_at: Timestamp) -> Self {
-        let event = Event { payload: event::message(message), accepted_at };
-        Self { message_id: message.message_id, event }
-    }
+    /// Absent if the node has no memory left for it: its sessions get a `resync`.
+    pub(in crate::engine) event: Option<Event>,
 }
 
 /// The channels of a session, each with its gate.
@@ -41,6 +34,8 @@ pub(super) struct ChannelGates {
 struct Channel {
     /// The highest message id that the session announced: by the message or by a `resync`.
     announced: MessageId,
+    /// The seq of the last event of the channel.
+    last: Seq,
     gate: Gate,
 }
 
@@ -89,17 +84,38 @@ impl ChannelGates {
         match &mut channel.gate {
             // A repeated delivery.
             Gate::Open if message_id <= channel.announced => {}
-            Gate::Open => match mailbox.append(message.event.clone(), limits) {
-                Ok(()) => channel.announced = message_id,
-                Err(_) => {
+            Gate::Open => {
+                let event = message.event.clone();
+                if event.is_some_and(|event| mailbox.append(event, limits).is_ok()) {
+                    (channel.announced, channel.last) = (message_id, mailbox.last());
+                } else {
                     channel.gate = Gate::Overflowed { newest: message_id };
                     self.overflowed += 1;
                 }
-            },
+            }
             // Deliveries repeat, so a later delivery may have a lower id.
             Gate::CatchingUp { newest, .. } | Gate::Overflowed { newest } => {
                 *newest = message_id.max(*newest);
             }
+        }
+    }
+
+    /// The newest event of the mailbox is one of this channel, and no message.
+    pub(super) fn appended(&mut self, channel_id: ChannelId, mailbox: &Mailbox) {
+        self.channels.entry(channel_id).or_default().last = mailbox.last();
+    }
+
+    /// The events above `kept` were dropped: their channels need a `resync`.
+    pub(super) fn overflow_above(&mut self, kept: Seq) {
+        let dropped = self.channels.iter_mut().filter(|(_, channel)| channel.last > kept);
+        let dropped: Vec<_> = dropped
+            .map(|(channel_id, channel)| {
+                channel.last = kept;
+                (*channel_id, channel.announced)
+            })
+            .collect();
+        for (channel_id, announced) in dropped {
+            self.overflow(channel_id, announced);
         }
     }
 
@@ -146,7 +162,7 @@ impl ChannelGates {
                 break;
             }
             let announced = newest.max(channel.announced);
-            *channel = Channel { announced, gate: Gate::Open };
+            *channel = Channel { announced, last: mailbox.last(), gate: Gate::Open };
             self.overflowed -= 1;
         }
         self.check_overflow_count();
@@ -163,6 +179,7 @@ impl ChannelGates {
             number = Some(self.catch_ups);
             *channel = Channel {
                 announced: cursor,
+                last: channel.last,
                 gate: Gate::CatchingUp {
                     number: self.catch_ups,
                     newest: MessageId::default(),

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{self, CatchUpReader};
 use super::end_reason::EndReason;
-use super::mailbox::{Event, MailboxLimits};
+use super::mailbox::MailboxLimits;
+use super::mailbox_budget::MailboxBudget;
 use super::node_interest::NodeInterest;
 use super::session::Session;
 use super::session_table::SessionTable;
@@ -34,7 +35,8 @@ pub(in crate::engine) struct SessionLifecycle {
     pub(in crate::engine) table: Arc<SessionTable>,
     pub(in crate::engine) interest: Arc<NodeInterest>,
     pub(in crate::engine) presence: Arc<UserPresence>,
-    pub(in crate::engine) catch_up: Arc<CatchUpReader>,
+    pub(in crate::engine) catch_up: CatchUpReader,
+    pub(in crate::engine) mailboxes: Arc<MailboxBudget>,
     pub(in crate::engine) stats: Arc<Stats>,
     pub(in crate::engine) tasks: Tasks,
     pub(in crate::engine) draining: CancellationToken,
@@ -63,7 +65,9 @@ impl SessionLifecycle {
         }
         let capacity = MailboxLimits { events: limits.mailbox_events, bytes: limits.mailbox_bytes };
         let id = SessionId::generate(self.node.clone());
-        let session = Arc::new(Session::new(id, access, capacity));
+        let reserve = || self.catch_up.reserve(access.device.user_id);
+        let reserved = cursors.is_some().then(reserve).transpose()?;
+        let session = Arc::new(Session::new(id, access, capacity, self.mailboxes.pool()));
         let catch_ups = cursors.map(|cursors| catch_up::begin(&session, cursors));
         self.table.insert(&session, limits.sessions_per_user).map_err(|_| {
             let detail = format!("at most {} sessions at once", limits.sessions_per_user);
@@ -75,8 +79,8 @@ impl SessionLifecycle {
             return Err(EndReason::Draining.into());
         }
         self.subscribe(&session).await?;
-        if let Some(catch_ups) = catch_ups {
-            self.catch_up.finish(&session, catch_ups).await;
+        if let Some((catch_ups, reserved)) = catch_ups.zip(reserved) {
+            self.catch_up.finish(&session, catch_ups, Ok(reserved)).await;
         }
         guard.opened();
         self.stats.sessions_opened.add(1);
@@ -132,7 +136,8 @@ impl SessionLifecycle {
 
     /// See [`Engine::catch_up`](crate::engine::Engine::catch_up).
     pub(in crate::engine) async fn catch_up(&self, session: &Arc<Session>, cursors: Cursors) {
-        self.catch_up.finish(session, catch_up::begin(session, cursors)).await;
+        let reserved = self.catch_up.reserve(session.user_id());
+        self.catch_up.finish(session, catch_up::begin(session, cursors), reserved).await;
     }
 
     /// Ends a session, and waits until it is removed. Removal continues if the caller is dropped.
@@ -211,7 +216,7 @@ impl SessionLifecycle {
             // node at once.
             let millis = rand::random_range(0..=within);
             let payload = event::draining(millis, next_url().as_deref());
-            session.append_event(Event { payload, accepted_at }, None);
+            session.append_event(self.mailboxes.event(payload, accepted_at), None);
         }
         if !sessions.is_empty() {
             tokio::time::sleep(DRAIN_NOTICE).await;

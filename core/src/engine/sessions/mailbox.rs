@@ -2,12 +2,18 @@
 //!
 //! A read removes nothing (invariant I5). An event leaves the mailbox when the client confirms it. An
 //! event that was written to a stream leaves earlier if a new event needs its slot.
+//!
+//! Moments (`typing`, `read`, `presence`) wait beside the mailbox, the newest of each kind, and are numbered
+//! only when a reader takes events: behind all that is there, and in slots of their own.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::moments::{MOMENTS, Moments};
+use crate::engine::budget::Pool;
 use crate::model::{Seq, Timestamp};
 
 /// An event as mailboxes hold it: serialised once, shared by all sessions that receive it.
@@ -19,7 +25,7 @@ pub(in crate::engine) struct Event {
 }
 
 /// A bounded queue that is read by position.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mailbox {
     events: VecDeque<Event>,
     bytes: usize,
@@ -29,6 +35,14 @@ pub(super) struct Mailbox {
     confirmed: u64,
     /// The highest seq that was written to a stream.
     streamed: u64,
+    /// The highest seq that any reader was given. Numbers above it may be given again.
+    seen: u64,
+    /// Absent while there are none.
+    moments: Option<Box<Moments>>,
+    /// What the slots of `events` are counted in.
+    pool: Arc<Pool>,
+    /// How many slots are counted.
+    slots: usize,
 }
 
 /// Why a mailbox cannot return the events after a position.
@@ -47,10 +61,34 @@ pub(super) struct MailboxLimits {
     pub(super) bytes: usize,
 }
 
+/// How much fits a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+/// The bytes of a slot.
+const SLOT: usize = size_of::<Event>();
 /// An empty mailbox that has grown beyond this many slots frees their memory.
 const IDLE_SLOTS: usize = 16;
 
 impl Mailbox {
+    /// An empty mailbox, whose slots are counted in `pool`. Its events were counted before.
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            base: 0,
+            confirmed: 0,
+            streamed: 0,
+            seen: 0,
+            moments: None,
+            pool,
+            slots: 0,
+        }
+    }
+
     /// The seq of the newest event that was ever appended.
     pub(super) fn last(&self) -> Seq {
         Seq::new(self.base + self.events.len() as u64)
@@ -61,39 +99,133 @@ impl Mailbox {
         Seq::new(self.base)
     }
 
-    /// Appends an event. Returns the event if the mailbox is full.
+    /// Appends an event. Returns the event if the mailbox is full, or the node has no memory left for its
+    /// slot.
     pub(super) fn append(&mut self, event: Event, limits: MailboxLimits) -> Result<(), Event> {
         let size = event.payload.len();
         let full = |mailbox: &Self| {
-            mailbox.events.len() >= limits.events || mailbox.bytes + size > limits.bytes
+            let moments = mailbox.moments();
+            mailbox.events.len() - moments.events >= limits.events
+                || mailbox.bytes - moments.bytes + size > limits.bytes
         };
         while full(self) && self.base < self.streamed {
             self.drop_first();
         }
-        if full(self) {
+        if full(self) || !self.has_slot() {
             return Err(event);
         }
-        self.bytes += size;
-        self.events.push_back(event);
+        self.push(event);
         debug_assert!(
-            self.events.len() <= limits.events && self.bytes <= limits.bytes,
+            self.events.len() <= limits.events + MOMENTS,
             "a mailbox never exceeds its limits",
         );
         Ok(())
     }
 
-    /// How many more events fit. Slots whose events were written to a stream count as free.
-    pub(super) fn free_slots(&self, limits: MailboxLimits) -> usize {
-        let held = self.last().get() - self.base.max(self.streamed.min(self.last().get()));
-        limits.events.saturating_sub(held as usize)
+    /// A moment waits for the next read. It takes the place of an earlier one of its kind.
+    pub(super) fn append_moment(&mut self, event: Event) {
+        self.moments.get_or_insert_default().wait(event);
+    }
+
+    /// Numbers the moments that wait, for a reader that is about to take events.
+    pub(super) fn number_moments(&mut self, limits: MailboxLimits) {
+        let Some(mut moments) = self.moments.take() else { return };
+        while let Some(event) = moments.next() {
+            while self.events.len() >= limits.events + MOMENTS && self.base < self.streamed {
+                self.drop_first();
+            }
+            if self.events.len() >= limits.events + MOMENTS || !self.has_slot() {
+                // It is only of use at its moment.
+                continue;
+            }
+            moments.number(self.last().get() + 1, event.payload.len());
+            self.push(event);
+        }
+        self.moments = (!moments.is_empty()).then_some(moments);
+    }
+
+    /// What the moments of the mailbox take that no stream has written.
+    fn moments(&self) -> Room {
+        self.moments.as_ref().map_or(Room { events: 0, bytes: 0 }, |moments| moments.numbered())
+    }
+
+    fn push(&mut self, event: Event) {
+        self.bytes += event.payload.len();
+        self.events.push_back(event);
+    }
+
+    /// Makes sure of a slot for one more event. False if the pool has no bytes for it.
+    fn has_slot(&mut self) -> bool {
+        if self.events.len() < self.slots {
+            return true;
+        }
+        let more = self.slots.max(4);
+        if !self.pool.take(more * SLOT) {
+            return false;
+        }
+        self.slots += more;
+        self.events.reserve_exact(self.slots - self.events.len());
+        true
+    }
+
+    /// Frees the memory of the slots.
+    fn free_slots(&mut self) {
+        debug_assert!(self.events.is_empty(), "only slots that are free");
+        self.events = VecDeque::new();
+        self.pool.give_back(self.slots * SLOT);
+        self.slots = 0;
+    }
+
+    /// How many events it holds.
+    #[cfg(test)]
+    pub(super) fn held_events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The bytes that it holds, with those of its slots.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes + self.slots * SLOT
+    }
+
+    /// Drops what streams have written and keep for a reconnection. Returns whether there was any.
+    pub(super) fn drop_streamed(&mut self) -> bool {
+        let before = self.base;
+        while self.base < self.streamed && !self.events.is_empty() {
+            self.drop_first();
+        }
+        if self.events.is_empty() {
+            self.free_slots();
+        }
+        self.base > before
+    }
+
+    /// Drops everything. Returns the highest seq that a reader was given: the events above it never
+    /// existed for the client, and the next one gets the number after it.
+    pub(super) fn drop_all(&mut self) -> Seq {
+        let kept = self.seen.clamp(self.base, self.last().get());
+        self.events.clear();
+        (self.bytes, self.base, self.moments) = (0, kept, None);
+        self.free_slots();
+        Seq::new(kept)
+    }
+
+    /// How much more fits. What was written to a stream counts as free.
+    pub(super) fn room(&self, limits: MailboxLimits) -> Room {
+        let streamed = self.streamed.saturating_sub(self.base) as usize;
+        let unread = self.events.iter().skip(streamed).map(|event| event.payload.len());
+        let (events, bytes) =
+            unread.fold((0, 0), |(events, bytes), size| (events + 1, bytes + size));
+        let moments = self.moments();
+        Room {
+            events: limits.events.saturating_sub(events - moments.events),
+            bytes: limits.bytes.saturating_sub(bytes - moments.bytes),
+        }
     }
 
     /// Whether at least half of the capacity is free, by count and by size.
     pub(super) fn half_empty(&self, limits: MailboxLimits) -> bool {
-        let streamed = (self.streamed.saturating_sub(self.base)) as usize;
-        let unread_bytes: usize =
-            self.events.iter().skip(streamed).map(|event| event.payload.len()).sum();
-        self.free_slots(limits) * 2 >= limits.events && unread_bytes * 2 <= limits.bytes
+        let room = self.room(limits);
+        room.events * 2 >= limits.events && room.bytes * 2 >= limits.bytes
     }
 
     /// Removes the events up to `upto`, which the client has received. A late confirmation, below an
@@ -104,8 +236,8 @@ impl Mailbox {
         while self.base < upto {
             self.drop_first();
         }
-        if self.events.is_empty() && self.events.capacity() > IDLE_SLOTS {
-            self.events = VecDeque::new();
+        if self.events.is_empty() && self.slots > IDLE_SLOTS {
+            self.free_slots();
         }
         debug_assert!(self.confirmed <= self.base, "a confirmed event is no longer held");
     }
@@ -113,6 +245,15 @@ impl Mailbox {
     /// Records that a stream has written the events up to `upto`.
     pub(super) fn streamed(&mut self, upto: Seq) {
         self.streamed = self.streamed.max(upto.get());
+        self.seen(upto);
+        if let Some(moments) = &mut self.moments {
+            moments.release(upto.get());
+        }
+    }
+
+    /// Records that a reader was given the events up to `upto`.
+    pub(super) fn seen(&mut self, upto: Seq) {
+        self.seen = self.seen.max(upto.get());
     }
 
     /// A new reader starts at `after`. What the previous reader wrote may be lost with its
@@ -165,7 +306,16 @@ impl Mailbox {
             );
             self.bytes -= event.payload.len();
             self.base += 1;
+            if let Some(moments) = &mut self.moments {
+                moments.release(self.base);
+            }
         }
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.pool.give_back(self.slots * SLOT);
     }
 }
 
@@ -203,8 +353,12 @@ mod tests {
         Event { payload: vec![b'x'; size].into(), accepted_at: Timestamp::default() }
     }
 
+    fn empty() -> Mailbox {
+        Mailbox::new(Arc::new(Pool::new(1 << 20)))
+    }
+
     fn filled(count: usize) -> Mailbox {
-        let mut mailbox = Mailbox::default();
+        let mut mailbox = empty();
         for _ in 0..count {
             mailbox.append(event(1), LIMITS).expect("the mailbox has capacity");
         }
@@ -253,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_window_is_bounded_by_size_but_holds_at_least_one_event() {
-        let mut mailbox = Mailbox::default();
+        let mut mailbox = empty();
         for size in [10, 10, 50] {
             mailbox.append(event(size), LIMITS).expect("the mailbox has capacity");
         }
@@ -266,11 +420,36 @@ mod tests {
         assert_eq!(mailbox.window(Seq::new(3), 10, 22).len(), 0);
     }
 
+    #[test]
+    fn a_mailbox_that_is_emptied_gives_numbers_again_that_no_reader_saw() {
+        let mut mailbox = filled(4);
+        mailbox.seen(mailbox.window(Seq::new(0), 3, 1_000).next());
+        mailbox.confirm(Seq::new(1));
+        assert_eq!(mailbox.drop_all(), Seq::new(3));
+        assert_eq!((mailbox.last(), mailbox.held_bytes()), (Seq::new(3), 0));
+        assert_eq!(mailbox.pool.used(), 0);
+        assert_eq!(mailbox.check(Seq::new(3)), Ok(()), "the position of a client that has them");
+        assert_eq!(mailbox.check(Seq::new(2)), Err(OutOfRange::Gone), "they are held no longer");
+        assert!(mailbox.append(event(1), LIMITS).is_ok());
+        assert_eq!(mailbox.last(), Seq::new(4));
+    }
+
+    #[test]
+    fn slots_are_counted_and_an_event_without_one_is_refused() {
+        let pool = Arc::new(Pool::new(6 * SLOT));
+        let mut mailbox = Mailbox::new(Arc::clone(&pool));
+        let limits = MailboxLimits { events: 100, bytes: 1_000 };
+        let appended = (0..10).take_while(|_| mailbox.append(event(1), limits).is_ok()).count();
+        assert_eq!((appended, pool.used()), (4, 4 * SLOT));
+        drop(mailbox);
+        assert_eq!(pool.used(), 0);
+    }
+
     proptest! {
         /// I3 and I5: a reader sees 1, 2, 3… in any interleaving of append, read and confirm.
         #[test]
         fn seqs_have_no_holes(steps in proptest::collection::vec((0u8..4, 1u64..6), 1..200)) {
-            let (mut mailbox, mut appended, mut seen) = (Mailbox::default(), 0u64, 0u64);
+            let (mut mailbox, mut appended, mut seen) = (empty(), 0u64, 0u64);
             for (step, amount) in steps {
                 match step {
                     0 | 1 => {

@@ -6,7 +6,7 @@
 mod reader;
 mod view;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -17,10 +17,14 @@ pub use view::View;
 
 use super::channel_gates::{CatchUp, ChannelGates, MessageEvent};
 use super::end_reason::EndReason;
-use super::mailbox::{Event, Mailbox, MailboxLimits, OutOfRange};
+use super::mailbox::{Event, Mailbox, MailboxLimits, OutOfRange, Room};
+use crate::engine::budget::Pool;
 use crate::model::{ChannelId, DeviceId, MessageId, Seq, SessionId, Timestamp, TokenHash, UserId};
 use crate::ports::Access;
 use crate::protocol::{Problem, ProblemCode};
+
+/// How many bytes of events one read returns, or one event. The rest comes with the next read.
+const READ_BYTES: usize = 2 * 1024 * 1024;
 
 /// A device's live stream of events on one node. The engine owns it; a transport holds it while it
 /// serves it.
@@ -60,7 +64,12 @@ struct State {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, access: &Access, limits: MailboxLimits) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        access: &Access,
+        limits: MailboxLimits,
+        pool: &Arc<Pool>,
+    ) -> Self {
         Self {
             id,
             user_id: access.device.user_id,
@@ -69,7 +78,7 @@ impl Session {
             expires_at: access.expires_at,
             limits,
             state: Mutex::new(State {
-                mailbox: Mailbox::default(),
+                mailbox: Mailbox::new(Arc::clone(pool)),
                 gates: ChannelGates::default(),
                 reader: 0,
                 readers: 0,
@@ -115,8 +124,8 @@ impl Session {
         self.lock().ended
     }
 
-    /// Confirms the events up to `after`, and calls `read` with the ones after it, at most `limit`.
-    /// Never waits. Without `after` it starts before the first event that is held. Restarts the
+    /// Confirms the events up to `after`, and calls `read` with the ones after it, at most `limit` and
+    /// 2 MiB. Never waits. Without `after` it starts before the first event that is held. Restarts the
     /// resume window.
     ///
     /// The events stay in the mailbox (invariant I5): a read with the same `after` returns them
@@ -142,7 +151,11 @@ impl Session {
             state.idle_since = Instant::now();
         }
         let waker = state.announce_overflow(self.limits);
-        let result = read(View::new(state.mailbox.window(after, limit, usize::MAX)));
+        state.mailbox.number_moments(self.limits);
+        let window = state.mailbox.window(after, limit, READ_BYTES);
+        let next = window.next();
+        let result = read(View::new(window));
+        state.mailbox.seen(next);
         drop(state);
         wake(waker);
         Ok(result)
@@ -184,20 +197,52 @@ impl Session {
         wake(waker);
     }
 
-    /// Appends an event that is no message. If the mailbox is full, the channel that the event
-    /// concerns gets a `resync`. An event without a channel (typing, presence) is dropped: it is
-    /// only of use at its moment.
-    pub(in crate::engine) fn append_event(&self, event: Event, channel_id: Option<ChannelId>) {
+    /// Appends an event that is no message. If the mailbox is full, or the node has no memory left for
+    /// the event, the channel that it concerns gets a `resync`; an event without a channel is dropped.
+    pub(in crate::engine) fn append_event(
+        &self,
+        event: Option<Event>,
+        channel_id: Option<ChannelId>,
+    ) {
         let waker = {
             let mut state = self.lock();
-            if state.mailbox.append(event, self.limits).is_err()
-                && let Some(channel_id) = channel_id
-            {
-                state.gates.overflow(channel_id, MessageId::default());
+            let State { gates, mailbox, .. } = &mut *state;
+            let appended = event.is_some_and(|event| mailbox.append(event, self.limits).is_ok());
+            match channel_id {
+                Some(channel_id) if appended => gates.appended(channel_id, mailbox),
+                Some(channel_id) => gates.overflow(channel_id, MessageId::default()),
+                None => {}
             }
             state.waker.take()
         };
         wake(waker);
+    }
+
+    /// Appends an event that is only of use until the next of its kind: it takes the place of no other
+    /// event, and comes behind them.
+    pub(in crate::engine) fn append_moment(&self, event: Event) {
+        let waker = {
+            let mut state = self.lock();
+            state.mailbox.append_moment(event);
+            state.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// How many bytes its mailbox holds.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.lock().mailbox.held_bytes()
+    }
+
+    /// Frees the memory of its mailbox: what is kept for the reconnection of a stream, or, if there is
+    /// none, all events. Those that no reader was given become a `resync` of their channels.
+    pub(super) fn shed(&self) {
+        let mut state = self.lock();
+        let State { gates, mailbox, .. } = &mut *state;
+        if !mailbox.drop_streamed() {
+            let kept = mailbox.drop_all();
+            gates.overflow_above(kept);
+        }
     }
 
     /// See [`ChannelGates::begin_catch_up`].
@@ -237,9 +282,9 @@ impl Session {
         self.lock().gates.abandon_catch_up(catch_up);
     }
 
-    /// How many more events fit now.
-    pub(super) fn free_slots(&self) -> usize {
-        self.lock().mailbox.free_slots(self.limits)
+    /// How much more fits now.
+    pub(super) fn room(&self) -> Room {
+        self.lock().mailbox.room(self.limits)
     }
 
     /// The session's user left this channel.

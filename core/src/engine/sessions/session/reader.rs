@@ -73,6 +73,7 @@ impl Reader {
     pub async fn wait(&self, after: Seq) -> WakeReason {
         std::future::poll_fn(|cx| {
             let mut state = self.session.lock();
+            state.mailbox.number_moments(self.session.limits);
             if let Some(ended) = state.ended {
                 Poll::Ready(WakeReason::Ended(ended))
             } else if state.reader != self.number {
@@ -115,6 +116,7 @@ impl Reader {
         state.mailbox.streamed(after);
         // The waker that is returned belongs to this reader, which is running.
         drop(state.announce_overflow(self.session.limits));
+        state.mailbox.number_moments(self.session.limits);
         let window = state.mailbox.window(after, usize::MAX, bytes);
         match state.ended {
             // A draining node still delivers what the mailbox holds, with the `draining` event.
