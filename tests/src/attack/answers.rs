@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -98,12 +99,14 @@ pub(super) async fn abandoned_catch_ups(scene: &Scene, prepared: &Prepared) -> u
     let cursors = BTreeMap::from([(prepared.channel_id, 0)]);
     let body = json!({ "channels": cursors_json(&cursors) }).to_string();
     let requests = request("POST", "/v1/sessions", &scene.eve, &body);
+    let mut connections = Vec::new();
     for _ in 0..CATCH_UPS {
-        let mut connection = connect(scene).await;
-        write_all(&mut connection, &requests).await;
-        // The client is gone: what it sent arrives, followed by the end of the connection.
-        drop(connection);
+        connections.push(connect(scene).await);
     }
+    // Together, so that the node has all of them before the first is done.
+    join_all(connections.iter_mut().map(|it| write_all(it, &requests))).await;
+    // The clients are gone: what they sent arrives, followed by the end of the connection.
+    drop(connections);
     sleep(UNREAD).await;
     CATCH_UPS as u64
 }

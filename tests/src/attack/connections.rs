@@ -82,12 +82,11 @@ pub(super) async fn window_updates(scene: &Scene) -> u64 {
     flood(scene, &http2_opening(scene), &batch, FRAMES as u64).await
 }
 
-pub(super) async fn bodies_without_token(scene: &Scene) -> u64 {
+pub(super) async fn unfinished_bodies(scene: &Scene) -> u64 {
     const BODIES: usize = 1_000;
     const BYTES: usize = 256 * 1024;
     let head = format!(
-        "POST /v1/sessions/n9.AAAAAAAAAAAAAAAAAAAAAA/commands HTTP/1.1\r\nhost: pabal\r\n\
-         content-type: application/json\r\ncontent-length: {BYTES}\r\n\r\n"
+        "POST /v1/users HTTP/1.1\r\nhost: pabal\r\ncontent-type: application/json\r\ncontent-length: {BYTES}\r\n\r\n"
     );
     let most = vec![b' '; BYTES - 1];
     let mut connections = Vec::new();

@@ -8,11 +8,13 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::kind::Prepared;
 use super::scene::Scene;
 use crate::account::Account;
+use crate::line::{Line, Transport};
 
 /// How long commands are sent.
 const COMMANDS: Duration = Duration::from_secs(10);
@@ -40,21 +42,49 @@ pub(super) async fn prepare_group(scene: &Scene) -> Prepared {
     Prepared { channel_id, users, sessions }
 }
 
-/// Posts a request of commands again and again. Refused commands count, too.
+/// Posts requests of commands again and again, several at a time. Refused commands count, too.
 async fn post(scene: &Scene, command: &Value) -> u64 {
+    const AT_A_TIME: usize = 8;
     let session = scene.eve.open(None).await;
+    let path = session.path("/commands");
     let body = json!({ "commands": vec![command; BATCH] });
-    let (began, mut sent) = (Instant::now(), 0);
-    while began.elapsed() < COMMANDS {
-        let response = scene.eve.call(Method::POST, &session.path("/commands"), Some(&body)).await;
-        assert!(response.is_ok(), "the node responds: {response:?}");
-        sent += BATCH as u64;
-    }
+    let began = Instant::now();
+    let posts = (0..AT_A_TIME).map(async |_| {
+        let mut sent = 0;
+        while began.elapsed() < COMMANDS {
+            let response = scene.eve.call(Method::POST, &path, Some(&body)).await;
+            assert!(response.is_ok(), "the node responds: {response:?}");
+            sent += BATCH as u64;
+        }
+        sent
+    });
+    let sent = join_all(posts).await.into_iter().sum();
     scene.eve.close(&session).await;
     sent
 }
 
+/// Reads and confirms what the sessions of the group receive, over WebSockets, until it is dropped.
+async fn listen(prepared: &Prepared) -> JoinSet<()> {
+    let mut listeners = JoinSet::new();
+    let each = prepared.sessions.len() / prepared.users.len();
+    for (number, session) in prepared.sessions.iter().enumerate() {
+        let user = &prepared.users[number / each];
+        let line = Line::open(Transport::WebSocket, user, session, session.next).await;
+        let (mut line, mut next) = (line.expect("a WebSocket"), session.next);
+        listeners.spawn(async move {
+            while let Ok(batch) = line.read(next, COMMANDS).await {
+                next = batch.next;
+                if let Some(socket) = line.socket() {
+                    socket.ack(next).await;
+                }
+            }
+        });
+    }
+    listeners
+}
+
 pub(super) async fn typing(scene: &Scene, prepared: &Prepared) -> u64 {
+    let _listeners = listen(prepared).await;
     let channel_id = prepared.channel_id.to_string();
     post(scene, &json!({"id": "c", "type": "typing", "channel_id": channel_id})).await
 }
@@ -65,6 +95,7 @@ pub(super) async fn read_marks(scene: &Scene, prepared: &Prepared) -> u64 {
     let channel_id = prepared.channel_id.to_string();
     let command =
         json!({"id": "c", "type": "read", "channel_id": channel_id, "message_id": newest});
+    let _listeners = listen(prepared).await;
     post(scene, &command).await
 }
 

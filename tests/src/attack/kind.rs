@@ -22,8 +22,8 @@ pub enum Attack {
     UnreadSessions,
     /// Synchronisations that are not read.
     UnreadSyncs,
-    /// Bodies that are sent for sessions of another node, without a token.
-    BodiesWithoutToken,
+    /// Bodies whose end does not come, from clients without a token.
+    UnfinishedBodies,
     /// `typing` commands to a group.
     Typing,
     /// `read` commands to a group.
@@ -55,7 +55,7 @@ impl Attack {
         Self::AbandonedCatchUps,
         Self::UnreadSessions,
         Self::UnreadSyncs,
-        Self::BodiesWithoutToken,
+        Self::UnfinishedBodies,
         Self::Typing,
         Self::ReadMarks,
         Self::EmptyContinuations,
@@ -73,7 +73,9 @@ impl Attack {
             Self::AbandonedCatchUps => "60 sessions with 16 MiB to catch up, hanging up at once",
             Self::UnreadSessions => "640 sessions after a catch-up, not read",
             Self::UnreadSyncs => "100 synchronisations of 16 MiB, not read",
-            Self::BodiesWithoutToken => "1,000 bodies of 256 KiB for another node, without a token",
+            Self::UnfinishedBodies => {
+                "1,000 sign-ups with a body of 256 KiB whose last byte is missing"
+            }
             Self::Typing => "256 typing commands a request to a group of 150 sessions, for 10 s",
             Self::ReadMarks => "256 read commands a request to a group of 150 sessions, for 10 s",
             Self::EmptyContinuations => "empty WebSocket continuation frames for 5 s",
@@ -105,7 +107,7 @@ impl Attack {
             }
             Self::UnreadSessions => answers::prepare_sessions(scene).await,
             Self::Typing | Self::ReadMarks => floods::prepare_group(scene).await,
-            Self::BodiesWithoutToken
+            Self::UnfinishedBodies
             | Self::EmptyContinuations
             | Self::Priorities
             | Self::WindowUpdates
@@ -122,7 +124,7 @@ impl Attack {
             Self::AbandonedCatchUps => answers::abandoned_catch_ups(scene, prepared).await,
             Self::UnreadSessions => answers::unread_sessions(prepared).await,
             Self::UnreadSyncs => answers::unread_syncs(scene, prepared).await,
-            Self::BodiesWithoutToken => connections::bodies_without_token(scene).await,
+            Self::UnfinishedBodies => connections::unfinished_bodies(scene).await,
             Self::Typing => floods::typing(scene, prepared).await,
             Self::ReadMarks => floods::read_marks(scene, prepared).await,
             Self::EmptyContinuations => connections::empty_continuations(scene).await,
@@ -141,7 +143,7 @@ const NAMES: [(&str, Attack); 13] = [
     ("abandoned-catch-ups", Attack::AbandonedCatchUps),
     ("unread-sessions", Attack::UnreadSessions),
     ("unread-syncs", Attack::UnreadSyncs),
-    ("bodies-without-token", Attack::BodiesWithoutToken),
+    ("unfinished-bodies", Attack::UnfinishedBodies),
     ("typing", Attack::Typing),
     ("read-marks", Attack::ReadMarks),
     ("empty-continuations", Attack::EmptyContinuations),
