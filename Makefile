@@ -1,6 +1,6 @@
 # The index of commands. CI calls the same ones.
 
-.PHONY: help run dist chat cluster faults servers test fuzz lint fmt bench measure lab k6 doc clean
+.PHONY: help run dist chat cluster faults attack servers test fuzz lint fmt bench measure lab k6 doc clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1|/' | column -t -s '|'
@@ -26,6 +26,9 @@ cluster: servers ## Redis, PostgreSQL, Cassandra and three nodes on loopback, un
 faults: servers ## A cluster under load meets faults: make faults SEED=1 DURATION=60s (without: each kind once)
 	cargo run --locked -p pabal-tests --bin faults -- $(if $(SEED),--seed $(SEED)) \
 		$(if $(DURATION),--duration $(DURATION)) $(if $(CORRUPTION),--corruption $(CORRUPTION))
+
+attack: ## Attacks on one node over loopback: memory, and what uninvolved users notice: make attack ATTACKS=typing (5 minutes)
+	cargo run --profile dist --locked -p pabal-tests --bin attack -- $(ATTACKS)
 
 servers: ## Install what tests run against: Redis, PostgreSQL, Cassandra (as root, on Debian; else says what to do), k6
 	tests/servers/install.sh

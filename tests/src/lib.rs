@@ -23,3 +23,4 @@ pub mod balancer;
 pub mod faulty_proxy;
 pub mod cluster;
 pub mod faults;
+pub mod attack;
