@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::kind::Attack;
 use super::neighbours::Latencies;
 
-/// The node's budget of bytes in flight by default, in MiB (`limits.node_budget_bytes`).
-const BUDGET: f64 = 64.0;
+/// The node's budget of bytes in flight by default, in MiB (`limits.in_flight_bytes`).
+const BUDGET: f64 = 512.0;
 /// What a node may need besides, in MiB.
 const BESIDE: f64 = 64.0;
 /// How many times longer the slowest hundredth of the neighbours' messages may take.
