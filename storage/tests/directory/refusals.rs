@@ -96,8 +96,9 @@ async fn damage_found_by_a_read_is_distinguished_from_unavailability() {
     let mut bytes = fs::read(&path).unwrap();
     let start = (root as usize - 1) * 4_096;
     bytes[start..start + 4_096].fill(0xa5);
-    fs::write(&path, bytes).unwrap();
+    // While the file is open: at the start the damage is noticed.
     let directory = open(&path).await;
+    fs::write(&path, bytes).unwrap();
     let read = directory.user(UserId::new(1)).await;
     assert!(matches!(&read, Err(e @ DirectoryError::Damaged(_)) if !e.retryable()), "{read:?}");
 }
