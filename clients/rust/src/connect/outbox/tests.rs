@@ -41,7 +41,12 @@ impl Scene {
     fn open_line(&self) -> OpenLine {
         let (socket, written) = Socket::unconnected();
         let session = Some(Arc::new(Session::detached()));
-        self.route.send_replace(Route { session, socket: Some(socket.clone()), ended: None });
+        self.route.send_replace(Route {
+            session,
+            token: None,
+            socket: Some(socket.clone()),
+            ended: None,
+        });
         OpenLine { socket, written }
     }
 
