@@ -7,11 +7,14 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{Method, Response, StatusCode};
-use pabal_core::engine::{Engine, SendRequest, Session};
+use pabal_core::engine::{Engine, Reservation, SendRequest, Session};
 use pabal_core::model::UserId;
 use pabal_core::protocol::{Command, Cursors, Problem, Reply, parse_commands};
 
-use crate::http::{Body, BodyLimits, RequestBody, json_response, read_body, require_method};
+use crate::http::{Body, BodyLimits, RequestBody, json_response, read_held_body, require_method};
+
+/// How many bytes a reply takes, about: one with a problem.
+const REPLY_BYTES: usize = 512;
 
 /// A command that was begun. A send has its position in the log by now; what is left is the wait for
 /// its acknowledgement.
@@ -51,12 +54,14 @@ pub(crate) async fn post<B: RequestBody>(
     engine: Engine,
     session: Arc<Session>,
     request: http::Request<B>,
-    body_limits: BodyLimits,
+    (body_limits, mut held): (BodyLimits, Reservation),
 ) -> Result<Response<Body>, Problem> {
     require_method(&request, &Method::POST)?;
-    let body = read_body(request.into_body(), body_limits).await?;
+    let body = read_held_body(request.into_body(), body_limits, &mut held).await?;
     let commands = parse_commands(&body)?;
     drop(body);
+    // Before a command runs: its reply must not be refused after that.
+    held.resize(held.bytes() + commands.len() * REPLY_BYTES)?;
     let mut begun = Vec::with_capacity(commands.len());
     for (id, command) in commands {
         begun.push(begin(engine.clone(), session.user_id(), id, command).await);
@@ -69,7 +74,7 @@ pub(crate) async fn post<B: RequestBody>(
     }))
     .await;
     let body = serde_json::json!({ "replies": replies }).to_string();
-    Ok(json_response(StatusCode::OK, body))
+    Ok(json_response(StatusCode::OK, Body::held(body, held)))
 }
 
 /// The commands of a WebSocket whose replies are still to come.

@@ -21,14 +21,15 @@ pub mod layers;
 pub mod http;
 mod admission;
 mod requests;
+mod unwritten;
 mod meter;
 mod connection;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Refused, RefusedSoFar};
 pub use connection::{Connection, Wire};
 pub use http::{
-    Body, BodyError, BodyLimits, RequestBody, problem_response, problem_response_with_status,
-    read_body,
+    Body, BodyError, BodyLimits, Held, RequestBody, problem_response, problem_response_with_status,
+    read_body, read_held_body,
 };
 pub use long_poll::LongPolling;
 pub use meter::{ConnectionMeter, LATENCY_BOUNDS, MeterReading, Meters};

@@ -1,6 +1,7 @@
 //! Long polling: the response comes with the first event, or at the deadline.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use crate::http::{Body, json_response};
-use crate::meter::TransportMeter;
+use crate::meter::{ConnectionMeter, TransportMeter};
 use crate::short_poll::{batch_body, limit};
 use crate::transport::{Attach, Location, Transport, respond};
 
@@ -66,6 +67,7 @@ struct ParkedPoll {
     engine: Engine,
     reader: Reader,
     meter: TransportMeter,
+    connection: Arc<ConnectionMeter>,
     after: Seq,
     limit: usize,
     wait: Duration,
@@ -80,20 +82,21 @@ impl ParkedPoll {
         let after = attach.session.position(after)?;
         let reader = attach.session.attach();
         attach.session.confirm(after);
-        let Attach { engine, meter, .. } = attach;
-        Ok(Self { engine, reader, meter, after, limit, wait })
+        let Attach { engine, meter, connection, .. } = attach;
+        Ok(Self { engine, reader, meter, connection, after, limit, wait })
     }
 
     async fn response(self) -> Result<Response<Body>, Problem> {
-        let Self { engine, reader, meter, after, limit, wait } = self;
+        let Self { engine, reader, meter, connection, after, limit, wait } = self;
         let attached = meter.attached();
         let woken = timeout(wait, reader.wait(after)).await;
         drop(attached);
         let body = match woken {
             Ok(WakeReason::Events) => {
                 let now = engine.ports().clock.now();
-                let read = |view: View<'_>| batch_body(&view, &meter, now);
-                reader.session().read(Some(after), limit, read)?
+                let holder = connection.holder(Some(reader.session().user_id()));
+                let read = |view: View<'_>| batch_body(&engine, holder, &view, &meter, now);
+                reader.session().read(Some(after), limit, read)??
             }
             Ok(WakeReason::Ended(ended)) => return Err(ended.into()),
             Ok(WakeReason::Replaced) => empty(&meter, Batch::new(std::iter::empty(), after)),
@@ -103,9 +106,9 @@ impl ParkedPoll {
     }
 }
 
-fn empty(meter: &TransportMeter, batch: Batch<std::iter::Empty<&Bytes>>) -> Vec<u8> {
+fn empty(meter: &TransportMeter, batch: Batch<std::iter::Empty<&Bytes>>) -> Body {
     meter.empty_answer();
     let mut body = Vec::with_capacity(batch.len());
     batch.write(&mut body);
-    body
+    Bytes::from(body).into()
 }

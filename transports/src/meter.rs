@@ -3,11 +3,14 @@
 //!
 //! Counters are relaxed atomics: a reading may lag by some requests, and never decreases.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pabal_core::model::Timestamp;
+use pabal_core::engine::{ConnectionBytes, Holder, Reservation};
+use pabal_core::model::{Timestamp, UserId};
+
+use crate::unwritten::Unwritten;
 
 /// The upper bounds of the buckets of delivery latency, in microseconds. One more bucket holds what took
 /// longer.
@@ -83,11 +86,24 @@ impl Meters {
 
     /// The meter of a new connection. Its bytes count as `api` until a transport serves a request on it.
     pub fn connection(&self) -> Arc<ConnectionMeter> {
+        self.of_clients(false)
+    }
+
+    /// The meter of a new connection that many clients share, as one from a trusted proxy. What it holds
+    /// does not count for the connection.
+    pub fn shared_connection(&self) -> Arc<ConnectionMeter> {
+        self.of_clients(true)
+    }
+
+    fn of_clients(&self, shared: bool) -> Arc<ConnectionMeter> {
         Arc::new(ConnectionMeter {
             meters: self.clone(),
             index: AtomicUsize::new(API),
             unclaimed: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
+            shared,
+            in_flight: OnceLock::new(),
+            unwritten: OnceLock::new(),
         })
     }
 
@@ -188,6 +204,12 @@ pub struct ConnectionMeter {
     /// Bytes received whose transport is not known yet.
     unclaimed: AtomicU64,
     stalled: AtomicBool,
+    /// Whether it carries the requests of many clients.
+    shared: bool,
+    /// The bytes in flight, once there were any. Most connections only carry small answers to polls.
+    in_flight: OnceLock<ConnectionBytes>,
+    /// The answers in the buffer of the HTTP library, once there were any.
+    unwritten: OnceLock<Box<Unwritten>>,
 }
 
 impl ConnectionMeter {
@@ -206,6 +228,29 @@ impl ConnectionMeter {
     /// Notes that a write had to wait, or that everything was written.
     pub(crate) fn stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
+        if !stalled && let Some(unwritten) = self.unwritten.get() {
+            unwritten.all_written();
+        }
+    }
+
+    /// For whom the bytes of a request on this connection are in flight.
+    pub fn holder(&self, user: Option<UserId>) -> Holder {
+        let connection = || self.in_flight.get_or_init(ConnectionBytes::default).clone();
+        Holder { user, connection: (!self.shared).then(connection) }
+    }
+
+    /// Keeps the reservation of an answer that the HTTP library is about to buffer, until all of its
+    /// buffer was written.
+    pub fn hold_until_written(&self, reservation: Arc<Reservation>) {
+        self.unwritten.get_or_init(Box::default).hold(reservation);
+    }
+
+    /// Waits until the client has taken every earlier answer. A library that reads pipelined requests
+    /// while answers wait would buffer as many answers as requests fit its read buffer.
+    pub async fn earlier_written(&self) {
+        if self.is_stalled() {
+            self.unwritten.get_or_init(Box::default).wait(|| !self.is_stalled()).await;
+        }
     }
 
     pub(crate) fn received(&self, bytes: u64) {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use pabal_core::engine::{Engine, Session};
-use pabal_core::model::SessionId;
+use pabal_core::engine::{Budget, BudgetKind, Engine, Reservation, Session};
+use pabal_core::model::{SessionId, UserId};
 use pabal_core::protocol::{Cursors, Problem, ProblemCode};
 
 use crate::http::bearer;
 use crate::http::{
-    Body, BodyLimits, RequestBody, json, json_response, problem_response, read_body,
+    Body, BodyLimits, RequestBody, json, json_response, problem_response, read_held_body,
     require_method, with_allow,
 };
 use crate::meter::{ConnectionMeter, Meters};
@@ -145,6 +145,11 @@ impl Transports {
         TransportsBuilder { engine, config, mounted, websocket: (2, websocket) }
     }
 
+    /// What the node holds for its clients, in bytes.
+    pub fn budget(&self) -> &Budget {
+        self.inner.engine.budget()
+    }
+
     /// The counters of all transports.
     pub fn meters(&self) -> &Meters {
         &self.inner.meters
@@ -192,7 +197,10 @@ impl Transports {
         let path = path.strip_prefix(SESSIONS).unwrap_or_default();
         let Some(path) = path.strip_prefix('/') else {
             connection.claim_for_api();
-            return with_allow(respond(Box::pin(self.open_session(request)).await), "POST");
+            return with_allow(
+                respond(Box::pin(self.open_session(request, connection)).await),
+                "POST",
+            );
         };
         match path.split_once('/') {
             None => {
@@ -210,7 +218,10 @@ impl Transports {
                 }
                 Ok((session, None)) => {
                     connection.claim_for_api();
-                    with_allow(respond(Box::pin(self.commands(session, request)).await), "POST")
+                    with_allow(
+                        respond(Box::pin(self.commands(session, request, connection)).await),
+                        "POST",
+                    )
                 }
                 Err(problem) => {
                     connection.claim_for_api();
@@ -294,25 +305,30 @@ impl Transports {
         &self,
         session: Arc<Session>,
         request: Request<B>,
+        connection: &ConnectionMeter,
     ) -> Result<Response<Body>, Problem> {
         self.requests().of_user(session.user_id())?;
-        commands::post(self.inner.engine.clone(), session, request, self.body_limits()).await
+        let held = self.holding(connection, session.user_id())?;
+        let body = (self.body_limits(), held);
+        commands::post(self.inner.engine.clone(), session, request, body).await
     }
 
     async fn open_session<B: RequestBody>(
         &self,
         request: Request<B>,
+        connection: &ConnectionMeter,
     ) -> Result<Response<Body>, Problem> {
         require_method(&request, &Method::POST)?;
         let token = bearer::token_or_subprotocol(request.headers())?;
         let access = self.inner.engine.authenticate(token).await?;
         self.requests().of_user(access.device.user_id)?;
         let (parts, body) = request.into_parts();
-        let body = read_body(body, self.body_limits()).await?;
+        let mut held = self.holding(connection, access.device.user_id)?;
+        let body = read_held_body(body, self.body_limits(), &mut held).await?;
         let NewSession { channels } = json::parse(&body)?;
         let session = self.inner.engine.open_session(&access, channels).await?;
         let document = self.document(&session, &parts.uri, &parts.headers);
-        Ok(json_response(StatusCode::CREATED, document.to_string()))
+        Ok(json_response(StatusCode::CREATED, Bytes::from(document.to_string())))
     }
 
     async fn close_session<B>(
@@ -353,6 +369,16 @@ impl Transports {
             self.inner.engine.close_session(&session).await;
         }
         response
+    }
+
+    /// A reservation of no bytes yet, for the body of a request.
+    fn holding(
+        &self,
+        connection: &ConnectionMeter,
+        user_id: UserId,
+    ) -> Result<Reservation, Problem> {
+        let holder = connection.holder(Some(user_id));
+        self.inner.engine.budget().reserve(BudgetKind::Bodies, holder, 0)
     }
 
     fn body_limits(&self) -> BodyLimits {

@@ -5,8 +5,9 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
-use pabal_core::engine::View;
+use pabal_core::engine::{BudgetKind, Engine, Holder, View};
 use pabal_core::model::Timestamp;
 use pabal_core::protocol::Problem;
 use tower::Service;
@@ -54,8 +55,9 @@ fn poll(attach: &Attach) -> Result<Response<Body>, Problem> {
     attach.require_get()?;
     let (after, limit) = (attach.query().after()?, limit(attach)?);
     let now = attach.engine.ports().clock.now();
-    let body = attach.session.read(after, limit, |view| batch_body(&view, &attach.meter, now))?;
-    Ok(json_response(StatusCode::OK, body))
+    let holder = attach.connection.holder(Some(attach.session.user_id()));
+    let read = |view: View<'_>| batch_body(&attach.engine, holder, &view, &attach.meter, now);
+    Ok(json_response(StatusCode::OK, attach.session.read(after, limit, read)??))
 }
 
 /// How many events the client takes at a time; all, unless it says.
@@ -67,15 +69,29 @@ pub(crate) fn limit(attach: &Attach) -> Result<usize, Problem> {
     }
 }
 
-/// The batch document of a poll, metered.
-pub(crate) fn batch_body(view: &View<'_>, meter: &TransportMeter, now: Timestamp) -> Vec<u8> {
+/// The batch document of a poll, metered. An answer with events is in flight for `holder` until it is
+/// written.
+///
+/// # Errors
+/// Those of [`Budget::reserve`](pabal_core::engine::Budget::reserve). The events stay in the session.
+pub(crate) fn batch_body(
+    engine: &Engine,
+    holder: Holder,
+    view: &View<'_>,
+    meter: &TransportMeter,
+    now: Timestamp,
+) -> Result<Body, Problem> {
+    let batch = view.batch();
+    let write = || {
+        let mut body = Vec::with_capacity(batch.len());
+        batch.write(&mut body);
+        Bytes::from(body)
+    };
     if view.is_empty() {
         meter.empty_answer();
-    } else {
-        meter.delivered(now, view.accepted_at());
+        return Ok(write().into());
     }
-    let batch = view.batch();
-    let mut body = Vec::with_capacity(batch.len());
-    batch.write(&mut body);
-    body
+    let held = engine.budget().reserve(BudgetKind::Answers, holder, batch.len())?;
+    meter.delivered(now, view.accepted_at());
+    Ok(Body::held(write(), held))
 }

@@ -3,17 +3,20 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use pabal_core::engine::Holder;
 use pabal_core::model::UserId;
 use pabal_core::ports::Access;
 use pabal_transports::http::bearer;
 
-use super::{Api, Failure};
+use super::{Api, Failure, RequestBytes};
 
 /// A user with a valid token.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The token, its device and user, and when it expires.
     pub access: Access,
+    /// For whom the bytes of the request are in flight.
+    pub holder: Holder,
 }
 
 impl Caller {
@@ -30,6 +33,8 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer::token(&parts.headers)?;
         let access = api.engine.authenticate(token).await?;
         api.requests.of_user(access.device.user_id)?;
-        Ok(Self { access })
+        let bytes = parts.extensions.get::<RequestBytes>().cloned().unwrap_or_default();
+        bytes.of_user(access.device.user_id);
+        Ok(Self { access, holder: bytes.holder() })
     }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::Caller;
 use super::request::{Json, Parameters, PathId};
 use super::views::{MessageAnswer, MessageSchema};
-use super::{Api, Failure};
+use super::{Api, Failure, held};
 
 /// A message to send.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -92,6 +92,8 @@ pub(super) fn views(messages: &[Message]) -> Vec<MessageView<'_>> {
         (status = 200, description = "A page of messages", body = MessagesAnswer),
         (status = 403, description = "`not_a_member`"),
         (status = 422, description = "`invalid`"),
+        (status = 429, description = "`rate_limited`: too many bytes in flight"),
+        (status = 503, description = "`unavailable`"),
     ))]
 pub(super) async fn list(
     State(api): State<Api>,
@@ -111,7 +113,9 @@ pub(super) async fn list(
         let detail = "send at most one of after, before and around";
         return Err(Problem::invalid("after", detail).into());
     }
+    let limits = api.engine.limits();
+    let held = held::reserve(api.engine.budget(), &caller.holder, limits.page_answer_bytes())?;
     let page = api.engine.page(caller.user_id(), channel_id, from, limit).await?;
     let reply = MessagesAnswer { messages: views(&page.messages), has_more: page.has_more };
-    Ok(Reply(reply).into_response())
+    held::json(held, &reply)
 }

@@ -5,6 +5,7 @@
 mod problem;
 mod changes;
 mod request;
+mod held;
 mod caller;
 mod rules;
 mod views;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use caller::Caller;
 pub use changes::Changes;
+pub use held::RequestBytes;
 pub use problem::Failure;
 pub use request::ClientAddress;
 pub use router::{administration, document as openapi, router};

@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
+use pabal_core::engine::BudgetKind;
 use pabal_core::model::InvalidId;
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::http::json;
-use pabal_transports::{BodyLimits, read_body};
+use pabal_transports::{BodyLimits, read_held_body};
 use serde::de::DeserializeOwned;
 
-use super::{Api, Failure};
+use super::{Api, Failure, RequestBytes};
 use crate::config::PublicUrl;
 
 /// A JSON body. Unknown fields are ignored, as the contract says. An empty body counts as `{}`.
@@ -29,7 +30,10 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
             return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail).into());
         }
         let limits = BodyLimits { bytes: api.body_bytes, timeout: api.body_timeout };
-        let body = read_body(request.into_body(), limits).await?;
+        let bytes = request.extensions().get::<RequestBytes>().cloned().unwrap_or_default();
+        let mut held = api.engine.budget().reserve(BudgetKind::Bodies, bytes.holder(), 0)?;
+        let body = read_held_body(request.into_body(), limits, &mut held).await?;
+        bytes.keep_body(held);
         Ok(Self(json::parse(&body)?))
     }
 }

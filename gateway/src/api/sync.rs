@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json as Reply;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use pabal_core::model::{ChannelId, MessageId};
 use pabal_core::protocol::{Cursors, MessageView};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use super::Caller;
 use super::messages::views;
 use super::request::{Json, Parameters};
 use super::views::{IdSchema, MessageSchema};
-use super::{Api, Failure};
+use super::{Api, Failure, held};
 
 /// The cursors of the client.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -74,6 +73,8 @@ struct ChannelSyncAnswer<'a> {
     responses(
         (status = 200, description = "The messages after the cursors", body = SyncAnswer),
         (status = 422, description = "`invalid`"),
+        (status = 429, description = "`rate_limited`: too many bytes in flight"),
+        (status = 503, description = "`unavailable`"),
     ))]
 pub(super) async fn sync(
     State(api): State<Api>,
@@ -83,6 +84,9 @@ pub(super) async fn sync(
 ) -> Result<Response, Failure> {
     let limit = parameters.limit()?;
     let user_id = caller.user_id();
+    let limits = api.engine.limits();
+    let budget = api.engine.budget();
+    let reserved = held::reserve(budget, &caller.holder, limits.sync_answer_bytes())?;
     let synced = api.engine.sync(user_id, &held.channels, held.after, limit).await?;
     let channels = synced.channels.iter().map(|(channel_id, synced)| {
         let reply = ChannelSyncAnswer {
@@ -94,5 +98,5 @@ pub(super) async fn sync(
     });
     let (channels, next) = (channels.collect(), synced.next);
     let has_more = next.is_some();
-    Ok(Reply(SyncAnswer { channels, gone: synced.gone, has_more, next }).into_response())
+    held::json(reserved, &SyncAnswer { channels, gone: synced.gone, has_more, next })
 }

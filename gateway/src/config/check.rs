@@ -101,6 +101,7 @@ impl Config {
             ),
             ("limits.requests_per_user_per_second", limits.requests_per_user_per_second as usize),
             ("limits.sends_per_second", limits.sends_per_second as usize),
+            ("limits.moments_per_second", limits.moments_per_second as usize),
             ("push.concurrent_posts", push.concurrent_posts),
             ("push.waiting_retries", push.waiting_retries),
             ("push.give_up_after_hours", push.give_up_after_hours as usize),
@@ -123,6 +124,19 @@ impl Config {
         if limits.mailbox_bytes < 2 * limits.content_bytes + 1024 {
             let reason = "must hold a message: at least twice limits.content_bytes and 1024 more";
             return wrong("limits.mailbox_bytes", reason);
+        }
+        // The largest answer is one of a synchronisation; without room for it clients could not return.
+        let answer = self.engine_limits().sync_answer_bytes();
+        let budgets = [
+            ("limits.in_flight_user_bytes", limits.in_flight_user_bytes, answer),
+            ("limits.in_flight_connection_bytes", limits.in_flight_connection_bytes, answer),
+            ("limits.in_flight_bytes", limits.in_flight_bytes / 2, answer),
+        ];
+        for (key, bytes, least) in budgets {
+            if bytes < least {
+                let reason = "must hold the largest answer, half of it if it is of the node";
+                return wrong(key, &format!("{reason}: {least} bytes"));
+            }
         }
         let waits = [
             ("server.first_request_timeout_ms", server.first_request_timeout_ms),

@@ -244,6 +244,17 @@ section! {
         group_members: usize = 10_000,
         /// Maximum number of channels that one request synchronises or catches up with.
         channels_per_request: usize = 1_000,
+        /// Maximum number of bytes that the node holds for its clients: half for requests (bodies, answers
+        /// that are built or wait to be written, catch-ups), half for the mailboxes of sessions. When
+        /// requests reach it, further ones return `unavailable`; when mailboxes do, the largest become a
+        /// `resync`.
+        in_flight_bytes: usize = 512 * 1024 * 1024,
+        /// Maximum number of bytes that the node holds for the requests of one user. Further requests
+        /// return `rate_limited`.
+        in_flight_user_bytes: usize = 16 * 1024 * 1024,
+        /// Maximum number of bytes that the node holds for the requests on one connection. Connections
+        /// from trusted proxies do not count.
+        in_flight_connection_bytes: usize = 16 * 1024 * 1024,
         /// Shortest interval of short polls, which the session document states.
         poll_min_interval_ms: u64 = 100,
         /// Longest wait of a long poll. Keep it below the idle timeout of proxies.
@@ -256,6 +267,9 @@ section! {
         confirm_within_ms: u64 = 10_000,
         /// Sustained rate of sends of one user. The burst is ten times the rate (GCRA).
         sends_per_second: u32 = 50,
+        /// Sustained number of sessions that moments (`typing`, `read`) of one user, or in one channel, may
+        /// reach a second. The burst is ten times the rate (GCRA).
+        moments_per_second: u32 = 2_000,
     }
 }
 
@@ -339,6 +353,12 @@ impl Config {
             resume_window: Duration::from_millis(limits.resume_window_ms),
             confirm_within: Duration::from_millis(limits.confirm_within_ms),
             sends_per_second: limits.rate_limits.then_some(limits.sends_per_second),
+            moments_per_second: limits.rate_limits.then_some(limits.moments_per_second),
+            budget: pabal_core::engine::BudgetLimits {
+                node: limits.in_flight_bytes,
+                user: limits.in_flight_user_bytes,
+                connection: limits.in_flight_connection_bytes,
+            },
             lease: match self.storage.queue {
                 Some(_) => Duration::from_millis(self.node.lease_ms),
                 None => ALONE,

@@ -98,7 +98,7 @@ async fn forward(headers: &[(&str, &str)], client: &str) -> (String, Response<()
     assert_eq!((response.status().as_u16(), peers.forwarded()), (200, 1));
     peers.inner.engine.shutdown().await;
     let (head, body) = response.into_parts();
-    let seen = String::from_utf8(body.into_full().unwrap().to_vec()).unwrap();
+    let seen = String::from_utf8(body.into_full().unwrap().0.to_vec()).unwrap();
     (seen, Response::from_parts(head, ()))
 }
 

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use axum::Router;
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
-use pabal_transports::{Body, Connection, ConnectionMeter, Meters, Permit, Wire, problem_response};
+use pabal_core::engine::{Budget, BudgetKind, Reservation};
+use pabal_transports::{
+    Body, Connection, ConnectionMeter, Held, Meters, Permit, Wire, problem_response,
+};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +29,7 @@ use super::cancelled::Cancelled;
 use super::host;
 use super::poll_server::PollServer;
 use super::response_headers::ResponseHeaders;
-use crate::api::ClientAddress;
+use crate::api::{ClientAddress, RequestBytes};
 use crate::config;
 use crate::tls::{Tls, chose_http2};
 
@@ -35,12 +39,17 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// The longest head of a request, in bytes. Tokens are short, and Pabal sets no cookies.
 const HEAD_BYTES: usize = 64 * 1024;
 
+/// How many bytes are counted for an answer before the request is carried out. Answers to changes are not
+/// longer, or by little.
+const SMALL_ANSWER: usize = 4 * 1024;
+
 /// What all connections of a listener share.
 pub(super) struct Connections {
     tls: Option<Arc<Tls>>,
     pub(super) polls: PollServer,
     pub(super) http1: http1::Builder,
     router: Router,
+    budget: Budget,
     meters: Meters,
     /// How soon a new connection must have sent a request.
     pub(super) first_request: Duration,
@@ -62,7 +71,7 @@ impl Connections {
         server: &config::Server,
         tls: Option<Arc<Tls>>,
         polls: PollServer,
-        router: Router,
+        (router, budget): (Router, Budget),
         meters: Meters,
         (finishing, abort, tasks): (CancellationToken, CancellationToken, TaskTracker),
     ) -> Self {
@@ -80,6 +89,7 @@ impl Connections {
             polls,
             http1,
             router,
+            budget,
             meters,
             first_request,
             write_within,
@@ -110,7 +120,10 @@ impl Connections {
         if let Err(error) = self.prepare(&stream) {
             tracing::debug!(%error, "socket options not set");
         }
-        let meter = self.meters.connection();
+        let meter = match self.counted_for(peer.ip()) {
+            Some(_) => self.meters.connection(),
+            None => self.meters.shared_connection(),
+        };
         let wire = Wire::new(stream, Arc::clone(&meter), self.write_within);
         let talk = async {
             match &self.tls {
@@ -232,10 +245,49 @@ impl Connections {
         }
         meter.claim_for_api();
         request.extensions_mut().insert(ClientAddress(client));
-        match self.router.clone().call(request).await {
-            Ok(response) => response.map(Either::Right),
-            Err(never) => match never {},
+        if !request.uri().path().starts_with("/v1/") {
+            // Health and metrics must respond at the limit, too. Pages are not copied.
+            return call(&self.router, request).await.map(Either::Right);
         }
+        // Before anything is done: a change must not be refused after it was made.
+        let holder = meter.holder(None);
+        let small = self.budget.reserve(BudgetKind::Answers, holder.clone(), SMALL_ANSWER);
+        let small = match small {
+            Ok(small) => small,
+            Err(problem) => return problem_response(&problem).map(Either::Left),
+        };
+        let (reads, bytes) = (request.method() == Method::GET, RequestBytes::new(holder));
+        request.extensions_mut().insert(bytes.clone());
+        let mut response = call(&self.router, request).await;
+        // Long answers were counted before they were built.
+        if response.extensions().get::<Held>().is_none() {
+            let length = response.body().size_hint().lower() as usize;
+            let held = match length > SMALL_ANSWER && reads {
+                true => self.budget.reserve(BudgetKind::Answers, bytes.holder(), length),
+                false => Ok(small),
+            };
+            match held {
+                Ok(held) => drop(response.extensions_mut().insert(Held(Arc::new(held)))),
+                Err(problem) => return problem_response(&problem).map(Either::Left),
+            }
+        }
+        response.map(Either::Right)
+    }
+}
+
+async fn call(router: &Router, request: Request<Incoming>) -> Response<axum::body::Body> {
+    match router.clone().call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Takes out of a response what counts its bytes. The writer of the response keeps it until they are
+/// written.
+pub(super) fn take_held(response: &mut AnyResponse) -> Option<Arc<Reservation>> {
+    match response.body_mut() {
+        Either::Left(body) => body.take_held().map(Arc::new),
+        Either::Right(_) => response.extensions_mut().remove::<Held>().map(|held| held.0),
     }
 }
 

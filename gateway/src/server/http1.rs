@@ -14,7 +14,7 @@ use pabal_transports::{Connection, ConnectionMeter};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::connection::{Connections, until};
+use super::connection::{Connections, take_held, until};
 use super::handoff::{Http1Handoff, Stream};
 
 /// What the service of a connection reports to the future that drives it.
@@ -55,7 +55,13 @@ impl Connections {
                         *poll = Some(Box::new(request.map(drop)));
                         return Err(HandedOver);
                     }
-                    Ok(this.dispatch(request, peer, &meter).await)
+                    meter.earlier_written().await;
+                    let mut response = this.dispatch(request, peer, &meter).await;
+                    // hyper copies the answer into its buffer, from where it is written.
+                    if let Some(held) = take_held(&mut response) {
+                        meter.hold_until_written(held);
+                    }
+                    Ok(response)
                 }
             })
         };

@@ -17,7 +17,7 @@ use pabal_transports::{Connection, ConnectionMeter};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::connection::{Connections, until};
+use super::connection::{Connections, take_held, until};
 use super::handoff::Stream;
 use super::streams::{Pieces, Streams, while_open};
 
@@ -50,8 +50,9 @@ impl Connections {
                     {
                         request.extensions_mut().insert(open);
                     }
-                    let response = this.dispatch(request, peer, &meter).await;
-                    Ok::<_, Infallible>(response.map(Pieces::of))
+                    let mut response = this.dispatch(request, peer, &meter).await;
+                    let held = take_held(&mut response);
+                    Ok::<_, Infallible>(response.map(|body| Pieces::of(body, held)))
                 }
             })
         };

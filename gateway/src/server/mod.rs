@@ -162,7 +162,7 @@ impl Server {
         };
         let Listeners { clients, administration: administration_listener, tls } = listeners;
         let Services { transports, admission, peers, router, administration } = services;
-        let meters = transports.meters().clone();
+        let (meters, budget) = (transports.meters().clone(), transports.budget().clone());
         let part = |transports: Option<Transports>, router: &Router, tls| {
             let idle = Duration::from_millis(config.server.idle_connection_timeout_ms);
             let origins = Origins::new(&config.server);
@@ -173,7 +173,8 @@ impl Server {
             let polls = PollServer { transports, peers, origins, proxies, requests, idle, readers };
             let meters = meters.clone();
             let ends = (server.finishing.clone(), server.abort.clone(), server.tasks.clone());
-            Connections::new(&config.server, tls, polls, router.clone(), meters, ends)
+            let served = (router.clone(), budget.clone());
+            Connections::new(&config.server, tls, polls, served, meters, ends)
         };
         let connections = part(Some(transports), &router, tls);
         server.accept(clients, connections, admission);

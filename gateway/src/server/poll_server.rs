@@ -21,7 +21,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, V
 use http_body::Body as _;
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use pabal_core::engine::{BudgetKind, Reservation};
 use pabal_core::model::NodeId;
+use pabal_core::protocol::Problem;
 use pabal_transports::{
     Body, BodyError, Connection, ConnectionMeter, Requests, ResponseFuture, Transports,
     problem_response,
@@ -161,10 +163,15 @@ impl PollServer {
             }
             let last = finishing.already();
             let written = match encode(response, last) {
-                Encoded::Whole(response) => write(connection, &response).await,
+                // The bytes are in flight until the client has taken them.
+                Encoded::Whole(response, _held) => write(connection, &response).await,
                 // Boxed: a parked poll should not have memory for it.
                 Encoded::Stream(head, body) => {
-                    Box::pin(stream(head, body, connection, &mut unread)).await
+                    let count = |bytes| {
+                        let holder = meter.holder(None);
+                        transports.budget().reserve(BudgetKind::Answers, holder, bytes)
+                    };
+                    Box::pin(stream(head, body, (connection, &count), &mut unread)).await
                 }
             };
             if written.is_err() || last {
@@ -313,7 +320,7 @@ fn append(unread: &mut Bytes, more: Bytes) {
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
     head: Vec<u8>,
     mut body: UnsyncBoxBody<Bytes, BodyError>,
-    connection: &mut Connection<S>,
+    (connection, count): (&mut Connection<S>, &impl Fn(usize) -> Result<Reservation, Problem>),
     unread: &mut Bytes,
 ) -> io::Result<()> {
     let mut out = head;
@@ -343,8 +350,23 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
             None => {}
         }
         // The buffer is freed: nearly always nothing waits to be written.
-        write(connection, &std::mem::take(&mut out)).await?;
+        write_counted(connection, &std::mem::take(&mut out), count).await?;
     }
+}
+
+/// Writes a part of a stream. What a client does not take at once is counted; at the limit the connection
+/// ends, and the session keeps the events.
+async fn write_counted<S: AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    bytes: &[u8],
+    count: impl Fn(usize) -> Result<Reservation, Problem>,
+) -> io::Result<()> {
+    let mut writing = pin!(write(connection, bytes));
+    if let Some(written) = writing.as_mut().now_or_never() {
+        return written;
+    }
+    let _held = count(bytes.len()).map_err(|problem| io::Error::other(problem.detail))?;
+    writing.await
 }
 
 async fn write<S: AsyncWrite + Unpin>(

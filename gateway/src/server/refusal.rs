@@ -63,7 +63,7 @@ async fn respond(mut stream: TcpStream, refused: Refused) -> std::io::Result<()>
     let http2 = request[..read].starts_with(HTTP2);
     match encode(problem_response(&problem(refused)), true) {
         _ if http2 => stream.write_all(GOAWAY).await?,
-        Encoded::Whole(response) => stream.write_all(&response).await?,
+        Encoded::Whole(response, _) => stream.write_all(&response).await?,
         Encoded::Stream(..) => {}
     }
     stream.shutdown().await?;

@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{Response, response};
 use http_body_util::combinators::UnsyncBoxBody;
+use pabal_core::engine::Reservation;
 use pabal_transports::{Body, BodyError};
 
 /// A response in the form in which it is written.
 pub(super) enum Encoded {
-    /// All bytes.
-    Whole(Vec<u8>),
+    /// All bytes, and what counts them until they are written.
+    Whole(Vec<u8>, Option<Reservation>),
     /// The head, and a body to be written in chunks.
     Stream(Vec<u8>, UnsyncBoxBody<Bytes, BodyError>),
 }
@@ -20,10 +21,10 @@ pub(super) enum Encoded {
 pub(super) fn encode(response: Response<Body>, last: bool) -> Encoded {
     let (parts, body) = response.into_parts();
     match body.into_full() {
-        Ok(body) => {
+        Ok((body, held)) => {
             let mut out = head(&parts, Some(body.len()), last);
             out.extend_from_slice(&body);
-            Encoded::Whole(out)
+            Encoded::Whole(out, held)
         }
         Err(body) => Encoded::Stream(head(&parts, None, last), body),
     }

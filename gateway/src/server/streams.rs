@@ -6,12 +6,14 @@
 //! would be held for ever, with everything that it is made from.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
+use pabal_core::engine::Reservation;
 use pabal_transports::WhileOpen;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -138,11 +140,25 @@ pub(super) struct Pieces<B> {
     body: B,
     /// What is left of the last frame of the body.
     rest: Bytes,
+    /// Counts the bytes. It goes with the last piece, which HTTP/2 may hold for long.
+    held: Option<Arc<Reservation>>,
+}
+
+/// A piece, and what counts it.
+struct HeldPiece {
+    piece: Bytes,
+    _held: Arc<Reservation>,
+}
+
+impl AsRef<[u8]> for HeldPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
 }
 
 impl<B> Pieces<B> {
-    pub(super) fn of(body: B) -> Self {
-        Self { body, rest: Bytes::new() }
+    pub(super) fn of(body: B, held: Option<Arc<Reservation>>) -> Self {
+        Self { body, rest: Bytes::new(), held }
     }
 }
 
@@ -165,6 +181,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
                 Frame::data(data)
             }
             Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
+        });
+        let last = self.is_end_stream();
+        let polled = polled.map_ok(|frame| match frame.into_data() {
+            Ok(piece) => match self.held.take_if(|_| last) {
+                Some(held) => Frame::data(Bytes::from_owner(HeldPiece { piece, _held: held })),
+                None => Frame::data(piece),
+            },
             Err(trailers) => trailers,
         });
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
@@ -202,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_add_up_to_the_body_and_state_its_length() {
         let whole: Bytes = (0..3 * PIECE_BYTES + 7).map(|at| at as u8).collect();
-        let mut pieces = Pieces::of(Full::new(whole.clone()));
+        let mut pieces = Pieces::of(Full::new(whole.clone()), None);
         let (mut read, mut sizes) = (Vec::new(), Vec::new());
         while !pieces.is_end_stream() {
             assert_eq!(pieces.size_hint().exact(), Some((whole.len() - read.len()) as u64));
@@ -219,7 +243,7 @@ mod tests {
     async fn a_piece_that_waits_too_long_resets_its_stream_and_a_slow_one_does_not() {
         let tasks = TaskTracker::new();
         let streams = Streams::new(tasks.clone(), WITHIN);
-        let answer = || Pieces::of(Full::new(Bytes::from(vec![0; 10 * PIECE_BYTES])));
+        let answer = || Pieces::of(Full::new(Bytes::from(vec![0; 10 * PIECE_BYTES])), None);
         let (finished, slow) = tokio::sync::oneshot::channel();
         streams.execute(async move {
             let mut answer = answer();

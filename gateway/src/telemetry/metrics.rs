@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pabal_core::engine::Engine;
+use pabal_core::engine::{BudgetReading, Engine};
 use pabal_transports::{Admission, LATENCY_BOUNDS, MeterReading, Transports};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -166,6 +166,7 @@ impl Collector for Sources {
         for (name, help, value) in counters {
             counter(&mut encoder, &format!("pabal_{name}"), help, None, value)?;
         }
+        budget(&mut encoder, &self.engine.budget().reading())?;
         connections(&mut encoder, &self.admission)?;
         transports(&mut encoder, &self.transports.meters().read())?;
         if let Some(tls) = &self.tls {
@@ -206,6 +207,27 @@ impl Collector for Sources {
             process.cpu_seconds,
         )
     }
+}
+
+/// What the node holds for its clients, and what its limits refused.
+fn budget(encoder: &mut DescriptorEncoder<'_>, reading: &BudgetReading) -> fmt::Result {
+    let (name, help) = ("pabal_budget", "Bytes that the node holds for its clients");
+    let unit = Some(&Unit::Bytes);
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    let kinds = [
+        ("answers", reading.answers),
+        ("bodies", reading.bodies),
+        ("catch_ups", reading.catch_ups),
+        ("mailboxes", reading.mailboxes),
+    ];
+    for (kind, bytes) in kinds {
+        let bytes = ConstGauge::new(bytes as u64);
+        bytes.encode(family.encode_family(&[("kind", kind)])?)?;
+    }
+    let refused = "Requests refused because too many bytes were in flight";
+    counter(encoder, "pabal_budget_refused", refused, None, reading.refused)?;
+    let shed = "Mailboxes emptied because too many bytes were in mailboxes";
+    counter(encoder, "pabal_mailboxes_shed", shed, None, reading.shed)
 }
 
 /// Connections of clients, and connections refused at capacity.

@@ -13,6 +13,7 @@ mod channels;
 mod members;
 mod messages;
 mod sync;
+mod budget;
 mod discover;
 mod geo;
 mod health;

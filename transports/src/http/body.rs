@@ -1,6 +1,7 @@
 //! Bodies: of responses, whole or streamed, and of requests, which are bounded in size and time.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::FutureExt;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use pabal_core::engine::Reservation;
 use pabal_core::protocol::{Problem, ProblemCode};
 use tokio::time::timeout;
 
@@ -31,6 +33,8 @@ impl<B> RequestBody for B where
 pub enum Body {
     /// All bytes are known; the response has a `Content-Length`.
     Full(Full<Bytes>),
+    /// The same, with the bytes counted in the budget of the node until the body is dropped.
+    Held(Full<Bytes>, Reservation),
     /// Frames are produced as they are polled for; the response is chunked in HTTP/1.1.
     Stream(UnsyncBoxBody<Bytes, BodyError>),
 }
@@ -41,17 +45,39 @@ impl Body {
         Self::Full(Full::default())
     }
 
-    /// The bytes of a [`Full`](Self::Full) body, without polling or copying.
+    /// All bytes, counted by `held` until the body is dropped.
+    pub fn held(bytes: impl Into<Bytes>, held: Reservation) -> Self {
+        Self::Held(Full::new(bytes.into()), held)
+    }
+
+    /// The bytes of a whole body, without polling or copying, and the reservation that counts them.
     ///
     /// # Errors
     /// The stream of a [`Stream`](Self::Stream) body, unread.
-    pub fn into_full(self) -> Result<Bytes, UnsyncBoxBody<Bytes, BodyError>> {
-        let mut body = match self {
-            Self::Full(body) => body,
+    pub fn into_full(
+        self,
+    ) -> Result<(Bytes, Option<Reservation>), UnsyncBoxBody<Bytes, BodyError>> {
+        let (mut body, held) = match self {
+            Self::Full(body) => (body, None),
+            Self::Held(body, held) => (body, Some(held)),
             Self::Stream(body) => return Err(body),
         };
         let frame = body.frame().now_or_never().flatten().and_then(Result::ok);
-        Ok(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default())
+        Ok((frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default(), held))
+    }
+
+    /// Takes the reservation out: from now on the caller counts the bytes.
+    pub fn take_held(&mut self) -> Option<Reservation> {
+        match std::mem::replace(self, Self::empty()) {
+            Self::Held(body, held) => {
+                *self = Self::Full(body);
+                Some(held)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// A streamed body. Dropping it stops the producer.
@@ -78,25 +104,31 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Full(body) | Self::Held(body, _) => {
+                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
+            }
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Full(body) => body.is_end_stream(),
+            Self::Full(body) | Self::Held(body, _) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
-            Self::Full(body) => body.size_hint(),
+            Self::Full(body) | Self::Held(body, _) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
     }
 }
+
+/// The reservation of an answer, as an extension of a response whose body is not a [`Body`].
+#[derive(Clone, Debug)]
+pub struct Held(pub Arc<Reservation>);
 
 /// What a request body may cost the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +172,29 @@ pub async fn read_body<B: RequestBody>(body: B, limits: BodyLimits) -> Result<By
             Err(Problem::invalid("body", "was cut short"))
         }
     }
+}
+
+/// As [`read_body`], with the bytes counted in `held` before they are read: as many as
+/// `Content-Length` announces, or else as many as are allowed. They stay counted until the caller
+/// drops `held`, because what is parsed is as large.
+///
+/// # Errors
+/// Those of [`read_body`], and those of [`Reservation::resize`]; a retry helps after the time that the
+/// problem states.
+pub async fn read_held_body<B: RequestBody>(
+    body: B,
+    limits: BodyLimits,
+    held: &mut Reservation,
+) -> Result<Bytes, Problem> {
+    let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let expected = expected.unwrap_or(limits.bytes);
+    // A larger body is refused before its first byte.
+    if expected <= limits.bytes {
+        held.resize(expected)?;
+    }
+    let bytes = read_body(body, limits).await?;
+    held.shrink_to(bytes.len());
+    Ok(bytes)
 }
 
 #[cfg(test)]

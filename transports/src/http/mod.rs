@@ -12,14 +12,14 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use pabal_core::protocol::{Problem, ProblemCode};
 
-pub use body::{Body, BodyError, BodyLimits, RequestBody, read_body};
+pub use body::{Body, BodyError, BodyLimits, Held, RequestBody, read_body, read_held_body};
 pub use problem::{problem_response, problem_response_with_status};
 pub use query::Query;
 
 /// A response with a JSON body.
-pub(crate) fn json_response(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response<Body> {
+pub(crate) fn json_response(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let mut response = Response::new(Body::from(body.into()));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt, StreamExt};
-use pabal_core::engine::{Engine, Reader, Streamed};
+use pabal_core::engine::{BudgetKind, Engine, Reader, Reservation, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::{Problem, ProblemCode, parse_client_frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -71,6 +71,8 @@ pub(super) struct Socket<S> {
     missed_pings: u8,
     /// How many bytes the connection had taken at the last ping.
     taken: u64,
+    /// Counts what waits to be written, while something does.
+    held: Option<Box<Reservation>>,
 }
 
 /// Why the loop ends.
@@ -123,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ping_interval: transport.ping_interval,
             missed_pings: 0,
             taken: 0,
+            held: None,
         }
     }
 
@@ -163,8 +166,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let streamed = self.poll_events(cx);
             let drained = match self.stream.get_mut().poll_drain(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
-                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Ok(())) => {
+                    self.held = None;
+                    true
+                }
                 Poll::Pending => {
+                    if self.hold().is_err() {
+                        // A client that takes nothing would not take a reason either. The session has
+                        // the events.
+                        return Poll::Ready(End::Broken);
+                    }
                     // A pong may wait for the same write, and only reading the stream sends it.
                     self.arrival.expect();
                     false
@@ -177,6 +188,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 _ => return self.poll_ping(cx),
             }
         }
+    }
+
+    /// Counts what waits for a client that does not keep up. Sockets of others hold nothing.
+    fn hold(&mut self) -> Result<(), Problem> {
+        let waiting = self.stream.get_ref().waiting();
+        if let Some(held) = &mut self.held {
+            return held.resize(waiting);
+        }
+        let holder = self.connection.holder(Some(self.reader.session().user_id()));
+        let held = self.engine.budget().reserve(BudgetKind::Answers, holder, waiting)?;
+        self.held = Some(Box::new(held));
+        Ok(())
     }
 
     /// Reads what the client sent, while the limit of open jobs allows.
