@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
-use pabal_core::engine::{Engine, Reader, Streamed};
+use pabal_core::engine::{BudgetKind, Engine, Reader, Reservation, Streamed};
 use pabal_core::model::Seq;
 use pabal_core::protocol::Problem;
 use tokio::time::{Instant, Sleep, sleep};
@@ -18,11 +19,13 @@ use tower::Service;
 
 use crate::close::Close;
 use crate::http::Body;
-use crate::meter::{Attached, TransportMeter};
+use crate::meter::{Attached, ConnectionMeter, TransportMeter};
 use crate::transport::{Attach, Location, Transport, respond};
 
 /// About how many bytes of events one chunk holds.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Up to how many bytes a chunk is not counted in the budget: nearly all chunks hold one event.
+const SHORT_BYTES: usize = 4 * 1024;
 
 /// `GET …/events`, with `Last-Event-ID` or `?after=`: `data:` is a batch, `id:` its `next`.
 ///
@@ -76,6 +79,8 @@ fn open(attach: &Attach, keep_alive: Duration) -> Result<Response<Body>, Problem
         engine: attach.engine.clone(),
         _attached: attach.meter.attached(),
         meter: attach.meter.clone(),
+        connection: Arc::clone(&attach.connection),
+        held: None,
         reader,
         after,
         keep_alive,
@@ -96,6 +101,9 @@ struct Events {
     engine: Engine,
     reader: Reader,
     meter: TransportMeter,
+    connection: Arc<ConnectionMeter>,
+    /// Counts the last chunk, if it was a long one.
+    held: Option<Reservation>,
     _attached: Attached,
     after: Seq,
     keep_alive: Duration,
@@ -121,10 +129,22 @@ impl http_body::Body for Events {
             this.started = true;
             return chunk(Bytes::from_static(b":\n\n"));
         }
-        let mut out = Vec::new();
+        // The last chunk was taken.
+        this.held = None;
+        let (mut out, mut refused) = (Vec::new(), false);
+        let (user, connection) = (this.reader.session().user_id(), &this.connection);
+        let (budget, held) = (this.engine.budget(), &mut this.held);
         let (clock, meter) = (&this.engine.ports().clock, &this.meter);
         let streamed = this.reader.poll_stream(cx, this.after, CHUNK_BYTES, |view| {
             let batch = view.batch();
+            if batch.len() > SHORT_BYTES {
+                let holder = connection.holder(Some(user));
+                *held = budget.reserve(BudgetKind::Answers, holder, batch.len()).ok();
+                refused = held.is_none();
+                if refused {
+                    return;
+                }
+            }
             out.reserve_exact(batch.len() + 40);
             out.extend_from_slice(format!("id: {}\ndata: ", view.next()).as_bytes());
             batch.write(&mut out);
@@ -132,6 +152,11 @@ impl http_body::Body for Events {
             meter.delivered(clock.now(), view.accepted_at());
         });
         match streamed {
+            // The client connects again, from the last event that it has.
+            Poll::Ready(Streamed::UpTo { .. }) if refused => {
+                this.closed = true;
+                Poll::Ready(None)
+            }
             Poll::Ready(Streamed::UpTo { next, .. }) => {
                 this.after = next;
                 this.quiet.as_mut().reset(Instant::now() + this.keep_alive);

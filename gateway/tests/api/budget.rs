@@ -94,7 +94,7 @@ async fn until_zero(node: &Node, name: &str) {
     timeout(SOON, waited).await.unwrap();
 }
 
-/// Asserts that some were served, and that the others were refused with the time for a retry.
+/// Asserts that some requests were served, and that the others were refused with the time for a retry.
 async fn served_up_to_the_limit(answers: Vec<Response<Incoming>>, largest: usize) {
     let mut served = Vec::new();
     for answer in answers {
@@ -156,6 +156,37 @@ async fn polls_that_a_client_does_not_take_are_bounded() {
 }
 
 #[tokio::test]
+async fn event_streams_that_a_client_does_not_take_are_bounded() {
+    let limit = 300_000;
+    let node = Node::start_with(|config| config.limits.in_flight_user_bytes = limit).await;
+    let mina = node.sign_up("mina").await;
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(mina.listen().await.id);
+    }
+    long_group(&mina).await;
+    let client = slow(&node).await;
+    let mut streams = Vec::new();
+    for id in &sessions {
+        let path = format!("/v1/sessions/{id}/events");
+        streams.extend(at_once(&client, 1, || get(&mina, &path)).await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    // What each stream holds is one message or more, and a stream beyond the limit ends.
+    let held = async {
+        while metric(&node, "pabal_budget_refused_total").await == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        metric(&node, ANSWERS).await as usize
+    };
+    let held = timeout(SOON, held).await.unwrap();
+    assert!(held <= limit && held > 90_000, "{held} bytes");
+    drop((client, streams));
+    until_zero(&node, ANSWERS).await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn pipelined_pages_are_built_one_after_the_other() {
     let node = start().await;
     let mina = node.sign_up("mina").await;
@@ -181,7 +212,7 @@ async fn pipelined_pages_are_built_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn bodies_are_counted_before_they_are_read_whoever_sends_them() {
+async fn bodies_are_counted_before_they_are_read() {
     let node = start().await;
     let client = slow(&node).await;
     let (keep_open, _) = tokio::sync::broadcast::channel::<()>(1);
