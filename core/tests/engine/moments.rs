@@ -42,6 +42,8 @@ async fn a_sender_is_announced_as_typing_once_in_three_seconds() {
     for _ in 0..256 {
         scene.engine.typing(scene.ann, scene.group).await.expect("is allowed");
     }
+    settle().await;
+    assert_eq!(scene.engine.stats().deliveries, 1, "the others cost no delivery");
     assert_eq!(scene.received("typing").await, 1);
     tokio::time::sleep(Duration::from_secs(3)).await;
     scene.engine.typing(scene.ann, scene.group).await.expect("is allowed");
