@@ -295,13 +295,6 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX access_tokens_by_device",
         "DROP INDEX devices_by_user",
         "DROP TABLE session_endings",
-<<<<<<< HEAD
-        "DROP INDEX channels_hidden",
-        "DROP INDEX members_held",
-        "ALTER TABLE channels DROP COLUMN hidden",
-        "ALTER TABLE members DROP COLUMN by_stranger",
-        "DROP TABLE known_networks",
-=======
         "DROP INDEX users_copy",
         "DROP INDEX credentials_copy",
         "DROP INDEX devices_copy",
@@ -310,7 +303,11 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX blocks_copy",
         "DROP INDEX channels_copy",
         "DROP INDEX members_copy",
->>>>>>> disk
+        "DROP INDEX channels_hidden",
+        "DROP INDEX members_held",
+        "ALTER TABLE channels DROP COLUMN hidden",
+        "ALTER TABLE members DROP COLUMN by_stranger",
+        "DROP TABLE known_networks",
         "ALTER TABLE users DROP COLUMN disabled",
         "INSERT INTO devices (device_id, user_id, name) VALUES (7, 1, 'left behind')",
     ] {

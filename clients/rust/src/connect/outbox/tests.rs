@@ -43,14 +43,9 @@ impl Scene {
         let session = Some(Arc::new(Session::detached()));
         self.route.send_replace(Route {
             session,
-<<<<<<< HEAD
-            socket: Some(socket.clone()),
-            ..Route::default()
-=======
             token: None,
             socket: Some(socket.clone()),
             ended: None,
->>>>>>> auth
         });
         OpenLine { socket, written }
     }
