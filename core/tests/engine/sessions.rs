@@ -242,7 +242,8 @@ async fn a_revoked_token_ends_its_reader_and_a_token_that_remains_continues() {
     let second = continued.session.attach_with(continued.grant);
     // A request that had been authorised attaches too late, and replaces no reader.
     let late = authorized.session.attach_with(authorized.grant);
-    assert_eq!(late.wait(START).await, WakeReason::TokenEnded);
+    let ended = timeout(Duration::from_secs(1), late.wait(START)).await.expect("has ended");
+    assert_eq!(ended, WakeReason::TokenEnded);
     assert_eq!(code(authorized.check(world.clock.now())), ProblemCode::Unauthenticated);
     assert_eq!(stream(&second, 0, 1_000), None, "waits for events");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::acks::Acks;
 use super::backoff::BackoffState;
@@ -29,7 +29,6 @@ use crate::error::Error;
 use crate::event::{Arrived, Batch, ChannelAction, Event};
 use crate::ids::{ChannelId, Seq};
 use crate::model::{Cursors, Message, PageFrom};
-use crate::token::Token;
 
 /// How long to avoid a node that is about to stop and names no time.
 const DRAINING: Duration = Duration::from_secs(1);
@@ -59,8 +58,6 @@ pub(crate) struct Driver {
     /// Whether a session was opened before.
     opened_before: bool,
     renewal: Option<Renewal>,
-    /// The token of the last renewal.
-    renewed: Option<Token>,
     /// What a node has announced that is about to stop: for how long to avoid it, and another node.
     draining: Option<(Duration, Option<String>)>,
 }
@@ -105,7 +102,6 @@ impl Driver {
             channels_per_request: session::CHANNELS,
             opened_before: false,
             renewal: options.renewal.clone(),
-            renewed: None,
             draining: None,
         }
     }
@@ -397,19 +393,18 @@ impl Driver {
         // Commands wait, too: whose session it is shows when the next line opens.
         self.route.send_replace(Route::default());
         self.state.send_replace(State::Connecting);
-        match renewal.renew().await {
+        let retry_after = match renewal.renew().await {
             Ok(token) => {
-                self.account.token = token.clone();
-                self.reader.token = token.clone();
-                self.renewed = Some(token);
-                Ok(())
+                self.account.token.clone_from(&token);
+                self.reader.token = token;
+                None
             }
-            Err(error) if error.retryable() => {
-                self.wait(error.to_string(), error.retry_after()).await;
-                Ok(())
-            }
-            Err(error) => Err(End::Fatal(error)),
-        }
+            Err(error) if error.retryable() => error.retry_after(),
+            Err(error) => return Err(End::Fatal(error)),
+        };
+        // A token that is refused again must not lead to a loop without a pause.
+        sleep(self.backoff.next_wait(retry_after)).await;
+        Ok(())
     }
 
     /// Leaves a node that is about to stop. Returns for how long to avoid it.
@@ -475,7 +470,7 @@ impl Driver {
     /// Publishes how commands reach the server from now on.
     fn publish_route(&self, line: Option<&Line>) {
         let socket = line.and_then(Line::socket);
-        let (session, token) = (self.session.clone(), self.renewed.clone());
+        let (session, token) = (self.session.clone(), Some(self.account.token.clone()));
         self.route.send_replace(Route { session, token, socket, ended: None });
     }
 }

@@ -12,7 +12,7 @@ use crate::token::Token;
 pub(crate) struct Route {
     /// The session to post commands to; `None` while there is none.
     pub(crate) session: Option<Arc<Session>>,
-    /// The token to post with, if it is another one than that of the log-in.
+    /// The token to post with; `None` while it is that of the log-in.
     pub(crate) token: Option<Token>,
     /// The socket to send them over instead, while the transport has one.
     pub(crate) socket: Option<Socket>,
