@@ -23,13 +23,14 @@ use http_body::Frame;
 use http_body_util::{BodyStream, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use pabal_core::engine::Engine;
+use pabal_core::engine::{BudgetKind, Engine};
 use pabal_core::model::{NodeId, SessionId};
 use pabal_core::ports::NodeInfo;
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::http::bearer;
 use pabal_transports::{
-    Body, BodyError, BodyLimits, RequestBody, Requests, problem_response, read_body,
+    Body, BodyError, BodyLimits, ConnectionMeter, RequestBody, Requests, problem_response,
+    read_held_body,
 };
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -136,16 +137,17 @@ impl Peers {
         Some(id.node().clone())
     }
 
-    /// Forwards the request of `client` to `node` and returns the response of that node.
+    /// Forwards the request of `client`, which came on a connection, to `node` and returns the response of
+    /// that node.
     pub(crate) async fn forward<B: RequestBody>(
         self,
         node: NodeId,
         request: Request<B>,
-        client: IpAddr,
+        (client, connection): (IpAddr, Arc<ConnectionMeter>),
     ) -> Response<Body> {
         let reads = request.method() == Method::GET;
         let response = tokio::select! {
-            response = self.inner.forward(node, request, client) => response,
+            response = self.inner.forward(node, request, (client, connection)) => response,
             () = self.inner.leaving.cancelled(), if reads => Err(leaving()),
         };
         response.unwrap_or_else(|problem| problem_response(&problem))
@@ -157,7 +159,7 @@ impl Inner {
         &self,
         node: NodeId,
         request: Request<B>,
-        client: IpAddr,
+        (client, connection): (IpAddr, Arc<ConnectionMeter>),
     ) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
         // Whether the session is the caller's, its node decides.
@@ -172,7 +174,10 @@ impl Inner {
         if head.uri.path().ends_with("/websocket") {
             return Err(wrong_node(&peer, head.uri.path()));
         }
-        let body = read_body(body, self.body).await?;
+        // Counted until the other node has the body, and its response began.
+        let holder = connection.holder(Some(access.device.user_id));
+        let mut held = self.engine.budget().reserve(BudgetKind::Bodies, holder, 0)?;
+        let body = read_held_body(body, self.body, &mut held).await?;
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let uri = Uri::try_from(format!("{}{path}", peer.peer_url)).map_err(|_| gone())?;
         remove_hop_by_hop(&mut head.headers);

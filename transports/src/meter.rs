@@ -67,7 +67,8 @@ pub struct MeterReading {
 const API: usize = 0;
 
 impl Meters {
-    pub(crate) fn new(transports: impl Iterator<Item = &'static str>) -> Self {
+    /// Counters of the transports with these names, and of everything else.
+    pub fn new(transports: impl Iterator<Item = &'static str>) -> Self {
         let counters = |name| Counters {
             name,
             requests: AtomicU64::new(0),

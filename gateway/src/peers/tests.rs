@@ -13,6 +13,7 @@ use pabal_core::memory::{
 };
 use pabal_core::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
 use pabal_core::ports::{Access, Directory as _, NodeRegistry as _, Ports};
+use pabal_transports::Meters;
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
@@ -107,6 +108,11 @@ async fn peers(url: &str) -> Peers {
     Peers::new(engine, Requests::unlimited(), &config, &own).unwrap()
 }
 
+/// A connection of a client.
+fn connection() -> Arc<ConnectionMeter> {
+    Meters::new(std::iter::empty()).connection()
+}
+
 /// Forwards a poll with these headers; what n2 got, and the response.
 async fn forward(headers: &[(&str, &str)], client: &str) -> (String, Response<()>) {
     let mut request = Request::get(format!("{SESSION}/poll"));
@@ -119,7 +125,8 @@ async fn forward(headers: &[(&str, &str)], client: &str) -> (String, Response<()
     let request = request.body(Full::<Bytes>::default()).unwrap();
     let peers = peers(&other_node().await).await;
     let node = peers.elsewhere(&request).expect("the session is on n2");
-    let response = peers.clone().forward(node, request, client.parse().unwrap()).await;
+    let response =
+        peers.clone().forward(node, request, (client.parse().unwrap(), connection())).await;
     assert_eq!((response.status().as_u16(), peers.forwarded()), (200, 1));
     let (head, body) = response.into_parts();
     let length = http_body::Body::size_hint(&body).exact();
@@ -214,7 +221,7 @@ async fn the_body_of_a_stranger_is_not_read() {
         let request = request.body(StreamBody::new(never)).unwrap();
         let node = peers.elsewhere(&request).expect("the session is on n2");
         let client = Ipv4Addr::LOCALHOST.into();
-        let response = peers.clone().forward(node, request, client).await;
+        let response = peers.clone().forward(node, request, (client, connection())).await;
         assert_eq!((response.status().as_u16(), peers.forwarded()), (401, 0));
     }
     peers.inner.engine.shutdown().await;

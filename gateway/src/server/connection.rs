@@ -245,7 +245,9 @@ impl Connections {
             if let Some((peers, node)) = self.polls.elsewhere(&request) {
                 meter.claim_for_api();
                 self.polls.may_wait(&request, meter);
-                return Box::pin(peers.forward(node, request, client)).await.map(Either::Left);
+                return Box::pin(peers.forward(node, request, (client, Arc::clone(meter))))
+                    .await
+                    .map(Either::Left);
             }
             return transports.serve(request, meter).await.map(Either::Left);
         }

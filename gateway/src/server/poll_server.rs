@@ -159,7 +159,7 @@ impl PollServer {
                         meter.claim_for_api();
                         self.may_wait(&request, meter);
                         let request = request.map(|()| Full::<Bytes>::default());
-                        Box::pin(peers.forward(node, request, client).map(Ok))
+                        Box::pin(peers.forward(node, request, (client, Arc::clone(meter))).map(Ok))
                     }
                 },
                 Err(problem) => {

@@ -55,7 +55,8 @@ pub(super) async fn appears_at_once_while_others_write(directory: Dir) {
     }
     creation.await.unwrap().unwrap();
     assert_eq!(visible(&directory).await, EVERYTHING);
-    assert!(writes >= 4, "{writes} writes proceeded meanwhile");
+    // In one transaction, only the writes before and after it would proceed.
+    assert!(writes >= 3, "{writes} writes proceeded meanwhile");
 }
 
 /// Runs `call` until `reached`, and ends it there like a crash. If the call was faster, `undo` and again.
