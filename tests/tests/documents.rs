@@ -78,7 +78,7 @@ fn documents_name_files_that_exist() {
 #[test]
 fn invariants_name_tests_that_exist() {
     let mut known = BTreeSet::new();
-    for folder in ["core", "storage", "gateway/tests", "tests"] {
+    for folder in ["core", "storage", "transports", "gateway", "tests"] {
         functions(&root().join(folder), &mut known);
     }
     let text = read("docs/invariants.md");

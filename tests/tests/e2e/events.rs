@@ -56,7 +56,8 @@ pub(crate) async fn reach_the_right_users(plan: TransportPlan) {
 
     // Read: every member, including the other devices of the reader.
     let (_, message) = ann.say(channel, "read this", None).await;
-    let tablet = Client::start(&bob.log_in().await, plan, &none, &ledger).await;
+    let other_device = bob.log_in().await;
+    let tablet = Client::start(&other_device, plan, &none, &ledger).await;
     let read = json!({"id": "r", "type": "read", "channel_id": channel.to_string(),
                       "message_id": message.message_id.to_string()});
     let reply = command(&bob, &b, read).await;
@@ -72,11 +73,11 @@ pub(crate) async fn reach_the_right_users(plan: TransportPlan) {
     let reply = command(&eve, &e, typing).await;
     assert_eq!(reply["error"]["code"], "not_a_member", "{reply}");
 
-    for client in [b, tablet] {
+    for (client, device) in [(b, &bob), (tablet, &other_device)] {
         let (session, _) = client.position();
         let journal = client.stop().await;
         assert!(!has(&journal, "typing", &bob), "a typing notice is not delivered to its sender");
-        bob.close(&session.expect("a session")).await;
+        device.close(&session.expect("a session")).await;
     }
     a.until("sees Bob leave", |journal| online(journal, false)).await;
     // A last message, so that an event that has not arrived by then was not sent.

@@ -56,7 +56,10 @@ pub(crate) async fn expired_token(plan: TransportPlan) {
     let transport = plan.first();
     let Some(clock) = SetClock::installed() else { return };
     let settings = clock.settings();
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<_> =
+        settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // The clock jumps on purpose.
+    settings.push(("PABAL_NODE_MAX_CLOCK_JUMP_MS", "4000000000"));
     let node = Node::start(&settings).await;
     let [ann, bob] = cast(node.address(), ["ann", "bob"]).await;
     let channel = ann.direct(&bob).await;
