@@ -8,7 +8,7 @@ use futures::future::join_all;
 use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, Timestamp, UserId};
 use pabal_core::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW, Unread,
 };
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
@@ -86,7 +86,7 @@ impl HistoryStore for OnDisk {
         page(channel_id: ChannelId, from: PageFrom, limit: usize) -> Page;
         get(channel_id: ChannelId, message_id: MessageId) -> Option<Message>;
         heads(channel_ids: &[ChannelId]) -> Vec<MessageId>;
-        count_unread(channel_id: ChannelId, after: MessageId, reader: UserId, at_most: usize) -> usize;
+        count_unread(channel_id: ChannelId, after: MessageId, reader: UserId, rows: usize) -> Unread;
         find_sent(key: SendKey) -> Option<MessageId>;
     }
 }

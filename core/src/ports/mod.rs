@@ -37,7 +37,9 @@ pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
     RelationLimits, RemovedMember, SettingsChange,
 };
-pub use history_store::{Appended, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW};
+pub use history_store::{
+    Appended, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW, Unread,
+};
 pub use interest::{Interest, InterestError};
 pub use message_log::{LogEntry, LogError, MessageLog, Origin, Sequenced};
 pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, NodeInbox};

@@ -8,7 +8,7 @@ use axum::extract::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, UserId};
-use pabal_core::ports::{Audience, Delivery, DirectoryError};
+use pabal_core::ports::{Audience, Delivery, DirectoryError, Unread};
 use pabal_core::protocol::event::{self, Action};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ use super::request::{Json, Parameters, PathId};
 use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
 use super::{Api, Failure, rules};
 
-/// The largest count of unread messages. A larger number makes no difference to a reader, and the
-/// cost of a count must not grow with the length of the channel.
-const MAX_UNREAD: usize = 1_000;
+/// How many messages a count of unread ones looks at. A larger number makes no difference to a reader,
+/// and the cost of a count must not grow with the length of the channel.
+const UNREAD_ROWS: usize = 2_000;
 /// How many counts of unread messages one request runs at a time.
 const CONCURRENT_COUNTS: usize = 8;
 
@@ -271,9 +271,9 @@ impl Api {
         let views = memberships.into_iter().zip(heads).map(async |(membership, head)| {
             let (channel_id, read) = (membership.channel.channel_id, membership.read_up_to);
             let unread = if head > read {
-                history.count_unread(channel_id, read, user_id, MAX_UNREAD).await?
+                history.count_unread(channel_id, read, user_id, UNREAD_ROWS).await?
             } else {
-                0
+                Unread::default()
             };
             Ok(ChannelView::new(membership, head, unread))
         });
