@@ -16,9 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Effects, Parts};
-use crate::auth::{
-    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_removing_expired,
-};
+use crate::auth::{Attempts, PasswordError, Passwords, keep_removing_expired};
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
 use crate::descriptors;
@@ -27,6 +25,7 @@ use crate::https::HttpsError;
 use crate::leftovers::keep_removing_leftovers;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
+use crate::revocations::Revocations;
 use crate::server::Services;
 use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
@@ -37,9 +36,6 @@ const TIDY: Duration = Duration::from_secs(60);
 
 /// How often expired tokens are removed from the directory.
 const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
-
-/// How often a node reads which sessions operators have ended, so that they end within a second.
-const END_SESSIONS: Duration = Duration::from_millis(300);
 
 /// A node without its listeners. Requests reach it through a [`Server`](crate::server::Server)
 /// started on its [`services`](Self::services).
@@ -162,6 +158,7 @@ impl App {
             }),
             passwords,
             changes: Changes::new(requests.clone()),
+            revocations: Revocations::new(engine.clone()),
             draining: draining.clone(),
             public_url,
             geo,
@@ -229,8 +226,7 @@ impl App {
         let (directory, clock) = (Arc::clone(&ports.directory), Arc::clone(&ports.clock));
         let alone = config.storage.directory.is_none();
         self.spawn(keep_removing_leftovers(directory, clock, alone));
-        let accounts = Arc::clone(&self.stores.accounts);
-        self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
+        self.spawn(api.revocations.clone().run());
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;

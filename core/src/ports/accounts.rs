@@ -11,10 +11,8 @@ type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 ///
 /// # Sessions
 /// The caller is not a node and has no access to sessions. A change that revokes the access of a user
-/// therefore enters the user, in the same transaction, into a list of sessions to end. Every running
-/// cluster has a node that reads the list ([`endings`](Self::endings)), ends the sessions on all
-/// nodes, and then removes the entry ([`forget_endings`](Self::forget_endings)): at least once, even
-/// if a node dies in between.
+/// therefore enters it, in the same transaction, into the list of
+/// [revocations](super::Directory::revocations), which the nodes read.
 ///
 /// # Errors
 /// All methods return [`DirectoryError::Unavailable`] if the store does not respond in time: retry,
@@ -58,12 +56,6 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// Revokes all access: every token, with its device. Returns how many tokens there were.
     fn end_access(&self, user_id: UserId) -> DirectoryFuture<'_, usize>;
-
-    /// Up to `limit` users whose sessions must end, the earliest entries first.
-    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>>;
-
-    /// Removes entries whose sessions have ended. Idempotent.
-    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()>;
 }
 
 /// A user as an operator sees it.
@@ -75,13 +67,4 @@ pub struct Account {
     pub disabled: bool,
     /// How many devices have a token.
     pub devices: u64,
-}
-
-/// A user whose sessions must end, on all nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// The number of the entry; never assigned twice.
-    pub number: u64,
-    /// The user.
-    pub user_id: UserId,
 }

@@ -1,6 +1,6 @@
 //! Users, credentials, tokens, friends, channels and members: the relational data.
 
-use super::BoxFuture;
+use super::{BoxFuture, Revocation};
 use crate::model::{
     Channel, ChannelId, Denied, Device, Friend, FriendState, Member, Membership, MessageId,
     NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
@@ -73,7 +73,8 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::IdTaken`].
     fn log_in(&self, access: Access) -> DirectoryFuture<'_, ()>;
 
-    /// Removes a token with its device. Returns whether the token existed.
+    /// Removes a token with its device, and [records](Self::revocations) it. Returns whether the token
+    /// existed.
     fn log_out(&self, token: TokenHash) -> DirectoryFuture<'_, bool>;
 
     /// The credentials of a username, compared without case, to check a password.
@@ -158,7 +159,7 @@ pub trait Directory: Send + Sync + 'static {
         limit: usize,
     ) -> DirectoryFuture<'_, Vec<UserId>>;
 
-    /// `user_id` blocks `other`. Idempotent.
+    /// `user_id` blocks `other`. Idempotent. [Records](Self::revocations) it for their direct channel.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`]. [`DirectoryError::AtLimit`].
@@ -249,6 +250,8 @@ pub trait Directory: Send + Sync + 'static {
     /// `by` deletes a group with its memberships. Returns the group and the members that it had, by
     /// user id. Its messages stay in history, where no user may read them.
     ///
+    /// The end of the group is [recorded](Self::revocations).
+    ///
     /// One transaction decides it; the members of a large group are removed in further ones, as in
     /// [`create_group`](Self::create_group).
     ///
@@ -296,7 +299,7 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// If the last owner leaves, the admin with the longest membership becomes owner; without an
     /// admin, the member with the longest membership. If the last member leaves, the group is
-    /// deleted.
+    /// deleted. The end of the membership is [recorded](Self::revocations).
     ///
     /// # Errors
     /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
@@ -314,6 +317,14 @@ pub trait Directory: Send + Sync + 'static {
         user_id: UserId,
         message_id: MessageId,
     ) -> DirectoryFuture<'_, bool>;
+
+    /// Up to `limit` entries of access that was taken away and not forgotten, the earliest first. The
+    /// call that takes it away records it in the same transaction; one that changes nothing records
+    /// nothing.
+    fn revocations(&self, limit: usize) -> DirectoryFuture<'_, Vec<Revocation>>;
+
+    /// Removes entries that all nodes concerned were told. Idempotent.
+    fn forget_revocations(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()>;
 
     /// The members of a channel with their notification levels, by user id, without disabled
     /// accounts.

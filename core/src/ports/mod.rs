@@ -26,12 +26,13 @@ mod node_inbox;
 mod history_store;
 mod presence;
 mod interest;
+mod revocation;
 mod directory;
 mod accounts;
 mod push_notifier;
 mod node_registry;
 
-pub use accounts::{Account, Accounts, Ending};
+pub use accounts::{Account, Accounts};
 pub use clock::Clock;
 pub use directory::{
     Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
@@ -46,6 +47,7 @@ pub use node_inbox::{Audience, Delivery, InboxEntry, InboxError, InboxPosition, 
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
+pub use revocation::{Revocation, RevokedAccess};
 pub use trace::{Stage, TARGET as TRACE_TARGET, Trace};
 
 /// One adapter of each port: what an engine runs on. Cheap to clone.

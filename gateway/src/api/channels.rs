@@ -236,8 +236,10 @@ pub(super) async fn delete(
     let by = caller.user_id();
     let work = api.clone();
     api.finish(async move {
-        let (channel, members) = work.directory().delete_group(by, channel_id).await?;
-        work.publish_end(channel, &members).await;
+        let (_, members) = work.directory().delete_group(by, channel_id).await?;
+        work.revocations.tell().await;
+        // Sessions that are being opened may have read the memberships before.
+        work.publish_membership(channel_id, &members, false).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -289,15 +291,5 @@ impl Api {
     pub(super) async fn publish_to_channel(&self, channel_id: ChannelId, event: bytes::Bytes) {
         let audience = Audience::Channel { channel_id, except: None };
         self.publish_event(audience, event).await;
-    }
-
-    /// Publishes to the members that a channel was deleted, and ends their subscriptions. The event
-    /// goes first: afterwards no session is subscribed to the channel.
-    pub(super) async fn publish_end(&self, channel: Channel, members: &[UserId]) {
-        let (channel_id, kind) = (channel.channel_id, channel.kind);
-        let event = event::channel(Action::Deleted, channel_id, kind, channel.name.as_deref());
-        self.publish_to_channel(channel_id, event).await;
-        self.publish_membership(channel_id, members, false).await;
-        self.engine.publish(Delivery::ChannelEnded { channel_id }).await;
     }
 }

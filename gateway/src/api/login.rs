@@ -4,7 +4,7 @@ use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
 use pabal_core::model::{Device, DeviceId, TokenHash, UserId};
-use pabal_core::ports::{Access, Delivery, DirectoryError};
+use pabal_core::ports::{Access, DirectoryError};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -95,14 +95,11 @@ pub(super) fn new_access(api: &Api, user_id: UserId, name: String) -> (String, A
 #[utoipa::path(post, path = "/v1/logout", tag = "accounts",
     responses((status = 204, description = "Logged out")))]
 pub(super) async fn log_out(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Failure> {
-    let (user_id, token) = (caller.user_id(), caller.access.token);
-    let engine = api.engine.clone();
+    let token = caller.access.token;
+    let work = api.clone();
     api.finish(async move {
-        engine.ports().directory.log_out(token).await?;
-        // On this node at once; on other nodes through their inboxes.
-        engine.end_sessions(user_id, Some(token)).await;
-        let token = Some(token);
-        engine.publish(Delivery::EndSessions { user_id, token }).await;
+        work.directory().log_out(token).await?;
+        work.revocations.tell().await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

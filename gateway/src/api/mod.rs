@@ -50,6 +50,7 @@ pub use rules::{password as password_rule, username_prefix as username_form};
 use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;
 use crate::discovery::GeoDatabase;
+use crate::revocations::Revocations;
 use crate::telemetry::Metrics;
 
 /// The state that handlers share. Cloning is cheap.
@@ -71,6 +72,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Runs changes to completion although their clients disconnect.
     pub changes: Changes,
+    /// Tells the nodes which access was taken away.
+    pub revocations: Revocations,
     /// Cancelled when the node begins to drain.
     pub draining: CancellationToken,
     /// The URL by which clients reach this node, if configured.

@@ -5,10 +5,8 @@ mod password;
 mod token;
 mod attempts;
 mod expiry;
-mod endings;
 
 pub use attempts::Attempts;
-pub use endings::keep_ending_sessions;
 pub use expiry::keep_removing_expired;
 pub use password::{PasswordError, Passwords};
 pub use token::new_token;

@@ -13,6 +13,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("expiry", include_str!("../migrations/sqlite/0002_expiry.sql")),
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
         ("limits", include_str!("../migrations/sqlite/0004_limits.sql")),
+        ("revocations", include_str!("../migrations/sqlite/0005_revocations.sql")),
     ])
 });
 
@@ -22,6 +23,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
     migrator(&[
         ("directory", include_str!("../migrations/postgres/0001_directory.sql")),
         ("limits", include_str!("../migrations/postgres/0002_limits.sql")),
+        ("revocations", include_str!("../migrations/postgres/0003_revocations.sql")),
     ])
 });
 
@@ -47,9 +49,17 @@ mod tests {
             };
             migrator.iter().map(of).collect()
         };
-        let sqlite = [(1, 0x69bd_fe62), (2, 0xea75_1304), (3, 0xa1c9_a2ca), (4, 0xb1de_7460)];
+        let sqlite = [
+            (1, 0x69bd_fe62),
+            (2, 0xea75_1304),
+            (3, 0xa1c9_a2ca),
+            (4, 0xb1de_7460),
+            (5, 0x46e8_524a),
+        ];
         assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]
-        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8b76_a427)]);
+        let postgres = [(1, 0xfae1_5adc), (2, 0x8b76_a427), (3, 0xc1c1_2da8)];
+        #[cfg(feature = "postgres")]
+        assert_eq!(recorded(&POSTGRES), postgres);
     }
 }

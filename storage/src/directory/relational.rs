@@ -3,6 +3,7 @@
 
 mod checks;
 mod admission;
+mod revocations;
 mod accounts;
 mod people;
 mod channels;
@@ -15,8 +16,8 @@ use pabal_core::model::{
     Timestamp, TokenHash, User, UserId,
 };
 use pabal_core::ports::{
-    Access, Account, Accounts, BoxFuture, Credentials, Directory, DirectoryError, Ending,
-    ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, SettingsChange,
+    Access, Account, Accounts, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange,
+    PushTarget, PutMember, RelationLimits, RemovedMember, Revocation, SettingsChange,
 };
 
 use super::error::Failure;
@@ -244,6 +245,15 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| members::mark_read(store, channel_id, user_id, message_id))
     }
 
+    fn revocations(&self, limit: usize) -> CallFuture<'_, Vec<Revocation>> {
+        self.run(move |store| revocations::revocations(store, limit))
+    }
+
+    fn forget_revocations(&self, numbers: &[u64]) -> CallFuture<'_, ()> {
+        let numbers = numbers.to_vec();
+        self.run(move |store| revocations::forget_revocations(store, numbers.clone()))
+    }
+
     fn push_targets(&self, channel_id: ChannelId) -> CallFuture<'_, Vec<PushTarget>> {
         self.run(move |store| members::push_targets(store, channel_id))
     }
@@ -274,14 +284,5 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
 
     fn end_access(&self, user_id: UserId) -> CallFuture<'_, usize> {
         self.run(move |store| operator::end_access(store, user_id))
-    }
-
-    fn endings(&self, limit: usize) -> CallFuture<'_, Vec<Ending>> {
-        self.run(move |store| operator::endings(store, limit))
-    }
-
-    fn forget_endings(&self, numbers: &[u64]) -> CallFuture<'_, ()> {
-        let numbers = numbers.to_vec();
-        self.run(move |store| operator::forget_endings(store, numbers.clone()))
     }
 }

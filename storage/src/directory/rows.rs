@@ -5,7 +5,9 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
     MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Account, Credentials, DirectoryError, Ending, PushTarget};
+use pabal_core::ports::{
+    Access, Account, Credentials, DirectoryError, PushTarget, Revocation, RevokedAccess,
+};
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 type Conversion<T> = Result<T, DirectoryError>;
@@ -159,10 +161,7 @@ row!(DeviceAccessRow: token_hash | access);
 
 impl DeviceAccessRow {
     pub(super) fn read(self) -> Conversion<Access> {
-        let length = self.token_hash.len();
-        let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
-        let token = self.token_hash.try_into().map(TokenHash::from_bytes).map_err(wrong)?;
-        self.access.read(token)
+        self.access.read(token_hash(self.token_hash)?)
     }
 }
 
@@ -180,16 +179,45 @@ impl AccountRow {
     }
 }
 
-pub(super) struct EndingRow {
+pub(super) struct RevocationRow {
     number: i64,
+    kind: String,
     user_id: i64,
+    token_hash: Option<Vec<u8>>,
+    device_id: Option<i64>,
+    channel_id: Option<i64>,
+    channel_name: Option<String>,
 }
-row!(EndingRow: number, user_id);
+row!(RevocationRow: number, kind, user_id, token_hash, device_id, channel_id, channel_name);
 
-impl EndingRow {
-    pub(super) fn read(self) -> Conversion<Ending> {
-        Ok(Ending { number: unsigned(self.number)?, user_id: user_id(self.user_id)? })
+impl RevocationRow {
+    pub(super) fn read(self) -> Conversion<Revocation> {
+        let number = unsigned(self.number)?;
+        let missing = || DirectoryError::Damaged(format!("revocation {number} misses a value"));
+        let channel = self.channel_id.map(channel_id).transpose()?;
+        let revoked = match &*self.kind {
+            "all" => RevokedAccess::AllSessions,
+            "token" => RevokedAccess::Token {
+                token: token_hash(self.token_hash.ok_or_else(missing)?)?,
+                device_id: DeviceId::new(unsigned(self.device_id.ok_or_else(missing)?)?),
+            },
+            "channel" => RevokedAccess::Channel { channel_id: channel.ok_or_else(missing)? },
+            "group" => RevokedAccess::Group {
+                channel_id: channel.ok_or_else(missing)?,
+                name: self.channel_name,
+            },
+            other => {
+                return Err(DirectoryError::Damaged(format!("the word {other:?} is unknown")));
+            }
+        };
+        Ok(Revocation { number, user_id: user_id(self.user_id)?, revoked })
     }
+}
+
+fn token_hash(bytes: Vec<u8>) -> Conversion<TokenHash> {
+    let length = bytes.len();
+    let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
+    bytes.try_into().map(TokenHash::from_bytes).map_err(wrong)
 }
 
 pub(super) struct SettingsRow {

@@ -63,8 +63,9 @@ pub(super) const REMOVE_EXPIRED: &str = "\
     )
     RETURNING device_id";
 
-/// $1 device id, which has no token.
-pub(super) const REMOVE_DEVICE: &str = "DELETE FROM devices WHERE device_id = $1";
+/// $1 device id, which has no token → its user.
+pub(super) const REMOVE_DEVICE: &str = "\
+    DELETE FROM devices WHERE device_id = $1 RETURNING user_id";
 
 /// $1 hash → [`super::rows::AccessRow`].
 pub(super) const ACCESS: &str = "\
@@ -368,15 +369,29 @@ pub(super) const REMOVE_TOKENS: &str = "\
 pub(super) const REMOVE_DEVICES: &str = "DELETE FROM devices WHERE user_id = $1";
 
 /// $1 user id.
-pub(super) const REQUEST_ENDING: &str = "INSERT INTO session_endings (user_id) VALUES ($1)";
+pub(super) const RECORD_ALL: &str = "INSERT INTO revocations (kind, user_id) VALUES ('all', $1)";
 
-/// $1 limit → [`super::rows::EndingRow`]s, the earliest first. Reads the table from its beginning;
+/// $1 user id, $2 token, $3 device.
+pub(super) const RECORD_TOKEN: &str = "\
+    INSERT INTO revocations (kind, user_id, token_hash, device_id) VALUES ('token', $1, $2, $3)";
+
+/// $1 user id, $2 channel.
+pub(super) const RECORD_CHANNEL: &str = "\
+    INSERT INTO revocations (kind, user_id, channel_id) VALUES ('channel', $1, $2)";
+
+/// $1 user id, $2 group, $3 its name.
+pub(super) const RECORD_GROUP: &str = "\
+    INSERT INTO revocations (kind, user_id, channel_id, channel_name)
+    VALUES ('group', $1, $2, $3)";
+
+/// $1 limit → [`super::rows::RevocationRow`]s, the earliest first. Reads the table from its beginning;
 /// it is nearly always empty.
-pub(super) const ENDINGS: &str = "\
-    SELECT number, user_id FROM session_endings ORDER BY number LIMIT $1";
+pub(super) const REVOCATIONS: &str = "\
+    SELECT number, kind, user_id, token_hash, device_id, channel_id, channel_name
+    FROM revocations ORDER BY number LIMIT $1";
 
 /// $1 number.
-pub(super) const FORGET_ENDING: &str = "DELETE FROM session_endings WHERE number = $1";
+pub(super) const FORGET_REVOCATION: &str = "DELETE FROM revocations WHERE number = $1";
 
 /// All statements that look up rows.
 #[cfg(test)]
@@ -432,5 +447,5 @@ pub(super) const BY_KEY: &[&str] = &[
     CHANGE_PASSWORD,
     REMOVE_TOKENS,
     REMOVE_DEVICES,
-    FORGET_ENDING,
+    FORGET_REVOCATION,
 ];

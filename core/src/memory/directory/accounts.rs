@@ -3,7 +3,7 @@
 use super::state::{State, folded};
 use super::{DirectoryFuture, MemoryDirectory};
 use crate::model::UserId;
-use crate::ports::{Access, Account, Accounts, DirectoryError, Ending};
+use crate::ports::{Access, Account, Accounts, DirectoryError, RevokedAccess};
 
 impl State {
     fn shown(&self, user_id: UserId) -> Account {
@@ -34,10 +34,9 @@ impl State {
         self.known(user_id)?;
         let accesses = self.accesses(user_id);
         for access in &accesses {
-            self.log_out(access.token);
+            self.remove_token(access.token);
         }
-        self.last_ending += 1;
-        self.endings.insert(self.last_ending, user_id);
+        self.record(user_id, RevokedAccess::AllSessions);
         Ok(accesses.len())
     }
 }
@@ -72,22 +71,5 @@ impl Accounts for MemoryDirectory {
 
     fn end_access(&self, user_id: UserId) -> DirectoryFuture<'_, usize> {
         self.with(move |state| state.end_access(user_id))
-    }
-
-    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>> {
-        self.with(move |state| {
-            let entries = state.endings.iter().take(limit);
-            Ok(entries.map(|(&number, &user_id)| Ending { number, user_id }).collect())
-        })
-    }
-
-    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()> {
-        let numbers = numbers.to_vec();
-        self.with(move |state| {
-            for number in numbers {
-                state.endings.remove(&number);
-            }
-            Ok(())
-        })
     }
 }

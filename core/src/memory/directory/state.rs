@@ -9,7 +9,8 @@ use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
 };
 use crate::ports::{
-    Access, Credentials, DirectoryError, ProfileChange, Relation, RelationLimits, SettingsChange,
+    Access, Credentials, DirectoryError, ProfileChange, Relation, RelationLimits, Revocation,
+    RevokedAccess, SettingsChange,
 };
 
 use super::conversations::Conversation;
@@ -30,9 +31,9 @@ pub(super) struct State {
     /// The direct channel of a pair, smaller id first.
     pub(super) direct: HashMap<[UserId; 2], ChannelId>,
     pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
-    /// The users whose sessions must end, by number of the entry.
-    pub(super) endings: BTreeMap<u64, UserId>,
-    pub(super) last_ending: u64,
+    /// The access that was taken away, by number of the entry.
+    revocations: BTreeMap<u64, Revocation>,
+    last_revocation: u64,
 }
 
 #[derive(Debug)]
@@ -86,8 +87,34 @@ impl State {
     }
 
     pub(super) fn log_out(&mut self, token: TokenHash) -> bool {
-        let ended = self.tokens.remove(&token);
-        ended.and_then(|(device_id, _)| self.devices.remove(&device_id)).is_some()
+        let Some(Device { device_id, user_id, .. }) = self.remove_token(token) else {
+            return false;
+        };
+        self.record(user_id, RevokedAccess::Token { token, device_id });
+        true
+    }
+
+    /// Removes a token with its device. Returns the device.
+    pub(super) fn remove_token(&mut self, token: TokenHash) -> Option<Device> {
+        let (device_id, _) = self.tokens.remove(&token)?;
+        self.devices.remove(&device_id)
+    }
+
+    /// Enters access that was taken away into the list.
+    pub(super) fn record(&mut self, user_id: UserId, revoked: RevokedAccess) {
+        self.last_revocation += 1;
+        let number = self.last_revocation;
+        self.revocations.insert(number, Revocation { number, user_id, revoked });
+    }
+
+    pub(super) fn revocations(&self, limit: usize) -> Vec<Revocation> {
+        self.revocations.values().take(limit).cloned().collect()
+    }
+
+    pub(super) fn forget_revocations(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            self.revocations.remove(number);
+        }
     }
 
     pub(super) fn remove_expired(&mut self, now: Timestamp, at_most: usize) -> usize {
@@ -96,7 +123,7 @@ impl State {
         expired.sort_unstable_by_key(|(expires_at, _)| *expires_at);
         expired.truncate(at_most);
         for (_, token) in &expired {
-            self.log_out(*token);
+            self.remove_token(*token);
         }
         expired.len()
     }
@@ -229,7 +256,12 @@ impl State {
             let blocked = self.blocks_after(user_id, None, usize::MAX).len();
             at_limit(user_id, Relation::Block, blocked, limits.blocks)?;
         }
-        self.blocks.insert((user_id, other));
+        if self.blocks.insert((user_id, other))
+            && let Some(channel) = self.find_direct_channel([user_id, other])
+        {
+            let channel_id = channel.channel_id;
+            self.record(other, RevokedAccess::Channel { channel_id });
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, Sett
 
 use super::channels::ROWS_AT_ONCE;
 use super::checks::{require_enabled, require_user};
+use super::revocations::record_token;
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
 use crate::directory::rows::{
@@ -79,7 +80,9 @@ pub(super) async fn log_out<DB: Backend>(
     let removal = query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
     let device = removal.first::<(i64,)>(&mut tx).await?;
     if let Some((device_id,)) = device {
-        query(sql::REMOVE_DEVICE).bind(device_id).execute(&mut tx).await?;
+        let removal = query(sql::REMOVE_DEVICE).bind(device_id);
+        let (user_id,) = removal.one::<(i64,)>(&mut tx).await?;
+        record_token(&mut tx, user_id, token, device_id).await?;
     }
     tx.commit().await?;
     Ok(device.is_some())
