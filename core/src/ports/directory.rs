@@ -9,6 +9,9 @@ use crate::model::{
 /// What every directory call returns.
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
+/// How many devices a user has at most.
+pub const MAX_DEVICES: usize = 100;
+
 /// The relational store. Every method, unless it says otherwise, is one transaction, durable on return and visible to every later
 /// call on every node.
 ///
@@ -66,7 +69,9 @@ pub trait Directory: Send + Sync + 'static {
     fn sign_up(&self, user: User, password_hash: String, access: Access)
     -> DirectoryFuture<'_, ()>;
 
-    /// Adds a device with its token to a user.
+    /// Adds a device with its token to a user. Of more than [`MAX_DEVICES`] devices those whose tokens
+    /// expire first are removed with their tokens, at most so many at a time, and
+    /// [recorded](Self::revocations): a user who logs in again and again keeps the newest ones.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::UserDisabled`],

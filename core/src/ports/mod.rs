@@ -35,8 +35,8 @@ mod node_registry;
 pub use accounts::{Account, Accounts};
 pub use clock::Clock;
 pub use directory::{
-    Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
-    RelationLimits, RemovedMember, SettingsChange,
+    Access, Credentials, Directory, DirectoryError, MAX_DEVICES, ProfileChange, PushTarget,
+    PutMember, Relation, RelationLimits, RemovedMember, SettingsChange,
 };
 pub use history_store::{
     Appended, HistoryError, HistoryStore, Page, PageFrom, SEND_KEY_WINDOW, Unread,

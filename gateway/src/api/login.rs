@@ -28,7 +28,8 @@ pub(super) struct LogIn {
 
 /// Log in on a device
 ///
-/// Every log-in creates a device with a token of its own; earlier tokens stay valid.
+/// Every log-in creates a device with a token of its own; earlier tokens stay valid. A user has at most
+/// 100 devices: another one ends the one whose token expires first.
 #[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()), request_body = LogIn,
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),

@@ -214,7 +214,7 @@ impl RevocationRow {
     }
 }
 
-fn token_hash(bytes: Vec<u8>) -> Conversion<TokenHash> {
+pub(super) fn token_hash(bytes: Vec<u8>) -> Conversion<TokenHash> {
     let length = bytes.len();
     let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
     bytes.try_into().map(TokenHash::from_bytes).map_err(wrong)

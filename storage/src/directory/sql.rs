@@ -67,6 +67,13 @@ pub(super) const REMOVE_EXPIRED: &str = "\
 pub(super) const REMOVE_DEVICE: &str = "\
     DELETE FROM devices WHERE device_id = $1 RETURNING user_id";
 
+/// $1 user id, $2 number of devices, $3 limit → the tokens beyond so many, the latest to expire first.
+pub(super) const SURPLUS_TOKENS: &str = "\
+    SELECT access_tokens.token_hash
+    FROM devices JOIN access_tokens ON access_tokens.device_id = devices.device_id
+    WHERE devices.user_id = $1
+    ORDER BY access_tokens.expires_at DESC, devices.device_id DESC LIMIT $3 OFFSET $2";
+
 /// $1 hash → [`super::rows::AccessRow`].
 pub(super) const ACCESS: &str = "\
     SELECT devices.device_id, devices.user_id, devices.name, access_tokens.expires_at
@@ -401,6 +408,7 @@ pub(super) const BY_KEY: &[&str] = &[
     REMOVE_TOKEN,
     REMOVE_EXPIRED,
     REMOVE_DEVICE,
+    SURPLUS_TOKENS,
     ACCESS,
     CREDENTIALS,
     USER,

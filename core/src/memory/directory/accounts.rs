@@ -12,7 +12,7 @@ impl State {
         Account { user: account.user.clone(), disabled: account.disabled, devices }
     }
 
-    fn accesses(&self, user_id: UserId) -> Vec<Access> {
+    pub(super) fn accesses(&self, user_id: UserId) -> Vec<Access> {
         let accesses = self.tokens.keys().filter_map(|&token| self.access(token));
         accesses.filter(|access| access.device.user_id == user_id).collect()
     }

@@ -2,6 +2,7 @@
 //! channels are in [`super::conversations`]. A method has exclusive access, and checks everything before
 //! it changes anything.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, RangeBounds};
 
@@ -9,8 +10,8 @@ use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
 };
 use crate::ports::{
-    Access, Credentials, DirectoryError, ProfileChange, Relation, RelationLimits, Revocation,
-    RevokedAccess, SettingsChange,
+    Access, Credentials, DirectoryError, MAX_DEVICES, ProfileChange, Relation, RelationLimits,
+    Revocation, RevokedAccess, SettingsChange,
 };
 
 use super::conversations::Conversation;
@@ -83,6 +84,11 @@ impl State {
             return Err(DirectoryError::IdTaken);
         }
         self.admit(access);
+        let mut accesses = self.accesses(user_id);
+        accesses.sort_unstable_by_key(|it| Reverse((it.expires_at, it.device.device_id)));
+        for surplus in accesses.into_iter().skip(MAX_DEVICES).take(MAX_DEVICES) {
+            self.log_out(surplus.token);
+        }
         Ok(())
     }
 

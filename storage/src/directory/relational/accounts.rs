@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
-use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
+use pabal_core::ports::{
+    Access, Credentials, DirectoryError, MAX_DEVICES, ProfileChange, SettingsChange,
+};
 
 use super::channels::ROWS_AT_ONCE;
 use super::checks::{require_enabled, require_user};
@@ -11,7 +13,7 @@ use super::revocations::record_token;
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
 use crate::directory::rows::{
-    AccessRow, CredentialsRow, SettingsRow, UserRow, UserSettingsRow, level_word, stored_id,
+    self, AccessRow, CredentialsRow, SettingsRow, UserRow, UserSettingsRow, level_word, stored_id,
     stored_limit, stored_moment, username_key,
 };
 use crate::directory::sql;
@@ -49,8 +51,14 @@ pub(super) async fn sign_up<DB: Backend>(
 
 pub(super) async fn log_in<DB: Backend>(store: &Store<DB>, access: Access) -> Result<(), Failure> {
     let mut tx = store.write().await?;
+    let user_id = stored_id(access.device.user_id.get());
     require_enabled(&mut tx, access.device.user_id).await?;
     add_access(&mut tx, access).await?;
+    let most = stored_limit(MAX_DEVICES);
+    let surplus = query(sql::SURPLUS_TOKENS).bind(user_id).bind(most).bind(most);
+    for (hash,) in surplus.all::<(Vec<u8>,)>(&mut tx).await? {
+        remove_token(&mut tx, rows::token_hash(hash)?).await?;
+    }
     tx.commit().await
 }
 
@@ -77,15 +85,19 @@ pub(super) async fn log_out<DB: Backend>(
     token: TokenHash,
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let removal = query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
-    let device = removal.first::<(i64,)>(&mut tx).await?;
-    if let Some((device_id,)) = device {
-        let removal = query(sql::REMOVE_DEVICE).bind(device_id);
-        let (user_id,) = removal.one::<(i64,)>(&mut tx).await?;
-        record_token(&mut tx, user_id, token, device_id).await?;
-    }
+    let removed = remove_token(&mut tx, token).await?;
     tx.commit().await?;
-    Ok(device.is_some())
+    Ok(removed)
+}
+
+/// Removes a token with its device, and records it. Returns whether the token existed.
+async fn remove_token<DB: Backend>(tx: &mut Writer<DB>, token: TokenHash) -> Result<bool, Failure> {
+    let removal = query(sql::REMOVE_TOKEN).bind(token.as_bytes().to_vec());
+    let Some((device_id,)) = removal.first::<(i64,)>(tx).await? else { return Ok(false) };
+    let removal = query(sql::REMOVE_DEVICE).bind(device_id);
+    let (user_id,) = removal.one::<(i64,)>(tx).await?;
+    record_token(tx, user_id, token, device_id).await?;
+    Ok(true)
 }
 
 pub(super) async fn remove_expired<DB: Backend>(
