@@ -291,7 +291,7 @@ async fn a_file_of_the_first_release_loses_the_devices_of_ended_tokens_only() {
         "DROP INDEX access_tokens_by_expiry",
         "DROP INDEX access_tokens_by_device",
         "DROP INDEX devices_by_user",
-        "DROP TABLE session_endings",
+        "DROP TABLE revocations",
         "DROP INDEX channels_hidden",
         "DROP INDEX members_held",
         "ALTER TABLE channels DROP COLUMN hidden",
