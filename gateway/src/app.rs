@@ -17,8 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Changes, Effects, Parts};
 use crate::auth::{
-    Attempts, PasswordError, Passwords, keep_ending_sessions, keep_forgetting_networks,
-    keep_removing_expired,
+    Attempts, PasswordError, Passwords, keep_forgetting_networks, keep_removing_expired,
 };
 use crate::config::{Config, PublicUrl};
 use crate::control::Control;
@@ -28,6 +27,7 @@ use crate::https::HttpsError;
 use crate::leftovers::keep_removing_leftovers;
 use crate::peers::Peers;
 use crate::push::{ClientError, Webhook};
+use crate::revocations::Revocations;
 use crate::server::Services;
 use crate::stores::{Stores, StoresError};
 use crate::telemetry::{Metrics, Sources};
@@ -38,9 +38,6 @@ const TIDY: Duration = Duration::from_secs(60);
 
 /// How often expired tokens are removed from the directory.
 const REMOVE_EXPIRED: Duration = Duration::from_secs(60 * 60);
-
-/// How often a node reads which sessions operators have ended, so that they end within a second.
-const END_SESSIONS: Duration = Duration::from_millis(300);
 
 /// A node without its listeners. Requests reach it through a [`Server`](crate::server::Server)
 /// started on its [`services`](Self::services).
@@ -165,6 +162,7 @@ impl App {
             public_metrics: config.server.public_metrics,
             passwords,
             changes: Changes::new(requests.clone()),
+            revocations: Revocations::new(engine.clone()),
             draining: draining.clone(),
             public_url,
             geo,
@@ -240,8 +238,7 @@ impl App {
         self.spawn(keep_removing_leftovers(directory, clock, alone));
         let (accounts, clock) = (Arc::clone(&self.stores.accounts), Arc::clone(&ports.clock));
         self.spawn(keep_forgetting_networks(accounts, clock, REMOVE_EXPIRED));
-        let accounts = Arc::clone(&self.stores.accounts);
-        self.spawn(keep_ending_sessions(self.engine.clone(), accounts, END_SESSIONS));
+        self.spawn(api.revocations.clone().run());
         self.spawn(async move {
             loop {
                 tokio::time::sleep(TIDY).await;

@@ -21,6 +21,7 @@ mod descriptors;
 mod https;
 mod peers;
 mod leftovers;
+mod revocations;
 pub mod api;
 pub mod auth;
 pub mod discovery;

@@ -9,6 +9,7 @@ use pabal_contract::history_store;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, Timestamp, UserId};
 use pabal_core::ports::{
     Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit, SEND_KEY_WINDOW,
+    Unread,
 };
 use pabal_storage::embedded::{EmbeddedConfig, EmbeddedStore};
 use tempfile::TempDir;
@@ -87,7 +88,7 @@ impl HistoryStore for OnDisk {
         page(channel_id: ChannelId, from: PageFrom, limit: PageLimit) -> Page;
         get(channel_id: ChannelId, message_id: MessageId) -> Option<Message>;
         heads(channel_ids: &[ChannelId]) -> Vec<MessageId>;
-        count_unread(channel_id: ChannelId, after: MessageId, reader: UserId, at_most: usize) -> usize;
+        count_unread(channel_id: ChannelId, after: MessageId, reader: UserId, rows: usize) -> Unread;
         find_sent(key: SendKey) -> Option<MessageId>;
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::directory::{LIMITS, access, channel_id, direct, password_hash, people, user};
 use super::property::properties;
 use pabal_core::model::{DeviceId, User, UserId};
-use pabal_core::ports::{Account, Accounts, Directory, DirectoryError, Ending};
+use pabal_core::ports::{Account, Accounts, Directory, DirectoryError, Revoked, RevokedAccess};
 
 /// The two ports of one store.
 pub struct AccountsStore {
@@ -30,7 +30,6 @@ pub async fn run(fresh: impl AsyncFn() -> AccountsStore) {
         a_new_password_revokes_the_access_of_the_old_one
         ending_access_ends_the_tokens_of_one_user
         revoked_access_requests_the_end_of_sessions
-        endings_stay_until_they_are_forgotten
         unknown_users_are_refused
     }
     devices::run(&fresh).await;
@@ -43,8 +42,10 @@ async fn account(store: &AccountsStore, number: u64) -> Account {
 }
 
 async fn endings(store: &AccountsStore) -> Vec<UserId> {
-    let endings = store.accounts.endings(100).await.expect("endings");
-    endings.into_iter().map(|Ending { user_id, .. }| user_id).collect()
+    let revocations = store.directory.revocations(100).await.expect("revocations");
+    let all = RevokedAccess::Sessions(Revoked::All);
+    assert!(revocations.iter().all(|entry| entry.revoked == all), "{revocations:?}");
+    revocations.into_iter().map(|entry| entry.user_id).collect()
 }
 
 async fn accounts_are_listed_by_name_in_pages(store: AccountsStore) {
@@ -138,25 +139,6 @@ async fn revoked_access_requests_the_end_of_sessions(store: AccountsStore) {
     store.accounts.change_password(first, "new".into()).await.expect("a change");
     store.accounts.end_access(third).await.expect("ends");
     assert_eq!(endings(&store).await, [second, first, third]);
-}
-
-async fn endings_stay_until_they_are_forgotten(store: AccountsStore) {
-    let [first, second] = people(&store.directory).await;
-    for user_id in [first, second, first] {
-        store.accounts.end_access(user_id).await.expect("ends");
-    }
-    let found = store.accounts.endings(2).await.expect("endings");
-    assert_eq!(found.iter().map(|it| it.user_id).collect::<Vec<_>>(), [first, second]);
-    let numbers: Vec<_> = found.iter().map(|ending| ending.number).collect();
-    for _ in 0..2 {
-        store.accounts.forget_endings(&numbers).await.expect("forgets");
-        assert_eq!(endings(&store).await, [first], "a later ending is kept");
-    }
-    let last = store.accounts.endings(2).await.expect("endings")[0].number;
-    store.accounts.forget_endings(&[last]).await.expect("forgets");
-    store.accounts.end_access(second).await.expect("ends");
-    let next = store.accounts.endings(2).await.expect("endings")[0].number;
-    assert!(!numbers.contains(&next) && next != last, "{next} was used before");
 }
 
 async fn unknown_users_are_refused(store: AccountsStore) {

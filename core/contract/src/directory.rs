@@ -11,6 +11,7 @@ mod direct;
 mod groups;
 mod permissions;
 mod limits;
+mod revocations;
 mod pages;
 mod succession;
 mod reference;
@@ -40,6 +41,7 @@ pub async fn run(fresh: impl AsyncFn() -> Dir) {
     groups::run(&fresh).await;
     permissions::run(&fresh).await;
     limits::run(&fresh).await;
+    revocations::run(&fresh).await;
     pages::run(&fresh).await;
     succession::run(&fresh).await;
     reference::run(&fresh).await;
@@ -104,7 +106,7 @@ async fn found(directory: &Dir, prefix: &str, limit: usize) -> Vec<String> {
     users.into_iter().map(|user| user.username).collect()
 }
 
-pub(super) fn channel_id(number: u64) -> ChannelId {
+pub(super) const fn channel_id(number: u64) -> ChannelId {
     ChannelId::new(number)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::property::properties;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, Timestamp, UserId};
-use pabal_core::ports::{Appended, HistoryStore, PageFrom};
+use pabal_core::ports::{Appended, HistoryStore, PageFrom, Unread};
 
 mod repeats;
 mod paging;
@@ -49,7 +49,7 @@ pub async fn run<A: HistoryStore>(fresh: impl AsyncFn() -> A) {
         find_sent_names_the_message_of_that_send_only
         heads_are_in_the_order_of_the_request
         unread_counts_later_messages_of_other_users
-        unread_counts_up_to_the_limit
+        unread_looks_at_a_limited_number_of_messages
         channels_with_adjacent_ids_are_separate
     }
     properties! { fresh() =>
@@ -152,8 +152,8 @@ async fn find(store: &Store, message: &Message) -> Option<MessageId> {
     store.find_sent(key(message)).await.expect("a look")
 }
 
-async fn unread(store: &Store, after: MessageId, reader: UserId, at_most: usize) -> usize {
-    store.count_unread(CHANNEL, after, reader, at_most).await.expect("a count")
+async fn unread(store: &Store, after: MessageId, reader: UserId, rows: usize) -> usize {
+    store.count_unread(CHANNEL, after, reader, rows).await.expect("a count").messages
 }
 
 async fn an_empty_store_has_nothing(store: Store) {
@@ -312,12 +312,24 @@ async fn unread_counts_later_messages_of_other_users(store: Store) {
     assert_eq!(unread(&store, NO_ID, ANN, 100).await, 3);
 }
 
-async fn unread_counts_up_to_the_limit(store: Store) {
-    let messages: Vec<_> = (1..=20).map(|ms| new_message(CHANNEL, id(ms), ANN)).collect();
+async fn unread_looks_at_a_limited_number_of_messages(store: Store) {
+    // Ann's own messages are looked at too, although they are not counted for her.
+    let of = |ms: u64| new_message(CHANNEL, id(ms), if ms > 10 { BEN } else { ANN });
+    let messages: Vec<_> = (1..=20).map(of).collect();
     append(&store, &messages).await;
-    for (at_most, expected) in [(0, 0), (1, 1), (19, 19), (20, 20), (21, 20), (usize::MAX, 20)] {
-        assert_eq!(unread(&store, NO_ID, BEN, at_most).await, expected);
+    let cases = [(0, 0, 0), (1, 1, 0), (10, 10, 0), (11, 10, 1), (19, 10, 9), (20, 10, 10)];
+    for (rows, of_ann, of_ben) in cases {
+        for (reader, messages) in [(BEN, of_ann), (ANN, of_ben)] {
+            let unread = store.count_unread(CHANNEL, NO_ID, reader, rows).await.expect("a count");
+            assert_eq!(unread, Unread { messages, at_least: rows < 20 }, "{rows} rows");
+        }
     }
+    for rows in [21, 5_000, usize::MAX] {
+        let unread = store.count_unread(CHANNEL, NO_ID, ANN, rows).await.expect("a count");
+        assert_eq!(unread, Unread { messages: 10, at_least: false });
+    }
+    let last = store.count_unread(CHANNEL, id(20), ANN, 0).await.expect("a count");
+    assert_eq!(last, Unread::default(), "nothing lies above");
 }
 
 async fn channels_with_adjacent_ids_are_separate(store: Store) {
@@ -342,7 +354,7 @@ async fn channels_with_adjacent_ids_are_separate(store: Store) {
         assert_eq!(page(PageFrom::Before(own[0].message_id)).await, []);
         assert_eq!(head(&store, channel_id).await, own[1].message_id);
         let count = store.count_unread(channel_id, NO_ID, BEN, 50).await.expect("a count");
-        assert_eq!(count, 2);
+        assert_eq!(count, Unread { messages: 2, at_least: false });
     }
     for absent in [2, 253, 258, 65_537].map(ChannelId::new) {
         assert_eq!(all(&store, absent).await, []);

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
-    PutMember, RelationLimits, RemovedMember, SettingsChange,
+    PutMember, RelationLimits, RemovedMember, Revocation, SettingsChange,
 };
 
 use state::State;
@@ -254,6 +254,18 @@ impl Directory for MemoryDirectory {
         message_id: MessageId,
     ) -> DirectoryFuture<'_, bool> {
         self.with(move |state| Ok(state.mark_read(channel_id, user_id, message_id)))
+    }
+
+    fn revocations(&self, limit: usize) -> DirectoryFuture<'_, Vec<Revocation>> {
+        self.with(move |state| Ok(state.revocations(limit)))
+    }
+
+    fn forget_revocations(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()> {
+        let numbers = numbers.to_vec();
+        self.with(move |state| {
+            state.forget_revocations(&numbers);
+            Ok(())
+        })
     }
 
     fn push_targets(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<PushTarget>> {

@@ -12,6 +12,7 @@ use super::{lock, ready};
 use crate::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use crate::ports::{
     Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit, SEND_KEY_WINDOW,
+    Unread,
 };
 
 /// A [`HistoryStore`] in process memory, which counts as durable while the process lives.
@@ -88,14 +89,16 @@ impl HistoryStore for MemoryHistoryStore {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
+        rows: usize,
+    ) -> BoxFuture<'_, Result<Unread, HistoryError>> {
         let records = lock(&self.records);
         let Some(channel) = records.channels.get(&channel_id) else {
-            return ready(Ok(0));
+            return ready(Ok(Unread::default()));
         };
-        let of_others = channel.range(above(after)).filter(|(_, m)| m.message_from != reader);
-        ready(Ok(of_others.take(at_most).count()))
+        let mut later = channel.range(above(after));
+        let seen = later.by_ref().take(rows);
+        let messages = seen.filter(|(_, message)| message.message_from != reader).count();
+        ready(Ok(Unread { messages, at_least: later.next().is_some() }))
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {

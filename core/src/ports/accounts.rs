@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::BoxFuture;
 use super::directory::{Access, DirectoryError};
-use super::node_inbox::Revoked;
 use crate::model::{Device, DeviceId, Timestamp, TokenHash, User, UserId};
 
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
@@ -14,12 +13,9 @@ type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// method is one transaction, durable on return and visible to every later call on every node.
 ///
 /// # Sessions
-/// An operator's process is not a node and has no access to sessions. A change that revokes all access
-/// of a user therefore enters the user, in the same transaction, into a list of sessions to end. Every
-/// running cluster has a node that reads the list ([`endings`](Self::endings)), ends the sessions on all
-/// nodes, and then removes the entry ([`forget_endings`](Self::forget_endings)): at least once, even
-/// if a node dies in between. The changes that users make return what they revoked instead: the calling
-/// node ends it.
+/// The caller may be an operator's process, which is no node and has no access to sessions. A change that
+/// revokes access of a user therefore enters it, in the same transaction, into the list of
+/// [revocations](super::Directory::revocations), which the nodes read.
 ///
 /// # Devices
 /// A device has one token, and two after [`log_in_again`](Self::log_in_again). It is removed with the
@@ -77,19 +73,14 @@ pub trait Accounts: Send + Sync + 'static {
         limit: usize,
     ) -> DirectoryFuture<'_, Vec<DeviceAccess>>;
 
-    /// Removes a device of a user with its tokens. Returns what that revoked; nothing if the user has no
-    /// such device.
-    fn remove_device(
-        &self,
-        user_id: UserId,
-        device_id: DeviceId,
-    ) -> DirectoryFuture<'_, Option<Revoked>>;
+    /// Removes a device of a user with its tokens. Returns whether the user had such a device.
+    fn remove_device(&self, user_id: UserId, device_id: DeviceId) -> DirectoryFuture<'_, bool>;
 
     /// Adds the token of `access` to its device, for a user who has shown the password and `known`, a
     /// token of that device that has not expired at `now`. The device takes the name of `access`, if
-    /// that is not empty. It keeps these two tokens; returns what the removal of others revoked.
+    /// that is not empty. It keeps these two tokens; others are revoked.
     ///
-    /// Returns `None`, and changes nothing, if `known` is not such a token.
+    /// Returns `false`, and changes nothing, if `known` is not such a token.
     ///
     /// # Errors
     /// [`DirectoryError::UserDisabled`]. [`DirectoryError::IdTaken`] if the new token exists: retry with
@@ -99,12 +90,12 @@ pub trait Accounts: Send + Sync + 'static {
         known: TokenHash,
         access: Access,
         now: Timestamp,
-    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>>;
+    ) -> DirectoryFuture<'_, bool>;
 
     /// Replaces the hash of the password of a token's user, and revokes all other tokens, with the
-    /// devices that have no token then. Returns what that revoked.
+    /// devices that have no token then.
     ///
-    /// Returns `None`, and changes nothing, if there is no token `keep`, or the hash is not `old_hash`
+    /// Returns `false`, and changes nothing, if there is no token `keep`, or the hash is not `old_hash`
     /// any more, with which the old password was compared: of two changes with the same old password
     /// one succeeds.
     fn replace_password(
@@ -112,7 +103,7 @@ pub trait Accounts: Send + Sync + 'static {
         keep: TokenHash,
         old_hash: &str,
         new_hash: String,
-    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>>;
+    ) -> DirectoryFuture<'_, bool>;
 
     /// When a user last logged in from `network`, as far as that is known. A network is an IPv4 address,
     /// or the first address of an IPv6 /64.
@@ -130,12 +121,6 @@ pub trait Accounts: Send + Sync + 'static {
     /// Forgets the networks that were seen last before `before`; at most `at_most` of them, so that no
     /// call takes long. Returns how many; if that is `at_most`, there may be more.
     fn forget_seen(&self, before: Timestamp, at_most: usize) -> DirectoryFuture<'_, usize>;
-
-    /// Up to `limit` users whose sessions must end, the earliest entries first.
-    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>>;
-
-    /// Removes entries whose sessions have ended. Idempotent.
-    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()>;
 }
 
 /// A user as an operator sees it.
@@ -159,13 +144,4 @@ pub struct DeviceAccess {
     pub device: Device,
     /// When the last of its tokens expires.
     pub expires_at: Timestamp,
-}
-
-/// A user whose sessions must end, on all nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// The number of the entry; never assigned twice.
-    pub number: u64,
-    /// The user.
-    pub user_id: UserId,
 }

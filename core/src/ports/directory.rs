@@ -1,6 +1,6 @@
 //! Users, credentials, tokens, friends, channels and members: the relational data.
 
-use super::BoxFuture;
+use super::{BoxFuture, Revocation};
 use crate::model::{
     Channel, ChannelId, Denied, Device, Friend, FriendState, Member, Membership, MessageId,
     NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
@@ -8,6 +8,9 @@ use crate::model::{
 
 /// What every directory call returns.
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+
+/// How many devices a user has at most.
+pub const MAX_DEVICES: usize = 100;
 
 /// The relational store. Every method, unless it says otherwise, is one transaction, durable on return and visible to every later
 /// call on every node.
@@ -66,14 +69,17 @@ pub trait Directory: Send + Sync + 'static {
     fn sign_up(&self, user: User, password_hash: String, access: Access)
     -> DirectoryFuture<'_, ()>;
 
-    /// Adds a device with its token to a user.
+    /// Adds a device with its token to a user. Of more than [`MAX_DEVICES`] devices those whose tokens
+    /// expire first are removed with their tokens, at most so many at a time, and
+    /// [recorded](Self::revocations): a user who logs in again and again keeps the newest ones.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`], [`DirectoryError::UserDisabled`],
     /// [`DirectoryError::IdTaken`].
     fn log_in(&self, access: Access) -> DirectoryFuture<'_, ()>;
 
-    /// Removes the device of a token, with all its tokens. Returns whether the token existed.
+    /// Removes the device of a token, with all its tokens, and [records](Self::revocations) it. Returns
+    /// whether the token existed.
     fn log_out(&self, token: TokenHash) -> DirectoryFuture<'_, bool>;
 
     /// The credentials of a username, compared without case, to check a password.
@@ -158,7 +164,7 @@ pub trait Directory: Send + Sync + 'static {
         limit: usize,
     ) -> DirectoryFuture<'_, Vec<UserId>>;
 
-    /// `user_id` blocks `other`. Idempotent.
+    /// `user_id` blocks `other`. Idempotent. [Records](Self::revocations) it for their direct channel.
     ///
     /// # Errors
     /// [`DirectoryError::UnknownUser`]. [`DirectoryError::AtLimit`].
@@ -249,6 +255,8 @@ pub trait Directory: Send + Sync + 'static {
     /// `by` deletes a group with its memberships. Returns the group and the members that it had, by
     /// user id. Its messages stay in history, where no user may read them.
     ///
+    /// The end of the group is [recorded](Self::revocations).
+    ///
     /// One transaction decides it; the members of a large group are removed in further ones, as in
     /// [`create_group`](Self::create_group).
     ///
@@ -296,7 +304,7 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// If the last owner leaves, the admin with the longest membership becomes owner; without an
     /// admin, the member with the longest membership. If the last member leaves, the group is
-    /// deleted.
+    /// deleted. The end of the membership is [recorded](Self::revocations).
     ///
     /// # Errors
     /// [`DirectoryError::NotAMember`], [`DirectoryError::Denied`].
@@ -314,6 +322,14 @@ pub trait Directory: Send + Sync + 'static {
         user_id: UserId,
         message_id: MessageId,
     ) -> DirectoryFuture<'_, bool>;
+
+    /// Up to `limit` entries of access that was taken away and not forgotten, the earliest first. The
+    /// call that takes it away records it in the same transaction; one that changes nothing records
+    /// nothing.
+    fn revocations(&self, limit: usize) -> DirectoryFuture<'_, Vec<Revocation>>;
+
+    /// Removes entries that all nodes concerned were told. Idempotent.
+    fn forget_revocations(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()>;
 
     /// The members of a channel with their notification levels, by user id, without disabled
     /// accounts.

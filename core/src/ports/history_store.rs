@@ -109,8 +109,8 @@ pub trait HistoryStore: Send + Sync + 'static {
         channel_ids: &[ChannelId],
     ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>>;
 
-    /// How many messages of a channel lie above `after` and are not from `reader`. Counts to
-    /// `at_most` and no further.
+    /// How many messages of a channel lie above `after` and are not from `reader`. Looks at the first
+    /// `rows` messages above `after` and no further, whoever wrote them.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -119,14 +119,23 @@ pub trait HistoryStore: Send + Sync + 'static {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<usize, HistoryError>>;
+        rows: usize,
+    ) -> BoxFuture<'_, Result<Unread, HistoryError>>;
 
     /// The message that holds this send, if it was stored within [`SEND_KEY_WINDOW`].
     ///
     /// # Errors
     /// As [`page`](Self::page).
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>>;
+}
+
+/// A count of unread messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// The messages of other users among those that were looked at.
+    pub messages: usize,
+    /// There are messages beyond those that were looked at: the count is at least this.
+    pub at_least: bool,
 }
 
 /// How long a send is remembered, so that another one with the same key is a repeat.

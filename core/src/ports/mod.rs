@@ -26,19 +26,21 @@ mod node_inbox;
 mod history_store;
 mod presence;
 mod interest;
+mod revocation;
 mod directory;
 mod accounts;
 mod push_notifier;
 mod node_registry;
 
-pub use accounts::{Account, Accounts, DeviceAccess, Ending, KNOWN_NETWORKS};
+pub use accounts::{Account, Accounts, DeviceAccess, KNOWN_NETWORKS};
 pub use clock::Clock;
 pub use directory::{
-    Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember, Relation,
-    RelationLimits, RemovedMember, SettingsChange,
+    Access, Credentials, Directory, DirectoryError, MAX_DEVICES, ProfileChange, PushTarget,
+    PutMember, Relation, RelationLimits, RemovedMember, SettingsChange,
 };
 pub use history_store::{
     Appended, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, SEND_KEY_WINDOW,
+    Unread,
 };
 pub use interest::{Interest, InterestError};
 pub use message_log::{LogEntry, LogError, MessageLog, Origin, Sequenced};
@@ -48,6 +50,7 @@ pub use node_inbox::{
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
+pub use revocation::{Revocation, RevokedAccess};
 pub use trace::{Stage, TARGET as TRACE_TARGET, Trace};
 
 /// One adapter of each port: what an engine runs on. Cheap to clone.

@@ -5,7 +5,7 @@ use pabal_core::ports::Delivery;
 use pabal_core::protocol::ProblemCode;
 
 use crate::harness::{
-    Client, OPENING_STEPS, World, opening_paused_at, send_hello, settle, step_gate,
+    Client, OPENING_STEPS, World, opening_paused_at, read, send_hello, settle, step_gate,
 };
 
 #[tokio::test(start_paused = true)]
@@ -149,4 +149,31 @@ async fn a_member_removed_while_a_session_opens_gets_no_further_message() {
         assert_eq!(client.received(group), [], "removed after step {number}");
         assert_eq!(client.received(other), [first, last]);
     }
+}
+
+/// I9: whether a user may see a message is decided when it is delivered to the session. What was
+/// delivered before the removal stays in the mailbox, or a repeated read would differ (I5).
+#[tokio::test(start_paused = true)]
+async fn a_removed_member_keeps_what_was_delivered_and_gets_nothing_more() {
+    let world = World::new();
+    let (ann, ben) = (world.user("ann").await, world.user("ben").await);
+    let group = world.group(&[ann, ben]).await;
+    let engine = world.start().await;
+    let mut client = Client::open(&engine, &world.log_in(ben).await).await;
+    let delivered = send_hello(&engine, ann, group).await;
+    settle().await;
+    // Routed before the removal, so it is before it in the inbox of the node.
+    world.inbox.before_receive.close();
+    let routed = send_hello(&engine, ann, group).await;
+    world.remove(&engine, group, ben).await;
+    send_hello(&engine, ann, group).await;
+    settle().await;
+    world.inbox.before_receive.open();
+    settle().await;
+    let before = read(&client.session, 0, usize::MAX).expect("reads");
+    send_hello(&engine, ann, group).await;
+    settle().await;
+    assert_eq!(read(&client.session, 0, usize::MAX).expect("reads again"), before);
+    client.poll_all();
+    assert_eq!(client.received(group), [delivered, routed]);
 }

@@ -93,14 +93,15 @@ async fn change(
     let work = api.clone();
     api.finish(async move {
         let directory = work.directory();
-        if blocked {
-            directory.block(user_id, other, work.relations).await?;
-        } else {
-            directory.unblock(user_id, other).await?;
-        }
         // The engine caches for a moment who may send. A membership event for the other user, who
         // is a member already, changes nothing for their sessions and makes every node read the
-        // directory again.
+        // directory again. A block is recorded, because it takes access away.
+        if blocked {
+            directory.block(user_id, other, work.relations).await?;
+            work.revocations.tell().await;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        directory.unblock(user_id, other).await?;
         if let Some(direct) = directory.find_direct_channel([user_id, other]).await? {
             work.publish_membership(direct.channel_id, &[other], true).await;
         }

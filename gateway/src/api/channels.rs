@@ -8,7 +8,7 @@ use axum::extract::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use pabal_core::model::{Channel, ChannelId, ChannelKind, Membership, UserId};
-use pabal_core::ports::{Audience, Delivery, DirectoryError};
+use pabal_core::ports::{Audience, Delivery, DirectoryError, Unread};
 use pabal_core::protocol::event::{self, Action};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ use super::request::{Json, Parameters, PathId};
 use super::views::{ChannelAnswer, ChannelView, IdSchema, another, page};
 use super::{Api, Failure, rules};
 
-/// The largest count of unread messages. A larger number makes no difference to a reader, and the
-/// cost of a count must not grow with the length of the channel.
-const MAX_UNREAD: usize = 1_000;
+/// How many messages a count of unread ones looks at. A larger number makes no difference to a reader,
+/// and the cost of a count must not grow with the length of the channel.
+const UNREAD_ROWS: usize = 2_000;
 /// How many counts of unread messages one request runs at a time.
 const CONCURRENT_COUNTS: usize = 8;
 
@@ -236,8 +236,10 @@ pub(super) async fn delete(
     let by = caller.user_id();
     let work = api.clone();
     api.finish(async move {
-        let (channel, members) = work.directory().delete_group(by, channel_id).await?;
-        work.publish_end(channel, &members).await;
+        let (_, members) = work.directory().delete_group(by, channel_id).await?;
+        work.revocations.tell().await;
+        // Sessions that are being opened may have read the memberships before.
+        work.publish_membership(channel_id, &members, false).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -271,9 +273,9 @@ impl Api {
         let views = memberships.into_iter().zip(heads).map(async |(membership, head)| {
             let (channel_id, read) = (membership.channel.channel_id, membership.read_up_to);
             let unread = if head > read {
-                history.count_unread(channel_id, read, user_id, MAX_UNREAD).await?
+                history.count_unread(channel_id, read, user_id, UNREAD_ROWS).await?
             } else {
-                0
+                Unread::default()
             };
             Ok(ChannelView::new(membership, head, unread))
         });
@@ -289,15 +291,5 @@ impl Api {
     pub(super) async fn publish_to_channel(&self, channel_id: ChannelId, event: bytes::Bytes) {
         let audience = Audience::Channel { channel_id, except: None };
         self.publish_event(audience, event).await;
-    }
-
-    /// Publishes to the members that a channel was deleted, and ends their subscriptions. The event
-    /// goes first: afterwards no session is subscribed to the channel.
-    pub(super) async fn publish_end(&self, channel: Channel, members: &[UserId]) {
-        let (channel_id, kind) = (channel.channel_id, channel.kind);
-        let event = event::channel(Action::Deleted, channel_id, kind, channel.name.as_deref());
-        self.publish_to_channel(channel_id, event).await;
-        self.publish_membership(channel_id, members, false).await;
-        self.engine.publish(Delivery::ChannelEnded { channel_id }).await;
     }
 }

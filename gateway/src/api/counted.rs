@@ -9,7 +9,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, BoxFuture, Credentials, Directory, DirectoryError, ProfileChange, PushTarget,
-    PutMember, RelationLimits, RemovedMember, SettingsChange,
+    PutMember, RelationLimits, RemovedMember, Revocation, SettingsChange,
 };
 
 #[derive(Default)]
@@ -72,5 +72,7 @@ counted! {
     fn remove_member(by: UserId, channel_id: ChannelId, user_id: UserId)
         -> Option<RemovedMember>;
     fn mark_read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> bool;
+    fn revocations(limit: usize) -> Vec<Revocation>;
+    fn forget_revocations(numbers: &[u64]) -> ();
     fn push_targets(channel_id: ChannelId) -> Vec<PushTarget>;
 }

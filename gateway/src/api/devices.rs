@@ -85,12 +85,8 @@ pub(super) async fn delete(
     PathId(device_id): PathId<DeviceId>,
 ) -> Result<StatusCode, Failure> {
     let (user_id, accounts) = (caller.user_id(), Arc::clone(&api.accounts));
-    let removed = api
-        .take_back(user_id, async move {
-            let removed = accounts.remove_device(user_id, device_id).await?;
-            Ok((removed.is_some(), removed.into_iter().collect()))
-        })
-        .await?;
+    let removed =
+        api.take_back(async move { Ok(accounts.remove_device(user_id, device_id).await?) }).await?;
     if removed {
         return Ok(StatusCode::NO_CONTENT);
     }

@@ -8,7 +8,7 @@ use axum::Json as Reply;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use pabal_core::model::{Device, DeviceId, TokenHash, UserId};
-use pabal_core::ports::{Access, DirectoryError, Revoked};
+use pabal_core::ports::{Access, DirectoryError};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::http::bearer;
 use pabal_transports::network;
@@ -39,8 +39,9 @@ pub(super) struct LogIn {
 
 /// Log in on a device
 ///
-/// A log-in creates a device with a token of its own; earlier tokens stay valid. With `device_id` and a
-/// token of that device, the device gets another token; it keeps these two, and its others end.
+/// A log-in creates a device with a token of its own; earlier tokens stay valid. A user has at most 100
+/// devices: another one ends the one whose token expires first. With `device_id` and a token of that
+/// device, the device gets another token; it keeps these two, and its others end.
 #[utoipa::path(post, path = "/v1/login", tag = "accounts", security(()),
     request_body = LogIn,
     responses(
@@ -116,11 +117,9 @@ async fn log_in_again(
     access.device.device_id = device_id;
     let (accounts, added) = (Arc::clone(&api.accounts), access.clone());
     let now = api.engine.ports().clock.now();
-    let added = api.take_back(user_id, async move {
-        let revoked = accounts.log_in_again(known, added, now).await?;
-        Ok((revoked.is_some(), revoked.unwrap_or_default()))
-    });
-    Ok(added.await?.then_some((token, access)))
+    let added =
+        api.take_back(async move { Ok(accounts.log_in_again(known, added, now).await?) }).await?;
+    Ok(added.then_some((token, access)))
 }
 
 /// How old the time of a known network becomes before it is written again.
@@ -187,17 +186,14 @@ pub(super) async fn log_out(
     Json(body): Json<LogOut>,
 ) -> Result<StatusCode, Failure> {
     let (user_id, token) = (caller.user_id(), caller.access.token);
-    let device_id = caller.access.device.device_id;
-    let (accounts, engine) = (Arc::clone(&api.accounts), api.engine.clone());
-    api.take_back(user_id, async move {
-        let revoked = if body.everywhere {
-            accounts.end_access(user_id).await?;
-            Revoked::All
+    let work = api.clone();
+    api.take_back(async move {
+        if body.everywhere {
+            work.accounts.end_access(user_id).await?;
         } else {
-            engine.ports().directory.log_out(token).await?;
-            Revoked::Device { device_id, token }
-        };
-        Ok((StatusCode::NO_CONTENT, vec![revoked]))
+            work.directory().log_out(token).await?;
+        }
+        Ok(StatusCode::NO_CONTENT)
     })
     .await
 }

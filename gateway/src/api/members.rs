@@ -4,7 +4,7 @@ use axum::Json as Reply;
 use axum::extract::State;
 use http::StatusCode;
 use pabal_core::model::{ChannelId, ChannelKind, Member, Role, UserId};
-use pabal_core::ports::{Audience, PutMember, RemovedMember};
+use pabal_core::ports::{Audience, Delivery, PutMember, RemovedMember};
 use pabal_core::protocol::event::{self, Action};
 use pabal_core::protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Serialize};
@@ -156,7 +156,9 @@ pub(super) async fn delete(
     let work = api.clone();
     api.finish(async move {
         let removed = work.directory().remove_member(by, channel_id, user_id).await?;
-        work.publish_leave(user_id, removed.ok_or_else(no_member)?).await;
+        let removed = removed.ok_or_else(no_member)?;
+        work.revocations.tell().await;
+        work.publish_leave(user_id, removed).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -167,16 +169,17 @@ fn no_member() -> Problem {
 }
 
 impl Api {
-    /// Publishes that a user has left a group, and the changes that followed from it.
+    /// Publishes that a user has left a group, whose sessions were told, and the changes that followed
+    /// from it.
     async fn publish_leave(&self, user_id: UserId, removed: RemovedMember) {
         let RemovedMember { channel, successor, ended } = removed;
         let channel_id = channel.channel_id;
-        self.publish_membership(channel_id, &[user_id], false).await;
         let left = event::member(channel_id, user_id, false, None);
         // The user who left is no longer in the audience of the channel.
         self.publish_event(Audience::Users(vec![user_id]), left.clone()).await;
         if ended {
-            self.publish_end(channel, &[]).await;
+            // The last session that was subscribed to it is not any more.
+            self.engine.publish(Delivery::ChannelEnded { channel_id }).await;
             return;
         }
         self.publish_to_channel(channel_id, left).await;

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use pabal_core::engine::Engine;
 use pabal_core::model::{ChannelId, Membership, UserId};
-use pabal_core::ports::{Accounts, Delivery, Directory, RelationLimits, Revoked};
+use pabal_core::ports::{Accounts, Delivery, Directory, RelationLimits};
 use pabal_core::protocol::{Problem, ProblemCode};
 use pabal_transports::Requests;
 use tokio_util::sync::CancellationToken;
@@ -51,9 +51,10 @@ pub use request::{ClientAddress, DirectPeer};
 pub use router::{administration, document as openapi, router};
 pub use rules::{password as password_rule, username_prefix as username_form};
 
-use crate::auth::{Attempts, Passwords, revoke};
+use crate::auth::{Attempts, Passwords};
 use crate::config::PublicUrl;
 use crate::discovery::GeoDatabase;
+use crate::revocations::Revocations;
 use crate::stores::SendGate;
 use crate::telemetry::Metrics;
 
@@ -81,6 +82,8 @@ pub struct Parts {
     pub changes: Changes,
     /// Whether sends are accepted.
     pub sends: SendGate,
+    /// Tells the nodes which access was taken away.
+    pub revocations: Revocations,
     /// Cancelled when the node begins to drain.
     pub draining: CancellationToken,
     /// The URL by which clients reach this node, if configured.
@@ -125,19 +128,16 @@ impl Api {
         &*self.engine.ports().directory
     }
 
-    /// Runs `change`, which takes access of a user back, and ends what that access gave; both to
-    /// completion, although the client disconnects.
+    /// Runs `change`, which takes access back, and waits until the nodes were told what it
+    /// [recorded](Revocations); both to completion, although the client disconnects.
     async fn take_back<T: Send + 'static>(
         &self,
-        user_id: UserId,
-        change: impl Future<Output = Result<(T, Vec<Revoked>), Problem>> + Send + 'static,
+        change: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let engine = self.engine.clone();
+        let revocations = self.revocations.clone();
         self.finish(async move {
-            let (outcome, revoked) = change.await?;
-            for revoked in revoked {
-                revoke(&engine, user_id, revoked).await;
-            }
+            let outcome = change.await?;
+            revocations.tell().await;
             Ok(outcome)
         })
         .await

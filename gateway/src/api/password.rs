@@ -62,12 +62,11 @@ pub(super) async fn change(
     }
     let new = api.passwords.hash(address, new).await?;
     let accounts = Arc::clone(&api.accounts);
-    api.take_back(user_id, async move {
-        // The token or the password may have ended since they were checked.
-        let revoked = accounts.replace_password(token, &old, new).await?.ok_or_else(ended)?;
-        Ok((StatusCode::NO_CONTENT, revoked))
-    })
-    .await
+    let replaced = api
+        .take_back(async move { Ok(accounts.replace_password(token, &old, new).await?) })
+        .await?;
+    // The token or the password may have ended since they were checked.
+    if replaced { Ok(StatusCode::NO_CONTENT) } else { Err(ended().into()) }
 }
 
 fn ended() -> Problem {

@@ -4,7 +4,7 @@ use pabal_core::model::{
     ChannelId, ChannelKind, DeviceId, Membership, MessageId, NotificationLevel, Role, Settings,
     Timestamp, User, UserId,
 };
-use pabal_core::ports::Access;
+use pabal_core::ports::{Access, Unread};
 use pabal_core::protocol::{MessageView, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -161,14 +161,17 @@ pub(super) struct ChannelView {
     /// The id of the newest message that the caller has read.
     #[schema(value_type = IdSchema)]
     read_up_to: MessageId,
-    /// Messages of other users after `read_up_to`; 1,000 means 1,000 or more.
+    /// Messages of other users after `read_up_to`, of which the first 2,000 are looked at.
     unread: usize,
+    /// There are more messages than were looked at: the count is at least `unread`. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unread_at_least: bool,
 }
 
 impl ChannelView {
     /// A channel with the id of its newest message and the number of messages that the caller has
     /// not read.
-    pub(super) fn new(membership: Membership, last_message_id: MessageId, unread: usize) -> Self {
+    pub(super) fn new(membership: Membership, last_message_id: MessageId, unread: Unread) -> Self {
         let Membership { channel, role, peer, read_up_to, .. } = membership;
         Self {
             channel_id: channel.channel_id,
@@ -179,7 +182,8 @@ impl ChannelView {
             peer_user_id: peer,
             last_message_id,
             read_up_to,
-            unread,
+            unread: unread.messages,
+            unread_at_least: unread.at_least,
         }
     }
 }

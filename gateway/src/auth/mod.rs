@@ -6,10 +6,8 @@ mod password;
 mod token;
 mod attempts;
 mod expiry;
-mod endings;
 
 pub use attempts::{Attempt, Attempts};
-pub use endings::{keep_ending_sessions, revoke};
 pub use expiry::{NETWORK_KNOWN_FOR, keep_forgetting_networks, keep_removing_expired};
 pub use password::{PasswordError, Passwords};
 pub use token::new_token;

@@ -138,8 +138,10 @@ async fn a_message_is_described_as_it_is_sent() {
     ];
     for (schema, value) in seen {
         let properties = &document["components"]["schemas"][schema]["properties"];
+        // Only there when a count stopped.
+        let rare = |name: &String| name == "unread_at_least";
         let names = |value: &Value| -> BTreeSet<String> {
-            value.as_object().unwrap().keys().cloned().collect()
+            value.as_object().unwrap().keys().filter(|name| !rare(name)).cloned().collect()
         };
         assert_eq!(names(properties), names(value), "{schema}");
     }

@@ -14,7 +14,8 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         ("accounts", include_str!("../migrations/sqlite/0003_accounts.sql")),
         ("limits", include_str!("../migrations/sqlite/0004_limits.sql")),
         ("networks", include_str!("../migrations/sqlite/0005_networks.sql")),
-        ("second copies", include_str!("../migrations/sqlite/0006_second_copies.sql")),
+        ("revocations", include_str!("../migrations/sqlite/0006_revocations.sql")),
+        ("second copies", include_str!("../migrations/sqlite/0007_second_copies.sql")),
     ])
 });
 
@@ -25,6 +26,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         ("directory", include_str!("../migrations/postgres/0001_directory.sql")),
         ("limits", include_str!("../migrations/postgres/0002_limits.sql")),
         ("networks", include_str!("../migrations/postgres/0003_networks.sql")),
+        ("revocations", include_str!("../migrations/postgres/0004_revocations.sql")),
     ])
 });
 
@@ -56,10 +58,13 @@ mod tests {
             (3, 0xa1c9_a2ca),
             (4, 0xb1de_7460),
             (5, 0xc0cc_f121),
-            (6, 0x6a0c_8d5a),
+            (6, 0x3144_71b9),
+            (7, 0xcf1e_7ffc),
         ];
         assert_eq!(recorded(&SQLITE), sqlite);
         #[cfg(feature = "postgres")]
-        assert_eq!(recorded(&POSTGRES), [(1, 0xfae1_5adc), (2, 0x8b76_a427), (3, 0x8bf3_8a93)]);
+        let postgres = [(1, 0xfae1_5adc), (2, 0x8b76_a427), (3, 0x8bf3_8a93), (4, 0x1182_07bd)];
+        #[cfg(feature = "postgres")]
+        assert_eq!(recorded(&POSTGRES), postgres);
     }
 }

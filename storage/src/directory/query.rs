@@ -31,7 +31,7 @@ pub(super) enum Value {
     Number(Option<i64>),
     Text(Option<String>),
     Flag(Option<bool>),
-    Bytes(Vec<u8>),
+    Bytes(Option<Vec<u8>>),
 }
 
 /// A row of PostgreSQL, where that is part of the build.
@@ -163,5 +163,6 @@ value! {
     Option<String> => Text(value => value);
     bool => Flag(value => Some(value));
     Option<bool> => Flag(value => value);
-    Vec<u8> => Bytes(value => value);
+    Vec<u8> => Bytes(value => Some(value));
+    Option<Vec<u8>> => Bytes(value => value);
 }

@@ -4,6 +4,7 @@
 mod checks;
 mod admission;
 mod devices;
+mod revocations;
 mod accounts;
 mod people;
 mod channels;
@@ -20,7 +21,7 @@ use pabal_core::model::{
 };
 use pabal_core::ports::{
     Access, Account, Accounts, BoxFuture, Credentials, DeviceAccess, Directory, DirectoryError,
-    Ending, ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, Revoked,
+    ProfileChange, PushTarget, PutMember, RelationLimits, RemovedMember, Revocation,
     SettingsChange,
 };
 
@@ -249,6 +250,15 @@ impl<DB: Backend> Directory for RelationalDirectory<DB> {
         self.run(move |store| members::mark_read(store, channel_id, user_id, message_id))
     }
 
+    fn revocations(&self, limit: usize) -> CallFuture<'_, Vec<Revocation>> {
+        self.run(move |store| revocations::revocations(store, limit))
+    }
+
+    fn forget_revocations(&self, numbers: &[u64]) -> CallFuture<'_, ()> {
+        let numbers = numbers.to_vec();
+        self.run(move |store| revocations::forget_revocations(store, numbers.clone()))
+    }
+
     fn push_targets(&self, channel_id: ChannelId) -> CallFuture<'_, Vec<PushTarget>> {
         self.run(move |store| members::push_targets(store, channel_id))
     }
@@ -290,11 +300,7 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
         self.run(move |store| devices::devices_after(store, user_id, after, limit))
     }
 
-    fn remove_device(
-        &self,
-        user_id: UserId,
-        device_id: DeviceId,
-    ) -> CallFuture<'_, Option<Revoked>> {
+    fn remove_device(&self, user_id: UserId, device_id: DeviceId) -> CallFuture<'_, bool> {
         self.run(move |store| devices::remove(store, user_id, device_id))
     }
 
@@ -303,7 +309,7 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
         known: TokenHash,
         access: Access,
         now: Timestamp,
-    ) -> CallFuture<'_, Option<Vec<Revoked>>> {
+    ) -> CallFuture<'_, bool> {
         self.run(move |store| devices::log_in_again(store, known, access.clone(), now))
     }
 
@@ -312,7 +318,7 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
         keep: TokenHash,
         old_hash: &str,
         new_hash: String,
-    ) -> CallFuture<'_, Option<Vec<Revoked>>> {
+    ) -> CallFuture<'_, bool> {
         let old_hash = old_hash.to_owned();
         self.run(move |store| {
             devices::replace_password(store, keep, old_hash.clone(), new_hash.clone())
@@ -334,14 +340,5 @@ impl<DB: Backend> Accounts for RelationalDirectory<DB> {
 
     fn forget_seen(&self, before: Timestamp, at_most: usize) -> CallFuture<'_, usize> {
         self.run(move |store| networks::forget_seen(store, before, at_most))
-    }
-
-    fn endings(&self, limit: usize) -> CallFuture<'_, Vec<Ending>> {
-        self.run(move |store| operator::endings(store, limit))
-    }
-
-    fn forget_endings(&self, numbers: &[u64]) -> CallFuture<'_, ()> {
-        let numbers = numbers.to_vec();
-        self.run(move |store| operator::forget_endings(store, numbers.clone()))
     }
 }

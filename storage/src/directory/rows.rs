@@ -5,7 +5,9 @@ use pabal_core::model::{
     Channel, ChannelId, ChannelKind, Device, DeviceId, Friend, FriendState, Member, Membership,
     MessageId, NotificationLevel, Role, Settings, Timestamp, TokenHash, User, UserId,
 };
-use pabal_core::ports::{Access, Account, Credentials, DirectoryError, Ending, PushTarget};
+use pabal_core::ports::{
+    Access, Account, Credentials, DirectoryError, PushTarget, Revocation, Revoked, RevokedAccess,
+};
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 type Conversion<T> = Result<T, DirectoryError>;
@@ -96,6 +98,10 @@ words!(Role, role_word, role: Member = "member" Admin = "admin" Owner = "owner")
 words!(ChannelKind, kind_word, kind: Direct = "direct" Group = "group");
 words!(NotificationLevel, level_word, level: All = "all" Mentions = "mentions" None = "none");
 
+pub(super) fn device_id(raw: i64) -> Conversion<DeviceId> {
+    unsigned(raw).map(DeviceId::new)
+}
+
 pub(super) fn token_hash(raw: Vec<u8>) -> Conversion<TokenHash> {
     let length = raw.len();
     let wrong = |_| DirectoryError::Damaged(format!("a token hash of {length} bytes"));
@@ -153,7 +159,7 @@ impl AccessRow {
 
     pub(super) fn device(self) -> Conversion<(Device, Timestamp)> {
         let device = Device {
-            device_id: DeviceId::new(unsigned(self.device_id)?),
+            device_id: device_id(self.device_id)?,
             user_id: user_id(self.user_id)?,
             name: self.name,
         };
@@ -188,15 +194,40 @@ impl AccountRow {
     }
 }
 
-pub(super) struct EndingRow {
+pub(super) struct RevocationRow {
     number: i64,
+    kind: String,
     user_id: i64,
+    token_hash: Option<Vec<u8>>,
+    device_id: Option<i64>,
+    channel_id: Option<i64>,
+    channel_name: Option<String>,
 }
-row!(EndingRow: number, user_id);
+row!(RevocationRow: number, kind, user_id, token_hash, device_id, channel_id, channel_name);
 
-impl EndingRow {
-    pub(super) fn read(self) -> Conversion<Ending> {
-        Ok(Ending { number: unsigned(self.number)?, user_id: user_id(self.user_id)? })
+impl RevocationRow {
+    pub(super) fn read(self) -> Conversion<Revocation> {
+        let number = unsigned(self.number)?;
+        let missing = || DirectoryError::Damaged(format!("revocation {number} misses a value"));
+        let channel = self.channel_id.map(channel_id).transpose()?;
+        let token = self.token_hash.map(token_hash).transpose()?;
+        let revoked = match &*self.kind {
+            "all" => RevokedAccess::Sessions(Revoked::All),
+            "device" => RevokedAccess::Sessions(Revoked::Device {
+                device_id: device_id(self.device_id.ok_or_else(missing)?)?,
+                token: token.ok_or_else(missing)?,
+            }),
+            "token" => RevokedAccess::Sessions(Revoked::Token(token.ok_or_else(missing)?)),
+            "channel" => RevokedAccess::Channel { channel_id: channel.ok_or_else(missing)? },
+            "group" => RevokedAccess::Group {
+                channel_id: channel.ok_or_else(missing)?,
+                name: self.channel_name,
+            },
+            other => {
+                return Err(DirectoryError::Damaged(format!("the word {other:?} is unknown")));
+            }
+        };
+        Ok(Revocation { number, user_id: user_id(self.user_id)?, revoked })
     }
 }
 

@@ -97,6 +97,14 @@ pub(super) const NAME_DEVICE: &str = "UPDATE devices SET name = $2 WHERE device_
 pub(super) const PASSWORD_HASH: &str = "\
     SELECT password_hash FROM credentials WHERE user_id = $1";
 
+/// $1 user id, $2 number of devices, $3 limit → the devices beyond so many, the latest to expire first.
+pub(super) const SURPLUS_DEVICES: &str = "\
+    SELECT device_id FROM devices WHERE user_id = $1
+    ORDER BY COALESCE((
+        SELECT MAX(expires_at) FROM access_tokens
+        WHERE access_tokens.device_id = devices.device_id
+    ), 0) DESC, device_id DESC LIMIT $3 OFFSET $2";
+
 /// $1 hash → [`super::rows::AccessRow`].
 pub(super) const ACCESS: &str = "\
     SELECT devices.device_id, devices.user_id, devices.name, access_tokens.expires_at
@@ -398,16 +406,27 @@ pub(super) const REMOVE_TOKENS: &str = "\
 /// $1 user id, who has no token.
 pub(super) const REMOVE_DEVICES: &str = "DELETE FROM devices WHERE user_id = $1";
 
-/// $1 user id.
-pub(super) const REQUEST_ENDING: &str = "INSERT INTO session_endings (user_id) VALUES ($1)";
+/// $1 kind, $2 user id, $3 token, $4 device.
+pub(super) const RECORD_SESSIONS: &str = "\
+    INSERT INTO revocations (kind, user_id, token_hash, device_id) VALUES ($1, $2, $3, $4)";
 
-/// $1 limit → [`super::rows::EndingRow`]s, the earliest first. Reads the table from its beginning;
+/// $1 user id, $2 channel.
+pub(super) const RECORD_CHANNEL: &str = "\
+    INSERT INTO revocations (kind, user_id, channel_id) VALUES ('channel', $1, $2)";
+
+/// $1 user id, $2 group, $3 its name.
+pub(super) const RECORD_GROUP: &str = "\
+    INSERT INTO revocations (kind, user_id, channel_id, channel_name)
+    VALUES ('group', $1, $2, $3)";
+
+/// $1 limit → [`super::rows::RevocationRow`]s, the earliest first. Reads the table from its beginning;
 /// it is nearly always empty.
-pub(super) const ENDINGS: &str = "\
-    SELECT number, user_id FROM session_endings ORDER BY number LIMIT $1";
+pub(super) const REVOCATIONS: &str = "\
+    SELECT number, kind, user_id, token_hash, device_id, channel_id, channel_name
+    FROM revocations ORDER BY number LIMIT $1";
 
 /// $1 number.
-pub(super) const FORGET_ENDING: &str = "DELETE FROM session_endings WHERE number = $1";
+pub(super) const FORGET_REVOCATION: &str = "DELETE FROM revocations WHERE number = $1";
 
 /// $1 user id, $2 network → when the user was seen from it.
 pub(super) const SEEN_FROM: &str = "\
@@ -443,6 +462,7 @@ pub(super) const BY_KEY: &[&str] = &[
     TOKEN_OF_DEVICE,
     REMOVE_TOKENS_OF_DEVICE,
     DEVICES,
+    SURPLUS_DEVICES,
     NAME_DEVICE,
     PASSWORD_HASH,
     ACCESS,
@@ -491,7 +511,7 @@ pub(super) const BY_KEY: &[&str] = &[
     CHANGE_PASSWORD,
     REMOVE_TOKENS,
     REMOVE_DEVICES,
-    FORGET_ENDING,
+    FORGET_REVOCATION,
     SEEN_FROM,
     KEEP_LAST_SEEN,
     FORGET_SEEN,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fjall::{Guard, Iter, Readable, Snapshot};
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, Unread,
 };
 
 use super::chain;
@@ -155,9 +155,9 @@ impl HistoryStore for FjallHistoryStore {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
-        Box::pin(async move { self.channel(channel_id)?.unread(after, reader, at_most).await })
+        rows: usize,
+    ) -> BoxFuture<'_, Result<Unread, HistoryError>> {
+        Box::pin(async move { self.channel(channel_id)?.unread(after, reader, rows).await })
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {
@@ -242,18 +242,19 @@ impl ChannelRows<'_> {
         &self,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> Result<usize, HistoryError> {
-        let mut unread = 0;
+        rows: usize,
+    ) -> Result<Unread, HistoryError> {
+        let mut unread = Unread::default();
         for (row, guard) in self.range(Bound::Excluded(after), Bound::Included(LAST)).enumerate() {
-            if unread == at_most {
+            if row == rows {
+                unread.at_least = true;
                 break;
             }
             let (key, value) = guard.into_inner().map_err(ReadError::from)?;
             let message_from = codec::decode_message_from(&value).map_err(|error| {
                 self.damaged(codec::id_in_key(&key).unwrap_or_default(), &error)
             })?;
-            unread += usize::from(message_from != reader);
+            unread.messages += usize::from(message_from != reader);
             yield_between_rows(row).await;
         }
         Ok(unread)

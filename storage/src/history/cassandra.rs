@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, Unread,
 };
 use tokio::time::timeout;
 
@@ -161,22 +161,27 @@ impl Client {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> Result<usize, HistoryError> {
+        rows: usize,
+    ) -> Result<Unread, HistoryError> {
         let mut scan = ChannelScan::ascending(channel_id, above(after));
-        let mut unread = 0;
-        while unread < at_most {
-            let rows = scan.next(self, COUNT_ROWS.min(at_most)).await?;
-            if rows.is_empty() {
-                break;
+        let mut unread = Unread::default();
+        // One row more than are counted shows whether there are further ones.
+        let mut left = rows.saturating_add(1);
+        while left > 0 {
+            let found = scan.next(self, COUNT_ROWS.min(left)).await?;
+            if found.is_empty() {
+                return Ok(unread);
             }
-            for (id, body) in &rows {
+            left -= found.len();
+            let counted = found.len() - usize::from(left == 0);
+            for (id, body) in &found[..counted] {
                 let from = codec::decode_message_from(body);
                 let from = from.map_err(|error| damaged(channel_id, *id, &error))?;
-                unread += usize::from(from != reader);
+                unread.messages += usize::from(from != reader);
             }
         }
-        Ok(unread.min(at_most))
+        unread.at_least = true;
+        Ok(unread)
     }
 }
 
@@ -226,9 +231,9 @@ impl HistoryStore for CassandraHistoryStore {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
-        with_timeout(READ_TIMEOUT, self.client.count_unread(channel_id, after, reader, at_most))
+        rows: usize,
+    ) -> BoxFuture<'_, Result<Unread, HistoryError>> {
+        with_timeout(READ_TIMEOUT, self.client.count_unread(channel_id, after, reader, rows))
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {

@@ -1,11 +1,13 @@
 //! A change on one node takes effect on all nodes, as soon as on that one.
 
+use futures::future::join;
 use http::Method;
 use pabal_tests::account::{Cursors, id};
 use pabal_tests::client::{Client, TransportPlan};
 use pabal_tests::cluster::Cluster;
 use pabal_tests::ledger::Ledger;
 use pabal_tests::line::Transport;
+use pabal_tests::node::Port;
 use pabal_tests::wait;
 use serde_json::json;
 use tokio::time::Instant;
@@ -114,4 +116,57 @@ pub(crate) async fn block(cluster: &Cluster) {
         }
         eprintln!("a block (set: {refused}) takes effect on all nodes after {:?}", began.elapsed());
     }
+}
+
+/// A node dies after it has committed what takes access away and before it has told another node.
+pub(crate) async fn of_a_node_that_died_before_it_told(cluster: &Cluster) {
+    let doors = doors(cluster);
+    let [ann, bob, carl] = cast(&doors, ["ann", "bob", "carl"]).await;
+    let ledger = Ledger::default();
+    let channel = ann.group(&[&bob, &carl]).await;
+    let direct = ann.direct(&carl).await;
+    let plan = TransportPlan::Steady(Transport::WebSocket);
+    let phone = Client::start(&bob.via(doors[0]), plan, &Cursors::new(), &ledger).await;
+    let c = Client::start(&carl.via(doors[2]), plan, &Cursors::new(), &ledger).await;
+    let (_, hello) = ann.via(doors[0]).say(channel, "hello", None).await;
+    phone.holds(channel, hello.message_id).await;
+    c.holds(channel, hello.message_id).await;
+
+    // The second node reaches PostgreSQL, but no longer the inboxes of the others.
+    cluster.lines[1].block(true);
+    cluster.lines[1].cut();
+    let member = format!("/v1/channels/{channel}/members/{}", carl.user_id);
+    let path = format!("/v1/channels/{channel}");
+    let (by_ann, by_bob) = (ann.via(doors[1]), bob.via(doors[1]));
+    // Neither returns: the node waits for Redis.
+    let calls = join(
+        by_ann.call(Method::DELETE, &member, None),
+        by_bob.call(Method::POST, "/v1/logout", None),
+    );
+    let committed = wait::until("both changes are committed", async || {
+        let shown = carl.via(doors[2]).call(Method::GET, &path, None).await.unwrap();
+        let removed = shown.code() == "not_a_member";
+        let out = bob.via(doors[0]).call(Method::GET, "/v1/me", None).await.unwrap();
+        (removed && out.status.as_u16() == 401).then_some(())
+    });
+    tokio::select! {
+        _ = join(calls, std::future::pending::<()>()) => {}
+        _ = committed => {}
+    }
+    cluster.nodes[1].kill();
+    cluster.lines[1].block(false);
+
+    phone.until("is logged out", |journal| journal.logged_out).await;
+    wait::until("Carl gets no more messages of the group", async || {
+        let (_, without) = ann.via(doors[0]).say(channel, "without him", None).await;
+        let (_, after) = ann.via(doors[0]).say(direct, "to him", None).await;
+        c.holds(direct, after.message_id).await;
+        let heard = c.look(|journal| {
+            let all = journal.messages.get(&channel).map(Vec::as_slice).unwrap_or_default();
+            all.iter().any(|message| message.message_id == without.message_id)
+        });
+        (!heard).then_some(())
+    })
+    .await;
+    cluster.nodes[1].restart(Port::Same).await;
 }

@@ -32,6 +32,7 @@ scenarios! {
     a_logout_is_felt_on_all_nodes: effects::logout,
     membership_is_felt_on_all_nodes: effects::membership,
     a_block_is_felt_on_all_nodes: effects::block,
+    what_a_killed_node_did_not_tell_is_told_by_another: effects::of_a_node_that_died_before_it_told,
     what_a_dead_node_had_ends_with_its_lease: ends::of_a_killed_node,
     a_node_that_drains_leaves_discovery: ends::of_a_drained_node,
     reads_through_a_node_that_stops_go_on_elsewhere: ends::reads_through_a_drained_node,

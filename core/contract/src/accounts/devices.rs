@@ -7,7 +7,7 @@ use super::super::directory::{access, password_hash, people, user};
 use super::super::property::properties;
 use super::AccountsStore;
 use pabal_core::model::{DeviceId, Timestamp, TokenHash, UserId};
-use pabal_core::ports::{Access, DeviceAccess, DirectoryError, Revoked};
+use pabal_core::ports::{Access, DeviceAccess, DirectoryError, Revoked, RevokedAccess};
 
 /// Before every token expires.
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -46,7 +46,21 @@ async fn devices(store: &AccountsStore, user_id: UserId) -> Vec<u64> {
     devices.into_iter().map(|it| it.device.device_id.get()).collect()
 }
 
-/// Device `device` of a user gets the token `number`, by showing the token `known`.
+/// What the calls since the last look recorded of `user_id`.
+async fn recorded(store: &AccountsStore, user_id: UserId) -> Vec<Revoked> {
+    let entries = store.directory.revocations(100).await.expect("revocations");
+    let numbers: Vec<_> = entries.iter().map(|entry| entry.number).collect();
+    store.directory.forget_revocations(&numbers).await.expect("forgets");
+    let revoked = entries.into_iter().map(|entry| {
+        assert_eq!(entry.user_id, user_id);
+        let RevokedAccess::Sessions(revoked) = entry.revoked else { panic!("{entry:?}") };
+        revoked
+    });
+    revoked.collect()
+}
+
+/// Device `device` of a user gets the token `number`, by showing the token `known`. Returns what that
+/// recorded.
 async fn again(
     store: &AccountsStore,
     known: u64,
@@ -54,7 +68,10 @@ async fn again(
 ) -> Option<Vec<Revoked>> {
     let known = access(user_id, known).token;
     let added = store.accounts.log_in_again(known, another(user_id, device, number), NOW).await;
-    added.expect("a log-in")
+    let revoked = recorded(store, user_id).await;
+    let added = added.expect("a log-in");
+    assert!(added || revoked.is_empty(), "{revoked:?}");
+    added.then_some(revoked)
 }
 
 async fn devices_are_listed_by_id_in_pages(store: AccountsStore) {
@@ -81,7 +98,8 @@ async fn devices_are_listed_by_id_in_pages(store: AccountsStore) {
     };
     let known = access(first, 10).token;
     let added = store.accounts.log_in_again(known, later.clone(), NOW).await.expect("a log-in");
-    assert_eq!(added, Some(vec![]));
+    assert!(added);
+    assert_eq!(recorded(&store, first).await, []);
     let until = DeviceAccess { expires_at: later.expires_at, ..shown(10) };
     assert_eq!(page(Some(1), 1).await, [until], "one entry, until the last of its tokens expires");
 }
@@ -91,7 +109,9 @@ async fn a_removed_device_loses_its_tokens(store: AccountsStore) {
     store.directory.log_in(access(first, 10)).await.expect("a log-in");
     again(&store, 10, (first, 10, 11)).await.expect("another token");
     let removed = store.accounts.remove_device(first, DeviceId::new(10)).await.expect("removes");
-    let Some(Revoked::Device { device_id, token }) = removed else { panic!("{removed:?}") };
+    assert!(removed);
+    let revoked = recorded(&store, first).await;
+    let [Revoked::Device { device_id, token }] = revoked[..] else { panic!("{revoked:?}") };
     assert_eq!(device_id, DeviceId::new(10));
     assert!([10, 11].map(|number| access(first, number).token).contains(&token));
     for number in [10, 11] {
@@ -101,15 +121,17 @@ async fn a_removed_device_loses_its_tokens(store: AccountsStore) {
     assert!(lives(&store, access(second, 2).token).await);
     assert_eq!(devices(&store, first).await, [1]);
     let again = store.accounts.remove_device(first, DeviceId::new(10)).await.expect("removes");
-    assert_eq!(again, None);
+    assert!(!again);
+    assert_eq!(recorded(&store, first).await, []);
 }
 
 async fn the_device_of_another_user_is_not_removed(store: AccountsStore) {
     let [first, _] = people(&store.directory).await;
     for device in [2, 404] {
         let device = DeviceId::new(device);
-        assert_eq!(store.accounts.remove_device(first, device).await.expect("none"), None);
+        assert!(!store.accounts.remove_device(first, device).await.expect("none"));
     }
+    assert_eq!(recorded(&store, first).await, []);
     assert!(lives(&store, access(UserId::new(2), 2).token).await);
 }
 
@@ -154,7 +176,7 @@ async fn a_name_that_is_given_replaces_the_name_of_the_device(store: AccountsSto
         let mut new = another(first, 1, number);
         new.device.name = name.into();
         let known = access(first, 1).token;
-        store.accounts.log_in_again(known, new, NOW).await.expect("a log-in").expect("is known");
+        assert!(store.accounts.log_in_again(known, new, NOW).await.expect("a log-in"));
         let listed = store.accounts.devices_after(first, None, 9).await.expect("devices");
         assert_eq!(listed[0].device.name, expected);
     }
@@ -169,7 +191,7 @@ async fn a_token_that_is_not_the_devices_or_has_expired_gives_no_other(store: Ac
     }
     assert_eq!(again(&store, 1, (second, 1, 11)).await, None, "another user's device");
     let (known, expiry) = (access(first, 1).token, access(first, 1).expires_at);
-    for (now, expected) in [(expiry, None), (NOW, Some(vec![]))] {
+    for (now, expected) in [(expiry, false), (NOW, true)] {
         let added = store.accounts.log_in_again(known, another(first, 1, 11), now).await;
         assert_eq!(added.expect("a log-in"), expected);
     }
@@ -178,6 +200,7 @@ async fn a_token_that_is_not_the_devices_or_has_expired_gives_no_other(store: Ac
 async fn a_disabled_user_gets_no_other_token(store: AccountsStore) {
     let [first] = people(&store.directory).await;
     store.accounts.set_disabled(first, true).await.expect("disables");
+    assert_eq!(recorded(&store, first).await, [Revoked::All]);
     // Without a token there is nothing to show.
     assert_eq!(again(&store, 1, (first, 1, 11)).await, None);
     assert!(!lives(&store, access(first, 11).token).await);
@@ -199,7 +222,7 @@ async fn a_device_stays_until_its_last_token_expires(store: AccountsStore) {
     let later = expiry.plus(Duration::from_secs(1));
     let new = Access { expires_at: later, ..another(first, 1, 11) };
     let known = access(first, 1).token;
-    store.accounts.log_in_again(known, new, NOW).await.expect("a log-in").expect("is known");
+    assert!(store.accounts.log_in_again(known, new, NOW).await.expect("a log-in"));
     for (now, left) in [(expiry, vec![1]), (later, vec![])] {
         assert_eq!(store.directory.remove_expired(now, 10).await.expect("removes"), 1);
         assert_eq!(devices(&store, first).await, left);
@@ -215,7 +238,8 @@ async fn a_replaced_password_ends_all_other_tokens(store: AccountsStore) {
     again(&store, 20, (first, 20, 21)).await.expect("another token");
     let keep = access(first, 1).token;
     let replaced = store.accounts.replace_password(keep, &password_hash(1), "new".into()).await;
-    let revoked = replaced.expect("replaces").expect("is current");
+    assert!(replaced.expect("replaces"), "is current");
+    let revoked = recorded(&store, first).await;
     assert!(revoked.contains(&Revoked::Token(access(first, 11).token)), "{revoked:?}");
     for number in [10, 20] {
         let device = DeviceId::new(number);
@@ -241,7 +265,7 @@ async fn of_two_changes_with_one_old_password_one_succeeds(store: AccountsStore)
     let old = password_hash(1);
     let change = |new: &str| store.accounts.replace_password(keep, &old, new.into());
     let (one, other) = futures::future::join(change("one"), change("other")).await;
-    let succeeded = [one.expect("a change"), other.expect("a change")].map(|it| it.is_some());
+    let succeeded = [one.expect("a change"), other.expect("a change")];
     assert!(succeeded == [true, false] || succeeded == [false, true], "{succeeded:?}");
 }
 
@@ -250,8 +274,10 @@ async fn an_ended_token_replaces_no_password(store: AccountsStore) {
     store.directory.log_in(access(first, 10)).await.expect("a log-in");
     let keep = access(first, 1).token;
     store.directory.log_out(keep).await.expect("logs out");
+    recorded(&store, first).await;
     let replaced = store.accounts.replace_password(keep, &password_hash(1), "new".into()).await;
-    assert_eq!(replaced.expect("no change"), None);
+    assert!(!replaced.expect("no change"));
+    assert_eq!(recorded(&store, first).await, []);
     assert!(lives(&store, access(first, 10).token).await);
     let known = store.directory.credentials(&user(1).username).await.expect("credentials");
     assert_eq!(known.expect("some").password_hash, password_hash(1));

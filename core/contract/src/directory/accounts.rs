@@ -2,7 +2,7 @@
 
 use crate::property::properties;
 use pabal_core::model::{DeviceId, Settings, Timestamp, TokenHash, User, UserId};
-use pabal_core::ports::{Access, DirectoryError};
+use pabal_core::ports::{Access, DirectoryError, MAX_DEVICES, Revoked, RevokedAccess};
 
 use super::{Dir, access, at_once, channel_id, found, named, password_hash, people, sign_up, user};
 
@@ -19,6 +19,7 @@ pub(super) async fn run(fresh: &impl AsyncFn() -> Dir) {
         a_refused_sign_up_leaves_nothing
         a_first_device_is_the_users_own
         a_log_in_adds_a_device_and_a_token
+        the_newest_of_too_many_devices_stay
         a_log_in_of_an_unknown_user_is_refused
         a_log_in_with_an_id_in_use_is_refused
         a_log_out_ends_one_token_once
@@ -182,6 +183,36 @@ async fn a_log_in_adds_a_device_and_a_token(directory: Dir) {
     directory.log_in(new.clone()).await.expect("a log-in");
     assert_eq!(directory.access(old.token).await.expect("access"), Some(old));
     assert_eq!(directory.access(new.token).await.expect("access"), Some(new));
+}
+
+async fn the_newest_of_too_many_devices_stay(directory: Dir) {
+    let [first, second] = people(&directory).await;
+    let device = |number: u64| Access {
+        expires_at: Timestamp::from_micros(1_950_000_000_000_000 + number / 2),
+        ..access(first, 100 + number)
+    };
+    let all = MAX_DEVICES as u64 + 3;
+    for number in 0..all {
+        directory.log_in(device(number)).await.expect("a log-in");
+    }
+    // The device of the sign-up, whose token expires first, and the earliest log-ins.
+    let mut ended = vec![access(first, 1)];
+    ended.extend((0..3).map(device));
+    for gone in &ended {
+        assert_eq!(directory.access(gone.token).await.expect("no access"), None);
+    }
+    for number in 3..all {
+        let found = directory.access(device(number).token).await.expect("access");
+        assert_eq!(found, Some(device(number)));
+    }
+    assert!(directory.access(access(second, 2).token).await.expect("access").is_some());
+    let recorded = directory.revocations(10).await.expect("revocations");
+    let recorded: Vec<_> = recorded.into_iter().map(|entry| entry.revoked).collect();
+    let device = |access: &Access| {
+        let (device_id, token) = (access.device.device_id, access.token);
+        RevokedAccess::Sessions(Revoked::Device { device_id, token })
+    };
+    assert_eq!(recorded, ended.iter().map(device).collect::<Vec<_>>());
 }
 
 async fn a_log_in_of_an_unknown_user_is_refused(directory: Dir) {

@@ -8,7 +8,7 @@ use super::state::{State, folded};
 use super::{DirectoryFuture, MemoryDirectory};
 use crate::model::{DeviceId, Timestamp, TokenHash, UserId};
 use crate::ports::{
-    Access, Account, Accounts, DeviceAccess, DirectoryError, Ending, KNOWN_NETWORKS, Revoked,
+    Access, Account, Accounts, DeviceAccess, DirectoryError, KNOWN_NETWORKS, Revoked, RevokedAccess,
 };
 
 impl State {
@@ -19,7 +19,7 @@ impl State {
         Account { user: account.user.clone(), disabled: account.disabled, devices }
     }
 
-    fn accesses(&self, user_id: UserId) -> Vec<Access> {
+    pub(super) fn accesses(&self, user_id: UserId) -> Vec<Access> {
         let accesses = self.tokens.keys().filter_map(|&token| self.access(token));
         accesses.filter(|access| access.device.user_id == user_id).collect()
     }
@@ -43,8 +43,7 @@ impl State {
         for access in &accesses {
             self.remove_token(access.token);
         }
-        self.last_ending += 1;
-        self.endings.insert(self.last_ending, user_id);
+        self.record(user_id, RevokedAccess::Sessions(Revoked::All));
         Ok(accesses.len())
     }
 
@@ -68,14 +67,11 @@ impl State {
         &mut self,
         user_id: UserId,
         device_id: DeviceId,
-    ) -> Result<Option<Revoked>, DirectoryError> {
+    ) -> Result<bool, DirectoryError> {
         self.known(user_id)?;
         let accesses = self.accesses(user_id);
         let of_device = accesses.iter().find(|access| access.device.device_id == device_id);
-        Ok(of_device.map(|&Access { token, .. }| {
-            self.log_out(token);
-            Revoked::Device { device_id, token }
-        }))
+        Ok(of_device.is_some_and(|access| self.log_out(access.token)))
     }
 
     fn log_in_again(
@@ -83,7 +79,7 @@ impl State {
         known: TokenHash,
         access: Access,
         now: Timestamp,
-    ) -> Result<Option<Vec<Revoked>>, DirectoryError> {
+    ) -> Result<bool, DirectoryError> {
         let Access { token, device, expires_at } = access;
         let (user_id, device_id) = (device.user_id, device.device_id);
         let lives = self.access(known).is_some_and(|known| {
@@ -91,7 +87,7 @@ impl State {
             owner == (user_id, device_id) && now < known.expires_at
         });
         if !lives {
-            return Ok(None);
+            return Ok(false);
         }
         if self.account(user_id)?.disabled {
             return Err(DirectoryError::UserDisabled(user_id));
@@ -103,13 +99,14 @@ impl State {
             self.tokens.iter().filter(|(other, (of, _))| *of == device_id && **other != known);
         let others: Vec<_> = others.map(|(&other, _)| other).collect();
         self.tokens.insert(token, (device_id, expires_at));
-        for &other in &others {
+        for other in others {
             self.remove_token(other);
+            self.record(user_id, RevokedAccess::Sessions(Revoked::Token(other)));
         }
         if !device.name.is_empty() {
             self.devices.insert(device_id, device);
         }
-        Ok(Some(others.into_iter().map(Revoked::Token).collect()))
+        Ok(true)
     }
 
     fn note_seen_from(
@@ -134,11 +131,11 @@ impl State {
         keep: TokenHash,
         old_hash: &str,
         new_hash: String,
-    ) -> Result<Option<Vec<Revoked>>, DirectoryError> {
-        let Some(kept) = self.access(keep) else { return Ok(None) };
+    ) -> Result<bool, DirectoryError> {
+        let Some(kept) = self.access(keep) else { return Ok(false) };
         let account = self.account(kept.device.user_id)?;
         if account.password_hash != old_hash {
-            return Ok(None);
+            return Ok(false);
         }
         account.password_hash = new_hash;
         let mut revoked = BTreeMap::new();
@@ -154,7 +151,10 @@ impl State {
             revoked.insert(device_id, ended);
             self.remove_token(token);
         }
-        Ok(Some(revoked.into_values().collect()))
+        for revoked in revoked.into_values() {
+            self.record(kept.device.user_id, RevokedAccess::Sessions(revoked));
+        }
+        Ok(true)
     }
 }
 
@@ -199,11 +199,7 @@ impl Accounts for MemoryDirectory {
         self.with(move |state| Ok(state.devices_after(user_id, after, limit)))
     }
 
-    fn remove_device(
-        &self,
-        user_id: UserId,
-        device_id: DeviceId,
-    ) -> DirectoryFuture<'_, Option<Revoked>> {
+    fn remove_device(&self, user_id: UserId, device_id: DeviceId) -> DirectoryFuture<'_, bool> {
         self.with(move |state| state.remove_device(user_id, device_id))
     }
 
@@ -212,7 +208,7 @@ impl Accounts for MemoryDirectory {
         known: TokenHash,
         access: Access,
         now: Timestamp,
-    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>> {
+    ) -> DirectoryFuture<'_, bool> {
         self.with(move |state| state.log_in_again(known, access, now))
     }
 
@@ -221,7 +217,7 @@ impl Accounts for MemoryDirectory {
         keep: TokenHash,
         old_hash: &str,
         new_hash: String,
-    ) -> DirectoryFuture<'_, Option<Vec<Revoked>>> {
+    ) -> DirectoryFuture<'_, bool> {
         let old_hash = old_hash.to_owned();
         self.with(move |state| state.replace_password(keep, &old_hash, new_hash))
     }
@@ -249,23 +245,6 @@ impl Accounts for MemoryDirectory {
             let old: Vec<_> = old.map(|(&key, _)| key).collect();
             state.seen.retain(|key, _| !old.contains(key));
             Ok(old.len())
-        })
-    }
-
-    fn endings(&self, limit: usize) -> DirectoryFuture<'_, Vec<Ending>> {
-        self.with(move |state| {
-            let entries = state.endings.iter().take(limit);
-            Ok(entries.map(|(&number, &user_id)| Ending { number, user_id }).collect())
-        })
-    }
-
-    fn forget_endings(&self, numbers: &[u64]) -> DirectoryFuture<'_, ()> {
-        let numbers = numbers.to_vec();
-        self.with(move |state| {
-            for number in numbers {
-                state.endings.remove(&number);
-            }
-            Ok(())
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{
     Channel, ChannelId, ChannelKind, GroupChange, Member, Membership, MessageId, Role, UserId,
 };
 use crate::ports::{
-    DirectoryError, PushTarget, PutMember, Relation, RelationLimits, RemovedMember,
+    DirectoryError, PushTarget, PutMember, Relation, RelationLimits, RemovedMember, RevokedAccess,
 };
 
 use super::state::{State, at_limit, following};
@@ -135,6 +135,8 @@ impl State {
         for &user_id in &members {
             self.memberships.remove(&(user_id, channel_id));
         }
+        let name = channel.name.clone();
+        self.record(by, RevokedAccess::Group { channel_id, name });
         Ok((channel, members))
     }
 
@@ -208,6 +210,7 @@ impl State {
             self.conversations.remove(&channel_id);
         }
         self.memberships.remove(&(user_id, channel_id));
+        self.record(user_id, RevokedAccess::Channel { channel_id });
         Ok(Some(RemovedMember { channel, successor, ended }))
     }
 

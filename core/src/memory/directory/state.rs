@@ -2,6 +2,7 @@
 //! channels are in [`super::conversations`]. A method has exclusive access, and checks everything before
 //! it changes anything.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::{Bound, RangeBounds};
@@ -10,7 +11,8 @@ use crate::model::{
     ChannelId, Device, DeviceId, Friend, FriendState, Settings, Timestamp, TokenHash, User, UserId,
 };
 use crate::ports::{
-    Access, Credentials, DirectoryError, ProfileChange, Relation, RelationLimits, SettingsChange,
+    Access, Credentials, DirectoryError, MAX_DEVICES, ProfileChange, Relation, RelationLimits,
+    Revocation, Revoked, RevokedAccess, SettingsChange,
 };
 
 use super::conversations::Conversation;
@@ -33,9 +35,9 @@ pub(super) struct State {
     pub(super) memberships: BTreeSet<(UserId, ChannelId)>,
     /// When a user was last seen from a network.
     pub(super) seen: BTreeMap<(UserId, IpAddr), Timestamp>,
-    /// The users whose sessions must end, by number of the entry.
-    pub(super) endings: BTreeMap<u64, UserId>,
-    pub(super) last_ending: u64,
+    /// The access that was taken away, by number of the entry.
+    revocations: BTreeMap<u64, Revocation>,
+    last_revocation: u64,
 }
 
 #[derive(Debug)]
@@ -85,13 +87,24 @@ impl State {
             return Err(DirectoryError::IdTaken);
         }
         self.admit(access);
+        let mut accesses = self.accesses(user_id);
+        accesses.sort_unstable_by_key(|it| Reverse((it.expires_at, it.device.device_id)));
+        let mut known = BTreeSet::new();
+        // Of each device the token that expires last.
+        accesses.retain(|access| known.insert(access.device.device_id));
+        for surplus in accesses.into_iter().skip(MAX_DEVICES).take(MAX_DEVICES) {
+            self.log_out(surplus.token);
+        }
         Ok(())
     }
 
     pub(super) fn log_out(&mut self, token: TokenHash) -> bool {
         let Some(&(device_id, _)) = self.tokens.get(&token) else { return false };
         self.tokens.retain(|_, (of, _)| *of != device_id);
-        self.devices.remove(&device_id).is_some()
+        let Some(device) = self.devices.remove(&device_id) else { return false };
+        let revoked = Revoked::Device { device_id, token };
+        self.record(device.user_id, RevokedAccess::Sessions(revoked));
+        true
     }
 
     /// Removes a token, with its device if that has no other.
@@ -100,6 +113,23 @@ impl State {
             && !self.tokens.values().any(|(of, _)| *of == device_id)
         {
             self.devices.remove(&device_id);
+        }
+    }
+
+    /// Enters access that was taken away into the list.
+    pub(super) fn record(&mut self, user_id: UserId, revoked: RevokedAccess) {
+        self.last_revocation += 1;
+        let number = self.last_revocation;
+        self.revocations.insert(number, Revocation { number, user_id, revoked });
+    }
+
+    pub(super) fn revocations(&self, limit: usize) -> Vec<Revocation> {
+        self.revocations.values().take(limit).cloned().collect()
+    }
+
+    pub(super) fn forget_revocations(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            self.revocations.remove(number);
         }
     }
 
@@ -242,7 +272,12 @@ impl State {
             let blocked = self.blocks_after(user_id, None, usize::MAX).len();
             at_limit(user_id, Relation::Block, blocked, limits.blocks)?;
         }
-        self.blocks.insert((user_id, other));
+        if self.blocks.insert((user_id, other))
+            && let Some(channel) = self.find_direct_channel([user_id, other])
+        {
+            let channel_id = channel.channel_id;
+            self.record(other, RevokedAccess::Channel { channel_id });
+        }
         Ok(())
     }
 

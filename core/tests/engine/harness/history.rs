@@ -9,7 +9,7 @@ use std::time::Duration;
 use pabal_core::memory::MemoryHistoryStore;
 use pabal_core::model::{ChannelId, Message, MessageId, Partition, SendKey, UserId};
 use pabal_core::ports::{
-    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit,
+    Appended, BoxFuture, HistoryError, HistoryStore, Page, PageFrom, PageLimit, Unread,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -212,9 +212,9 @@ impl HistoryStore for TestHistory {
         channel_id: ChannelId,
         after: MessageId,
         reader: UserId,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<usize, HistoryError>> {
-        self.inner.count_unread(channel_id, after, reader, at_most)
+        rows: usize,
+    ) -> BoxFuture<'_, Result<Unread, HistoryError>> {
+        self.inner.count_unread(channel_id, after, reader, rows)
     }
 
     fn find_sent(&self, key: SendKey) -> BoxFuture<'_, Result<Option<MessageId>, HistoryError>> {

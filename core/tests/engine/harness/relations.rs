@@ -276,6 +276,8 @@ impl Directory for TestDirectory {
         fn put_member(by: UserId, channel_id: ChannelId, user_id: UserId, role: Option<Role>, limits: RelationLimits) -> PutMember;
         fn remove_member(by: UserId, channel_id: ChannelId, user_id: UserId) -> Option<RemovedMember>;
         fn mark_read(channel_id: ChannelId, user_id: UserId, message_id: MessageId) -> bool;
+        fn revocations(limit: usize) -> Vec<Revocation>;
+        fn forget_revocations(numbers: &[u64]) -> ();
         fn push_targets(channel_id: ChannelId) -> Vec<PushTarget>;
     }
 }

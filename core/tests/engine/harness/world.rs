@@ -155,7 +155,7 @@ impl World {
         let again = Access { token, expires_at, ..access.clone() };
         let (known, now) = (access.token, self.clock.now());
         let added = self.directory.accounts().log_in_again(known, again.clone(), now).await;
-        assert!(added.expect("logs in").is_some(), "the first token lives");
+        assert!(added.expect("logs in"), "the first token lives");
         again
     }
 

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use pabal_core::model::{Settings, Timestamp, TokenHash, User, UserId};
-use pabal_core::ports::{Access, Credentials, DirectoryError, ProfileChange, SettingsChange};
+use pabal_core::model::{Device, Settings, Timestamp, TokenHash, User, UserId};
+use pabal_core::ports::{
+    Access, Credentials, DirectoryError, MAX_DEVICES, ProfileChange, Revoked, SettingsChange,
+};
 
 use super::channels::ROWS_AT_ONCE;
 use super::checks::{require_enabled, require_user};
-use super::devices::{lock_access, remove_device};
+use super::devices::{end_device, lock_access, remove_device};
+use super::revocations::record_sessions;
 use crate::directory::error::Failure;
 use crate::directory::query::{Query, query};
 use crate::directory::rows::{
@@ -49,8 +52,14 @@ pub(super) async fn sign_up<DB: Backend>(
 
 pub(super) async fn log_in<DB: Backend>(store: &Store<DB>, access: Access) -> Result<(), Failure> {
     let mut tx = store.write().await?;
-    require_enabled(&mut tx, access.device.user_id).await?;
+    let user_id = access.device.user_id;
+    require_enabled(&mut tx, user_id).await?;
     add_access(&mut tx, access).await?;
+    let most = stored_limit(MAX_DEVICES);
+    let surplus = query(sql::SURPLUS_DEVICES).bind(stored_id(user_id.get())).bind(most).bind(most);
+    for (device_id,) in surplus.all::<(i64,)>(&mut tx).await? {
+        end_device(&mut tx, user_id, device_id).await?;
+    }
     tx.commit().await
 }
 
@@ -78,7 +87,9 @@ pub(super) async fn log_out<DB: Backend>(
 ) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
     let Some(access) = lock_access(&mut tx, token).await? else { return Ok(false) };
-    remove_device(&mut tx, access.device.device_id).await?;
+    let Device { device_id, user_id, .. } = access.device;
+    remove_device(&mut tx, device_id).await?;
+    record_sessions(&mut tx, user_id, Revoked::Device { device_id, token }).await?;
     tx.commit().await?;
     Ok(true)
 }

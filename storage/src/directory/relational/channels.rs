@@ -60,12 +60,12 @@ pub(super) async fn find_direct_channel<DB: Backend>(
 }
 
 /// A pair of users in the order in which a direct channel names them.
-fn sorted(mut users: [UserId; 2]) -> [UserId; 2] {
+pub(super) fn sorted(mut users: [UserId; 2]) -> [UserId; 2] {
     users.sort_unstable();
     users
 }
 
-fn direct_of([low, high]: [UserId; 2]) -> Query {
+pub(super) fn direct_of([low, high]: [UserId; 2]) -> Query {
     query(sql::DIRECT_CHANNEL).bind(stored_id(low.get())).bind(stored_id(high.get()))
 }
 

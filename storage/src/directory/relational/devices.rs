@@ -5,10 +5,12 @@ use pabal_core::model::{DeviceId, Timestamp, TokenHash, UserId};
 use pabal_core::ports::{Access, DeviceAccess, DirectoryError, Revoked};
 
 use super::checks::{lock_user, require_enabled};
+use super::revocations::record_sessions;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{
-    AccessRow, DeviceAccessRow, stored_id, stored_limit, stored_moment, stored_start, token_hash,
+    self, AccessRow, DeviceAccessRow, stored_id, stored_limit, stored_moment, stored_start,
+    token_hash,
 };
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store, Writer};
@@ -44,6 +46,21 @@ pub(super) async fn remove_device<DB: Backend>(
     Ok(())
 }
 
+/// Removes a device of a user, whose row is locked, with its tokens, and records it. The id is as it is
+/// stored. Returns whether the user had such a device.
+pub(super) async fn end_device<DB: Backend>(
+    tx: &mut Writer<DB>,
+    user_id: UserId,
+    device_id: i64,
+) -> Result<bool, Failure> {
+    let token = query(sql::TOKEN_OF_DEVICE).bind(stored_id(user_id.get())).bind(device_id);
+    let Some((token,)) = token.first::<(Vec<u8>,)>(tx).await? else { return Ok(false) };
+    let (device_id, token) = (rows::device_id(device_id)?, token_hash(token)?);
+    remove_device(tx, device_id).await?;
+    record_sessions(tx, user_id, Revoked::Device { device_id, token }).await?;
+    Ok(true)
+}
+
 pub(super) async fn devices_after<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
@@ -67,18 +84,12 @@ pub(super) async fn remove<DB: Backend>(
     store: &Store<DB>,
     user_id: UserId,
     device_id: DeviceId,
-) -> Result<Option<Revoked>, Failure> {
+) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
     lock_user(&mut tx, user_id).await?;
-    let token = query(sql::TOKEN_OF_DEVICE)
-        .bind(stored_id(user_id.get()))
-        .bind(stored_id(device_id.get()))
-        .first::<(Vec<u8>,)>(&mut tx)
-        .await?;
-    let Some((token,)) = token else { return Ok(None) };
-    remove_device(&mut tx, device_id).await?;
+    let removed = end_device(&mut tx, user_id, stored_id(device_id.get())).await?;
     tx.commit().await?;
-    Ok(Some(Revoked::Device { device_id, token: token_hash(token)? }))
+    Ok(removed)
 }
 
 pub(super) async fn log_in_again<DB: Backend>(
@@ -86,7 +97,7 @@ pub(super) async fn log_in_again<DB: Backend>(
     known: TokenHash,
     access: Access,
     now: Timestamp,
-) -> Result<Option<Vec<Revoked>>, Failure> {
+) -> Result<bool, Failure> {
     let Access { token, device, expires_at } = access;
     let mut tx = store.write().await?;
     let known = lock_access(&mut tx, known).await?.filter(|known| {
@@ -94,13 +105,12 @@ pub(super) async fn log_in_again<DB: Backend>(
         (held.user_id, held.device_id) == (wanted.user_id, wanted.device_id)
             && now < known.expires_at
     });
-    let Some(known) = known else { return Ok(None) };
+    let Some(known) = known else { return Ok(false) };
     require_enabled(&mut tx, device.user_id).await?;
-    let mut revoked = Vec::new();
     for other in accesses(&mut tx, device.user_id).await? {
         if other.device.device_id == device.device_id && other.token != known.token {
             remove_token(&mut tx, other.token).await?;
-            revoked.push(Revoked::Token(other.token));
+            record_sessions(&mut tx, device.user_id, Revoked::Token(other.token)).await?;
         }
     }
     let device_id = stored_id(device.device_id.get());
@@ -114,7 +124,7 @@ pub(super) async fn log_in_again<DB: Backend>(
         query(sql::NAME_DEVICE).bind(device_id).bind(device.name).execute(&mut tx).await?;
     }
     tx.commit().await?;
-    Ok(Some(revoked))
+    Ok(true)
 }
 
 pub(super) async fn replace_password<DB: Backend>(
@@ -122,34 +132,34 @@ pub(super) async fn replace_password<DB: Backend>(
     keep: TokenHash,
     old_hash: String,
     new_hash: String,
-) -> Result<Option<Vec<Revoked>>, Failure> {
+) -> Result<bool, Failure> {
     let mut tx = store.write().await?;
-    let Some(kept) = lock_access(&mut tx, keep).await? else { return Ok(None) };
+    let Some(kept) = lock_access(&mut tx, keep).await? else { return Ok(false) };
     let (user_id, device_id) = (kept.device.user_id, kept.device.device_id);
     let id = stored_id(user_id.get());
     let current = query(sql::PASSWORD_HASH).bind(id).first::<(String,)>(&mut tx).await?;
     if current.is_none_or(|(current,)| current != old_hash) {
-        return Ok(None);
+        return Ok(false);
     }
     query(sql::CHANGE_PASSWORD).bind(id).bind(new_hash).execute(&mut tx).await?;
-    let mut revoked = Vec::new();
     let mut others = accesses(&mut tx, user_id).await?;
     others.sort_unstable_by_key(|other| other.device.device_id);
     others.retain(|other| other.token != keep);
     for other in &others {
         if other.device.device_id == device_id {
             remove_token(&mut tx, other.token).await?;
-            revoked.push(Revoked::Token(other.token));
+            record_sessions(&mut tx, user_id, Revoked::Token(other.token)).await?;
         }
     }
     others.retain(|other| other.device.device_id != device_id);
     others.dedup_by_key(|other| other.device.device_id);
     for Access { token, device, .. } in others {
         remove_device(&mut tx, device.device_id).await?;
-        revoked.push(Revoked::Device { device_id: device.device_id, token });
+        let revoked = Revoked::Device { device_id: device.device_id, token };
+        record_sessions(&mut tx, user_id, revoked).await?;
     }
     tx.commit().await?;
-    Ok(Some(revoked))
+    Ok(true)
 }
 
 async fn accesses<DB: Backend>(

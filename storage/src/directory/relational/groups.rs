@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::admission::{admit, lock_users, require_all};
 use super::channels::{NewMember, add_channel, add_members};
 use super::checks::lock_group;
+use super::revocations::record_group;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{self, stored_id, stored_limit, stored_moment};
@@ -131,6 +132,7 @@ async fn hide_or_delete<DB: Backend>(
     let members = query(sql::MEMBER_IDS).bind(id).all::<(i64,)>(&mut tx).await?;
     let end = if members.len() > MEMBERS_AT_ONCE { sql::HIDE_GROUP } else { sql::REMOVE_GROUP };
     query(end).bind(id).execute(&mut tx).await?;
+    record_group(&mut tx, by, channel_id, channel.name.as_deref()).await?;
     tx.commit().await?;
     let members = members.into_iter().map(|(id,)| rows::user_id(id)).collect::<Result<_, _>>()?;
     Ok((channel, members))

@@ -5,6 +5,7 @@ use pabal_core::ports::{DirectoryError, PushTarget, PutMember, RelationLimits, R
 
 use super::admission::{admit, lock_users, require_all};
 use super::checks::{lock_membership, role_of};
+use super::revocations::record_channel;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
 use crate::directory::rows::{
@@ -157,6 +158,7 @@ pub(super) async fn remove_member<DB: Backend>(
         Role::Owner => promote_successor(&mut tx, channel_id).await?,
         Role::Member | Role::Admin => (None, false),
     };
+    record_channel(&mut tx, user_id, channel_id).await?;
     tx.commit().await?;
     Ok(Some(RemovedMember { channel, successor, ended }))
 }

@@ -1,12 +1,13 @@
 //! Operator calls on accounts, in a relational database.
 
 use pabal_core::model::UserId;
-use pabal_core::ports::{Access, Account, Ending};
+use pabal_core::ports::{Access, Account, Revoked};
 
 use super::checks::lock_user;
+use super::revocations::record_sessions;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
-use crate::directory::rows::{AccountRow, DeviceAccessRow, EndingRow, stored_id, stored_limit};
+use crate::directory::rows::{AccountRow, DeviceAccessRow, stored_id, stored_limit};
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store, Writer};
 
@@ -88,27 +89,6 @@ async fn revoke_access<DB: Backend>(
     let id = stored_id(user_id.get());
     let ended = query(sql::REMOVE_TOKENS).bind(id).execute(tx).await?;
     query(sql::REMOVE_DEVICES).bind(id).execute(tx).await?;
-    query(sql::REQUEST_ENDING).bind(id).execute(tx).await?;
+    record_sessions(tx, user_id, Revoked::All).await?;
     Ok(usize::try_from(ended).unwrap_or(usize::MAX))
-}
-
-pub(super) async fn endings<DB: Backend>(
-    store: &Store<DB>,
-    limit: usize,
-) -> Result<Vec<Ending>, Failure> {
-    let limit = stored_limit(limit);
-    let query = query(sql::ENDINGS).bind(limit);
-    let rows = query.all(&mut store.read().await?).await?;
-    Ok(rows.into_iter().map(EndingRow::read).collect::<Result<_, _>>()?)
-}
-
-pub(super) async fn forget_endings<DB: Backend>(
-    store: &Store<DB>,
-    numbers: Vec<u64>,
-) -> Result<(), Failure> {
-    let mut tx = store.write().await?;
-    for number in numbers {
-        query(sql::FORGET_ENDING).bind(stored_id(number)).execute(&mut tx).await?;
-    }
-    tx.commit().await
 }

@@ -3,10 +3,12 @@
 use pabal_core::model::{Friend, FriendState, UserId};
 use pabal_core::ports::{DirectoryError, Relation, RelationLimits};
 
+use super::channels::{direct_of, sorted};
 use super::checks::{lock_pair, require_room};
+use super::revocations::record_channel;
 use crate::directory::error::Failure;
 use crate::directory::query::query;
-use crate::directory::rows::{self, FriendRow, stored_id, stored_limit, stored_start};
+use crate::directory::rows::{self, ChannelRow, FriendRow, stored_id, stored_limit, stored_start};
 use crate::directory::sql;
 use crate::directory::store::{Backend, Store};
 
@@ -89,8 +91,12 @@ pub(super) async fn block<DB: Backend>(
     if !query(sql::HAS_BLOCKED).bind(mine).bind(theirs).exists(&mut tx).await? {
         let (relation, count) = (Relation::Block, sql::BLOCK_COUNT);
         require_room(&mut tx, user_id, relation, count, limits.blocks).await?;
+        query(sql::BLOCK).bind(mine).bind(theirs).execute(&mut tx).await?;
+        let channel = direct_of(sorted([user_id, other])).first::<ChannelRow>(&mut tx).await?;
+        if let Some(channel) = channel {
+            record_channel(&mut tx, other, channel.read()?.channel_id).await?;
+        }
     }
-    query(sql::BLOCK).bind(mine).bind(theirs).execute(&mut tx).await?;
     tx.commit().await
 }
 

@@ -12,4 +12,5 @@ CREATE INDEX blocks_copy ON blocks (blocked_id, user_id);
 CREATE INDEX channels_copy ON channels
     (channel_id, kind, name, created_at, direct_low, direct_high, arrivals, hidden);
 CREATE INDEX members_copy ON members (user_id, channel_id, role, arrival, read_up_to, by_stranger);
-CREATE INDEX session_endings_copy ON session_endings (number, user_id);
+CREATE INDEX revocations_copy ON revocations
+    (number, kind, user_id, token_hash, device_id, channel_id, channel_name);
