@@ -1,5 +1,6 @@
 //! Users, credentials, tokens, friends, channels and members: the relational data.
 
+use super::relation_limits::{Relation, RelationLimits};
 use super::{BoxFuture, Revocation};
 use crate::model::{
     Channel, ChannelId, Denied, Device, Friend, FriendState, Member, Membership, MessageId,
@@ -9,11 +10,8 @@ use crate::model::{
 /// What every directory call returns.
 type DirectoryFuture<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// How many devices a user has at most.
-pub const MAX_DEVICES: usize = 100;
-
-/// The relational store. Every method, unless it says otherwise, is one transaction, durable on return and visible to every later
-/// call on every node.
+/// The relational store. Every method, unless it says otherwise, is one transaction, durable on return
+/// and visible to every later call on every node.
 ///
 /// # Responsibility
 /// The store keeps what must hold for every caller: unique usernames, one direct channel a pair, an
@@ -69,8 +67,8 @@ pub trait Directory: Send + Sync + 'static {
     fn sign_up(&self, user: User, password_hash: String, access: Access)
     -> DirectoryFuture<'_, ()>;
 
-    /// Adds a device with its token to a user. Of more than [`MAX_DEVICES`] devices those whose tokens
-    /// expire first are removed with their tokens, at most so many at a time, and
+    /// Adds a device with its token to a user. Of more than [`MAX_DEVICES`](super::MAX_DEVICES) devices
+    /// those whose tokens expire first are removed with their tokens, at most so many at a time, and
     /// [recorded](Self::revocations): a user who logs in again and again keeps the newest ones.
     ///
     /// # Errors
@@ -334,57 +332,6 @@ pub trait Directory: Send + Sync + 'static {
     /// The members of a channel with their notification levels, by user id, without disabled
     /// accounts.
     fn push_targets(&self, channel_id: ChannelId) -> DirectoryFuture<'_, Vec<PushTarget>>;
-}
-
-/// How many relations users may have. A call that would exceed a limit changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelationLimits {
-    /// Members of a group.
-    pub group_members: usize,
-    /// Groups that a user holds and was added to by users who were no friends then. A user cannot
-    /// prevent that, so the number is small.
-    pub groups_by_strangers: usize,
-    /// All other channels that a user holds: own groups, those that friends added the user to, and
-    /// direct channels.
-    pub channels: usize,
-    /// Friends and requests that a user has sent, and as many that a user has received.
-    pub friends: usize,
-    /// Users whom a user has blocked.
-    pub blocks: usize,
-}
-
-impl RelationLimits {
-    /// What a node allows if its configuration says nothing else.
-    pub const DEFAULT: Self = Self {
-        group_members: 10_000,
-        groups_by_strangers: 100,
-        channels: 10_000,
-        friends: 10_000,
-        blocks: 10_000,
-    };
-}
-
-impl Default for RelationLimits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// What a user has as many of as [`RelationLimits`] allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Relation {
-    /// See [`RelationLimits::groups_by_strangers`].
-    #[error("groups to which people who are no friends added them")]
-    GroupByStranger,
-    /// See [`RelationLimits::channels`].
-    #[error("channels")]
-    Channel,
-    /// See [`RelationLimits::friends`].
-    #[error("friends and friend requests")]
-    Friend,
-    /// See [`RelationLimits::blocks`].
-    #[error("blocks")]
-    Block,
 }
 
 /// A token with its device, its user and its end.

@@ -27,6 +27,7 @@ mod history_store;
 mod presence;
 mod interest;
 mod revocation;
+mod relation_limits;
 mod directory;
 mod accounts;
 mod push_notifier;
@@ -35,8 +36,8 @@ mod node_registry;
 pub use accounts::{Account, Accounts, DeviceAccess, KNOWN_NETWORKS};
 pub use clock::Clock;
 pub use directory::{
-    Access, Credentials, Directory, DirectoryError, MAX_DEVICES, ProfileChange, PushTarget,
-    PutMember, Relation, RelationLimits, RemovedMember, SettingsChange,
+    Access, Credentials, Directory, DirectoryError, ProfileChange, PushTarget, PutMember,
+    RemovedMember, SettingsChange,
 };
 pub use history_store::{
     Appended, HistoryError, HistoryStore, Page, PageFilling, PageFrom, PageLimit, SEND_KEY_WINDOW,
@@ -50,6 +51,7 @@ pub use node_inbox::{
 pub use node_registry::{Lease, NodeInfo, NodeRegistry, RegistryError};
 pub use presence::{Presence, PresenceError};
 pub use push_notifier::{Notification, PushError, PushNotifier, PushPosition, QueuedNotification};
+pub use relation_limits::{MAX_DEVICES, Relation, RelationLimits};
 pub use revocation::{Revocation, RevokedAccess};
 pub use trace::{Stage, TARGET as TRACE_TARGET, Trace};
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pabal_core::memory::MemoryPushNotifier;
 use pabal_core::model::{ChannelId, Partition, UserId};
-use pabal_core::ports::{Audience, Delivery, PushNotifier, PushPosition};
+use pabal_core::ports::{
+    Audience, Delivery, Directory, PushNotifier, PushPosition, RelationLimits,
+};
 use pabal_core::protocol::{ProblemCode, event};
 use tokio::time::timeout;
 
@@ -255,14 +257,8 @@ async fn a_refused_send_states_the_reason() {
     let (group, direct) = (world.group(&[ben]).await, world.direct(ann, ben).await);
     let engine = world.start().await;
     assert_eq!(code(engine.submit(ann, text(group, "hello")).await), ProblemCode::NotAMember);
-    pabal_core::ports::Directory::block(
-        &*world.directory,
-        ben,
-        ann,
-        pabal_core::ports::RelationLimits::DEFAULT,
-    )
-    .await
-    .expect("blocks");
+    let limits = RelationLimits::DEFAULT;
+    Directory::block(&*world.directory, ben, ann, limits).await.expect("blocks");
     assert_eq!(code(engine.submit(ann, text(direct, "hello")).await), ProblemCode::Blocked);
     send_hello(&engine, ben, direct).await;
 }
