@@ -30,7 +30,7 @@ impl Changes {
     /// Runs `work` to completion, even if the caller drops the returned future because its client
     /// has disconnected: a change in the directory and the event that reports it to sessions should
     /// not be separated. They are if the node dies. What must not be lost then, access that was taken
-    /// away, the directory records with the change ([`Revocations`](crate::revocations::Revocations)).
+    /// away, the directory records with the change (`gateway/src/revocations.rs` tells it).
     ///
     /// # Errors
     /// Those of `work`; `unavailable` if too many changes are in progress (retry, nothing was
