@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::membership_cache::MembershipCache;
 use super::moment_pace::{MomentPace, Turn};
 use super::publisher::Publisher;
+use super::read_marks::ReadMarks;
 use super::sessions::SessionTable;
 use super::stats::Stats;
 use super::tasks::Tasks;
@@ -25,6 +26,7 @@ pub(super) struct ChannelQueries {
     pub(super) publisher: Arc<Publisher>,
     pub(super) table: Arc<SessionTable>,
     pub(super) pace: Arc<MomentPace>,
+    pub(super) marks: Arc<ReadMarks>,
     pub(super) stats: Arc<Stats>,
     pub(super) tasks: Tasks,
 }
@@ -74,16 +76,17 @@ impl ChannelQueries {
         message_id: MessageId,
     ) -> Result<(), Problem> {
         self.memberships.require(user_id, channel_id).await?;
-        // Each is recorded, also those that others never learn of.
+        // The newest is recorded, also if others never learn of it.
         let place = (user_id, channel_id);
         self.pace.spend(place, 1)?;
         let heads = self.history.heads(&[channel_id]).await?;
         if message_id > heads.first().copied().unwrap_or_default() {
             return Err(Problem::invalid("message_id", "is beyond the newest message"));
         }
-        if !self.directory.mark_read(channel_id, user_id, message_id).await? {
+        let write = |newest| self.directory.mark_read(channel_id, user_id, newest);
+        let Some(message_id) = self.marks.write(place, message_id, write).await? else {
             return Ok(());
-        }
+        };
         match self.pace.read(place, message_id) {
             Turn::Now => self.announce_read(place, message_id).await,
             Turn::At(moment) => {

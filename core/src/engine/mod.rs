@@ -14,6 +14,7 @@ mod budget;
 mod stats;
 mod rate_limiter;
 mod moment_pace;
+mod read_marks;
 mod tasks;
 mod node_inboxes;
 mod membership_cache;

@@ -19,6 +19,7 @@ use super::moment_pace::MomentPace;
 use super::node_inboxes::NodeInboxes;
 use super::partitions::{ClaimsConfig, LiveNodes, PartitionAssignment, PartitionClaims};
 use super::publisher::Publisher;
+use super::read_marks::ReadMarks;
 use super::sessions::{
     CatchUpReader, MailboxBudget, NodeInterest, NodeLeases, PresenceLock, SessionLifecycle,
     SessionTable, UserPresence,
@@ -304,6 +305,8 @@ impl Shared {
         let (node, limits) = (self.config.node.clone(), self.config.limits.clone());
         let pace = MomentPace::new(limits.moments_per_second);
         self.tasks.spawn(Arc::clone(&pace).keep_tidy());
+        let marks = Arc::new(ReadMarks::default());
+        self.tasks.spawn(Arc::clone(&marks).keep_tidy());
         let queries = Arc::new(ChannelQueries {
             limits: limits.clone(),
             directory: Arc::clone(&self.ports.directory),
@@ -312,6 +315,7 @@ impl Shared {
             publisher: Arc::clone(&self.publisher),
             table: Arc::clone(&table),
             pace,
+            marks,
             stats: Arc::clone(&self.stats),
             tasks: self.tasks.clone(),
         });
