@@ -110,7 +110,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<MessageId>, HistoryError>>;
 
     /// How many messages of a channel lie above `after` and are not from `reader`. Looks at the first
-    /// `rows` messages above `after` and no further, whoever wrote them.
+    /// `rows` messages above `after` and no further, of any author.
     ///
     /// # Errors
     /// As [`page`](Self::page).
