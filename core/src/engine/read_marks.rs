@@ -49,7 +49,7 @@ impl Mark {
 impl ReadMarks {
     /// Returns after a position at least as high was written, by this call or another one. Returns the
     /// position that this call has written, if that changed anything: others do not know it yet.
-    /// Cancel-safe: a position that was not written is written by the next call.
+    /// A call that is dropped may leave its position unwritten; positions of other calls are written.
     ///
     /// # Errors
     /// Those of `write`.

@@ -79,7 +79,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<MessageId, HistoryError>>;
 
     /// Part of a channel, within `limit`. Reads little more than it returns: a page must not cost the
-    /// memory of messages that its caller has no room for.
+    /// memory of messages that its caller cannot hold.
     ///
     /// # Errors
     /// [`HistoryError::Unavailable`]: retry. [`HistoryError::Damaged`]: do not retry.
